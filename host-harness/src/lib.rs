@@ -1,0 +1,2 @@
+//! host-harness.
+pub mod contract;
