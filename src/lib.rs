@@ -28,3 +28,5 @@ pub mod region;
 pub mod settings;
 pub mod text;
 pub mod times;
+#[cfg(target_arch = "wasm32")]
+mod wasi_http;

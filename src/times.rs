@@ -6,9 +6,8 @@
 //! would need percent-encoding and local offsets have misled other clients.
 
 use serde::{Deserialize, Serialize};
-use time::format_description::well_known::{Iso8601, Rfc3339};
-use time::macros::format_description;
-use time::{OffsetDateTime, PrimitiveDateTime};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// An instant, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -26,8 +25,7 @@ impl Utc {
     pub fn parse(text: &str) -> Option<Self> {
         let text = text.trim();
         let instant = OffsetDateTime::parse(text, &Rfc3339)
-            .or_else(|_| OffsetDateTime::parse(text, &Iso8601::DEFAULT))
-            .or_else(|_| PrimitiveDateTime::parse(text, &Iso8601::DEFAULT).map(PrimitiveDateTime::assume_utc))
+            .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339))
             .ok()?;
         i64::try_from(instant.unix_timestamp_nanos() / 1_000).ok().map(Self)
     }
@@ -67,19 +65,27 @@ impl Utc {
     /// As a query parameter: milliseconds and `Z`.
     #[must_use]
     pub fn query(self) -> String {
-        let format = format_description!("[year]-[month]-[day]T[hour]:[minute]:[second].[subsecond digits:3]Z");
-        self.date_time().and_then(|instant| instant.format(format).ok()).unwrap_or_default()
+        let fraction = self.0.rem_euclid(SECOND) / MILLI;
+        format!("{}.{fraction:03}Z", self.seconds())
     }
 
     /// As an artifact's time: RFC 3339 in UTC with the digits it needs.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        self.date_time().and_then(|instant| instant.format(&Rfc3339).ok()).unwrap_or_default()
+        let fraction = format!("{:06}", self.0.rem_euclid(SECOND));
+        match fraction.trim_end_matches('0') {
+            "" => format!("{}Z", self.seconds()),
+            digits => format!("{}.{digits}Z", self.seconds()),
+        }
     }
 
-    /// `None` only beyond the year 9999.
-    fn date_time(self) -> Option<OffsetDateTime> {
-        OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000).ok()
+    /// Date and time to the second. Beyond the year 9999 it is the epoch, which
+    /// no time that was parsed can be.
+    fn seconds(self) -> String {
+        let instant = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let (year, month, day) = instant.to_calendar_date();
+        let (hour, minute, second) = instant.to_hms();
+        format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}", u8::from(month))
     }
 }
 

@@ -34,8 +34,8 @@ const UNKNOWN_RESET: u64 = 60;
 /// Why a request was not answered with data.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Stop {
-    /// It failed.
-    Failed(Failure),
+    /// It failed. Boxed: this is the rare case of every result.
+    Failed(Box<Failure>),
     /// The step's requests or its time are used up. Nothing is wrong.
     Spent,
     /// The vendor's allowance is nearly used up; seconds until it is renewed.
@@ -47,10 +47,16 @@ impl Stop {
     #[must_use]
     pub fn is_local(&self) -> bool {
         match self {
-            Self::Failed(failure) => !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited),
+            Self::Failed(failure) => is_local(failure),
             Self::Spent | Self::Allowance(_) => false,
         }
     }
+}
+
+/// Whether a failure concerns one request only.
+#[must_use]
+pub const fn is_local(failure: &Failure) -> bool {
+    !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
 }
 
 /// What is left of an allowance, as last heard. The Alert Triage API has one of
@@ -71,7 +77,7 @@ pub struct Client<'a, T, C> {
     started: Duration,
     time: Duration,
     strikes: Cell<u32>,
-    halted: RefCell<Option<Failure>>,
+    halted: RefCell<Option<Box<Failure>>>,
     investigations: Cell<Allowance>,
     triage: Cell<Allowance>,
 }
@@ -132,7 +138,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// A response that is not what the API promises.
     pub fn malformed(&self, request: &Request, response: &Response, what: &str) -> Stop {
-        Stop::Failed(errors::malformed(request, response, self.region, what))
+        Stop::Failed(Box::new(errors::malformed(request, response, self.region, what)))
     }
 
     /// The allowance that a request draws on.
@@ -162,7 +168,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             Ok(response) => response,
             Err(error) => {
                 allowance.set(after);
-                return Err(Stop::Failed(errors::from_transport(request, &error, self.region)));
+                return Err(Stop::Failed(Box::new(errors::from_transport(request, &error, self.region))));
             }
         };
         let now = self.clock.now();
@@ -174,7 +180,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         allowance.set(after);
         match errors::from_response(request, &response, self.region, now) {
             None => Ok(response),
-            Some(failure) => Err(Stop::Failed(failure)),
+            Some(failure) => Err(Stop::Failed(Box::new(failure))),
         }
     }
 

@@ -3,9 +3,10 @@
 //! The remedies say what the Troubleshooting section of the operator's guide
 //! says. Messages hold the vendor's own short message but never a whole body.
 
-use serde::Deserialize;
+use std::borrow::Cow;
 
 use super::rate;
+use super::records::Members;
 use super::transport::{Request, Response, TransportError, TransportErrorKind};
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::region::Region;
@@ -29,13 +30,6 @@ const REMEDY_LATER: &str = "It is tried again automatically and nothing is skipp
     name the correlation id, if there is one.";
 /// Longest message of the vendor's that is passed on, in characters.
 const VENDOR_MESSAGE: usize = 200;
-
-/// The vendor's error body.
-#[derive(Deserialize)]
-struct ErrorBody {
-    message: Option<String>,
-    correlation_id: Option<String>,
-}
 
 /// The failure that a response is. `None` for 200.
 #[must_use]
@@ -70,15 +64,17 @@ pub fn from_response(request: &Request, response: &Response, region: Region, now
         // redirect (never followed), 204, 207 with partial data.
         _ => (FailureReason::MalformedResponse, remedy_malformed(region), RetryAdvice::BackOff),
     };
-    let body: Option<ErrorBody> = serde_json::from_slice(&response.body).ok();
-    let said = body.as_ref().and_then(|body| body.message.as_deref()).filter(|message| !message.is_empty());
+    // The vendor's error body is `{"message", "correlation_id"}`, or anything.
+    let body = std::str::from_utf8(&response.body).ok().and_then(Members::parse).unwrap_or_default();
+    let said = body.text("message");
     let correlation_id = response
         .header("r7-correlation-id")
-        .or_else(|| body.as_ref().and_then(|body| body.correlation_id.as_deref()))
-        .map(|id| shown(id, 64));
+        .map(Cow::Borrowed)
+        .or_else(|| body.text("correlation_id"))
+        .map(|id| shown(&id, 64));
     let mut message = format!("{} answered {}", described(request, region), response.status);
     if let Some(said) = said {
-        message.push_str(&format!(" \"{}\"", shown(said, VENDOR_MESSAGE)));
+        message.push_str(&format!(" \"{}\"", shown(&said, VENDOR_MESSAGE)));
     }
     Some(Failure { reason, message, remedy, http_status: Some(response.status), correlation_id, request_sent: true, retry })
 }

@@ -6,8 +6,9 @@
 //! or with fewer rows than its own totals promise is a failure, and moves
 //! nothing. Rows themselves stay raw: one odd row must not spoil its page.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
+
+use super::records::Members;
 
 /// Rows of a page: the largest the vendor takes.
 pub const PAGE_SIZE: u64 = 100;
@@ -21,42 +22,6 @@ pub struct Page<'a> {
     pub total_rows: u64,
     /// Whether pages follow.
     pub more: bool,
-}
-
-#[derive(Deserialize)]
-struct V2<'a> {
-    #[serde(borrow)]
-    data: Vec<&'a RawValue>,
-    metadata: V2Metadata,
-}
-
-/// `size` is left out: the vendor sometimes gives the rows returned instead of
-/// the rows asked for.
-#[derive(Deserialize)]
-struct V2Metadata {
-    index: u64,
-    total_pages: u64,
-    total_data: u64,
-}
-
-#[derive(Deserialize)]
-struct Triage<'a> {
-    #[serde(borrow, default)]
-    data: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    evidences: Option<Vec<&'a RawValue>>,
-    #[serde(borrow, default)]
-    actors: Option<Vec<&'a RawValue>>,
-    metadata: TriageMetadata,
-    #[serde(borrow, default)]
-    region_failures: Option<Vec<&'a RawValue>>,
-}
-
-#[derive(Deserialize)]
-struct TriageMetadata {
-    index: u64,
-    total_items: u64,
-    is_last_index: bool,
 }
 
 /// Reads page `index` of a `/idr/v2` list.
@@ -74,10 +39,12 @@ pub fn v2(body: &[u8], index: u64) -> Result<Page<'_>, String> {
 ///
 /// What is wrong with it, for the operator.
 pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
-    let page: V2<'_> = serde_json::from_slice(body).map_err(|error| format!("not the JSON of a page: {error}"))?;
-    let V2Metadata { index: given, total_pages, total_data } = page.metadata;
-    let page = Page { rows: page.data, total_rows: total_data, more: index.saturating_add(1) < total_pages };
-    checked(page, index, given, size)
+    let page = Envelope::read(body)?;
+    // `size` is not looked at: the vendor sometimes gives the rows returned
+    // instead of the rows asked for.
+    let total_pages = page.number("total_pages")?;
+    let rows = page.rows(&["data"])?;
+    page.checked(Page { rows, total_rows: page.number("total_data")?, more: index.saturating_add(1) < total_pages }, index, size)
 }
 
 /// Reads page `index` of a list of the Alert Triage API.
@@ -87,13 +54,14 @@ pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
 /// What is wrong with it, for the operator. Partial data (`region_failures`)
 /// is wrong too.
 pub fn triage(body: &[u8], index: u64) -> Result<Page<'_>, String> {
-    let page: Triage<'_> = serde_json::from_slice(body).map_err(|error| format!("not the JSON of a page: {error}"))?;
-    if let Some(failures) = page.region_failures.filter(|failures| !failures.is_empty()) {
+    let page = Envelope::read(body)?;
+    let failures = page.members.list("region_failures");
+    if !failures.is_empty() {
         return Err(format!("partial data, {} region(s) failed", failures.len()));
     }
-    let rows = page.data.or(page.evidences).or(page.actors).ok_or("a page without rows")?;
-    let TriageMetadata { index: given, total_items, is_last_index } = page.metadata;
-    checked(Page { rows, total_rows: total_items, more: !is_last_index }, index, given, PAGE_SIZE)
+    let rows = page.rows(&["data", "evidences", "actors"])?;
+    let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
+    page.checked(Page { rows, total_rows: page.number("total_items")?, more }, index, PAGE_SIZE)
 }
 
 /// Reads a bare array.
@@ -105,20 +73,49 @@ pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
     serde_json::from_slice(body).map_err(|error| format!("not a JSON array: {error}"))
 }
 
-/// The checks that all pages share.
-fn checked(page: Page<'_>, asked: u64, given: u64, size: u64) -> Result<Page<'_>, String> {
-    if given != asked {
-        return Err(format!("page {given} instead of page {asked}"));
+/// A page's members and those of its `metadata`.
+struct Envelope<'a> {
+    members: Members<'a>,
+    metadata: Members<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(body).map_err(|_| "text that is not UTF-8")?;
+        let members: Members<'a> = serde_json::from_str(text).map_err(|error| format!("not the JSON of a page: {error}"))?;
+        let metadata = members.object("metadata").ok_or("no `metadata`")?;
+        Ok(Self { members, metadata })
     }
-    let rows = u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
-    let promised = page.total_rows.saturating_sub(asked.saturating_mul(size)).min(size);
-    if rows < promised {
-        return Err(format!("{rows} rows where its totals promise {promised}"));
+
+    /// A whole number of the metadata.
+    fn number(&self, key: &str) -> Result<u64, String> {
+        self.metadata.text(key).and_then(|text| text.parse().ok()).ok_or_else(|| format!("no `{key}`"))
     }
-    if page.more && rows == 0 {
-        return Err("an empty page with pages behind it".to_owned());
+
+    /// The rows, under the first of these names that is an array.
+    fn rows(&self, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+        names
+            .iter()
+            .find_map(|name| serde_json::from_str(self.members.raw(name)?.get()).ok())
+            .ok_or_else(|| format!("no `{}`", names.join("` or `")))
     }
-    Ok(page)
+
+    /// The checks that all pages share.
+    fn checked(&self, page: Page<'a>, asked: u64, size: u64) -> Result<Page<'a>, String> {
+        let given = self.number("index")?;
+        if given != asked {
+            return Err(format!("page {given} instead of page {asked}"));
+        }
+        let rows = u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
+        let promised = page.total_rows.saturating_sub(asked.saturating_mul(size)).min(size);
+        if rows < promised {
+            return Err(format!("{rows} rows where its totals promise {promised}"));
+        }
+        if page.more && rows == 0 {
+            return Err("an empty page with pages behind it".to_owned());
+        }
+        Ok(page)
+    }
 }
 
 #[cfg(test)]
@@ -137,10 +134,11 @@ mod tests {
     fn what_is_no_page_is_a_failure_that_says_why() {
         for (body, why) in [
             ("", "EOF"),
-            ("{}", "missing field `data`"),
+            ("{}", "no `metadata`"),
             ("<html>", "expected value"),
-            (r#"{"data":null,"metadata":{}}"#, "null"),
-            (r#"{"data":[]}"#, "missing field `metadata`"),
+            (r#"{"data":null,"metadata":{"total_pages":1}}"#, "no `data`"),
+            (r#"{"data":[]}"#, "no `metadata`"),
+            (r#"{"data":[],"metadata":{"index":0,"total_pages":-1,"total_data":0}}"#, "no `total_pages`"),
             (r#"{"data":[{"a":1}],"metadata":{"index":0"#, "EOF"),
             (r#"{"data":[],"metadata":{"index":1,"total_pages":1,"total_data":0}}"#, "page 1 instead of page 0"),
             (r#"{"data":[1],"metadata":{"index":0,"total_pages":1,"total_data":2}}"#, "1 rows where its totals promise 2"),

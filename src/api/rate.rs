@@ -5,8 +5,7 @@
 //! perhaps `Retry-After` as seconds or as an HTTP date. Whatever cannot be read
 //! is taken as absent: a header must never stop a collection.
 
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc2822;
+use std::time::SystemTime;
 
 use super::transport::Response;
 use crate::times::Utc;
@@ -50,10 +49,9 @@ fn retry_after(value: &str, now: Utc) -> Option<u64> {
     if let Some(seconds) = leading_number(value) {
         return Some(seconds);
     }
-    // An HTTP date is RFC 2822 but for the zone's name.
-    let date = OffsetDateTime::parse(&value.trim().replace("GMT", "+0000"), &Rfc2822).ok()?;
-    let micros = i64::try_from(date.unix_timestamp_nanos() / 1_000).ok()?;
-    u64::try_from(micros.saturating_sub(now.0).max(0)).ok().map(|wait| wait.div_ceil(1_000_000))
+    let date = httpdate::parse_http_date(value.trim()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let date = Utc::from_unix(date.as_secs(), 0);
+    u64::try_from(date.0.saturating_sub(now.0).max(0)).ok().map(|wait| wait.div_ceil(1_000_000))
 }
 
 #[cfg(test)]

@@ -98,7 +98,7 @@ impl<'a> Alert<'a> {
         if context.missing {
             tags.push(Cow::Borrowed("evidence-unavailable"));
         }
-        let parent = format!("{{\"rrn\":{}}}", serde_json::Value::from(of.rrn.as_ref()));
+        let parent = format!("{{\"rrn\":{}}}", message::quoted(&of.rrn));
         let nested = [
             Nested { name: "investigation", records: vec![parent] },
             Nested { name: "evidence", records: context.evidence },

@@ -93,7 +93,7 @@ impl<'a> Investigation<'a> {
             id: version.id(event),
             stream_name: STREAM_NAME,
             message_type: message_type::classify([], self.members.text("title").as_deref()),
-            action: self.members.text("status").map(|status| cut(&status, 64).to_lowercase()),
+            action: self.members.text("status").map(|status| cut(&status, 64).to_ascii_lowercase()),
             tags,
             severity_code,
             severity_label,

@@ -121,8 +121,10 @@ fn separate(json: &mut String) {
 }
 
 /// A text as JSON.
-fn quoted(text: &str) -> String {
-    serde_json::Value::from(text).to_string()
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    // Writing a text cannot fail.
+    serde_json::to_string(text).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ pub fn classify<'a>(tactics: impl IntoIterator<Item = &'a str>, words: impl Into
         .chain(words)
         .find_map(|text| {
             // Long titles are written by attackers: the start is enough.
-            let text = crate::text::cut(text, 256).to_lowercase();
+            let text = crate::text::cut(text, 256).to_ascii_lowercase();
             TABLE.iter().find(|(needles, _)| needles.iter().any(|needle| contains_word(&text, needle))).map(|(_, class)| *class)
         })
         .unwrap_or(SIEM_EVENT)

@@ -12,14 +12,13 @@
 //! it for the next step as if it had not been seen.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 
-use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
 
 use super::Step;
 use super::checkpoint::{Known, MAX_ALERTS, Owed};
 use super::evidence::Enriched;
+use super::fan_out::fan_out;
 use crate::api::client::{Client, Stop};
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
@@ -117,13 +116,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     async fn list_alerts(&self, group: &[Work<'_>]) -> Vec<Listed> {
         let room = Cell::new(usize::try_from(self.budget.artifacts).unwrap_or(usize::MAX));
         let denied = RefCell::new(None);
-        let listings = group.iter().enumerate().map(|(position, work)| {
-            let (client, room, denied) = (&self.client, &room, &denied);
-            async move { (position, list(client, work, room, denied).await) }
-        });
-        let mut listed: Vec<(usize, Listed)> = stream::iter(listings).buffer_unordered(self.settings.concurrency).collect().await;
-        listed.sort_unstable_by_key(|(position, _)| *position);
-        listed.into_iter().map(|(_, listed)| listed).collect()
+        let listings = group.iter().map(|work| list(&self.client, work, &room, &denied));
+        fan_out(self.settings.concurrency, listings).await
     }
 
     /// Turns an investigation and its alerts into artifacts and remembers them.
@@ -146,7 +140,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             known.fingerprint = investigation.fingerprint;
             known.created = investigation.created.unwrap_or(now).0;
         }
-        let mut seen: BTreeSet<u64> = known.alerts.iter().copied().collect();
         let mut failure = listed.stop.as_ref().and_then(local_failure);
         let mut untouched = false;
         for (alert, enriched) in alerts.iter().zip(enriched) {
@@ -161,11 +154,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     continue;
                 }
             };
-            if seen.insert(alert.key()) {
+            let key = alert.key();
+            if let Err(position) = known.alerts.binary_search(&key) {
                 self.output.push(alert.artifact(investigation, context, host, now).into_contract(ALERTS));
                 self.output.count(ALERTS, 1);
                 if known.alerts.len() < MAX_ALERTS {
-                    known.alerts.push(alert.key());
+                    known.alerts.insert(position, key);
                 }
             }
         }
@@ -177,7 +171,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             (None, None) => Owed::Nothing,
         };
         if let Some(failure) = failure {
-            self.output.degrade(ALERTS, failure);
+            self.output.degrade(ALERTS, *failure);
         }
         self.output.progress = true;
         self.state.known.insert(investigation.rrn.clone().into_owned(), known);
@@ -211,7 +205,7 @@ fn failed_again(before: Owed, now: Utc) -> Owed {
     Owed::Failed(times, now.plus_seconds(wait))
 }
 
-fn local_failure(stop: &Stop) -> Option<Failure> {
+fn local_failure(stop: &Stop) -> Option<Box<Failure>> {
     match stop {
         Stop::Failed(failure) if stop.is_local() => Some(failure.clone()),
         _ => None,
@@ -225,7 +219,7 @@ async fn list<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     work: &Work<'_>,
     room: &Cell<usize>,
-    denied: &RefCell<Option<Failure>>,
+    denied: &RefCell<Option<Box<Failure>>>,
 ) -> Listed {
     let mut listed = Listed::default();
     if !work.investigation.is_identified() {

@@ -82,7 +82,7 @@ fn triage(result: Result<Response, Stop>) -> StreamState {
 /// A stop as a failure.
 fn failure(stop: Stop) -> Failure {
     match stop {
-        Stop::Failed(failure) => failure,
+        Stop::Failed(failure) => *failure,
         Stop::Allowance(wait) => errors::plain(
             FailureReason::RateLimited,
             "the allowance of requests is used up".to_owned(),

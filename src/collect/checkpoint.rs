@@ -1,6 +1,6 @@
 //! What is remembered between steps.
 //!
-//! The bytes are opaque to the host: a magic, a format version, a CRC-32 of the
+//! The bytes are opaque to the host: a magic, a format version, a hash of the
 //! body and the body in postcard. A newer connector reads every older format;
 //! bytes that cannot be read are a failure that leaves them where they are,
 //! never a silent start from zero.
@@ -9,10 +9,12 @@
 //! are forgotten, those with work left to do last. What is forgotten may be
 //! collected again when it is seen again; nothing is lost by it.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
+use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
 
@@ -20,8 +22,8 @@ use crate::times::Utc;
 const MAGIC: &[u8; 5] = b"R7IDR";
 /// The format written.
 const FORMAT: u8 = 1;
-/// Magic, format, CRC.
-const HEADER: usize = 10;
+/// Magic, format, hash.
+const HEADER: usize = 14;
 /// Most investigations remembered.
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
@@ -83,7 +85,7 @@ pub struct Known {
     pub fingerprint: u64,
     /// Ordinal of that version.
     pub ordinal: u32,
-    /// Keys of the alerts turned into artifacts.
+    /// Keys of the alerts turned into artifacts, in order.
     pub alerts: Vec<u64>,
     /// Work left to do on it.
     pub owed: Owed,
@@ -131,7 +133,7 @@ impl Checkpoint {
     /// `checkpoint-unreadable`, with what is wrong with it.
     pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
         let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| unreadable("it is cut short"))?;
-        let [m0, m1, m2, m3, m4, format, crc @ ..] = header else { return Err(unreadable("it is cut short")) };
+        let [m0, m1, m2, m3, m4, format, hash @ ..] = header else { return Err(unreadable("it is cut short")) };
         if [*m0, *m1, *m2, *m3, *m4] != *MAGIC {
             return Err(unreadable("it was not written by this connector"));
         }
@@ -140,7 +142,7 @@ impl Checkpoint {
                 "it has format {format}, written by a newer version; this version reads formats up to {FORMAT}"
             )));
         }
-        if crc != crc32fast::hash(body).to_le_bytes() {
+        if hash != hash64([body]).to_le_bytes() {
             return Err(unreadable("its checksum is wrong"));
         }
         match postcard::take_from_bytes(body) {
@@ -170,7 +172,7 @@ impl Checkpoint {
                 let mut bytes = Vec::with_capacity(HEADER + body.len());
                 bytes.extend_from_slice(MAGIC);
                 bytes.push(FORMAT);
-                bytes.extend_from_slice(&crc32fast::hash(&body).to_le_bytes());
+                bytes.extend_from_slice(&hash64([body.as_slice()]).to_le_bytes());
                 bytes.extend_from_slice(&body);
                 return Ok(bytes);
             }
@@ -184,11 +186,13 @@ impl Checkpoint {
         if excess == 0 {
             return;
         }
-        let mut by_age: Vec<(bool, i64, String)> =
-            self.known.iter().map(|(rrn, known)| (known.owed != Owed::Nothing, known.created, rrn.clone())).collect();
-        by_age.sort_unstable();
-        for (_, _, rrn) in by_age.into_iter().take(excess) {
-            self.known.remove(&rrn);
+        // A heap, since only the oldest need to be in order.
+        let mut by_age: BinaryHeap<Reverse<(bool, i64, String)>> =
+            self.known.iter().map(|(rrn, known)| Reverse((known.owed != Owed::Nothing, known.created, rrn.clone()))).collect();
+        for _ in 0..excess {
+            if let Some(Reverse((_, _, rrn))) = by_age.pop() {
+                self.known.remove(&rrn);
+            }
         }
     }
 }

@@ -11,11 +11,10 @@
 //! without evidence after [`HELD`] failures. An alert without its evidence says
 //! so by a tag.
 
-use futures::stream::{self, StreamExt};
-
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Owed, Triage};
+use super::fan_out::fan_out;
 use crate::api::client::{Client, Stop};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Request, Transport};
@@ -37,7 +36,7 @@ pub enum Enriched {
     /// The alert can be turned into an artifact.
     Ready(Context),
     /// It waits for its evidence.
-    Held(Failure),
+    Held(Box<Failure>),
     /// Nothing was asked: the step had to stop.
     Untouched,
 }
@@ -93,7 +92,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     Enriched::Untouched
                 }
                 Err(Stop::Failed(failure)) if job.failures < HELD => {
-                    self.output.degrade(EVIDENCE, failure.clone());
+                    self.output.degrade(EVIDENCE, (*failure).clone());
                     Enriched::Held(failure)
                 }
                 Err(_) => Enriched::Ready(Context { missing: true, ..Context::default() }),
@@ -122,7 +121,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 _ => 0,
             };
             for (position, alert) in alerts.iter().enumerate() {
-                if alert.is_in_triage() && !known.is_some_and(|known| known.alerts.contains(&alert.key())) {
+                if alert.is_in_triage() && !known.is_some_and(|known| known.alerts.binary_search(&alert.key()).is_ok()) {
                     jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
                 }
             }
@@ -150,15 +149,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Reads evidence and actors, as many requests at a time as may be.
     async fn read_all<'w>(&self, wanted: Vec<Job<'w>>) -> Vec<(Job<'w>, Result<Context, Stop>)> {
-        let client = &self.client;
-        stream::iter(wanted)
-            .map(|job| async move {
-                let context = read(client, job.id).await;
-                (job, context)
-            })
-            .buffer_unordered(self.settings.concurrency)
-            .collect()
-            .await
+        let contexts = fan_out(self.settings.concurrency, wanted.iter().map(|job| read(&self.client, job.id))).await;
+        wanted.into_iter().zip(contexts).collect()
     }
 }
 

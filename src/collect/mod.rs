@@ -13,6 +13,7 @@ pub mod alerts;
 pub mod check;
 pub mod checkpoint;
 pub mod evidence;
+pub mod fan_out;
 pub mod listing;
 pub mod output;
 pub mod revisit;

@@ -1,7 +1,5 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
-use std::collections::BTreeMap;
-
 use super::Step;
 use super::checkpoint::{Owed, Triage};
 use crate::api::client::Stop;
@@ -21,9 +19,9 @@ pub struct Output {
     /// Their bytes.
     pub bytes: u64,
     /// Records found new or changed, by stream.
-    fetched: BTreeMap<&'static str, u64>,
+    fetched: Vec<(&'static str, u64)>,
     /// The first failure of each stream.
-    failures: BTreeMap<&'static str, Failure>,
+    failures: Vec<(&'static str, Failure)>,
     /// Whether anything was learned that is worth committing.
     pub progress: bool,
 }
@@ -38,13 +36,18 @@ impl Output {
 
     /// Counts records found new or changed.
     pub fn count(&mut self, stream: &'static str, records: usize) {
-        let count = self.fetched.entry(stream).or_default();
-        *count = count.saturating_add(u64::try_from(records).unwrap_or(u64::MAX));
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        match self.fetched.iter_mut().find(|(name, _)| *name == stream) {
+            Some((_, count)) => *count = count.saturating_add(records),
+            None => self.fetched.push((stream, records)),
+        }
     }
 
     /// Notes that a stream is not collected whole.
     pub fn degrade(&mut self, stream: &'static str, failure: Failure) {
-        self.failures.entry(stream).or_insert(failure);
+        if !self.failures.iter().any(|(name, _)| *name == stream) {
+            self.failures.push((stream, failure));
+        }
     }
 }
 
@@ -63,7 +66,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Err(Stop::Spent) if self.output.progress => (true, None),
             Err(Stop::Spent) => return Err(exhausted()),
             Err(Stop::Allowance(wait)) => (true, Some(wait)),
-            Err(Stop::Failed(failure)) if !self.output.progress => return Err(failure),
+            Err(Stop::Failed(failure)) if !self.output.progress => return Err(*failure),
             Err(Stop::Failed(failure)) => {
                 let wait = match (failure.reason, failure.retry) {
                     (FailureReason::RateLimited, RetryAdvice::AfterSeconds(wait)) => Some(wait),
@@ -72,9 +75,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 if failure.reason == FailureReason::RateLimited {
                     self.state.rate_limited = self.state.rate_limited.saturating_add(1);
                 }
-                self.output.degrade(INVESTIGATIONS, failure.clone());
+                self.output.degrade(INVESTIGATIONS, (*failure).clone());
                 if self.settings.collect_alerts {
-                    self.output.degrade(ALERTS, failure);
+                    self.output.degrade(ALERTS, *failure);
                 }
                 (wait.is_some(), wait)
             }
@@ -109,7 +112,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .into_iter()
             .map(|stream| StreamReport {
                 stream: stream.to_owned(),
-                fetched: self.output.fetched.get(stream).copied().unwrap_or(0),
+                fetched: self.output.fetched.iter().find(|(name, _)| *name == stream).map_or(0, |(_, count)| *count),
                 state: self.state_of(stream),
             })
             .collect()
@@ -120,7 +123,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let (EVIDENCE, Triage::Unavailable(status, _)) = (stream, self.state.triage) {
             return StreamState::Unavailable(super::evidence::unavailable(status));
         }
-        if let Some(failure) = self.output.failures.get(stream) {
+        if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
             return StreamState::Degraded(failure.clone());
         }
         let waiting = self.state.known.values().filter(|known| matches!(known.owed, Owed::Failed(..))).count();

@@ -7,14 +7,14 @@
 
 use std::ops::Bound;
 
-use futures::stream::{self, StreamExt};
 use serde_json::value::RawValue;
 
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::Owed;
+use super::fan_out::fan_out;
 use crate::api::calls;
-use crate::api::client::{Client, Stop};
+use crate::api::client::{Client, Stop, is_local};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Transport};
 use crate::artifact::investigation::Investigation;
@@ -63,15 +63,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     async fn revisit_group(&mut self, due: &[String]) -> Result<(), Stop> {
-        let client = &self.client;
-        let reads: Vec<(&String, Result<Box<RawValue>, Stop>)> = stream::iter(due)
-            .map(|rrn| async move { (rrn, read(client, rrn).await) })
-            .buffered(self.settings.concurrency)
-            .collect()
-            .await;
+        let reads = fan_out(self.settings.concurrency, due.iter().map(|rrn| read(&self.client, rrn))).await;
         let mut stop = None;
         let mut records = Vec::new();
-        for (rrn, result) in reads {
+        for (rrn, result) in due.iter().zip(reads) {
             match result {
                 Ok(raw) => records.push((rrn, raw)),
                 Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => {
@@ -80,9 +75,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         known.owed = Owed::Nothing;
                     }
                 }
-                Err(Stop::Failed(failure)) if Stop::Failed(failure.clone()).is_local() => {
-                    self.output.degrade(INVESTIGATIONS, failure);
-                }
+                Err(Stop::Failed(failure)) if is_local(&failure) => self.output.degrade(INVESTIGATIONS, *failure),
                 Err(why) => stop = stop.or(Some(why)),
             }
         }
