@@ -1,2 +1,4 @@
 //! host-harness.
 pub mod contract;
+pub mod sinks;
+pub mod store;
