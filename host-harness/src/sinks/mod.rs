@@ -98,5 +98,7 @@ pub async fn drain<S: Sink>(
         sink.deliver(&artifacts).await?;
         store.mark_delivered(instance, &artifacts)?;
         *delivered += u64::try_from(artifacts.len()).unwrap_or(u64::MAX);
+        // A sink may never wait for anything; a request to stop is seen here.
+        tokio::task::yield_now().await;
     }
 }
