@@ -3,8 +3,8 @@
 
 use serde::Serialize;
 
-use crate::contract::types::{Failure, FailureReason};
-use crate::sandbox::StepError;
+use crate::contract::types::Failure;
+use crate::sandbox::{StepError, reason_code};
 use crate::sinks::{DrainError, SinkError};
 use crate::store::StoreError;
 
@@ -84,24 +84,6 @@ impl From<&DrainError> for FailureReport {
             DrainError::Sink(error) => error.into(),
             DrainError::Store(error) => error.into(),
         }
-    }
-}
-
-/// The name of a reason as the contract writes it.
-#[must_use]
-pub fn reason_code(reason: FailureReason) -> &'static str {
-    match reason {
-        FailureReason::InvalidSettings => "invalid-settings",
-        FailureReason::Unauthorized => "unauthorized",
-        FailureReason::Forbidden => "forbidden",
-        FailureReason::NotFound => "not-found",
-        FailureReason::RateLimited => "rate-limited",
-        FailureReason::Unavailable => "unavailable",
-        FailureReason::Timeout => "timeout",
-        FailureReason::MalformedResponse => "malformed-response",
-        FailureReason::CheckpointUnreadable => "checkpoint-unreadable",
-        FailureReason::BudgetExhausted => "budget-exhausted",
-        FailureReason::Internal => "internal",
     }
 }
 

@@ -1,0 +1,120 @@
+//! The report of a poll, for programs and for people.
+
+use serde_json::{Value, json};
+
+use super::output;
+use crate::connectors::Connector;
+use crate::contract::types::{StreamReport, StreamState};
+use crate::egress::Routes;
+use crate::instances::failure::FailureReport;
+use crate::instances::report::{Cycle, End, State, StreamOutcome, counted};
+use crate::log::escape;
+
+/// Who was polled, how and to where.
+pub(super) struct Polled<'a> {
+    pub(super) instance: &'a str,
+    pub(super) connector: &'a Connector,
+    pub(super) routes: &'a Routes,
+    /// The output, when there is one.
+    pub(super) output: Option<&'a str>,
+}
+
+/// The report of `poll --json`. Fields are only ever added.
+pub(super) fn as_json(polled: &Polled<'_>, cycle: &Cycle) -> Value {
+    let descriptor = polled.connector.descriptor();
+    let mut report = cycle_json(cycle);
+    if let Value::Object(fields) = &mut report {
+        fields.insert("instance".into(), polled.instance.into());
+        fields.insert(
+            "connector".into(),
+            json!({ "name": descriptor.name, "version": descriptor.version, "digest": polled.connector.digest() }),
+        );
+        let routes: Vec<String> = polled.routes.iter().map(|(host, url)| format!("{host}={url}")).collect();
+        fields.insert("routes".into(), routes.into());
+    }
+    report
+}
+
+/// What of the report the cycle alone decides.
+fn cycle_json(cycle: &Cycle) -> Value {
+    json!({
+        "status": cycle.status(),
+        "end": end(cycle.end),
+        "steps": cycle.steps,
+        "requests": cycle.usage.requests,
+        "requests_denied": cycle.usage.egress_denied,
+        "bytes_received": cycle.usage.bytes_received,
+        "artifacts": { "new": cycle.new, "repeated": cycle.repeated, "delivered": cycle.delivered },
+        "streams": cycle.streams.iter().map(stream).collect::<Vec<_>>(),
+        "failure": cycle.first_failure(),
+        "hint": cycle.hint,
+        "wall_ms": u64::try_from(cycle.elapsed.as_millis()).unwrap_or(u64::MAX),
+        "guest_cpu_ms": cycle.usage.guest_cpu.map(|time| time.as_secs_f64() * 1_000.0),
+        "guest_peak_bytes": cycle.usage.guest_peak_bytes,
+    })
+}
+
+/// The word for how a cycle ended.
+fn end(end: End) -> &'static str {
+    match end {
+        End::Complete => "complete",
+        End::StepLimit => "step-limit",
+        End::Postponed => "postponed",
+        End::Failed => "failed",
+        End::Interrupted => "interrupted",
+    }
+}
+
+fn stream(stream: &StreamOutcome) -> Value {
+    let (state, failure) = match &stream.state {
+        State::Ok => ("ok", None),
+        State::Degraded(failure) => ("degraded", Some(failure)),
+        State::Unavailable(failure) => ("unavailable", Some(failure)),
+    };
+    json!({ "name": stream.name, "fetched": stream.fetched, "state": state, "failure": failure })
+}
+
+/// A stream of a check report, in the same form.
+pub(super) fn stream_of_check(report: &StreamReport) -> Value {
+    let (state, failure) = match &report.state {
+        StreamState::Ok => ("ok", None),
+        StreamState::Degraded(failure) => ("degraded", Some(FailureReport::from(failure))),
+        StreamState::Unavailable(failure) => ("unavailable", Some(FailureReport::from(failure))),
+    };
+    json!({ "name": report.stream, "state": state, "failure": failure })
+}
+
+/// The report for people.
+pub(super) fn page(polled: &Polled<'_>, cycle: &Cycle) -> String {
+    let descriptor = polled.connector.descriptor();
+    let title = format!("{} ({} {})", polled.instance, descriptor.display_name, descriptor.version);
+    page_of(&title, polled.output, cycle)
+}
+
+fn page_of(title: &str, output: Option<&str>, cycle: &Cycle) -> String {
+    let row = |name: &str, text: String| vec![escape(name), escape(&text)];
+    let mut rows = Vec::new();
+    for stream in &cycle.streams {
+        let state = match &stream.state {
+            State::Ok => String::new(),
+            State::Degraded(failure) => format!(", failed: {}", failure.sentence()),
+            State::Unavailable(failure) => format!(", unavailable: {}", failure.sentence()),
+        };
+        rows.push(row(&stream.name, format!("{} fetched{state}", stream.fetched)));
+    }
+    let delivered = match output {
+        Some(output) => format!("{} delivered to {output}", cycle.delivered),
+        None => "kept until a poll with --out delivers them".to_owned(),
+    };
+    rows.push(row("artifacts", format!("{} new, {} repeated, {delivered}", cycle.new, cycle.repeated)));
+    let requests = counted(u64::from(cycle.usage.requests), "request");
+    let steps = counted(u64::from(cycle.steps), "step");
+    rows.push(row("work", format!("{requests} in {steps}, {} ms", cycle.elapsed.as_millis())));
+    if let Some(failure) = cycle.failure.as_ref().or(cycle.delivery_failure.as_ref()) {
+        rows.push(row("failure", failure.sentence()));
+    }
+    if let Some(hint) = &cycle.hint {
+        rows.push(row("hint", hint.clone()));
+    }
+    format!("{}: {}\n{}", escape(title), cycle.status().as_str(), output::table("  ", &rows))
+}
