@@ -1,2 +1,5 @@
 //! host-harness.
+pub mod connectors;
 pub mod contract;
+pub mod egress;
+pub mod sandbox;
