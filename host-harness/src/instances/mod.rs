@@ -13,7 +13,7 @@ pub mod secrets;
 pub mod settings;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use crate::contract::types::*;
 
     /// The descriptor of a made-up connector, for the tests of this module.
