@@ -95,7 +95,26 @@ impl Understood {
 /// Loads a connector under the default limits.
 pub(super) async fn load(path: &Path, cache: Option<&Path>) -> Result<Connector, CliError> {
     let engine = Engine::new(EngineOptions::default())?;
-    Ok(Connector::load(&engine, path, cache).await?)
+    Connector::load(&engine, path, cache).await.map_err(|error| load_error(path, &error))
+}
+
+/// Why a connector cannot be loaded, with its file and what to do.
+fn load_error(path: &Path, error: &LoadError) -> CliError {
+    let message = match error {
+        LoadError::Unreadable { .. } => error.to_string(),
+        _ => format!("{}: {error}", path.display()),
+    };
+    let help = match error {
+        LoadError::Unreadable { .. } => "name the .wasm file of a connector that this user can read",
+        LoadError::NotWasm | LoadError::NotAConnector { .. } | LoadError::CoreModule => "name the .wasm file of a signal connector",
+        LoadError::Corrupt { .. } => "copy or build the connector again, whole",
+        LoadError::ContractVersion { .. } | LoadError::ImportVersion { .. } => {
+            "use a version of the connector that was built for this host, or a host of its time"
+        }
+        LoadError::Host { .. } => return CliError::failed(message).help("try again; if it stays, check the memory of this machine and the cache directory"),
+        _ => "do not use this connector; report it to whoever maintains it",
+    };
+    CliError::usage(message).help(help)
 }
 
 /// A time in RFC 3339, for clap.
@@ -121,12 +140,6 @@ fn proxy(text: &str) -> Result<Url, CliError> {
             .help("put the address into an environment variable and give --proxy env:NAME"));
     }
     Ok(url)
-}
-
-impl From<LoadError> for CliError {
-    fn from(error: LoadError) -> Self {
-        Self::usage(&error)
-    }
 }
 
 impl From<TenantError> for CliError {

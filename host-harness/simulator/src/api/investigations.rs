@@ -1,0 +1,90 @@
+//! Investigations of version 2: list, single, alerts, product alerts (facts 2.1, 2.3 to 2.5).
+
+use bytes::Bytes;
+
+use super::{Call, metadata};
+use crate::listing::Selection;
+use crate::message::Reply;
+use crate::query::{Page, Refusal};
+use crate::render;
+use crate::world::Investigation;
+use crate::world::timeline::State;
+
+/// The most rows of a page.
+const MOST: u64 = 100;
+/// Rows of a page when the client does not say.
+const DEFAULT: u64 = 20;
+
+/// `GET /idr/v2/investigations`.
+pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
+    let page = call.query.page(DEFAULT, MOST)?;
+    let selection = call.query.selection(call.scope()?, call.now)?;
+    Ok(rows(call, &selection, page))
+}
+
+/// A page of a selection.
+pub(super) fn rows(call: &Call<'_>, selection: &Selection, page: Page) -> Reply {
+    let list = call.snapshot.list(
+        call.timeline,
+        selection,
+        call.config.null_times,
+        call.instant(),
+    );
+    let now = call.instant();
+    let rows: Vec<Bytes> = page
+        .of(&list)
+        .iter()
+        .filter_map(|number| call.timeline.shown(*number, now))
+        .map(|(one, state)| state.row(&call.timeline.world, one).clone())
+        .collect();
+    let rest = metadata(call, page, rows.len(), list.len());
+    Reply::json(render::page("data", &rows, &rest))
+}
+
+/// The investigation of this RRN or UUID, in the state it is in now.
+pub(super) fn find<'a>(
+    call: &'a Call<'_>,
+    name: &str,
+) -> Result<(&'a Investigation, &'a State), Refusal> {
+    let scope = call.scope()?;
+    if call.query.flag("multi-customer")? && !name.starts_with("rrn:") {
+        return Err(Refusal::bad(
+            "multi-customer requests need the RRN of the investigation",
+        ));
+    }
+    call.timeline
+        .find(name)
+        .and_then(|number| call.timeline.shown(number, call.instant()))
+        .filter(|(one, _)| scope.contains(&one.organization))
+        .ok_or_else(Refusal::not_found)
+}
+
+/// `GET /idr/v2/investigations/{id}`.
+pub(super) fn single(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
+    let (one, state) = find(call, name)?;
+    Ok(Reply::json(state.row(&call.timeline.world, one).clone()))
+}
+
+/// `GET /idr/v2/investigations/{id}/alerts`: newest first; empty while the alerts of a young investigation are not there.
+pub(super) fn alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
+    let page = call.query.page(DEFAULT, MOST)?;
+    let (one, _) = find(call, name)?;
+    let world = &call.timeline.world;
+    let listed = call.timeline.alerts_of(one, call.instant());
+    let rows: Vec<Bytes> = page
+        .of(&listed)
+        .iter()
+        .filter_map(|number| world.alerts.get(*number as usize))
+        .map(|alert| render::alert::summary(world, alert))
+        .collect();
+    let rest = metadata(call, page, rows.len(), listed.len());
+    Ok(Reply::json(render::page("data", &rows, &rest)))
+}
+
+/// `GET /idr/v2/investigations/{id}/rapid7-product-alerts`: a bare array, all at once.
+pub(super) fn product_alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
+    let (one, _) = find(call, name)?;
+    Ok(Reply::json(render::array(
+        &render::investigation::product_alerts(one),
+    )))
+}

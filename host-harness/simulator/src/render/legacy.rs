@@ -1,0 +1,106 @@
+//! What version 1 shows: investigations with their alerts inside, and comments (facts, section 3).
+
+use serde_json::{Map, Value, json};
+
+use super::alert::Story;
+use crate::moment::{DAY, HOUR, Micros, vendor};
+use crate::rng::{Dice, mix, uuid_of};
+use crate::world::timeline::{State, Timeline};
+use crate::world::{Investigation, World};
+
+/// The element of `GET /idr/v1/investigations`. `assignee` is absent when there is none.
+pub(crate) fn investigation(
+    timeline: &Timeline,
+    one: &Investigation,
+    state: &State,
+    now: Micros,
+) -> String {
+    let alerts: Vec<Value> = timeline
+        .alerts_of(one, now)
+        .into_iter()
+        .filter_map(|number| timeline.world.alerts.get(number as usize))
+        .map(|alert| {
+            let story = Story::of(alert);
+            json!({"type": story.kind, "type_description": story.description,
+                "first_event_time": vendor(alert.created - story.age)})
+        })
+        .collect();
+    let mut out = Map::new();
+    out.insert("id".to_owned(), json!(one.uuid()));
+    // Old records do not have one.
+    if !one.seed.is_multiple_of(5) {
+        out.insert("rrn".to_owned(), json!(one.rrn));
+    }
+    out.insert("title".to_owned(), json!(state.fields.title));
+    out.insert("status".to_owned(), json!(state.fields.status));
+    out.insert(
+        "source".to_owned(),
+        json!(if state.fields.source == "USER" {
+            "MANUAL"
+        } else {
+            &state.fields.source
+        }),
+    );
+    out.insert("created_time".to_owned(), json!(vendor(one.created)));
+    if let Some(person) = &state.fields.assignee {
+        out.insert("assignee".to_owned(), json!(person));
+    }
+    out.insert("alerts".to_owned(), Value::Array(alerts));
+    Value::Object(out).to_string()
+}
+
+/// The comments of an investigation that exist at this instant, as (creation, JSON text), oldest first.
+pub(crate) fn comments(world: &World, one: &Investigation, now: Micros) -> Vec<(Micros, String)> {
+    let mut comments = one.comments.clone();
+    if one.generated {
+        let mut dice = Dice::new(mix(one.seed, 0xC033));
+        let count = if dice.chance(20) {
+            1 + dice.below(3)
+        } else {
+            0
+        };
+        let organization = world.organizations.get(one.organization as usize);
+        let mut at = one.visible;
+        for ordinal in 0..count {
+            at += dice.between(HOUR / 4, 2 * DAY);
+            comments.push((at, comment(&mut dice, organization, one, at, ordinal)));
+        }
+    }
+    comments.retain(|(created, _)| *created <= now);
+    comments.sort_by_key(|(created, _)| *created);
+    comments
+}
+
+fn comment(
+    dice: &mut Dice,
+    organization: Option<&crate::world::Organization>,
+    one: &Investigation,
+    at: Micros,
+    ordinal: u64,
+) -> String {
+    let (region, id) = organization.map_or(("us", ""), |o| (o.region.as_str(), o.id.as_str()));
+    let mut out = json!({
+        "rrn": format!("rrn:collaboration:{region}:{id}:comment:{}", uuid_of(mix(one.seed, ordinal))),
+        "target": one.rrn, "created_time": vendor(at), "visibility": dice.pick(&["PUBLIC", "INTERNAL"]),
+        "creator": {"type": dice.pick(&["USER", "ORG_API_KEY", "SYSTEM"]), "name": "Ellen Example"},
+        "body": "checked with the user\nno further action"});
+    let kept = json!({"rrn": format!("rrn:collaboration:{region}:{id}:attachment:{ordinal}"), "file_name": "a.png",
+        "size": 1_u64 << 40, "scan_status": "CLEAN"});
+    if let Some(members) = out.as_object_mut() {
+        match dice.below(4) {
+            0 => {
+                members.insert("attachments".to_owned(), Value::Null);
+            }
+            1 => {
+                members.insert("attachments".to_owned(), json!([]));
+            }
+            2 => {
+                // A comment that is only a file.
+                members.insert("body".to_owned(), Value::Null);
+                members.insert("attachments".to_owned(), json!([kept]));
+            }
+            _ => {}
+        }
+    }
+    out.to_string()
+}

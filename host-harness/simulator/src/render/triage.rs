@@ -1,0 +1,195 @@
+//! Alerts of the Alert Triage API (facts 6.3) and their actors (facts 6.4).
+//!
+//! A search gives the thin form, without MITRE codes; the single read gives them (facts, section 4). The alert's version
+//! grows with every change of its investigation, whose status, priority and disposition it follows where they agree.
+
+use bytes::Bytes;
+use serde_json::{Map, Value, json};
+
+use super::alert::Story;
+use crate::moment::{Micros, SECOND, vendor};
+use crate::rng::{Dice, hex32, mix, short_id, uuid_of};
+use crate::world::timeline::Timeline;
+use crate::world::{Alert, AlertKind};
+
+/// How much of an alert an endpoint shows.
+#[derive(Clone, Copy, PartialEq)]
+pub(crate) enum Depth {
+    /// As a search does: no MITRE codes.
+    Thin,
+    /// As a single read does.
+    Full,
+}
+
+/// The alert as JSON text.
+pub(crate) fn alert(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micros) -> Bytes {
+    match alert
+        .pinned
+        .as_ref()
+        .and_then(|pinned| pinned.triage_json.as_ref())
+    {
+        Some(json) => Bytes::from(json.clone()),
+        None => super::bytes(&value(timeline, alert, depth, now)),
+    }
+}
+
+/// The alert as a value.
+pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micros) -> Value {
+    let world = &timeline.world;
+    let story = Story::of(alert);
+    let mut dice = Dice::new(mix(alert.seed, 0x7214));
+    let organization = world.organizations.get(alert.organization as usize);
+    let shown = alert
+        .investigation
+        .and_then(|number| timeline.shown(number, now).map(|shown| (number, shown)));
+    let (version, updated) = shown.map_or((1, alert.created), |(number, _)| {
+        changes_since(timeline, number, alert, now)
+    });
+    let state = shown.map(|(_, (_, state))| state);
+    let text = |member: fn(&crate::world::Fields) -> &str, fallback: &str| {
+        state.map_or_else(
+            || fallback.to_owned(),
+            |state| member(&state.fields).to_owned(),
+        )
+    };
+    let own = dice.pick(&["INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL", "UNMAPPED"]);
+    let mitre = match depth {
+        Depth::Thin => json!([]),
+        Depth::Full => json!([story.rule.tactic, story.rule.technique]),
+    };
+    let mut rule = Map::new();
+    rule.insert("rrn".to_owned(), json!(story.rule_rrn));
+    if dice.chance(60) {
+        rule.insert("name".to_owned(), json!(story.rule.name));
+    }
+    rule.insert("mitre_tcodes".to_owned(), mitre);
+    rule.insert(
+        "version_rrn".to_owned(),
+        json!(format!(
+            "rrn:cba:::detection-rule:version:{}",
+            short_id(story.seed, 12)
+        )),
+    );
+    let mut out = Map::new();
+    let mut put = |member: &str, value: Value| {
+        out.insert(member.to_owned(), value);
+    };
+    put("rrn", json!(world.id_of(alert)));
+    put("version", json!(version));
+    put("created_at", json!(vendor(alert.created)));
+    put("updated_at", json!(vendor(updated)));
+    put("alerted_at", json!(vendor(alert.created - story.age / 2)));
+    put("ingested_at", json!(vendor(alert.created - 5_302)));
+    put("external_source", json!("IDR ABA"));
+    put("external_id", json!(uuid_of(story.seed)));
+    put(
+        "organization",
+        json!({
+        "id": organization.map(|o| &o.id), "name": organization.map(|o| &o.name),
+        "region": organization.map(|o| o.alert_region()), "product_token": "375EA8EDACEB1603216A",
+        "customer_id": uuid_of(mix(world.seed, u64::from(alert.organization))),
+        "customer_name": organization.map(|o| &o.name), "flags": []}),
+    );
+    put("title", json!(story.title));
+    put("type", json!(story.kind));
+    put("rule", Value::Object(rule));
+    put(
+        "rule_matching_keys",
+        json!([{"key": "entryType", "values": ["process_start_event"]}]),
+    );
+    put(
+        "rule_keys_of_interest",
+        json!([
+        {"key": "account", "values": [story.user.0]}, {"key": "source_ip", "values": [story.client]},
+        {"key": "hostname", "values": [story.host]}]),
+    );
+    put(
+        "responsibility",
+        json!(dice.pick(&["UNMAPPED", "CUSTOMER", "MDR"])),
+    );
+    put("priority", json!(own));
+    put("status", json!(text(|fields| &fields.status, "OPEN")));
+    put(
+        "disposition",
+        json!(text(|fields| &fields.disposition, "UNDECIDED")),
+    );
+    if let Some(person) = state.and_then(|state| state.fields.assignee.as_ref()) {
+        let (first, last) = person.name.split_once(' ').unwrap_or((&person.name, ""));
+        put(
+            "assignee",
+            json!({"at": vendor(updated), "id": uuid_of(story.seed), "email": person.email,
+            "first_name": first, "last_name": last}),
+        );
+    }
+    if let Some((_, (investigation, _))) = shown {
+        put("investigation_rrn", json!(investigation.rrn));
+    }
+    put("tags", json!([]));
+    put("permissions", json!({"canEdit": false}));
+    put("fields", json!([]));
+    Value::Object(out)
+}
+
+/// The version of an alert and when it last changed: one more for every state of its investigation since its creation.
+fn changes_since(
+    timeline: &Timeline,
+    investigation: u32,
+    alert: &Alert,
+    now: Micros,
+) -> (usize, Micros) {
+    let states = timeline
+        .states
+        .get(investigation as usize)
+        .map(Vec::as_slice)
+        .unwrap_or_default();
+    let since = states
+        .iter()
+        .filter(|state| state.at <= now && state.at > alert.created && !state.viewed_only);
+    let latest = since.clone().map(|state| state.at).max();
+    (1 + since.count(), latest.unwrap_or(alert.created + SECOND))
+}
+
+/// The actors: an account, an asset, an address, of which some may be missing.
+pub(crate) fn actors(timeline: &Timeline, alert: &Alert) -> Vec<String> {
+    if let Some(actors) = alert
+        .pinned
+        .as_ref()
+        .and_then(|pinned| pinned.actors.as_ref())
+    {
+        return actors.clone();
+    }
+    let story = Story::of(alert);
+    let Some(organization) = timeline
+        .world
+        .organizations
+        .get(alert.organization as usize)
+    else {
+        return Vec::new();
+    };
+    let mut dice = Dice::new(mix(alert.seed, 0xAC7));
+    let all = [
+        ("ACCOUNT", story.user.0),
+        ("ASSET", story.host),
+        ("IP_ADDRESS", story.client),
+    ];
+    let kept: Vec<_> = all.into_iter().filter(|_| dice.chance(75)).collect();
+    kept.into_iter()
+        .enumerate()
+        .map(|(number, (kind, name))| {
+            let seed = mix(story.seed, number as u64);
+            json!({
+                "rrn": format!("rrn:alerts:{}:{}:actor:1:{}", organization.alert_region(), organization.id, hex32(seed)),
+                "id": uuid_of(seed), "type": kind, "user_id": uuid_of(mix(seed, 1)), "display_name": name})
+            .to_string()
+        })
+        .collect()
+}
+
+/// Whether the triage API knows the alert at this instant.
+pub(crate) fn knows(alert: &Alert, now: Micros) -> bool {
+    let kind = match alert.pinned.as_ref().and_then(|pinned| pinned.id.as_ref()) {
+        Some(id) => id.starts_with("rrn:alerts:"),
+        None => alert.kind == AlertKind::DetectionRule,
+    };
+    kind && alert.visible <= now
+}

@@ -1,0 +1,212 @@
+//! The truth: what existed, when it could be seen, and which versions a perfect collector would have emitted.
+//!
+//! A version of an investigation is a row as it shows from an instant on; a row that differs from the one before in
+//! `last_accessed` alone is no version. Versions between two polls cannot be seen by polling: whoever compares takes
+//! the version that showed at each poll.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use crate::moment::date;
+use crate::render;
+use crate::world::AlertKind;
+use crate::world::timeline::Timeline;
+
+/// Everything that exists, has existed or will exist in the world.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Truth {
+    /// The clock when the truth was told.
+    #[serde(with = "time::serde::rfc3339")]
+    pub now: OffsetDateTime,
+    /// Organizations.
+    pub organizations: Vec<TruthOrganization>,
+    /// Investigations, in no order that matters.
+    pub investigations: Vec<TruthInvestigation>,
+    /// Alerts, in no order that matters.
+    pub alerts: Vec<TruthAlert>,
+}
+
+/// An organization.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TruthOrganization {
+    /// Its UUID.
+    pub id: String,
+    /// Its region code.
+    pub region: String,
+    /// It has the Alert Triage API.
+    pub triage: bool,
+    /// It has the restricted evidence endpoint.
+    pub restricted_evidence: bool,
+}
+
+/// An investigation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TruthInvestigation {
+    /// Its RRN.
+    pub rrn: String,
+    /// The UUID of its organization.
+    pub organization: String,
+    /// Creation.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// When it first shows.
+    #[serde(with = "time::serde::rfc3339")]
+    pub visible_at: OffsetDateTime,
+    /// When it disappears, if it does.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub gone_at: Option<OffsetDateTime>,
+    /// Its versions, oldest first; the first one begins at `visible_at`.
+    pub versions: Vec<TruthVersion>,
+    /// When it was looked at and nothing else changed.
+    #[serde(with = "instants")]
+    pub views: Vec<OffsetDateTime>,
+    /// The elements of its `rapid7-product-alerts`.
+    pub product_alerts: usize,
+}
+
+/// A version of an investigation.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TruthVersion {
+    /// From when it shows.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// The row; `null` when a test pinned a text that is not JSON.
+    pub row: Value,
+}
+
+/// An alert.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TruthAlert {
+    /// Its id: an RRN or a UUID.
+    pub id: String,
+    /// The UUID of its organization.
+    pub organization: String,
+    /// The RRN of its investigation, if it belongs to one.
+    pub investigation: Option<String>,
+    /// Its kind.
+    pub kind: AlertKind,
+    /// Creation.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// When it is first listed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub visible_at: OffsetDateTime,
+    /// When the row of its investigation shows its time.
+    #[serde(with = "time::serde::rfc3339")]
+    pub on_row_at: OffsetDateTime,
+    /// The triage API knows it (if its organization has that API).
+    pub triage: bool,
+    /// When its evidence is first listed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub evidence_visible_at: OffsetDateTime,
+    /// The RRNs of its evidence.
+    pub evidence: Vec<String>,
+}
+
+impl TruthInvestigation {
+    /// The version that shows at this instant, if any.
+    pub fn version_at(&self, instant: OffsetDateTime) -> Option<&TruthVersion> {
+        if self.gone_at.is_some_and(|gone| gone <= instant) {
+            return None;
+        }
+        self.versions
+            .iter()
+            .rev()
+            .find(|version| version.at <= instant)
+    }
+}
+
+/// Tells everything about a world.
+pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
+    let world = &timeline.world;
+    let organization = |number: u32| {
+        world
+            .organizations
+            .get(number as usize)
+            .map(|o| o.id.clone())
+            .unwrap_or_default()
+    };
+    let investigations = world
+        .investigations
+        .iter()
+        .zip(&timeline.states)
+        .map(|(one, states)| {
+            let (views, versions): (Vec<_>, Vec<_>) =
+                states.iter().partition(|state| state.viewed_only);
+            TruthInvestigation {
+                rrn: one.rrn.clone(),
+                organization: organization(one.organization),
+                created: date(one.created),
+                visible_at: date(one.visible),
+                gone_at: one.gone.map(date),
+                versions: versions
+                    .into_iter()
+                    .map(|state| TruthVersion {
+                        at: date(state.at),
+                        row: serde_json::from_slice(state.row(world, one)).unwrap_or(Value::Null),
+                    })
+                    .collect(),
+                views: views.into_iter().map(|state| date(state.at)).collect(),
+                product_alerts: render::investigation::product_alerts(one).len(),
+            }
+        });
+    let alerts = world.alerts.iter().map(|alert| TruthAlert {
+        id: world.id_of(alert),
+        organization: organization(alert.organization),
+        investigation: alert
+            .investigation
+            .and_then(|number| world.investigations.get(number as usize))
+            .map(|one| one.rrn.clone()),
+        kind: alert.kind,
+        created: date(alert.created),
+        visible_at: date(alert.visible),
+        on_row_at: date(alert.on_row),
+        triage: render::triage::knows(alert, i64::MAX),
+        evidence_visible_at: date(alert.evidence_visible),
+        evidence: render::evidence::names(world, alert),
+    });
+    Truth {
+        now,
+        organizations: world
+            .organizations
+            .iter()
+            .map(|o| TruthOrganization {
+                id: o.id.clone(),
+                region: o.region.clone(),
+                triage: o.triage,
+                restricted_evidence: o.restricted,
+            })
+            .collect(),
+        investigations: investigations.collect(),
+        alerts: alerts.collect(),
+    }
+}
+
+/// Instants as RFC 3339 texts.
+mod instants {
+    use serde::{Deserialize, Deserializer, Serializer, de::Error};
+    use time::OffsetDateTime;
+
+    use crate::moment::{micros, parse, vendor};
+
+    pub(super) fn serialize<S: Serializer>(
+        instants: &[OffsetDateTime],
+        out: S,
+    ) -> Result<S::Ok, S::Error> {
+        out.collect_seq(instants.iter().map(|instant| vendor(micros(*instant))))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        input: D,
+    ) -> Result<Vec<OffsetDateTime>, D::Error> {
+        let texts = Vec::<String>::deserialize(input)?;
+        texts
+            .iter()
+            .map(|text| {
+                parse(text)
+                    .ok_or_else(|| D::Error::custom(format!("{text} is not an RFC 3339 time")))
+            })
+            .collect()
+    }
+}

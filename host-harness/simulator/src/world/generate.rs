@@ -1,0 +1,434 @@
+//! Worlds from a seed.
+//!
+//! Each investigation is drawn from its own seed, so that asking for more of them does not change the ones before.
+//! What is drawn: bursts with equal creation times, fractions of every length, late visibility, alerts that arrive with
+//! the investigation, later, and months later, and people who view, assign, prioritise, close and reopen. No claim is
+//! made that the proportions are those of a real tenant.
+
+use std::borrow::Cow;
+
+use super::vocabulary::{ANALYSTS, TAGS, title};
+use super::{Alert, AlertKind, Change, EVIDENCE_DELAY, Fields, Investigation, Person, World, spec};
+use crate::config::WorldConfig;
+use crate::moment::{DAY, HOUR, MINUTE, Micros, SECOND, micros};
+use crate::rng::{Dice, mix};
+
+/// Days before the start in which the ordinary investigations are created: inside the default window of 28.
+const HISTORY_DAYS: i64 = 27;
+
+impl World {
+    /// The world of this configuration; equal configurations give equal worlds.
+    pub fn generate(config: &WorldConfig) -> Self {
+        let mut world = World::bare(config.seed, config.start);
+        for (number, organization) in config.organizations.iter().enumerate() {
+            let id = world.add_organization(
+                &organization.region,
+                &organization.name,
+                config.triage,
+                config.restricted_evidence,
+            );
+            let plan = Plan {
+                config,
+                organization: id.0,
+                seed: mix(config.seed, 0x0005_EED0 + number as u64),
+                start: micros(config.start),
+                end: micros(config.start).saturating_add(i64::from(config.horizon_days) * DAY),
+                delay: i64::try_from(config.longest_delay.as_micros()).unwrap_or(DAY),
+            };
+            plan.fill(&mut world);
+        }
+        world
+    }
+}
+
+/// What is needed to draw the records of one organization.
+struct Plan<'a> {
+    config: &'a WorldConfig,
+    organization: u32,
+    seed: u64,
+    start: Micros,
+    end: Micros,
+    delay: Micros,
+}
+
+/// The age of an investigation when the simulator starts.
+#[derive(Clone, Copy, PartialEq)]
+enum Age {
+    Recent,
+    Old,
+    Future,
+}
+
+impl Plan<'_> {
+    fn fill(&self, world: &mut World) {
+        let growth = self
+            .config
+            .growth_per_day
+            .saturating_mul(self.config.horizon_days as usize);
+        let groups = [
+            (Age::Recent, self.config.investigations),
+            (Age::Old, self.config.old_investigations),
+            (Age::Future, growth),
+        ];
+        for (group, (age, count)) in groups.into_iter().enumerate() {
+            let mut before = None;
+            for number in 0..count {
+                let seed = mix(self.seed, ((group as u64) << 40) + number as u64);
+                let created = self.investigation(world, seed, age, before);
+                before = Some(created);
+            }
+        }
+        for number in 0..self.config.standalone_alerts.saturating_add(growth) {
+            let future = number >= self.config.standalone_alerts;
+            self.standalone_alert(world, mix(self.seed, (9 << 40) + number as u64), future);
+        }
+    }
+
+    /// Adds one investigation; returns its creation.
+    fn investigation(
+        &self,
+        world: &mut World,
+        seed: u64,
+        age: Age,
+        before: Option<Micros>,
+    ) -> Micros {
+        let mut dice = Dice::new(seed);
+        let drawn = match age {
+            Age::Recent => self.start - dice.between(SECOND, HISTORY_DAYS * DAY),
+            Age::Old => self.start - dice.between(40 * DAY, 380 * DAY),
+            Age::Future => dice.between(self.start + SECOND, self.end.max(self.start + SECOND)),
+        };
+        // Bursts share one instant to the microsecond: exclusive bounds then cut through them.
+        let created = match before {
+            Some(before) if dice.chance(6) => before,
+            _ => cut(drawn, &mut dice),
+        };
+        let mut visible = created + self.lag(&mut dice);
+        if age != Age::Future {
+            visible = visible.min(self.start);
+        }
+        let manual = dice.chance(15);
+        let fields = fields(&mut dice, manual);
+        let organization = world.organizations.get(self.organization as usize);
+        let rrn = organization
+            .map(|organization| spec::investigation_rrn(organization, seed))
+            .unwrap_or_default();
+        let retention = i64::from(self.config.retention_days) * DAY;
+        let mut investigation = Investigation {
+            seed,
+            organization: self.organization,
+            rrn,
+            created,
+            visible,
+            gone: (retention > 0).then_some(created + retention),
+            first: fields,
+            changes: Vec::new(),
+            alerts: Vec::new(),
+            product_alerts: Vec::new(),
+            comments: Vec::new(),
+            generated: true,
+        };
+        if self.config.changes {
+            self.changes(&mut investigation, &mut dice);
+        }
+        let number = world.investigations.len() as u32;
+        self.alerts(world, &mut investigation, number, &mut dice, manual, age);
+        world.investigations.push(investigation);
+        created
+    }
+
+    /// How long a record stays unseen: seconds mostly, minutes at times, the longest delay rarely.
+    fn lag(&self, dice: &mut Dice) -> Micros {
+        let lag = match dice.below(100) {
+            0..=69 => dice.between(0, 10 * SECOND),
+            70..=94 => dice.between(0, 2 * MINUTE),
+            _ => dice.between(2 * MINUTE, self.delay),
+        };
+        lag.min(self.delay)
+    }
+
+    /// What people do to it.
+    fn changes(&self, investigation: &mut Investigation, dice: &mut Dice) {
+        let mut at = investigation.created;
+        let steps = dice.below(7);
+        let mut closed = investigation.first.status == "CLOSED";
+        let mut status = investigation.first.status.clone();
+        for _ in 0..steps {
+            at += match dice.below(4) {
+                0 => dice.between(SECOND, 20 * MINUTE),
+                1 => dice.between(MINUTE, 6 * HOUR),
+                2 => dice.between(HOUR, 2 * DAY),
+                _ => dice.between(DAY, 12 * DAY),
+            };
+            if at > self.end {
+                return;
+            }
+            let change = match dice.below(10) {
+                0..=2 => Change::Viewed,
+                3 => Change::Priority(pick(
+                    dice,
+                    &["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"],
+                )),
+                4 => Change::Assignee(person(dice)),
+                5 => Change::Tags(tags(dice)),
+                6 if !closed => Change::Title(title(dice)),
+                _ => {
+                    // Opened again, it returns to the state it had: a version that must not pass for a repetition.
+                    let next = if closed {
+                        pick(dice, &["OPEN", "INVESTIGATING"])
+                    } else {
+                        pick(dice, &["INVESTIGATING", "WAITING", "CLOSED", "CLOSED"])
+                    };
+                    if next == "CLOSED" && dice.chance(60) {
+                        let verdict = [
+                            "BENIGN",
+                            "MALICIOUS",
+                            "FALSE_POSITIVE",
+                            "SECURITY_TEST",
+                            "NOT_APPLICABLE",
+                        ];
+                        investigation
+                            .changes
+                            .push((at, Change::Disposition(pick(dice, &verdict))));
+                    }
+                    closed = next == "CLOSED";
+                    if next == status {
+                        continue;
+                    }
+                    status.clone_from(&next);
+                    Change::Status(next)
+                }
+            };
+            investigation.changes.push((at, change));
+        }
+        if closed && dice.chance(25) {
+            // Closed, opened and closed again, each some time after the other.
+            let opened = at + dice.between(10 * MINUTE, DAY);
+            let again = opened + dice.between(10 * MINUTE, DAY);
+            if again <= self.end {
+                investigation
+                    .changes
+                    .push((opened, Change::Status("OPEN".into())));
+                investigation
+                    .changes
+                    .push((again, Change::Status("CLOSED".into())));
+            }
+        }
+    }
+
+    /// Its alerts: those it appears with, and those that come later.
+    fn alerts(
+        &self,
+        world: &mut World,
+        investigation: &mut Investigation,
+        number: u32,
+        dice: &mut Dice,
+        manual: bool,
+        age: Age,
+    ) {
+        let mean = self.config.alerts_per_investigation as u64;
+        let first = match (self.config.exact_alerts, manual) {
+            (true, _) => mean,
+            (false, true) => 0,
+            (false, false) if mean == 0 => 0,
+            (false, false) => 1 + dice.below(mean.saturating_mul(2).saturating_sub(1)),
+        };
+        // Rarely all of them come late, at one instant: one by one they could be lost to a collector that has seen the
+        // first and rightly thinks it old.
+        let late = dice
+            .chance(1)
+            .then(|| investigation.visible + dice.between(0, 3 * self.delay));
+        for ordinal in 0..first {
+            let created = (investigation.created - dice.between(-SECOND, 30 * SECOND))
+                .max(investigation.created - MINUTE);
+            let soon = investigation.visible.max(created) + dice.between(2 * SECOND, 90 * SECOND);
+            let mut visible = late.map_or(soon, |late| late.max(created));
+            if age != Age::Future {
+                visible = visible.min(self.start);
+            }
+            let times = (cut(created, dice), investigation.visible, visible);
+            self.alert(world, investigation, number, ordinal, times, dice);
+        }
+        if self.config.exact_alerts {
+            return;
+        }
+        let later = match age {
+            Age::Old => u64::from(dice.chance(80)),
+            _ if manual => 0,
+            _ => u64::from(dice.chance(20)) * (1 + dice.below(3)),
+        };
+        for ordinal in 0..later {
+            let from = if age == Age::Old {
+                self.start - 2 * DAY
+            } else {
+                investigation.created
+            };
+            let created = cut(dice.between(from, self.end.max(from)), dice);
+            let visible = created + self.lag(dice);
+            // The row may already show an alert that the list does not have yet.
+            let on_row = dice.between(created, visible);
+            self.alert(
+                world,
+                investigation,
+                number,
+                first + ordinal,
+                (created, on_row, visible),
+                dice,
+            );
+        }
+    }
+
+    /// One alert of an investigation, with its creation and when the row and the list show it.
+    fn alert(
+        &self,
+        world: &mut World,
+        investigation: &mut Investigation,
+        number: u32,
+        ordinal: u64,
+        (created, on_row, visible): (Micros, Micros, Micros),
+        dice: &mut Dice,
+    ) {
+        let kind = match dice.below(10) {
+            0..=5 => AlertKind::DetectionRule,
+            6..=8 => AlertKind::UserBehavior,
+            _ => AlertKind::Investigation,
+        };
+        investigation.alerts.push(world.alerts.len() as u32);
+        world.alerts.push(Alert {
+            seed: mix(investigation.seed, 0xA1E_0000 + ordinal),
+            organization: self.organization,
+            investigation: Some(number),
+            kind,
+            created,
+            on_row,
+            visible,
+            evidence_visible: visible + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE),
+            evidence: self.evidence(dice),
+            pinned: None,
+        });
+    }
+
+    /// A triage alert without investigation.
+    fn standalone_alert(&self, world: &mut World, seed: u64, future: bool) {
+        let mut dice = Dice::new(seed);
+        let (from, to) = if future {
+            (self.start + SECOND, self.end)
+        } else {
+            (self.start - HISTORY_DAYS * DAY, self.start - self.delay)
+        };
+        let created = cut(dice.between(from, to.max(from)), &mut dice);
+        let visible = created + self.lag(&mut dice);
+        world.alerts.push(Alert {
+            seed,
+            organization: self.organization,
+            investigation: None,
+            kind: AlertKind::DetectionRule,
+            created,
+            on_row: visible,
+            visible,
+            evidence_visible: visible + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE),
+            evidence: self.evidence(&mut dice),
+            pinned: None,
+        });
+    }
+
+    /// How many evidence records an alert has.
+    fn evidence(&self, dice: &mut Dice) -> u16 {
+        let most = self.config.evidence_per_alert as u64;
+        let count = if self.config.exact_alerts {
+            most
+        } else {
+            dice.below(most.saturating_add(1))
+        };
+        u16::try_from(count).unwrap_or(u16::MAX)
+    }
+}
+
+/// The instant with 0 to 6 fraction digits.
+fn cut(instant: Micros, dice: &mut Dice) -> Micros {
+    let step = dice
+        .pick(&[1_i64, 1, 10, 100, 1_000, 1_000, 10_000, 100_000, SECOND])
+        .max(1);
+    instant - instant.rem_euclid(step)
+}
+
+fn pick(dice: &mut Dice, values: &[&'static str]) -> Cow<'static, str> {
+    Cow::Borrowed(dice.pick(values))
+}
+
+/// An assignee, or nobody.
+fn person(dice: &mut Dice) -> Option<Person> {
+    let (name, email) = dice.pick(&ANALYSTS);
+    dice.chance(70).then(|| Person {
+        name: name.to_owned(),
+        email: email.to_owned(),
+    })
+}
+
+/// Tags in all their forms: null or absent, none, some.
+fn tags(dice: &mut Dice) -> Option<Vec<Cow<'static, str>>> {
+    match dice.below(4) {
+        0 | 1 => None,
+        2 => Some(Vec::new()),
+        _ => Some((0..=dice.below(3)).map(|_| pick(dice, &TAGS)).collect()),
+    }
+}
+
+/// How it looks when it is created: mostly documented values, sometimes ones that no document knows.
+fn fields(dice: &mut Dice, manual: bool) -> Fields {
+    let rare = |dice: &mut Dice, usual: Cow<'static, str>, unknown: &'static str| {
+        if dice.chance(2) {
+            Cow::Borrowed(unknown)
+        } else {
+            usual
+        }
+    };
+    let status = pick(
+        dice,
+        &["OPEN", "OPEN", "OPEN", "INVESTIGATING", "WAITING", "CLOSED"],
+    );
+    let priority = pick(
+        dice,
+        &[
+            "CRITICAL",
+            "HIGH",
+            "MEDIUM",
+            "MEDIUM",
+            "LOW",
+            "LOW",
+            "UNSPECIFIED",
+            "UNMAPPED",
+        ],
+    );
+    let disposition = pick(
+        dice,
+        &[
+            "UNDECIDED",
+            "UNDECIDED",
+            "UNDECIDED",
+            "BENIGN",
+            "MALICIOUS",
+            "UNKNOWN",
+        ],
+    );
+    let source = if manual {
+        pick(dice, &["USER", "USER", "MANUAL"])
+    } else {
+        pick(dice, &["ALERT", "ALERT", "ALERT", "HUNT"])
+    };
+    Fields {
+        title: title(dice),
+        source: rare(dice, source, "AUTOMATION"),
+        status: rare(dice, status, "ESCALATED"),
+        priority: rare(dice, priority, "P0_URGENT"),
+        disposition: rare(dice, disposition, "INCONCLUSIVE"),
+        assignee: if dice.chance(40) { person(dice) } else { None },
+        responsibility: if dice.chance(30) {
+            Some(pick(dice, &["CUSTOMER", "MDR"]))
+        } else {
+            None
+        },
+        tags: tags(dice),
+        raw: None,
+    }
+}
