@@ -57,7 +57,7 @@ poll() {
 }
 
 heading "A stand-in for InsightIDR, with a tenant in the US and one in the EU"
-"$host_harness" simulate --listen 127.0.0.1:0 --clock "$first" --investigations 120 \
+"$host_harness" simulate --log-level warn --listen 127.0.0.1:0 --clock "$first" --investigations 120 \
     --api-key "us=$DEMO_KEY_US" --api-key "eu=$DEMO_KEY_EU" >"$work/simulator.txt" &
 simulator=$!
 url=
@@ -75,7 +75,7 @@ for _ in {1..200}; do
     if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then break; fi
     sleep 0.05
 done
-sed -n '1,/^$/p' "$work/simulator.txt"
+sed '/^$/,$d' "$work/simulator.txt"
 
 heading "First poll, $first"
 poll us "$first"
@@ -87,7 +87,7 @@ poll us "$later"
 poll eu "$later"
 
 heading "One artifact"
-"$host_harness" search --state "$work/state" --json --pretty --limit 1
+"$host_harness" search --state "$work/state" --json --pretty --limit 1 severity:high
 
 heading "Search: severity:high, the five newest"
 "$host_harness" search --state "$work/state" --limit 5 severity:high

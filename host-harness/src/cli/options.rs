@@ -84,11 +84,7 @@ impl Understood {
             clock: self.clock.clone(),
             network: self.network.clone(),
         };
-        let tenant = connector.tenant(options).await?;
-        for (host, url) in self.routes.iter() {
-            tracing::info!(connector = connector.slug(), instance = name, "requests for {host} go to {url}");
-        }
-        Ok(tenant)
+        Ok(connector.tenant(options).await?)
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn as_json(polled: &Polled<'_>, cycle: &Cycle) -> Value {
             "connector".into(),
             json!({ "name": descriptor.name, "version": descriptor.version, "digest": polled.connector.digest() }),
         );
-        let routes: Vec<String> = polled.routes.iter().map(|(host, url)| format!("{host}={url}")).collect();
+        let routes: Vec<String> = polled.routes.iter().map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect();
         fields.insert("routes".into(), routes.into());
     }
     report
@@ -116,5 +116,85 @@ fn page_of(title: &str, output: Option<&str>, cycle: &Cycle) -> String {
     if let Some(hint) = &cycle.hint {
         rows.push(row("hint", hint.clone()));
     }
-    format!("{}: {}\n{}", escape(title), cycle.status().as_str(), output::table("  ", &rows))
+    format!("{}: {}\n{}", escape(title), cycle.outcome(), output::table("  ", &rows))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::contract::types::{DataStream, Failure, FailureReason, RetryAdvice};
+    use crate::sandbox::Usage;
+
+    fn cycle() -> Cycle {
+        let failure = Failure {
+            reason: FailureReason::Forbidden,
+            message: "not\nallowed".into(),
+            remedy: "Ask for the right.".into(),
+            http_status: Some(403),
+            correlation_id: Some("c-1".into()),
+            request_sent: true,
+            retry: RetryAdvice::AfterChange,
+        };
+        let stream = |name: &str| DataStream { name: name.into(), noun: name.into(), description: String::new(), announced: true };
+        let report = |stream: &str, fetched, state| StreamReport { stream: stream.into(), fetched, state };
+        let mut cycle = Cycle::new();
+        cycle.add_reports(
+            &[stream("events"), stream("evidence")],
+            &[
+                report("events", 3, StreamState::Ok),
+                report("evidence", 0, StreamState::Unavailable(failure.clone())),
+            ],
+        );
+        cycle.steps = 1;
+        cycle.new = 3;
+        cycle.repeated = 2;
+        cycle.delivered = 3;
+        cycle.end = End::Complete;
+        cycle.elapsed = Duration::from_millis(42);
+        cycle.usage = Usage {
+            requests: 5,
+            bytes_received: 1_000,
+            guest_cpu: Some(Duration::from_micros(1_500)),
+            guest_peak_bytes: 65_536,
+            ..Usage::default()
+        };
+        cycle
+    }
+
+    #[test]
+    fn the_page_shows_counts_and_states_on_lines_of_their_own() {
+        insta::assert_snapshot!(page_of("acme (Acme 1.0)", Some("out.jsonl"), &cycle()), @r"
+        acme (Acme 1.0): ok
+          events     3 fetched
+          evidence   0 fetched, unavailable: not\nallowed (HTTP 403, forbidden). Ask for the right.
+          artifacts  3 new, 2 repeated, 3 delivered to out.jsonl
+          work       5 requests in 1 step, 42 ms
+        ");
+    }
+
+    #[test]
+    fn without_an_output_the_page_says_where_the_artifacts_are() {
+        let mut cycle = cycle();
+        cycle.failure = Some(FailureReport::new("timeout", "no answer", "Try again."));
+        cycle.hint = Some("Poll less often.".into());
+        cycle.end = End::Failed;
+        insta::assert_snapshot!(page_of("acme (Acme 1.0)", None, &cycle), @r"
+        acme (Acme 1.0): degraded
+          events     3 fetched
+          evidence   0 fetched, unavailable: not\nallowed (HTTP 403, forbidden). Ask for the right.
+          artifacts  3 new, 2 repeated, kept until a poll with --out delivers them
+          work       5 requests in 1 step, 42 ms
+          failure    no answer (timeout). Try again.
+          hint       Poll less often.
+        ");
+    }
+
+    #[test]
+    fn the_json_report_has_the_documented_fields() {
+        let mut cycle = cycle();
+        cycle.failure = Some(FailureReport::new("timeout", "no answer", "Try again."));
+        insta::assert_snapshot!(format!("{:#}", cycle_json(&cycle)), @r#""#);
+    }
 }

@@ -104,7 +104,7 @@ pub struct Cycle {
 
 impl Cycle {
     /// A cycle in which nothing has happened yet.
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self {
             steps: 0,
             new: 0,
@@ -133,6 +133,12 @@ impl Cycle {
         } else {
             Status::Ok
         }
+    }
+
+    /// The word for people: the status, or that it was interrupted.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        if self.end == End::Interrupted { "interrupted" } else { self.status().as_str() }
     }
 
     /// The failure to show first: what ended the cycle, else what a stream
@@ -170,7 +176,7 @@ impl Cycle {
     }
 
     /// Adds a step's reports: counts add up, the last state counts.
-    pub(super) fn add_reports(&mut self, described: &[DataStream], reports: &[StreamReport]) {
+    pub(crate) fn add_reports(&mut self, described: &[DataStream], reports: &[StreamReport]) {
         for report in reports {
             let state = match &report.state {
                 StreamState::Ok => State::Ok,
@@ -236,7 +242,7 @@ impl Cycle {
             connector,
             instance,
             "instance {instance:?} {}: {} new and {} repeated artifacts, {} delivered, {} in {}, {} ms",
-            self.status().as_str(),
+            self.outcome(),
             self.new,
             self.repeated,
             self.delivered,
