@@ -95,9 +95,7 @@ fn options_that_cannot_be_understood_are_refused() {
     error: the setting "region" is given twice
     help: keep one
     "#);
-    insta::assert_snapshot!(refused(dir.path(), &poll(&["--route", "nowhere"])), @r#"
-    error: the route "nowhere" is not of the form HOST=URL, for example api.example.com=http://127.0.0.1:8811
-    "#);
+    insta::assert_snapshot!(refused(dir.path(), &poll(&["--route", "nowhere"])), @r#"error: the route "nowhere" is not of the form HOST=URL, for example api.example.com=http://127.0.0.1:8811"#);
     insta::assert_snapshot!(refused(dir.path(), &poll(&["--clock", "noon"])), @r"
     error: invalid value 'noon' for '--clock <RFC3339>': the 'year' component could not be parsed; write it as in RFC 3339, for example 2026-01-15T12:00:00Z
 

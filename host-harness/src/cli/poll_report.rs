@@ -195,6 +195,51 @@ mod tests {
     fn the_json_report_has_the_documented_fields() {
         let mut cycle = cycle();
         cycle.failure = Some(FailureReport::new("timeout", "no answer", "Try again."));
-        insta::assert_snapshot!(format!("{:#}", cycle_json(&cycle)), @r#""#);
+        insta::assert_snapshot!(format!("{:#}", cycle_json(&cycle)), @r#"
+        {
+          "artifacts": {
+            "delivered": 3,
+            "new": 3,
+            "repeated": 2
+          },
+          "bytes_received": 1000,
+          "end": "complete",
+          "failure": {
+            "code": "timeout",
+            "correlation_id": null,
+            "http_status": null,
+            "message": "no answer",
+            "remedy": "Try again."
+          },
+          "guest_cpu_ms": 1.5,
+          "guest_peak_bytes": 65536,
+          "hint": null,
+          "requests": 5,
+          "requests_denied": 0,
+          "status": "degraded",
+          "steps": 1,
+          "streams": [
+            {
+              "failure": null,
+              "fetched": 3,
+              "name": "events",
+              "state": "ok"
+            },
+            {
+              "failure": {
+                "code": "forbidden",
+                "correlation_id": "c-1",
+                "http_status": 403,
+                "message": "not\nallowed",
+                "remedy": "Ask for the right."
+              },
+              "fetched": 0,
+              "name": "evidence",
+              "state": "unavailable"
+            }
+          ],
+          "wall_ms": 42
+        }
+        "#);
     }
 }
