@@ -5,9 +5,9 @@
 //! in the form but never among the settings: the host keeps it and adds it to
 //! requests itself.
 
-use crate::api::calls::{INVESTIGATIONS, TRIAGE, VALIDATE};
+use crate::api::calls::{INVESTIGATIONS, TRIAGE, TRIAGE_SEARCH, VALIDATE};
 use crate::contract::{
-    Choice, FieldError, IntegerRange, Origin, Plan, Scheme, Setting, SettingField, SettingKind, SettingValue,
+    Choice, FieldError, IntegerRange, Origin, Plan, RequestRule, Scheme, Setting, SettingField, SettingKind, SettingValue,
 };
 use crate::region::{self, REGIONS, Region};
 
@@ -134,9 +134,9 @@ impl Settings {
 pub fn plan(settings: &Settings) -> Plan {
     Plan {
         origin: Origin { scheme: Scheme::Https, host: settings.region.host.to_owned(), port: 443 },
-        // The vendor's searches are POST; nothing here changes anything.
-        methods: vec!["GET".to_owned(), "POST".to_owned()],
-        path_prefixes: vec![VALIDATE.to_owned(), INVESTIGATIONS.to_owned(), TRIAGE.to_owned()],
+        rules: [("GET", VALIDATE), ("GET", INVESTIGATIONS), ("GET", TRIAGE), ("POST", TRIAGE_SEARCH)]
+            .map(|(method, prefix)| RequestRule { method: method.to_owned(), path_prefix: prefix.to_owned() })
+            .to_vec(),
     }
 }
 

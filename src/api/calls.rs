@@ -17,6 +17,8 @@ pub const VALIDATE: &str = "/validate";
 pub const INVESTIGATIONS: &str = "/idr/v2/investigations";
 /// Path of the Alert Triage API.
 pub const TRIAGE: &str = "/idr/at/alerts";
+/// Path of the search of the Alert Triage API.
+pub const TRIAGE_SEARCH: &str = "/idr/at/alerts/ops/search";
 
 /// `Accept-version` documented for investigations.
 const INVESTIGATIONS_VERSION: &str = "investigations-preview";
@@ -89,7 +91,7 @@ pub fn actors(alert_rrn: &str, index: u64) -> Request {
 pub fn triage_probe(after: Utc, before: Utc) -> Request {
     Request {
         method: Method::Post,
-        target: format!("{TRIAGE}/ops/search?index=0&size=1&rrns_only=true"),
+        target: format!("{TRIAGE_SEARCH}?index=0&size=1&rrns_only=true"),
         body: Some(format!(r#"{{"search":{{"start_time":"{}","end_time":"{}"}}}}"#, after.query(), before.query())),
         accept_version: Some(TRIAGE_VERSION),
     }

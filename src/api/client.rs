@@ -116,6 +116,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.requests_left.get() < requests || self.clock.elapsed().saturating_sub(self.started) >= self.time
     }
 
+    /// Requests left to the step.
+    pub fn requests_left(&self) -> usize {
+        usize::try_from(self.requests_left.get()).unwrap_or(usize::MAX)
+    }
+
     /// Sends a request and gives its response with status 200.
     ///
     /// # Errors

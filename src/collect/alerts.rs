@@ -31,6 +31,9 @@ use crate::times::Utc;
 
 /// Groups hold this many investigations for each concurrent request.
 const GROUP: usize = 4;
+/// Requests that one investigation takes at least: its alerts, and evidence and
+/// actors of one.
+const REQUESTS: usize = 3;
 /// Seconds during which an investigation made of alerts may still lack them.
 const YOUNG: i64 = 3_600;
 /// First wait, in seconds, before alerts that could not be collected are asked
@@ -84,12 +87,17 @@ impl Listed {
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Collects investigations with their alerts.
     pub(super) async fn collect(&mut self, work: &[Work<'_>]) -> Result<(), Stop> {
-        let group = self.settings.concurrency.saturating_mul(GROUP).max(1);
-        for (position, group) in work.chunks(group).enumerate() {
-            if position > 0 && !self.has_room() {
+        let mut left = work;
+        while !left.is_empty() {
+            if left.len() < work.len() && !self.has_room() {
                 return Err(Stop::Spent);
             }
+            // A small budget goes to few investigations that can be finished,
+            // not to many that cannot.
+            let most = self.settings.concurrency.saturating_mul(GROUP).min(self.client.requests_left() / REQUESTS).max(1);
+            let (group, rest) = left.split_at(most.min(left.len()));
             self.collect_group(group).await?;
+            left = rest;
         }
         Ok(())
     }
@@ -175,7 +183,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some(failure) = failure {
             self.output.degrade(ALERTS, *failure);
         }
-        self.output.progress = true;
+        self.output.progress |= before != Some(&known);
         self.state.known.insert(investigation.rrn.clone().into_owned(), known);
     }
 

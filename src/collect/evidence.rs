@@ -139,11 +139,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Triage::Unknown | Triage::Unavailable(..) => {}
         }
         let request = calls::triage_probe(now.plus_seconds(-PROBE_AGAIN), now);
-        self.state.triage = match self.client.send(&request).await {
+        let answer = self.client.send(&request).await;
+        self.state.triage = match answer {
             Ok(_) => Triage::Available,
             Err(Stop::Failed(failure)) if is_absence(&failure) => Triage::Unavailable(failure.http_status.unwrap_or(0), now),
             Err(stop) => return Err(stop),
         };
+        self.output.progress = true;
         Ok(())
     }
 

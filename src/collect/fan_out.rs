@@ -63,7 +63,7 @@ mod tests {
                 Poll::Pending
             })
         });
-        let results = futures::executor::block_on(fan_out(3, jobs));
+        let results = pollster::block_on(fan_out(3, jobs));
         assert_eq!(results, (0..20).collect::<Vec<_>>());
         assert_eq!(most.get(), 3);
     }

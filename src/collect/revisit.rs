@@ -21,6 +21,9 @@ use crate::artifact::investigation::Investigation;
 use crate::contract::FailureReason;
 use crate::descriptor::INVESTIGATIONS;
 
+/// Requests that one of them takes at least: itself, its alerts, and evidence
+/// and actors of one.
+const REQUESTS: usize = 4;
 /// Investigations that are gone back to at a time.
 const GROUP: usize = 32;
 
@@ -58,7 +61,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Failed(_, not_before) => not_before <= cycle.began,
             })
             .map(|(rrn, _)| rrn.clone())
-            .take(GROUP)
+            .take(GROUP.min(self.client.requests_left() / REQUESTS).max(1))
             .collect()
     }
 

@@ -5,7 +5,7 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use futures::executor::block_on;
+use pollster::block_on;
 use insightidr_simulator::{ApiKey, ClockMode, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World};
 use rapid7_insightidr::api::transport::{
     Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
