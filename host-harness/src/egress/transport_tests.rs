@@ -509,8 +509,8 @@ async fn tls_server(name: &str, folder: &std::path::Path) -> (u16, std::path::Pa
                     );
                     Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
                 });
+                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
                 let io = wasmtime_wasi_http::io::TokioIo::new(stream);
-                let h2 = io.inner().get_ref().1.alpn_protocol() == Some(b"h2");
                 if h2 {
                     let _ = hyper::server::conn::http2::Builder::new(Spawn).serve_connection(io, service).await;
                 } else {
