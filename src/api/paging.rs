@@ -20,7 +20,8 @@ pub struct Page<'a> {
     pub rows: Vec<&'a RawValue>,
     /// Rows of the whole list, as this page says.
     pub total_rows: u64,
-    /// Whether pages follow.
+    /// Whether pages may follow: the totals say so, or the page is full, since
+    /// totals have been seen to move.
     pub more: bool,
 }
 
@@ -114,7 +115,7 @@ impl<'a> Envelope<'a> {
         if page.more && rows == 0 {
             return Err("an empty page with pages behind it".to_owned());
         }
-        Ok(page)
+        Ok(Page { more: page.more || rows >= size, ..page })
     }
 }
 

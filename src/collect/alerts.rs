@@ -36,6 +36,8 @@ const YOUNG: i64 = 3_600;
 /// First wait, in seconds, before alerts that could not be collected are asked
 /// for again; doubled each time.
 const FIRST_RETRY: i64 = 240;
+/// Pages of alerts of one investigation after which the listing cannot be right.
+const MOST_PAGES: u64 = 1_000;
 /// Longest such wait, in seconds.
 const LAST_RETRY: i64 = 6 * 3_600;
 
@@ -226,6 +228,7 @@ async fn list<T: Transport, C: Clock>(
         return listed;
     }
     let mut index = work.from_page;
+    let mut last = 0;
     loop {
         listed.next_page = Some(index);
         if let Some(failure) = denied.borrow().clone() {
@@ -252,6 +255,15 @@ async fn list<T: Transport, C: Clock>(
                 return listed;
             }
         };
+        // New alerts push old ones down, so a page may begin with what the one
+        // before ended with; but never is it the same page.
+        let same = !page.rows.is_empty() && page.rows.iter().map(|row| row.get()).eq(listed.rows.get(last..).unwrap_or_default().iter().map(|row| row.get()));
+        if same || index >= MOST_PAGES {
+            let why = if same { "the same page of alerts again" } else { "pages of alerts without end" };
+            listed.stop = Some(client.malformed(&request, &response, why));
+            return listed;
+        }
+        last = listed.rows.len();
         room.set(room.get().saturating_sub(page.rows.len()));
         listed.rows.extend(page.rows.into_iter().map(ToOwned::to_owned));
         if !page.more {
