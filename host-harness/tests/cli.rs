@@ -1,6 +1,8 @@
 //! The command line from outside: what it says and the exit code, for
 //! everything that needs no connector.
 
+#![allow(clippy::expect_used, reason = "a test that cannot be set up must fail")]
+
 use std::path::Path;
 
 use assert_cmd::Command;

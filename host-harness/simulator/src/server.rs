@@ -113,11 +113,14 @@ async fn respond(
 ) -> Result<Response<Paced>, io::Error> {
     let in_hand = simulator.in_hand();
     let (head, body) = request.into_parts();
+    let too_large = || Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", None);
+    if body.size_hint().lower() > LARGEST as u64 {
+        return Ok(response(too_large(), None, in_hand, reset));
+    }
     let body = match Limited::new(body, LARGEST).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            let reply = Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", None);
-            return Ok(response(reply, None, in_hand, reset));
+            return Ok(response(too_large(), None, in_hand, reset));
         }
         Err(error) => return Err(io::Error::other(error)),
     };

@@ -12,7 +12,8 @@
     (export "datetime" (type $datetime (eq $record)))
     (export "now" (func (result $datetime)))))
   (import "wasi:clocks/monotonic-clock@0.2.12" (instance $monotonic
-    (export "duration" (type $duration (eq u64)))
+    (type $duration' u64)
+    (export "duration" (type $duration (eq $duration')))
     (alias outer 1 $pollable (type $outer))
     (export "pollable" (type $pollable (eq $outer)))
     (export "subscribe-duration" (func (param "when" $duration) (result (own $pollable))))))

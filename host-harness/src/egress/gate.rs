@@ -54,7 +54,8 @@ pub struct Gate {
     policy: Policy,
     /// Where requests are really sent: the planned origin, or the route from it.
     target: Url,
-    host_header: HeaderValue,
+    /// The planned host, when a route leads elsewhere. Otherwise the client says it itself, from the URL.
+    host_header: Option<HeaderValue>,
     credentials: Vec<(HeaderName, HeaderValue)>,
     redactor: Redactor,
     client: reqwest::Client,
@@ -68,11 +69,15 @@ impl Gate {
     /// # Errors
     /// When certificates or proxy cannot be used, or the plan's origin makes no URL.
     pub fn new(options: GateOptions<'_>) -> Result<Self, NetworkError> {
-        Self::with_lookup(options, system_lookup())
+        Self::with_lookup(options, system_lookup(), BTreeSet::new())
     }
 
-    /// A gate that resolves names by `lookup`.
-    pub(super) fn with_lookup(options: GateOptions<'_>, lookup: Lookup) -> Result<Self, NetworkError> {
+    /// A gate that resolves names by `lookup` and does not check the addresses of `trusted` names.
+    pub(super) fn with_lookup(
+        options: GateOptions<'_>,
+        lookup: Lookup,
+        trusted: BTreeSet<String>,
+    ) -> Result<Self, NetworkError> {
         let GateOptions { connector, instance, policy, credentials, redactor, routes, network, limits } = options;
         let route = routes.target(policy.host());
         let wrong = |why: String| NetworkError::Client { why };
@@ -80,8 +85,9 @@ impl Gate {
             Some(url) => url.clone(),
             None => Url::parse(&policy.origin()).map_err(|error| wrong(error.to_string()))?,
         };
-        let host_header = HeaderValue::from_str(&policy.authority()).map_err(|error| wrong(error.to_string()))?;
-        let client = client(network, limits, route, lookup)?;
+        let authority = HeaderValue::from_str(&policy.authority()).map_err(|error| wrong(error.to_string()))?;
+        let host_header = route.map(|_| authority);
+        let client = client(network, limits, route, lookup, trusted)?;
         let credentials = credentials
             .into_iter()
             .map(|(name, mut value)| {
@@ -214,8 +220,10 @@ impl Gate {
         for name in REPLACED {
             headers.remove(name);
         }
-        // The planned host also when a route leads elsewhere, so that the other side can tell what was meant.
-        headers.insert(HOST, self.host_header.clone());
+        // So that the other end of a route can tell what was meant.
+        if let Some(host) = &self.host_header {
+            headers.insert(HOST, host.clone());
+        }
         for (name, value) in &self.credentials {
             headers.insert(name.clone(), value.clone());
         }
@@ -277,8 +285,8 @@ fn client(
     limits: &Limits,
     route: Option<&Url>,
     lookup: Lookup,
+    mut trusted: BTreeSet<String>,
 ) -> Result<reqwest::Client, NetworkError> {
-    let mut trusted = BTreeSet::new();
     let mut builder = reqwest::Client::builder()
         // HTTP/2 takes the authority from the URL, which a route has changed; HTTP/1.1 takes the Host header we set.
         .tls_backend_preconfigured(network.tls(route.is_none())?)
