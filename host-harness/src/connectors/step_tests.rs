@@ -330,6 +330,41 @@ async fn more_steps_than_places_wait_for_their_turn() {
     }
 }
 
+/// Where the log of a test goes.
+#[derive(Clone, Default)]
+struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+
+impl std::io::Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn what_a_guest_logs_is_told_with_its_origin_and_capped() {
+    let limits = Limits { log_lines: 10, log_line_bytes: 20, ..Limits::default() };
+    // At level `info`, for ever.
+    let poll = "(loop (call $write (i32.const 2) (i32.const {text}) (i32.const 64)) (br 0)) unreachable";
+    let engine = engine_with(Limits { cpu_per_step: Duration::from_millis(50), ..limits });
+    let tenant = tenant(&engine, component_polling(poll)).await;
+    let log = Log::default();
+    let writer = log.clone();
+    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+    // The test has one thread, so what is set for the thread holds until the end.
+    let guard = tracing::subscriber::set_default(subscriber);
+    assert_eq!(tenant.poll(None, budget()).await.0.unwrap_err().code(), "cpu-limit");
+    drop(guard);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    assert_eq!(text.matches("xxxxxxxxxxxxxxxxxxxx…").count(), 10, "{text}");
+    assert_eq!(text.matches("dropped").count(), 1, "{text}");
+    assert!(text.lines().all(|line| line.contains("connector=\"fixture\"") && line.contains("instance=\"one\"")), "{text}");
+}
+
 // ---- requests ---------------------------------------------------------------------
 
 /// What [`fixtures`] report for an error code of `wasi:http`, by its place in the enumeration.

@@ -15,7 +15,8 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
 
 /// The hooks of one step.
 pub struct Hooks {
-    gate: Option<Arc<Gate>>,
+    /// The gate, or the connector that has none, for log lines.
+    gate: Result<Arc<Gate>, String>,
     meter: Arc<StepMeter>,
     forbidden: ForbiddenHeaderFilter,
 }
@@ -28,13 +29,13 @@ impl Hooks {
     #[must_use]
     pub fn through(gate: Arc<Gate>, meter: Arc<StepMeter>) -> Self {
         let forbidden = forbidden_to_guests(&gate.credential_names());
-        Self { gate: Some(gate), meter, forbidden }
+        Self { gate: Ok(gate), meter, forbidden }
     }
 
-    /// Hooks that refuse every request.
+    /// Hooks that refuse every request of a connector.
     #[must_use]
-    pub fn deny_all(meter: Arc<StepMeter>) -> Self {
-        Self { gate: None, meter, forbidden: forbidden_to_guests(&[]) }
+    pub fn deny_all(connector: &str, meter: Arc<StepMeter>) -> Self {
+        Self { gate: Err(connector.to_owned()), meter, forbidden: forbidden_to_guests(&[]) }
     }
 }
 
@@ -61,10 +62,14 @@ impl WasiHttpHooks for Hooks {
         _consumed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let meter = Arc::clone(&self.meter);
-        let Some(gate) = self.gate.clone() else {
-            meter.add_denied();
-            tracing::warn!(code = Denial::Everything.code(), "refused a request: {}", Denial::Everything);
-            return Box::new(async { Err(Error::HttpRequestDenied) });
+        let gate = match &self.gate {
+            Ok(gate) => Arc::clone(gate),
+            Err(connector) => {
+                meter.add_denied();
+                let denial = Denial::Everything;
+                tracing::warn!(connector, instance = "", code = denial.code(), "refused a request: {denial}");
+                return Box::new(async { Err(Error::HttpRequestDenied) });
+            }
         };
         Box::new(async move {
             let response = gate.send(meter, request, options).await?;

@@ -36,8 +36,8 @@ pub struct EngineOptions {
     pub limits: Limits,
     /// Whether instances come from a pool. Default true.
     pub pooling: bool,
-    /// Most steps that run at once, over all tenants. Default 64; each reserves 4 GiB of address space (not of
-    /// memory) in the pool.
+    /// Most steps that run at once, over all tenants. Default 64; each reserves address space, not memory, in the
+    /// pool: 4 GiB for each of the linear memories that a component may have.
     pub max_instances: u32,
 }
 
@@ -171,9 +171,10 @@ fn config(limits: &Limits, pool: Option<u32>) -> Config {
         pooling
             .total_component_instances(instances)
             .total_stacks(instances)
-            .total_core_instances(instances.saturating_mul(per_component(limits.core_instances).min(8)))
-            .total_memories(instances)
-            .total_tables(instances.saturating_mul(4))
+            // The product, so that a step that has its place never finds the pool used up by others.
+            .total_core_instances(instances.saturating_mul(per_component(limits.core_instances)))
+            .total_memories(instances.saturating_mul(per_component(limits.memories)))
+            .total_tables(instances.saturating_mul(per_component(limits.tables)))
             .max_core_instances_per_component(per_component(limits.core_instances))
             .max_memories_per_component(per_component(limits.memories))
             .max_tables_per_component(per_component(limits.tables))

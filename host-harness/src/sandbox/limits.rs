@@ -21,7 +21,8 @@ pub struct Limits {
     pub wall_per_step: Duration,
     /// What a step gets beyond the wall time of its budget, to end in good order. Default 10 s.
     pub wall_grace: Duration,
-    /// Wall-clock and CPU time of `describe` and `configure`, which only compute. Default 2 s.
+    /// Wall-clock and CPU time of `describe` and `configure`, which only compute. Default 5 s: a thousand times what
+    /// they need, for a machine that is busy.
     pub pure_call: Duration,
     /// Bytes that one call may carry from guest to host, the results of an export included. Default 48 MiB: the
     /// largest batch, with room for its frame. What exceeds it ends the step before the host allocates it.
@@ -30,7 +31,7 @@ pub struct Limits {
     pub handles: usize,
     /// Core instances of one component, with the small ones that toolchains add. Default 64.
     pub core_instances: usize,
-    /// Linear memories of one component. Default 4: one is usual.
+    /// Linear memories of one component. Default 2: one is usual.
     pub memories: usize,
     /// Tables of one component. Default 16: two are usual.
     pub tables: usize,
@@ -95,11 +96,11 @@ impl Default for Limits {
             cpu_per_step: Duration::from_secs(20),
             wall_per_step: Duration::from_secs(300),
             wall_grace: Duration::from_secs(10),
-            pure_call: Duration::from_secs(2),
+            pure_call: Duration::from_secs(5),
             hostcall_bytes: 48 * MIB,
             handles: 4096,
             core_instances: 64,
-            memories: 4,
+            memories: 2,
             tables: 16,
             table_elements: 20_000,
             requests_in_flight: 32,
