@@ -19,7 +19,13 @@ use crate::wasi_http::WasiHttp;
 
 struct Component;
 
-crate::contract::export!(Component with_types_in crate::contract);
+/// The generated glue between the canonical ABI and [`Component`].
+#[allow(unsafe_code, unreachable_pub, reason = "generated code; the only unsafe code of the connector")]
+mod glue {
+    crate::contract::export!(Component with_types_in crate::contract);
+
+    use super::Component;
+}
 
 impl Guest for Component {
     fn describe() -> Descriptor {

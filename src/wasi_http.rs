@@ -29,13 +29,13 @@ const PIECE: u64 = 1 << 20;
 const LARGEST: usize = 32 << 20;
 
 /// Sends requests to one API host.
-pub struct WasiHttp {
+pub(crate) struct WasiHttp {
     host: &'static str,
 }
 
 impl WasiHttp {
     /// Requests to `host`, by TLS.
-    pub const fn new(host: &'static str) -> Self {
+    pub(crate) const fn new(host: &'static str) -> Self {
         Self { host }
     }
 

@@ -120,8 +120,7 @@ pub(super) fn descriptor() -> types::Descriptor {
 pub(super) fn plan() -> types::Plan {
     types::Plan {
         origin: types::Origin { scheme: types::Scheme::Https, host: "api.example.com".into(), port: 443 },
-        methods: vec!["GET".into()],
-        path_prefixes: vec!["/v1/".into()],
+        rules: vec![types::RequestRule { method: "GET".into(), path_prefix: "/v1/".into() }],
     }
 }
 
@@ -231,8 +230,11 @@ fn lay_descriptor(data: &mut Data, descriptor: &types::Descriptor) -> u32 {
 
 fn lay_plan(data: &mut Data) -> u32 {
     let plan = plan();
-    let methods: Vec<Record> = plan.methods.iter().map(|method| Record::default().text(data, method)).collect();
-    let prefixes: Vec<Record> = plan.path_prefixes.iter().map(|prefix| Record::default().text(data, prefix)).collect();
+    let rules: Vec<Record> = plan
+        .rules
+        .iter()
+        .map(|rule| Record::default().text(data, &rule.method).text(data, &rule.path_prefix))
+        .collect();
     // result: ok; then scheme: https.
     let record = Record::default()
         .u8(0)
@@ -242,8 +244,7 @@ fn lay_plan(data: &mut Data) -> u32 {
         .text(data, &plan.origin.host)
         .u16(plan.origin.port)
         .align(4)
-        .pair(data.list(&methods))
-        .pair(data.list(&prefixes));
+        .pair(data.list(&rules));
     data.place(&record.0)
 }
 

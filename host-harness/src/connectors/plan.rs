@@ -10,17 +10,14 @@ use crate::egress::{ambiguity, is_host_name};
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field} {why}")]
 pub struct PlanError {
-    /// The field, for example `path-prefixes[1]`.
+    /// The field, for example `rules[1].path-prefix`.
     pub field: String,
     /// What is wrong with it and what is allowed.
     pub why: &'static str,
 }
 
-/// Most methods.
-const METHODS: usize = 8;
-
-/// Most path prefixes.
-const PREFIXES: usize = 16;
+/// Most rules.
+const RULES: usize = 32;
 
 /// Most bytes of a path prefix.
 const PREFIX_BYTES: usize = 1024;
@@ -37,27 +34,23 @@ pub(super) fn check(plan: &types::Plan) -> Result<(), PlanError> {
     if plan.origin.port == 0 {
         return wrong("origin.port", "must be 1 to 65535");
     }
-    if plan.methods.is_empty() || plan.methods.len() > METHODS {
-        return wrong("methods", "must be 1 to 8");
+    if plan.rules.is_empty() || plan.rules.len() > RULES {
+        return wrong("rules", "must be 1 to 32");
     }
-    for (at, method) in plan.methods.iter().enumerate() {
+    for (at, types::RequestRule { method, path_prefix }) in plan.rules.iter().enumerate() {
         let sound = !method.is_empty() && method.len() <= 16 && method.bytes().all(|byte| byte.is_ascii_uppercase());
         if !sound || matches!(method.as_str(), "CONNECT" | "TRACE") {
-            return wrong(&format!("methods[{at}]"), "must be a method in upper case, and neither CONNECT nor TRACE");
+            let field = format!("rules[{at}].method");
+            return wrong(&field, "must be a method in upper case, and neither CONNECT nor TRACE");
         }
-    }
-    if plan.path_prefixes.is_empty() || plan.path_prefixes.len() > PREFIXES {
-        return wrong("path-prefixes", "must be 1 to 16");
-    }
-    for (at, prefix) in plan.path_prefixes.iter().enumerate() {
-        let field = format!("path-prefixes[{at}]");
-        if prefix.len() > PREFIX_BYTES {
+        let field = format!("rules[{at}].path-prefix");
+        if path_prefix.len() > PREFIX_BYTES {
             return wrong(&field, "must be at most 1024 bytes");
         }
-        if prefix.contains(['?', '#', '%', ';']) {
+        if path_prefix.contains(['?', '#', '%', ';']) {
             return wrong(&field, "must be a plain path, without query, fragment, parameters or percent signs");
         }
-        if let Some(why) = ambiguity(prefix) {
+        if let Some(why) = ambiguity(path_prefix) {
             return wrong(&field, why);
         }
     }
@@ -68,11 +61,14 @@ pub(super) fn check(plan: &types::Plan) -> Result<(), PlanError> {
 mod tests {
     use super::*;
 
+    fn rule(method: &str, prefix: &str) -> types::RequestRule {
+        types::RequestRule { method: method.into(), path_prefix: prefix.into() }
+    }
+
     fn plan() -> types::Plan {
         types::Plan {
             origin: types::Origin { scheme: types::Scheme::Https, host: "us.api.example.com".into(), port: 443 },
-            methods: vec!["GET".into()],
-            path_prefixes: vec!["/".into(), "/idr/v2/".into(), "/validate".into()],
+            rules: ["/", "/idr/v2/", "/validate"].map(|prefix| rule("GET", prefix)).to_vec(),
         }
     }
 
@@ -84,24 +80,22 @@ mod tests {
     #[test]
     fn every_field_that_breaks_the_contract_is_named() {
         type Change = fn(&mut types::Plan);
-        let table: [(&str, Change); 17] = [
+        let table: [(&str, Change); 15] = [
             ("origin.host", |p| p.origin.host = "10.0.0.1".into()),
             ("origin.host", |p| p.origin.host = "[::1]".into()),
             ("origin.host", |p| p.origin.host = "US.api.example.com".into()),
             ("origin.host", |p| p.origin.host = "localhost".into()),
             ("origin.host", |p| p.origin.host = "a.example.com/path".into()),
             ("origin.port", |p| p.origin.port = 0),
-            ("methods", |p| p.methods.clear()),
-            ("methods", |p| p.methods = vec!["GET".into(); 9]),
-            ("methods[0]", |p| p.methods = vec!["get".into()]),
-            ("methods[1]", |p| p.methods.push("CONNECT".into())),
-            ("methods[0]", |p| p.methods = vec!["".into()]),
-            ("path-prefixes", |p| p.path_prefixes.clear()),
-            ("path-prefixes", |p| p.path_prefixes = vec!["/a".into(); 17]),
-            ("path-prefixes[0]", |p| p.path_prefixes = vec!["idr/".into()]),
-            ("path-prefixes[3]", |p| p.path_prefixes.push("/idr/../x".into())),
-            ("path-prefixes[3]", |p| p.path_prefixes.push("/idr?x".into())),
-            ("path-prefixes[3]", |p| p.path_prefixes.push(format!("/{}", "a".repeat(1024)))),
+            ("rules", |p| p.rules.clear()),
+            ("rules", |p| p.rules = vec![rule("GET", "/a"); 33]),
+            ("rules[3].method", |p| p.rules.push(rule("get", "/"))),
+            ("rules[3].method", |p| p.rules.push(rule("CONNECT", "/"))),
+            ("rules[3].method", |p| p.rules.push(rule("", "/"))),
+            ("rules[3].path-prefix", |p| p.rules.push(rule("GET", "idr/"))),
+            ("rules[3].path-prefix", |p| p.rules.push(rule("GET", "/idr/../x"))),
+            ("rules[3].path-prefix", |p| p.rules.push(rule("GET", "/idr?x"))),
+            ("rules[3].path-prefix", |p| p.rules.push(rule("GET", &format!("/{}", "a".repeat(1024))))),
         ];
         for (field, change) in table {
             let mut plan = plan();

@@ -1,7 +1,7 @@
 //! Egress: the one way out of the sandbox.
 //!
-//! What: every HTTP request of a guest passes, in this order, the policy (one origin, listed methods and path
-//! prefixes), the header rules, the caps of the step, the injection of credentials, and only then a transport of the
+//! What: every HTTP request of a guest passes, in this order, the policy (one origin, its rules of method and
+//! path prefix), the header rules, the caps of the step, the injection of credentials, and only then a transport of the
 //! tenant's own. What comes back is capped and searched for secrets before the guest sees it.
 //! Why: the guest is not trusted with a secret nor with the choice of whom to talk to; the host is the only party
 //! that knows both, so one pipeline in one place decides.

@@ -19,8 +19,7 @@ pub struct Policy {
     scheme: &'static str,
     host: String,
     port: u16,
-    methods: Vec<String>,
-    prefixes: Vec<String>,
+    rules: Vec<types::RequestRule>,
 }
 
 /// Why a request may not leave. Each text says what would have been allowed.
@@ -60,8 +59,10 @@ pub enum Denial {
         planned: String,
     },
     /// A path outside of the planned prefixes.
-    #[error("path {actual:?} is not planned; what begins with {planned} is")]
+    #[error("path {actual:?} is not planned for {method}; what begins with {planned} is")]
     Path {
+        /// Of the request.
+        method: String,
         /// Of the request.
         actual: String,
         /// Of the plan.
@@ -114,8 +115,7 @@ impl Policy {
             },
             host: plan.origin.host.clone(),
             port: plan.origin.port,
-            methods: plan.methods.clone(),
-            prefixes: plan.path_prefixes.clone(),
+            rules: plan.rules.clone(),
         }
     }
 
@@ -156,24 +156,29 @@ impl Policy {
         if port != self.port || (uri.port().is_some() && uri.port_u16().is_none()) {
             return Err(Denial::Port { actual: port, planned: self.port });
         }
-        if !self.methods.iter().any(|planned| planned == method.as_str()) {
-            return Err(Denial::Method { actual: method.as_str().to_owned(), planned: self.methods.join(", ") });
-        }
-        self.check_path(uri.path())
+        self.check_path(method.as_str(), uri.path())
     }
 
-    /// Decides about a path alone.
+    /// Decides about method and path.
     ///
     /// # Errors
-    /// When it is ambiguous or outside of the planned prefixes.
-    pub fn check_path(&self, path: &str) -> Result<(), Denial> {
+    /// When no rule has the method, or the path is ambiguous or outside of what the rules with the method allow.
+    pub fn check_path(&self, method: &str, path: &str) -> Result<(), Denial> {
+        let prefixes: Vec<&str> =
+            self.rules.iter().filter(|rule| rule.method == method).map(|rule| rule.path_prefix.as_str()).collect();
+        if prefixes.is_empty() {
+            let mut planned: Vec<&str> = self.rules.iter().map(|rule| rule.method.as_str()).collect();
+            planned.sort_unstable();
+            planned.dedup();
+            return Err(Denial::Method { actual: method.to_owned(), planned: planned.join(", ") });
+        }
         if let Some(why) = ambiguity(path) {
             return Err(Denial::AmbiguousPath { actual: path.to_owned(), why });
         }
-        if self.prefixes.iter().any(|prefix| lies_below(path, prefix)) {
+        if prefixes.iter().any(|prefix| lies_below(path, prefix)) {
             return Ok(());
         }
-        Err(Denial::Path { actual: path.to_owned(), planned: self.prefixes.join(", ") })
+        Err(Denial::Path { method: method.to_owned(), actual: path.to_owned(), planned: prefixes.join(", ") })
     }
 }
 
@@ -246,8 +251,9 @@ mod tests {
     fn policy() -> Policy {
         Policy::from_plan(&types::Plan {
             origin: types::Origin { scheme: types::Scheme::Https, host: "us.api.example.com".into(), port: 443 },
-            methods: vec!["GET".into(), "POST".into()],
-            path_prefixes: vec!["/idr/v2/".into(), "/validate".into()],
+            rules: [("GET", "/idr/v2/"), ("GET", "/validate"), ("POST", "/idr/v2/investigations/_search")]
+                .map(|(method, prefix)| types::RequestRule { method: method.into(), path_prefix: prefix.into() })
+                .to_vec(),
         })
     }
 
@@ -280,6 +286,8 @@ mod tests {
             ("GET", "https://127.0.0.1/validate", "egress-host-denied"),
             ("GET", "https://us.api.example.com:8443/validate", "egress-port-denied"),
             ("GET", "https://us.api.example.com:80/validate", "egress-port-denied"),
+            ("POST", "https://us.api.example.com/idr/v2/investigations/bulk_close", "egress-path-denied"),
+            ("POST", "https://us.api.example.com/validate", "egress-path-denied"),
             ("PUT", "https://us.api.example.com/idr/v2/investigations", "egress-method-denied"),
             ("get", "https://us.api.example.com/validate", "egress-method-denied"),
             ("CONNECT", "https://us.api.example.com/validate", "egress-method-denied"),
@@ -310,7 +318,7 @@ mod tests {
             "x%20y",
             "%C3%BC",
         ] {
-            assert_eq!(policy().check_path(&format!("/idr/v2/investigations/{id}/alerts")), Ok(()), "{id}");
+            assert_eq!(policy().check_path("GET", &format!("/idr/v2/investigations/{id}/alerts")), Ok(()), "{id}");
         }
     }
 
@@ -345,7 +353,7 @@ mod tests {
             "*",
             "",
         ] {
-            let denial = policy().check_path(path).unwrap_err();
+            let denial = policy().check_path("GET", path).unwrap_err();
             assert_eq!(denial.code(), "egress-path-ambiguous", "{path}");
         }
     }

@@ -129,8 +129,9 @@ fn gzip(body: &[u8]) -> Vec<u8> {
 fn policy(scheme: types::Scheme, port: u16) -> Policy {
     Policy::from_plan(&types::Plan {
         origin: types::Origin { scheme, host: "api.example.com".into(), port },
-        methods: vec!["GET".into(), "POST".into()],
-        path_prefixes: vec!["/v1/".into()],
+        rules: ["GET", "POST"]
+            .map(|method| types::RequestRule { method: method.into(), path_prefix: "/v1/".into() })
+            .to_vec(),
     })
 }
 

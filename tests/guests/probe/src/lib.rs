@@ -16,6 +16,7 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    unreachable_pub,
     reason = "generated code; the documentation stands in wit/"
 )]
 mod bindings {
@@ -42,7 +43,12 @@ use wasi::http::types::{Fields, IncomingResponse, OutgoingRequest, Scheme as Htt
 
 struct Probe;
 
-bindings::export!(Probe with_types_in bindings);
+#[allow(unsafe_code, unreachable_pub, reason = "generated code")]
+mod glue {
+    use super::{Probe, bindings};
+
+    bindings::export!(Probe with_types_in super::bindings);
+}
 
 /// The stream it reports.
 const DUMPS: &str = "dumps";
