@@ -124,7 +124,7 @@ pub(super) fn plan() -> types::Plan {
     }
 }
 
-/// The batch of [`GOOD`].
+/// The id of the one artifact in the batch of [`GOOD`].
 pub(super) const ARTIFACT_ID: &str = "0d9e7a7a-53b6-1f0b-8a8e-1fb1b6b8ab1d";
 
 /// A `poll` that returns one artifact.

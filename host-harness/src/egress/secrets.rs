@@ -10,10 +10,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// Fewest bytes of a secret. Shorter ones are found by chance in ordinary text, and redaction would eat that text.
-pub const SHORTEST_SECRET: usize = 4;
+pub(super) const SHORTEST_SECRET: usize = 4;
 
 /// Most bytes of a secret: what common servers take in one header.
-pub const LONGEST_SECRET: usize = 8 * 1024;
+pub(super) const LONGEST_SECRET: usize = 8 * 1024;
 
 /// Secrets by setting key. Its `Debug` shows keys only.
 #[derive(Clone, Default)]

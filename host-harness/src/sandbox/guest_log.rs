@@ -16,9 +16,13 @@ pub(crate) struct GuestLog {
     connector: String,
     instance: String,
     redactor: Redactor,
+    /// Lines that may still be written in this step.
     lines_left: u32,
+    /// Bytes that may still be written in this step.
     bytes_left: usize,
+    /// Most bytes of one line.
     line_bytes: usize,
+    /// Whether it was said that something was dropped.
     dropped: bool,
 }
 

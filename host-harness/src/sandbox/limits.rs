@@ -94,7 +94,7 @@ impl Default for Limits {
         Self {
             memory_bytes: 64 * MIB,
             cpu_per_step: Duration::from_secs(20),
-            wall_per_step: Duration::from_secs(300),
+            wall_per_step: Duration::from_mins(5),
             wall_grace: Duration::from_secs(10),
             pure_call: Duration::from_secs(5),
             hostcall_bytes: 48 * MIB,
@@ -112,7 +112,7 @@ impl Default for Limits {
             response_body_bytes: 32 << 20,
             dns_timeout: Duration::from_secs(5),
             connect_timeout: Duration::from_secs(10),
-            first_byte_timeout: Duration::from_secs(60),
+            first_byte_timeout: Duration::from_mins(1),
             between_bytes_timeout: Duration::from_secs(30),
             idle_timeout: Duration::from_secs(50),
             artifacts: 50_000,

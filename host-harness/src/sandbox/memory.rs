@@ -11,12 +11,17 @@ use wasmtime::ResourceLimiter;
 /// Limits and records what an instance takes.
 #[derive(Debug)]
 pub(super) struct MemoryLimiter {
+    /// Most bytes of all memories together.
     limit: usize,
+    /// Bytes of all memories now.
     in_use: usize,
+    /// The most that `in_use` has ever been.
     peak: usize,
     /// The growth last granted and the peak before it, to take back should the growth fail after all.
     last: (usize, usize),
+    /// Whether more than `limit` was ever asked for.
     refused: bool,
+    /// Most core instances, memories, tables, and elements of a table.
     core_instances: usize,
     memories: usize,
     tables: usize,
