@@ -75,7 +75,9 @@ fn page(report: &CheckReport) -> String {
             let state = match &report.state {
                 StreamState::Ok => "ok".to_owned(),
                 StreamState::Degraded(failure) => format!("failed: {}", FailureReport::from(failure).sentence()),
-                StreamState::Unavailable(failure) => format!("unavailable: {}", FailureReport::from(failure).sentence()),
+                StreamState::Unavailable(failure) => {
+                    format!("unavailable: {}", FailureReport::from(failure).sentence())
+                }
             };
             vec![escape(&report.stream), escape(&state)]
         })
@@ -85,7 +87,8 @@ fn page(report: &CheckReport) -> String {
 
 /// For programs.
 fn as_json(connector: &str, result: &Result<CheckReport, FailureReport>, requests: u32) -> serde_json::Value {
-    let streams: Vec<_> = result.iter().flat_map(|report| &report.reports).map(super::poll_report::stream_of_check).collect();
+    let streams: Vec<_> =
+        result.iter().flat_map(|report| &report.reports).map(super::poll_report::stream_of_check).collect();
     json!({
         "connector": connector,
         "ok": result.is_ok(),

@@ -102,12 +102,17 @@ fn load_error(path: &Path, error: &LoadError) -> CliError {
     };
     let help = match error {
         LoadError::Unreadable { .. } => "name the .wasm file of a connector that this user can read",
-        LoadError::NotWasm | LoadError::NotAConnector { .. } | LoadError::CoreModule => "name the .wasm file of a signal connector",
+        LoadError::NotWasm | LoadError::NotAConnector { .. } | LoadError::CoreModule => {
+            "name the .wasm file of a signal connector"
+        }
         LoadError::Corrupt { .. } => "copy or build the connector again, whole",
         LoadError::ContractVersion { .. } | LoadError::ImportVersion { .. } => {
             "use a version of the connector that was built for this host, or a host of its time"
         }
-        LoadError::Host { .. } => return CliError::failed(message).help("try again; if it stays, check the memory of this machine and the cache directory"),
+        LoadError::Host { .. } => {
+            return CliError::failed(message)
+                .help("try again; if it stays, check the memory of this machine and the cache directory");
+        }
         _ => "do not use this connector; report it to whoever maintains it",
     };
     CliError::usage(message).help(help)
@@ -132,8 +137,10 @@ fn proxy(text: &str) -> Result<Url, CliError> {
         .map_err(|error| CliError::usage(format!("the address of the proxy cannot be read: {error}")))
         .map_err(|error| error.help("write for example --proxy http://proxy.example.com:3128"))?;
     if from_environment.is_none() && url.password().is_some() {
-        return Err(CliError::usage("the address of the proxy holds a password, and secrets are not taken from the command line")
-            .help("put the address into an environment variable and give --proxy env:NAME"));
+        return Err(CliError::usage(
+            "the address of the proxy holds a password, and secrets are not taken from the command line",
+        )
+        .help("put the address into an environment variable and give --proxy env:NAME"));
     }
     Ok(url)
 }
@@ -152,7 +159,9 @@ impl From<ConfigureError> for CliError {
         match error {
             ConfigureError::Fields(errors) => SettingsError::Refused { errors }.into(),
             ConfigureError::Plan(_) => Self::failed(&error).help("report this to whoever maintains the connector"),
-            ConfigureError::Step(error) => Self::failed(format!("the settings could not be checked: {error}")).help(error.remedy()),
+            ConfigureError::Step(error) => {
+                Self::failed(format!("the settings could not be checked: {error}")).help(error.remedy())
+            }
         }
     }
 }

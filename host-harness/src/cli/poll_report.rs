@@ -29,7 +29,8 @@ pub(super) fn as_json(polled: &Polled<'_>, cycle: &Cycle) -> Value {
             "connector".into(),
             json!({ "name": descriptor.name, "version": descriptor.version, "digest": polled.connector.digest() }),
         );
-        let routes: Vec<String> = polled.routes.iter().map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect();
+        let routes: Vec<String> =
+            polled.routes.iter().map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect();
         fields.insert("routes".into(), routes.into());
     }
     report
@@ -137,15 +138,17 @@ mod tests {
             request_sent: true,
             retry: RetryAdvice::AfterChange,
         };
-        let stream = |name: &str| DataStream { name: name.into(), noun: name.into(), description: String::new(), announced: true };
+        let stream = |name: &str| DataStream {
+            name: name.into(),
+            noun: name.into(),
+            description: String::new(),
+            announced: true,
+        };
         let report = |stream: &str, fetched, state| StreamReport { stream: stream.into(), fetched, state };
         let mut cycle = Cycle::new();
         cycle.add_reports(
             &[stream("events"), stream("evidence")],
-            &[
-                report("events", 3, StreamState::Ok),
-                report("evidence", 0, StreamState::Unavailable(failure.clone())),
-            ],
+            &[report("events", 3, StreamState::Ok), report("evidence", 0, StreamState::Unavailable(failure.clone()))],
         );
         cycle.steps = 1;
         cycle.new = 3;

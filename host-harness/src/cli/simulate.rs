@@ -8,7 +8,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::Args;
-use insightidr_simulator::{ApiKey, FaultProfile, OrganizationConfig, REGIONS, RateLimit, Simulator, SimulatorConfig, World, WorldConfig};
+use insightidr_simulator::{
+    ApiKey, FaultProfile, OrganizationConfig, REGIONS, RateLimit, Simulator, SimulatorConfig, World, WorldConfig,
+};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpListener;

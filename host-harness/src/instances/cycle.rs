@@ -103,7 +103,8 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             let (result, usage) = self.collector.poll(checkpoint.clone(), self.options.budget).await;
             cycle.add_usage(&usage);
             let mut batch = result?;
-            idle = if batch.artifacts.is_empty() && checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
+            idle =
+                if batch.artifacts.is_empty() && checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
             let (committed, returned) = self.commit(batch).await?;
             batch = returned;
             cycle.add_step(committed);
@@ -138,7 +139,9 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         };
         tokio::task::spawn_blocking(commit)
             .await
-            .map_err(|error| FailureReport::new("internal", format!("storing a step broke off: {error}"), "Report this."))?
+            .map_err(|error| {
+                FailureReport::new("internal", format!("storing a step broke off: {error}"), "Report this.")
+            })?
             .map_err(|error| FailureReport::from(&error))
     }
 

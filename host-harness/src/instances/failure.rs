@@ -27,7 +27,13 @@ impl FailureReport {
     /// A failure that has nothing to do with a response.
     #[must_use]
     pub fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Self { code: code.to_owned(), http_status: None, correlation_id: None, message: message.into(), remedy: remedy.into() }
+        Self {
+            code: code.to_owned(),
+            http_status: None,
+            correlation_id: None,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
     }
 
     /// `<message> (HTTP 401, unauthorized). <remedy>`: the form of log lines,

@@ -38,9 +38,24 @@ pub(crate) mod tests {
             minimum_poll_minutes: 1,
             multi_instance: true,
             streams: vec![
-                DataStream { name: "events".into(), noun: "events".into(), description: "Events".into(), announced: true },
-                DataStream { name: "alerts".into(), noun: "alerts".into(), description: "Alerts".into(), announced: true },
-                DataStream { name: "evidence".into(), noun: "pieces".into(), description: "Evidence".into(), announced: false },
+                DataStream {
+                    name: "events".into(),
+                    noun: "events".into(),
+                    description: "Events".into(),
+                    announced: true,
+                },
+                DataStream {
+                    name: "alerts".into(),
+                    noun: "alerts".into(),
+                    description: "Alerts".into(),
+                    announced: true,
+                },
+                DataStream {
+                    name: "evidence".into(),
+                    noun: "pieces".into(),
+                    description: "Evidence".into(),
+                    announced: false,
+                },
             ],
             settings: vec![
                 field("region", "Region", SettingKind::Choice(vec![choice("us"), choice("eu")]), true),

@@ -228,10 +228,19 @@ impl Cycle {
         }
         match self.end {
             End::Interrupted => {
-                tracing::warn!(connector, instance, "poll interrupted: what was stored stays, the next poll goes on from there");
+                tracing::warn!(
+                    connector,
+                    instance,
+                    "poll interrupted: what was stored stays, the next poll goes on from there"
+                );
             }
             End::StepLimit => {
-                tracing::warn!(connector, instance, "poll stopped after {}: more is waiting, the next poll goes on from there", counted(u64::from(self.steps), "step"));
+                tracing::warn!(
+                    connector,
+                    instance,
+                    "poll stopped after {}: more is waiting, the next poll goes on from there",
+                    counted(u64::from(self.steps), "step")
+                );
             }
             End::Complete | End::Postponed | End::Failed => {}
         }

@@ -31,7 +31,9 @@ pub enum Source {
 #[derive(Debug, thiserror::Error)]
 pub enum SourceError {
     /// Not `KEY=SOURCE`.
-    #[error("a --secret is not of the form KEY=env:NAME or KEY=file:PATH (what was given is not shown: it may be a secret)")]
+    #[error(
+        "a --secret is not of the form KEY=env:NAME or KEY=file:PATH (what was given is not shown: it may be a secret)"
+    )]
     Form,
     /// Given twice.
     #[error("the secret {key:?} is given twice")]
@@ -138,7 +140,10 @@ pub fn parse(given: &[String]) -> Result<Vec<(String, Source)>, SourceError> {
     for text in given {
         let (key, source) = text.split_once('=').ok_or(SourceError::Form)?;
         // A key that is none could be a secret with a = in it.
-        if key.is_empty() || key.len() > 64 || !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_') {
+        if key.is_empty()
+            || key.len() > 64
+            || !key.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        {
             return Err(SourceError::Form);
         }
         let key = key.to_owned();
@@ -205,8 +210,7 @@ impl Source {
                 Err(std::env::VarError::NotUnicode(_)) => Err(not_text()),
             },
             Self::File(path) => {
-                let unreadable =
-                    |source| SourceError::Unreadable { key: key.to_owned(), path: path.clone(), source };
+                let unreadable = |source| SourceError::Unreadable { key: key.to_owned(), path: path.clone(), source };
                 let file = File::open(path).map_err(unreadable)?;
                 let metadata = file.metadata().map_err(unreadable)?;
                 if metadata.is_file() && metadata.mode() & 0o044 != 0 {
@@ -259,7 +263,15 @@ mod tests {
 
     #[test]
     fn what_may_be_a_secret_given_by_mistake_is_never_shown() {
-        for text in ["hunter2hunter2", "api_key=hunter2", "api_key=hunter2:x", "api_key=env:", "hunter2==", "Hunter2=env:X", "=env:hunter2"] {
+        for text in [
+            "hunter2hunter2",
+            "api_key=hunter2",
+            "api_key=hunter2:x",
+            "api_key=env:",
+            "hunter2==",
+            "Hunter2=env:X",
+            "=env:hunter2",
+        ] {
             let error = given(&[text]).expect_err(text);
             assert!(!format!("{error} {error:?} {}", error.help()).to_lowercase().contains("hunter2"), "{error}");
         }

@@ -52,7 +52,9 @@ impl SettingsError {
             Self::Form => "write for example --set region=us".to_owned(),
             Self::Twice { .. } => "keep one".to_owned(),
             Self::Secret { key } => {
-                format!("put it into an environment variable or a file and give --secret {key}=env:NAME or --secret {key}=file:PATH; change the secret if it was real")
+                format!(
+                    "put it into an environment variable or a file and give --secret {key}=env:NAME or --secret {key}=file:PATH; change the secret if it was real"
+                )
             }
             Self::Refused { .. } => "see the settings with `host-harness inspect`".to_owned(),
         }
@@ -85,10 +87,7 @@ pub fn coerce(descriptor: &Descriptor, given: &[(String, String)]) -> Result<Vec
                 Some(SettingKind::Boolean) => boolean(value).map(SettingValue::Boolean),
                 Some(SettingKind::Text(_) | SettingKind::Choice(_)) | None => None,
             };
-            Ok(Setting {
-                key: key.clone(),
-                value: typed.unwrap_or_else(|| SettingValue::Text(value.clone())),
-            })
+            Ok(Setting { key: key.clone(), value: typed.unwrap_or_else(|| SettingValue::Text(value.clone())) })
         })
         .collect()
 }
@@ -104,7 +103,10 @@ fn boolean(text: &str) -> Option<bool> {
 
 /// One line for each field.
 fn list(errors: &[FieldError]) -> String {
-    errors.iter().map(|error| format!("\n  {}: {}", crate::log::escape(&error.key), crate::log::escape(&error.message))).collect()
+    errors
+        .iter()
+        .map(|error| format!("\n  {}: {}", crate::log::escape(&error.key), crate::log::escape(&error.message)))
+        .collect()
 }
 
 #[cfg(test)]

@@ -57,9 +57,7 @@ pub fn parse_level(text: &str) -> Result<LevelFilter, String> {
 pub fn init(options: &Options) -> MultiProgress {
     let progress = MultiProgress::new();
     let lines = Lines { format: options.format, timestamps: options.timestamps, colour: colour_wanted() };
-    let layer = tracing_subscriber::fmt::layer()
-        .event_format(lines)
-        .with_writer(Stderr { progress: progress.clone() });
+    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(Stderr { progress: progress.clone() });
     // An error here means that logging has been started already.
     let _ = tracing_subscriber::registry().with(layer).with(targets(options.level)).try_init();
     progress

@@ -46,7 +46,9 @@ impl LinesSink {
             return Ok(Self::new(Output::Standard(io::stdout()), "standard output".to_owned()));
         }
         let name = output.display().to_string();
-        open(output).map(|file| Self::new(file, name.clone())).map_err(|source| SinkError::Open { output: name, source })
+        open(output)
+            .map(|file| Self::new(file, name.clone()))
+            .map_err(|source| SinkError::Open { output: name, source })
     }
 
     fn new(output: Output, name: String) -> Self {
@@ -184,10 +186,10 @@ mod tests {
     impl Sink for Dies {
         async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
             self.inner.deliver(artifacts).await?;
-            self.after = self.after.checked_sub(1).ok_or_else(|| SinkError::Write {
-                output: "pipe".into(),
-                source: io::ErrorKind::BrokenPipe.into(),
-            })?;
+            self.after = self
+                .after
+                .checked_sub(1)
+                .ok_or_else(|| SinkError::Write { output: "pipe".into(), source: io::ErrorKind::BrokenPipe.into() })?;
             Ok(())
         }
     }

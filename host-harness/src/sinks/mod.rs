@@ -62,7 +62,9 @@ impl SinkError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
-            Self::Open { .. } => "give a file in a directory that exists and that this user can write to, or - for standard output",
+            Self::Open { .. } => {
+                "give a file in a directory that exists and that this user can write to, or - for standard output"
+            }
             Self::Write { .. } => {
                 "the artifacts are stored; poll again with the same state directory and a working output to get them"
             }

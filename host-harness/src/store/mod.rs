@@ -149,8 +149,7 @@ impl Database {
     fn counts(&self) -> Result<Counts, StoreError> {
         self.with(|connection| {
             let count = |table: &str| -> rusqlite::Result<u64> {
-                let rows: i64 =
-                    connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+                let rows: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
                 Ok(rows.unsigned_abs())
             };
             Ok(Counts { instances: count("instance")?, artifacts: count("artifact")?, undelivered: count("outbox")? })

@@ -61,12 +61,8 @@ impl Term {
         if !self.words.chars().any(char::is_alphanumeric) {
             return None;
         }
-        let quoted: String = self
-            .words
-            .chars()
-            .map(|c| if c.is_control() { ' ' } else { c })
-            .collect::<String>()
-            .replace('"', "\"\"");
+        let quoted: String =
+            self.words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace('"', "\"\"");
         let star = if prefix { " *" } else { "" };
         Some(match self.field {
             None => format!("\"{quoted}\"{star}"),
@@ -147,7 +143,10 @@ mod tests {
 
     #[test]
     fn operators_of_the_index_are_text() {
-        assert_eq!(expression("NEAR(a b) OR NOT ^c -d {x}:y"), r#""NEAR(a" AND "b)" AND "OR" AND "NOT" AND "^c" AND "-d" AND "{x}:y""#);
+        assert_eq!(
+            expression("NEAR(a b) OR NOT ^c -d {x}:y"),
+            r#""NEAR(a" AND "b)" AND "OR" AND "NOT" AND "^c" AND "-d" AND "{x}:y""#
+        );
         assert_eq!(expression("a\0b"), r#""a b""#);
     }
 

@@ -27,12 +27,7 @@ pub struct Hit {
 }
 
 /// Runs a query; see [`super::Reader::search`] for what it may say.
-pub(super) fn run(
-    database: &Database,
-    text: &str,
-    instance: Option<&str>,
-    limit: u32,
-) -> Result<Vec<Hit>, StoreError> {
+pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
     let query = query::parse(text)?;
     let key = match instance {
         Some(name) => Some(instance_key(database, name)?),

@@ -207,9 +207,7 @@ fn a_damaged_database_is_named_and_left_as_it_is() {
 #[test]
 fn a_database_with_damaged_pages_is_reported_as_such_when_they_are_met() {
     let (dir, store, instance) = store();
-    store
-        .commit_step(&instance, &batch((0..500).map(|n| artifact(n, "")).collect(), b"x"), NOW)
-        .expect("commit");
+    store.commit_step(&instance, &batch((0..500).map(|n| artifact(n, "")).collect(), b"x"), NOW).expect("commit");
     drop(store);
     let path = dir.path().join("state.sqlite");
     let mut bytes = fs::read(&path).expect("read");
@@ -247,7 +245,13 @@ fn a_database_of_another_program_is_refused_and_left_as_it_is() {
 #[test]
 fn a_lock_file_with_anything_in_it_is_no_obstacle() {
     let dir = tempfile::tempdir().expect("temporary directory");
-    fs::OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(dir.path().join("lock")).expect("lock");
+    fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(dir.path().join("lock"))
+        .expect("lock");
     fs::write(dir.path().join("lock"), [0xff; 100]).expect("write");
     Store::open(dir.path()).expect("opens");
 }
@@ -256,9 +260,18 @@ fn a_lock_file_with_anything_in_it_is_no_obstacle() {
 fn every_field_of_the_search_page_finds_what_it_names_and_nothing_else() {
     let (_dir, store, instance) = store();
     let artifacts = vec![
-        artifact(1, r#","clientIP":"10.0.0.1","serverIP":"10.0.0.2","userName":"jane.doe","severityLabel":"high","severityCode":"3""#),
-        artifact(2, r#","clientIP":"10.0.0.2","serverIP":"10.0.0.1","clientHostname":"jane.example.com","severityLabel":"low""#),
-        artifact(3, r#","message":"{\"title\":\"Jane logged in from 10.0.0.1\",\"path\":\"C:\\\\Temp\\\\evil.exe\"}","severityLabel":"low""#),
+        artifact(
+            1,
+            r#","clientIP":"10.0.0.1","serverIP":"10.0.0.2","userName":"jane.doe","severityLabel":"high","severityCode":"3""#,
+        ),
+        artifact(
+            2,
+            r#","clientIP":"10.0.0.2","serverIP":"10.0.0.1","clientHostname":"jane.example.com","severityLabel":"low""#,
+        ),
+        artifact(
+            3,
+            r#","message":"{\"title\":\"Jane logged in from 10.0.0.1\",\"path\":\"C:\\\\Temp\\\\evil.exe\"}","severityLabel":"low""#,
+        ),
     ];
     store.commit_step(&instance, &batch(artifacts, b""), NOW).expect("commit");
     assert_eq!(found(&store, "src_ip:10.0.0.1"), [1]);
@@ -315,9 +328,35 @@ fn known_hostile_queries_are_harmless() {
     let (_dir, store, instance) = store();
     store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
     for query in [
-        "\"", "\"\"", "*", "^", "a^", "AND", "AND AND", "NOT", "a NOT", "NEAR(", "NEAR(a, 5)", "{src_ip}:", "src_ip:",
-        "src_ip:^*", "user:\"", "user:\"*", "-x", "a:b:c", "'; DROP TABLE artifact; --", "\0", "a\0\"b", "\u{301}", "🦀", "user:🦀 ²",
-        "src_ip:\u{301}", "text:x", "rank:1", "artifact_text:x", "(((((((",
+        "\"",
+        "\"\"",
+        "*",
+        "^",
+        "a^",
+        "AND",
+        "AND AND",
+        "NOT",
+        "a NOT",
+        "NEAR(",
+        "NEAR(a, 5)",
+        "{src_ip}:",
+        "src_ip:",
+        "src_ip:^*",
+        "user:\"",
+        "user:\"*",
+        "-x",
+        "a:b:c",
+        "'; DROP TABLE artifact; --",
+        "\0",
+        "a\0\"b",
+        "\u{301}",
+        "🦀",
+        "user:🦀 ²",
+        "src_ip:\u{301}",
+        "text:x",
+        "rank:1",
+        "artifact_text:x",
+        "(((((((",
     ] {
         found(&store, query);
     }

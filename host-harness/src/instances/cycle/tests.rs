@@ -108,7 +108,12 @@ impl Bench {
         Self { dir, store, instance, waits: Arc::default(), options }
     }
 
-    async fn cycle_with<S: Sink>(&self, collector: &Scripted, sink: Option<&mut S>, stop: impl Future<Output = ()> + Send) -> Cycle {
+    async fn cycle_with<S: Sink>(
+        &self,
+        collector: &Scripted,
+        sink: Option<&mut S>,
+        stop: impl Future<Output = ()> + Send,
+    ) -> Cycle {
         let waits = self.waits.clone();
         let run = Run {
             collector,
@@ -146,7 +151,8 @@ impl Bench {
 #[tokio::test]
 async fn steps_follow_each_other_from_checkpoint_to_checkpoint_until_there_is_no_more() {
     let bench = Bench::new();
-    let collector = Scripted::new([Ok(batch(1..4, "a", true)), Ok(batch(4..5, "b", true)), Ok(batch(4..6, "c", false))]);
+    let collector =
+        Scripted::new([Ok(batch(1..4, "a", true)), Ok(batch(4..5, "b", true)), Ok(batch(4..6, "c", false))]);
     let cycle = bench.cycle(&collector).await;
     assert_eq!(*collector.checkpoints.lock().expect("lock"), [None, Some(b"a".to_vec()), Some(b"b".to_vec())]);
     assert_eq!((cycle.end, cycle.status()), (End::Complete, Status::Ok));
