@@ -1,20 +1,21 @@
 //! Filtered and sorted lists of investigations, made once for each state of the world.
 //!
 //! A [`Snapshot`] holds the rows that show between two moments of a [`Timeline`]; each distinct combination of filter and
-//! order is worked out once and kept, so that paging through 100,000 rows costs one sort and then slices. Ties
-//! are broken by a hash of the row and the order: stable, and unrelated to creation or insertion.
+//! order is worked out once and kept, whatever window of time is asked for, so that paging through 100,000 rows costs one
+//! sort and then slices (or, in an order other than creation, one pass over as many numbers). Ties are broken by a hash of the row and the order: stable, and unrelated to creation or insertion.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::config::NullTimes;
 use crate::moment::Micros;
+use crate::query::Page;
 use crate::rng::mix;
 use crate::world::timeline::{State, Timeline};
 use crate::world::{AlertKind, Investigation};
 
-/// Lists kept for one snapshot. With a running clock and default windows every request is a new list.
-const KEPT_LISTS: usize = 64;
+/// Lists kept for one snapshot, 16 bytes a row each.
+const KEPT_LISTS: usize = 16;
 
 /// What a list is sorted by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -56,10 +57,6 @@ pub(crate) enum Criterion {
 pub(crate) struct Selection {
     /// Organizations, by number.
     pub(crate) organizations: Vec<u32>,
-    /// Created after this, in nanoseconds since 1970.
-    pub(crate) after: i128,
-    /// Created before this, in nanoseconds since 1970.
-    pub(crate) before: i128,
     pub(crate) statuses: Vec<String>,
     pub(crate) sources: Vec<String>,
     pub(crate) priorities: Vec<String>,
@@ -72,34 +69,28 @@ pub(crate) struct Selection {
     pub(crate) descending: bool,
 }
 
+/// The rows of a page and the number of rows on all pages.
+pub(crate) struct Listed {
+    pub(crate) rows: Vec<u32>,
+    pub(crate) total: usize,
+}
+
+/// Rows in order, each with its creation.
+type Ordered = Vec<(Micros, u32)>;
+
 /// The rows that show at one state of the world.
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     revision: usize,
-    /// Row numbers by creation, ascending.
-    rows: Vec<u32>,
     now: Micros,
-    lists: Mutex<HashMap<Selection, Arc<Vec<u32>>>>,
+    lists: Mutex<HashMap<Selection, Arc<Ordered>>>,
 }
 
 impl Snapshot {
     /// The rows that show now.
     pub(crate) fn new(timeline: &Timeline, now: Micros) -> Self {
-        let mut rows: Vec<(Micros, u32)> = (0..timeline.world.investigations.len() as u32)
-            .filter_map(|number| {
-                timeline
-                    .world
-                    .investigations
-                    .get(number as usize)
-                    .map(|one| (number, one))
-            })
-            .filter(|(_, one)| one.shows_at(now))
-            .map(|(number, one)| (one.created, number))
-            .collect();
-        rows.sort_unstable();
         Self {
             revision: timeline.revision(now),
-            rows: rows.into_iter().map(|(_, number)| number).collect(),
             now,
             lists: Mutex::default(),
         }
@@ -110,84 +101,108 @@ impl Snapshot {
         self.revision
     }
 
-    /// The row numbers of a selection, in order. Searches look at alerts, which come and go without changing a row: they
-    /// are worked out each time.
-    pub(crate) fn list(
+    /// A page of the rows of a selection that were created within a window with exclusive bounds.
+    pub(crate) fn page(
+        &self,
+        timeline: &Timeline,
+        selection: &Selection,
+        (after, before): (Micros, Micros),
+        nulls: NullTimes,
+        now: Micros,
+        page: Page,
+    ) -> Listed {
+        let list = self.list(timeline, selection, nulls, now);
+        if selection.order == Field::Created {
+            // The window is one run of the list.
+            let (from, to) = if selection.descending {
+                (
+                    list.partition_point(|(created, _)| *created >= before),
+                    list.partition_point(|(created, _)| *created > after),
+                )
+            } else {
+                (
+                    list.partition_point(|(created, _)| *created <= after),
+                    list.partition_point(|(created, _)| *created < before),
+                )
+            };
+            let window = list.get(from..to).unwrap_or_default();
+            let rows = page.of(window).iter().map(|(_, number)| *number).collect();
+            return Listed {
+                rows,
+                total: window.len(),
+            };
+        }
+        let within: Vec<u32> = list
+            .iter()
+            .filter(|(created, _)| after < *created && *created < before)
+            .map(|(_, number)| *number)
+            .collect();
+        Listed {
+            rows: page.of(&within).to_vec(),
+            total: within.len(),
+        }
+    }
+
+    /// All rows of a selection, in order. Searches look at alerts, which come and go without changing a row: they are
+    /// worked out each time.
+    fn list(
         &self,
         timeline: &Timeline,
         selection: &Selection,
         nulls: NullTimes,
         now: Micros,
-    ) -> Arc<Vec<u32>> {
+    ) -> Arc<Ordered> {
         if !selection.search.is_empty() {
-            return Arc::new(self.make(timeline, selection, nulls, now));
+            return Arc::new(make(timeline, selection, nulls, now));
         }
-        let kept = self
-            .lists
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .get(selection)
-            .cloned();
-        if let Some(list) = kept {
-            return list;
-        }
-        let list = Arc::new(self.make(timeline, selection, nulls, self.now));
+        // Kept locked meanwhile: whoever asks for the same list waits for it instead of making it as well.
         let mut lists = self.lists.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(list) = lists.get(selection) {
+            return Arc::clone(list);
+        }
         if lists.len() >= KEPT_LISTS {
             lists.clear();
         }
+        let list = Arc::new(make(timeline, selection, nulls, self.now));
         lists.insert(selection.clone(), Arc::clone(&list));
         list
     }
+}
 
-    fn make(
-        &self,
-        timeline: &Timeline,
-        selection: &Selection,
-        nulls: NullTimes,
-        now: Micros,
-    ) -> Vec<u32> {
-        let created = |number: &u32| {
+/// Filters and sorts every row that shows.
+fn make(timeline: &Timeline, selection: &Selection, nulls: NullTimes, now: Micros) -> Ordered {
+    let salt = mix(timeline.world.seed, selection.order as u64 + 1);
+    let mut chosen: Vec<(Key<'_>, u64, Micros, u32)> = (0..timeline.world.investigations.len()
+        as u32)
+        .filter_map(|number| {
             timeline
-                .world
-                .investigations
-                .get(*number as usize)
-                .map_or(0, |one| i128::from(one.created) * 1_000)
+                .shown(number, now)
+                .map(|(one, state)| (number, one, state))
+        })
+        .filter(|(_, one, state)| selection.matches(timeline, one, state, now))
+        .map(|(number, one, state)| {
+            let tie = mix(one.seed, salt);
+            (
+                Key::of(selection.order, one, state),
+                tie,
+                one.created,
+                number,
+            )
+        })
+        .collect();
+    chosen.sort_unstable_by(|a, b| {
+        let keys = match (a.0.is_null(), b.0.is_null()) {
+            (false, false) if selection.descending => b.0.cmp(&a.0),
+            (false, false) => a.0.cmp(&b.0),
+            (one, other) if nulls == NullTimes::First => other.cmp(&one),
+            (one, other) => one.cmp(&other),
         };
-        let from = self
-            .rows
-            .partition_point(|number| created(number) <= selection.after);
-        let to = self
-            .rows
-            .partition_point(|number| created(number) < selection.before);
-        let window = self.rows.get(from..to.max(from)).unwrap_or_default();
-        let mut chosen: Vec<(Key<'_>, u64, u32)> = window
-            .iter()
-            .filter_map(|number| {
-                timeline
-                    .shown(*number, now)
-                    .map(|(one, state)| (*number, one, state))
-            })
-            .filter(|(_, one, state)| selection.matches(timeline, one, state, now))
-            .map(|(number, one, state)| {
-                let tie = mix(
-                    one.seed,
-                    mix(timeline.world.seed, selection.order as u64 + 1),
-                );
-                (Key::of(selection.order, one, state), tie, number)
-            })
-            .collect();
-        chosen.sort_unstable_by(|a, b| {
-            let keys = match (a.0.is_null(), b.0.is_null()) {
-                (false, false) if selection.descending => b.0.cmp(&a.0),
-                (false, false) => a.0.cmp(&b.0),
-                (one, other) if nulls == NullTimes::First => other.cmp(&one),
-                (one, other) => one.cmp(&other),
-            };
-            keys.then(a.1.cmp(&b.1))
-        });
-        chosen.into_iter().map(|(.., number)| number).collect()
-    }
+        keys.then(a.1.cmp(&b.1))
+    });
+    chosen
+        .into_iter()
+        .map(|(.., created, number)| (created, number))
+        .collect()
 }
 
 /// What two rows are compared by.
@@ -229,7 +244,7 @@ fn rank(priority: &str) -> i64 {
 }
 
 impl Selection {
-    /// Whether the row passes every filter but the window.
+    /// Whether the row passes every filter.
     fn matches(
         &self,
         timeline: &Timeline,

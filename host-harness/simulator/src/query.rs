@@ -8,10 +8,10 @@ use http::StatusCode;
 use time::{Duration, OffsetDateTime};
 
 use crate::listing::{Field, Selection};
-use crate::moment::parse;
+use crate::moment::{Micros, parse};
 
-/// The default window of the v2 list (facts 2.1).
-const DEFAULT_WINDOW: Duration = Duration::days(28);
+/// The default window of the v2 list and of the search (facts 2.1).
+pub(crate) const DEFAULT_WINDOW: Duration = Duration::days(28);
 
 /// A refusal: status and message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -155,28 +155,30 @@ impl Query {
         self.get(name).map(|text| read_time(name, text)).transpose()
     }
 
-    /// The selection that the v2 list makes of its parameters.
-    pub(crate) fn selection(
+    /// The window that `start_time` and `end_time` make.
+    pub(crate) fn window(
         &self,
-        organizations: Vec<u32>,
+        default: Option<Duration>,
         now: OffsetDateTime,
-    ) -> Result<Selection, Refusal> {
+    ) -> Result<(Micros, Micros), Refusal> {
+        window(
+            self.time("start_time")?,
+            self.time("end_time")?,
+            default,
+            now,
+        )
+    }
+
+    /// The selection that the v2 list makes of its parameters.
+    pub(crate) fn selection(&self, organizations: Vec<u32>) -> Result<Selection, Refusal> {
         let (order, descending) = match self.get("sort") {
             None => (Field::Priority, true),
             Some(text) => sort(text)?,
         };
-        let (after, before) = window(
-            self.time("start_time")?,
-            self.time("end_time")?,
-            Some(DEFAULT_WINDOW),
-            now,
-        )?;
         let mut tags = self.list("tags");
         tags.sort_unstable();
         Ok(Selection {
             organizations,
-            after,
-            before,
             statuses: self.choices("statuses", &["OPEN", "INVESTIGATING", "WAITING", "CLOSED"])?,
             sources: self.choices(
                 "sources",
@@ -194,17 +196,10 @@ impl Query {
         })
     }
 
-    /// The selection that the v1 list makes: any time, newest first.
-    pub(crate) fn selection_v1(
-        &self,
-        organizations: Vec<u32>,
-        now: OffsetDateTime,
-    ) -> Result<Selection, Refusal> {
-        let (after, before) = window(self.time("start_time")?, self.time("end_time")?, None, now)?;
+    /// The selection that the v1 list makes: newest first.
+    pub(crate) fn selection_v1(&self, organizations: Vec<u32>) -> Result<Selection, Refusal> {
         Ok(Selection {
             organizations,
-            after,
-            before,
             statuses: self.choices("statuses", &["OPEN", "INVESTIGATING", "CLOSED"])?,
             sources: Vec::new(),
             priorities: Vec::new(),
@@ -224,13 +219,17 @@ pub(crate) fn read_time(name: &str, text: &str) -> Result<OffsetDateTime, Refusa
     })
 }
 
-/// Exclusive bounds in nanoseconds. Without a start, the default window before *now* begins, whatever the end.
+/// Exclusive bounds, rounded outwards to the microsecond, which changes nothing for instants of whole microseconds.
+/// Without a start, the default window before *now* begins, whatever the end.
 pub(crate) fn window(
     start: Option<OffsetDateTime>,
     end: Option<OffsetDateTime>,
     default: Option<Duration>,
     now: OffsetDateTime,
-) -> Result<(i128, i128), Refusal> {
+) -> Result<(Micros, Micros), Refusal> {
+    let bounded = |micros: i128| {
+        i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX })
+    };
     let before = end.map_or_else(
         || now.unix_timestamp_nanos() + 1,
         OffsetDateTime::unix_timestamp_nanos,
@@ -243,7 +242,10 @@ pub(crate) fn window(
     if start.is_some() && end.is_some() && after > before {
         return Err(Refusal::bad("start_time must be before end_time"));
     }
-    Ok((after, before))
+    Ok((
+        bounded(after.div_euclid(1_000)),
+        bounded((before + 999).div_euclid(1_000)),
+    ))
 }
 
 /// `field,DIRECTION`.
@@ -266,12 +268,15 @@ fn sort(text: &str) -> Result<(Field, bool), Refusal> {
 mod tests {
     use super::*;
 
-    fn select(raw: &str) -> Result<Selection, Refusal> {
+    fn select(raw: &str) -> Result<(Selection, (Micros, Micros)), Refusal> {
         let now = OffsetDateTime::from_unix_timestamp(1_768_478_400).unwrap();
         let query = Query::new(raw);
         query.page(20, 100)?;
         query.flag("multi-customer")?;
-        query.selection(vec![0], now)
+        Ok((
+            query.selection(vec![0])?,
+            query.window(Some(DEFAULT_WINDOW), now)?,
+        ))
     }
 
     #[test]
@@ -325,15 +330,12 @@ mod tests {
 
     #[test]
     fn the_defaults_hide_data() {
-        let selection = select("").unwrap();
+        let (selection, (after, before)) = select("").unwrap();
         assert_eq!(
             (selection.order, selection.descending),
             (Field::Priority, true)
         );
-        assert_eq!(
-            selection.before - selection.after,
-            28 * 86_400 * 1_000_000_000 + 1
-        );
+        assert_eq!(before - after, 28 * crate::moment::DAY + 1);
         assert_eq!(
             Query::new("").page(20, 100).unwrap(),
             Page { index: 0, size: 20 }
@@ -343,12 +345,8 @@ mod tests {
     #[test]
     fn an_encoded_offset_is_accepted() {
         let plain = select("start_time=2026-01-01T00:00:00.000001Z").unwrap();
-        assert_eq!(
-            select("start_time=2026-01-01T01:00:00.000001%2B01:00")
-                .unwrap()
-                .after,
-            plain.after
-        );
+        let offset = select("start_time=2026-01-01T01:00:00.000001%2B01:00").unwrap();
+        assert_eq!(plain.1, offset.1);
     }
 
     #[test]

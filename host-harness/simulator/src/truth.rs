@@ -6,6 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
+use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
 use crate::moment::date;
@@ -71,8 +72,15 @@ pub struct TruthVersion {
     /// From when it shows.
     #[serde(with = "time::serde::rfc3339")]
     pub at: OffsetDateTime,
-    /// The row; `null` when a test pinned a text that is not JSON.
-    pub row: Value,
+    /// The row, byte for byte.
+    pub row: Box<RawValue>,
+}
+
+impl TruthVersion {
+    /// The row as a value. Numbers beyond 64 bits lose digits here, not in `row`.
+    pub fn value(&self) -> Value {
+        serde_json::from_str(self.row.get()).unwrap_or(Value::Null)
+    }
 }
 
 /// An alert.
@@ -142,9 +150,13 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
                 gone_at: one.gone.map(date),
                 versions: versions
                     .into_iter()
-                    .map(|state| TruthVersion {
-                        at: date(state.at),
-                        row: serde_json::from_slice(state.row(world, one)).unwrap_or(Value::Null),
+                    .filter_map(|state| {
+                        let row = String::from_utf8(state.row(world, one).to_vec()).ok()?;
+                        let row = RawValue::from_string(row).ok()?;
+                        Some(TruthVersion {
+                            at: date(state.at),
+                            row,
+                        })
                     })
                     .collect(),
                 views: views.into_iter().map(|state| date(state.at)).collect(),

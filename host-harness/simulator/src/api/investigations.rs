@@ -5,7 +5,8 @@ use bytes::Bytes;
 use super::{Call, metadata};
 use crate::listing::Selection;
 use crate::message::Reply;
-use crate::query::{Page, Refusal};
+use crate::moment::Micros;
+use crate::query::{DEFAULT_WINDOW, Page, Refusal};
 use crate::render;
 use crate::world::Investigation;
 use crate::world::timeline::State;
@@ -18,26 +19,34 @@ const DEFAULT: u64 = 20;
 /// `GET /idr/v2/investigations`.
 pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
     let page = call.query.page(DEFAULT, MOST)?;
-    let selection = call.query.selection(call.scope()?, call.now)?;
-    Ok(rows(call, &selection, page))
+    let selection = call.query.selection(call.scope()?)?;
+    let window = call.query.window(Some(DEFAULT_WINDOW), call.now)?;
+    Ok(rows(call, &selection, window, page))
 }
 
-/// A page of a selection.
-pub(super) fn rows(call: &Call<'_>, selection: &Selection, page: Page) -> Reply {
-    let list = call.snapshot.list(
+/// A page of a selection within a window.
+pub(super) fn rows(
+    call: &Call<'_>,
+    selection: &Selection,
+    window: (Micros, Micros),
+    page: Page,
+) -> Reply {
+    let now = call.instant();
+    let listed = call.snapshot.page(
         call.timeline,
         selection,
+        window,
         call.config.null_times,
-        call.instant(),
+        now,
+        page,
     );
-    let now = call.instant();
-    let rows: Vec<Bytes> = page
-        .of(&list)
+    let rows: Vec<Bytes> = listed
+        .rows
         .iter()
         .filter_map(|number| call.timeline.shown(*number, now))
         .map(|(one, state)| state.row(&call.timeline.world, one).clone())
         .collect();
-    let rest = metadata(call, page, rows.len(), list.len());
+    let rest = metadata(call, page, rows.len(), listed.total);
     Reply::json(render::page("data", &rows, &rest))
 }
 

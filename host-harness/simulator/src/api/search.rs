@@ -4,12 +4,11 @@
 //! ignored. The default window and order are those of the list.
 
 use serde_json::{Map, Value};
-use time::Duration;
 
 use super::{Call, investigations};
 use crate::listing::{Criterion, Field, Selection};
 use crate::message::Reply;
-use crate::query::{Refusal, read_time, window};
+use crate::query::{DEFAULT_WINDOW, Refusal, read_time, window};
 
 /// Fields that can be searched with `EQUALS` and `IN`.
 const EXACT: [&str; 8] = [
@@ -35,10 +34,10 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
         Some(Value::String(text)) => read_time(name, text).map(Some),
         Some(_) => Err(Refusal::bad(format!("{name} must be a string"))),
     };
-    let (after, before) = window(
+    let window = window(
         time("start_time")?,
         time("end_time")?,
-        Some(Duration::days(28)),
+        Some(DEFAULT_WINDOW),
         call.now,
     )?;
     let search = objects(&body, "search")?
@@ -51,8 +50,6 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
     };
     let selection = Selection {
         organizations,
-        after,
-        before,
         statuses: Vec::new(),
         sources: Vec::new(),
         priorities: Vec::new(),
@@ -62,7 +59,7 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
         order,
         descending,
     };
-    Ok(investigations::rows(call, &selection, page))
+    Ok(investigations::rows(call, &selection, window, page))
 }
 
 /// The objects in an array of the body; a missing array is empty.

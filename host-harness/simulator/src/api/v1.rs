@@ -11,18 +11,24 @@ use crate::rng::hash_text;
 /// `GET /idr/v1/investigations`: any time when not told, newest first, up to 1,000 a page.
 pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
     let page = call.query.page(20, 1_000)?;
-    let selection = call.query.selection_v1(call.scope()?, call.now)?;
+    let selection = call.query.selection_v1(call.scope()?)?;
+    let window = call.query.window(None, call.now)?;
     let now = call.instant();
-    let list = call
-        .snapshot
-        .list(call.timeline, &selection, call.config.null_times, now);
-    let rows: Vec<String> = page
-        .of(&list)
+    let listed = call.snapshot.page(
+        call.timeline,
+        &selection,
+        window,
+        call.config.null_times,
+        now,
+        page,
+    );
+    let rows: Vec<String> = listed
+        .rows
         .iter()
         .filter_map(|number| call.timeline.shown(*number, now))
         .map(|(one, state)| render::legacy::investigation(call.timeline, one, state, now))
         .collect();
-    let rest = metadata(call, page, rows.len(), list.len());
+    let rest = metadata(call, page, rows.len(), listed.total);
     Ok(Reply::json(render::page("data", &rows, &rest)))
 }
 
