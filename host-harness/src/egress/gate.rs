@@ -142,7 +142,7 @@ impl Gate {
         if head > self.limits.request_head_bytes {
             return Err(Error::HttpRequestHeaderSectionSize(u32::try_from(head).ok()));
         }
-        let url = self.url(path)?;
+        let url = self.url(&parts.method, path)?;
         let shorter = |asked: Option<Duration>, most: Duration| asked.map_or(most, |asked| asked.min(most));
         let first_byte = shorter(options.first_byte_timeout, self.limits.first_byte_timeout);
         let between_bytes = shorter(options.between_bytes_timeout, self.limits.between_bytes_timeout);
@@ -202,13 +202,13 @@ impl Gate {
 
     /// Where a path is really sent. The policy has seen the path as the guest wrote it; what the URL parser makes of
     /// it must be allowed as well.
-    fn url(&self, path_and_query: &str) -> Result<Url, Error> {
+    fn url(&self, method: &http::Method, path_and_query: &str) -> Result<Url, Error> {
         let origin = self.target.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{origin}{path_and_query}")).map_err(|_| Error::HttpRequestUriInvalid)?;
         if url.origin() != self.target.origin() {
             return Err(Error::HttpRequestUriInvalid);
         }
-        if let Err(denial) = self.policy.check_path(url.path()) {
+        if let Err(denial) = self.policy.check_path(method.as_str(), url.path()) {
             self.log_denial(&denial);
             return Err(Error::HttpRequestUriInvalid);
         }

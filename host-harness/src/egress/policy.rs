@@ -14,7 +14,7 @@ use http::{Method, Uri};
 pub(super) const LONGEST_TARGET: usize = 8 * 1024;
 
 /// What an instance may reach, made from a plan that was validated before.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Policy {
     scheme: &'static str,
     host: String,
