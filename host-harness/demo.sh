@@ -87,7 +87,7 @@ poll us "$later"
 poll eu "$later"
 
 heading "One artifact"
-"$host_harness" search --state "$work/state" --json --pretty --limit 1 severity:high
+"$host_harness" search --state "$work/state" --json --pretty --limit 1 "stream:rapid7_insightidr ransomware" | cut -c1-600
 
 heading "Search: severity:high, the five newest"
 "$host_harness" search --state "$work/state" --limit 5 severity:high

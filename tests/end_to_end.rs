@@ -74,11 +74,10 @@ fn more_than_a_page_of_alerts_in_one_investigation_is_collected_whole() {
     let start = world_start();
     world.set_start(start);
     let created = start - time::Duration::hours(5);
-    let organization = world.organizations().next().unwrap().0;
-    let investigation = world.add_investigation(organization, InvestigationSpec::new(created, created)).unwrap();
+    let investigation = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     for second in 0..257 {
         let at = created + time::Duration::seconds(second);
-        world.add_alert(investigation, AlertSpec::new(at, at)).unwrap();
+        world.add_alert(Some(investigation), AlertSpec::new(at, at)).unwrap();
     }
     let stage = Stage::of(world);
     let report = stage.poll("us");

@@ -18,7 +18,7 @@ const TEXT: usize = 16 * 1024;
 /// Largest sum of all records nested into one message, in bytes.
 const NESTED: usize = 512 * 1024;
 
-/// A list of records to nest under a name.
+/// Records to nest under a name.
 #[derive(Debug, Clone)]
 pub struct Nested {
     /// The member's name; `collected_…` when the record has one of that name.
