@@ -256,6 +256,9 @@ pub struct SimulatorConfig {
     pub thin_hydration: bool,
     /// Compress bodies for clients that send `Accept-Encoding: gzip`.
     pub gzip: bool,
+    /// The server ends a connection in good order after so many answers, without having said `Connection: close`, as
+    /// gateways do: a client that keeps connections must be ready for it. `None` keeps them.
+    pub requests_per_connection: Option<u32>,
     /// Requests kept for [`crate::Simulator::requests`]; older ones are forgotten, counters go on.
     pub recorded_requests: usize,
 }
@@ -276,6 +279,7 @@ impl Default for SimulatorConfig {
             null_times: NullTimes::First,
             thin_hydration: false,
             gzip: false,
+            requests_per_connection: None,
             recorded_requests: 200_000,
         }
     }

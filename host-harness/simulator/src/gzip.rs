@@ -4,6 +4,9 @@ use std::io::Write;
 
 use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression, Crc};
+use http::{HeaderValue, header};
+
+use crate::message::{Reply, Request};
 
 /// One mebibyte of blanks, the unit of a bomb.
 static UNIT: [u8; 1 << 20] = [b' '; 1 << 20];
@@ -43,6 +46,25 @@ pub(crate) fn bomb(body: &[u8], megabytes: usize) -> Option<Vec<u8>> {
     let length = body.len().wrapping_add(megabytes.wrapping_mul(UNIT.len()));
     out.extend_from_slice(&(length as u32).to_le_bytes());
     Some(out)
+}
+
+/// Compresses a body for a client that takes gzip, unless a fault has had its way with the encoding.
+pub(crate) fn compress_reply(reply: &mut Reply, request: &Request) {
+    let accepted = request
+        .headers
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|names| names.to_str().ok());
+    let wanted =
+        accepted.is_some_and(|names| names.split(',').any(|name| name.trim().starts_with("gzip")));
+    if !wanted || reply.headers.contains_key(header::CONTENT_ENCODING) || reply.body.is_empty() {
+        return;
+    }
+    if let Some(packed) = compress(&reply.body) {
+        reply.body = packed.into();
+        reply
+            .headers
+            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
 }
 
 #[cfg(test)]

@@ -31,9 +31,15 @@
 //! endpoints do not exist: they are 404 or 405.
 
 #![deny(missing_docs, unsafe_code)]
+#![deny(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic
+)]
 #![cfg_attr(
-    not(test),
-    deny(
+    test,
+    allow(
         clippy::unwrap_used,
         clippy::expect_used,
         clippy::indexing_slicing,
@@ -42,6 +48,7 @@
 )]
 
 mod api;
+mod clock;
 mod config;
 mod control;
 mod fault;
@@ -51,6 +58,7 @@ mod listing;
 mod message;
 mod moment;
 mod query;
+mod refusals;
 mod render;
 mod rng;
 mod server;

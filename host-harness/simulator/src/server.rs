@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -86,17 +86,28 @@ impl Drop for Server {
     }
 }
 
+/// What a connection is to do when its answer is sent.
+#[derive(Default)]
+struct Flags {
+    /// It is dropped with a reset.
+    reset: AtomicBool,
+    /// It reads no further request.
+    spent: AtomicBool,
+    /// Requests so far.
+    requests: AtomicU32,
+}
+
 /// Serves one connection to its end.
 async fn connection(simulator: Simulator, stream: TcpStream) {
     // Small answers must not wait for acknowledgements. Without it only speed suffers.
     let _ = stream.set_nodelay(true);
-    let reset = Arc::new(AtomicBool::new(false));
+    let flags = Arc::new(Flags::default());
     let wire = Wire {
         stream,
-        reset: Arc::clone(&reset),
+        flags: Arc::clone(&flags),
     };
     let service =
-        service_fn(move |request| respond(simulator.clone(), Arc::clone(&reset), request));
+        service_fn(move |request| respond(simulator.clone(), Arc::clone(&flags), request));
     // Errors are the client going away or a break that was asked for.
     let _ = hyper::server::conn::http1::Builder::new()
         .keep_alive(true)
@@ -108,22 +119,30 @@ async fn connection(simulator: Simulator, stream: TcpStream) {
 /// Answers one request, or fails to break the connection.
 async fn respond(
     simulator: Simulator,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     request: http::Request<Incoming>,
 ) -> Result<Response<Paced>, io::Error> {
     let in_hand = simulator.in_hand();
+    let requests = flags.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (head, body) = request.into_parts();
     let too_large = || Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", None);
     if body.size_hint().lower() > LARGEST as u64 {
-        return Ok(response(too_large(), None, in_hand, reset));
+        return Ok(response(too_large(), None, in_hand, flags));
     }
     let body = match Limited::new(body, LARGEST).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            return Ok(response(too_large(), None, in_hand, reset));
+            return Ok(response(too_large(), None, in_hand, flags));
         }
         Err(error) => return Err(io::Error::other(error)),
     };
+    if simulator
+        .config()
+        .requests_per_connection
+        .is_some_and(|most| requests >= most)
+    {
+        flags.spent.store(true, Ordering::Release);
+    }
     let path_and_query = head
         .uri
         .path_and_query()
@@ -138,11 +157,11 @@ async fn respond(
     match outcome {
         Outcome::Reply(reply) => {
             wait(reply.delay).await;
-            Ok(response(reply, None, in_hand, reset))
+            Ok(response(reply, None, in_hand, flags))
         }
         Outcome::ResetBeforeHead { delay } => {
             wait(delay).await;
-            reset.store(true, Ordering::Release);
+            flags.reset.store(true, Ordering::Release);
             Err(io::ErrorKind::ConnectionReset.into())
         }
         Outcome::CutShort {
@@ -151,7 +170,7 @@ async fn respond(
             reset: hard,
         } => {
             wait(reply.delay).await;
-            Ok(response(reply, Some((sent, hard)), in_hand, reset))
+            Ok(response(reply, Some((sent, hard)), in_hand, flags))
         }
     }
 }
@@ -167,7 +186,7 @@ fn response(
     reply: Reply,
     cut: Option<(usize, bool)>,
     in_hand: InHand,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
 ) -> Response<Paced> {
     let body = reply.body;
     let mut steps = VecDeque::new();
@@ -197,7 +216,7 @@ fn response(
         steps,
         sleep: None,
         exact: whole.then_some(body.len() as u64),
-        reset,
+        flags,
         _in_hand: in_hand,
     };
     let mut response = Response::new(paced);
@@ -221,7 +240,7 @@ struct Paced {
     steps: VecDeque<Step>,
     sleep: Option<Pin<Box<Sleep>>>,
     exact: Option<u64>,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     /// The request counts as in hand until its body is sent.
     _in_hand: InHand,
 }
@@ -247,7 +266,7 @@ impl Body for Paced {
                 Some(Step::Send(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Some(Step::Wait(pause)) => self.sleep = Some(Box::pin(tokio::time::sleep(pause))),
                 Some(Step::Break { hard }) => {
-                    self.reset.store(hard, Ordering::Release);
+                    self.flags.reset.store(hard, Ordering::Release);
                     return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
                 }
             }
@@ -264,15 +283,15 @@ impl Body for Paced {
     }
 }
 
-/// A connection that is reset when it is dropped with the flag set.
+/// A connection that does what its flags say.
 struct Wire {
     stream: TcpStream,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.reset.load(Ordering::Acquire) {
+        if self.flags.reset.load(Ordering::Acquire) {
             // If this fails the client sees an end in good order, which is a break all the same.
             let _ = self.stream.set_zero_linger();
         }
@@ -285,6 +304,10 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.flags.spent.load(Ordering::Acquire) {
+            // Nothing read is the end of the stream; the answer under way is still sent.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
@@ -315,7 +338,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.reset.load(Ordering::Acquire) {
+        if self.flags.reset.load(Ordering::Acquire) {
             // An orderly end first would make the reset invisible.
             return Poll::Ready(Ok(()));
         }

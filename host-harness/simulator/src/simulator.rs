@@ -8,21 +8,22 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use time::{Duration, OffsetDateTime};
 
 use crate::api::{self, Call, Endpoint};
-use crate::config::{ApiKey, ClockMode, RetryAfterForm, Role, SimulatorConfig};
+use crate::clock::Clock;
+use crate::config::{ApiKey, ClockMode, Role, SimulatorConfig};
 use crate::fault::{self, FaultProfile, Injector, Seen};
-use crate::gate::{Access, Allowance, Allowances, judge};
+use crate::gate::{Access, Allowances, judge};
 use crate::gzip;
 use crate::listing::Snapshot;
 use crate::message::{Outcome, Reply, Request, RequestRecord};
 use crate::moment::micros;
 use crate::query::Query;
+use crate::refusals::{refused, too_many};
 use crate::rng::uuid_of;
 use crate::truth::{Truth, tell};
 use crate::world::World;
@@ -59,40 +60,11 @@ struct Live {
     sequence: u64,
 }
 
-/// The clock: where it was set, and when in real time.
-struct Clock {
-    base: OffsetDateTime,
-    since: Instant,
-    running: bool,
-}
-
-impl Clock {
-    fn now(&self) -> OffsetDateTime {
-        let passed = if self.running {
-            self.since.elapsed()
-        } else {
-            std::time::Duration::ZERO
-        };
-        Duration::try_from(passed)
-            .ok()
-            .and_then(|passed| self.base.checked_add(passed))
-            .unwrap_or(self.base)
-    }
-
-    fn set(&mut self, now: OffsetDateTime) {
-        self.base = now;
-        self.since = Instant::now();
-    }
-}
-
 impl Simulator {
     /// Serves a world. Its clock starts now.
     pub fn new(world: World, config: SimulatorConfig) -> Self {
-        let clock = Clock {
-            base: config.start.unwrap_or(world.start),
-            since: Instant::now(),
-            running: config.clock == ClockMode::Running,
-        };
+        let running = config.clock == ClockMode::Running;
+        let clock = Clock::new(config.start.unwrap_or(world.start), running);
         let live = Live {
             clock,
             injector: Injector::new(config.faults.clone(), world.seed),
@@ -243,11 +215,13 @@ impl Simulator {
             }
         }
         let mut reply = match (access, allowance) {
-            (_, Some(spent)) if spent.exceeded => self.too_many(spent, now, sequence, &correlation),
+            (_, Some(spent)) if spent.exceeded => {
+                too_many(config.retry_after, spent, now, sequence, &correlation)
+            }
             (Access::Granted(key), _) => {
                 self.granted(key, &request, raw_path, asked, now, sequence, &correlation)
             }
-            _ => self.refused(access, &request.method, &path, &correlation),
+            _ => refused(config, access, &request.method, &path, &correlation),
         };
         reply.delay += config.latency;
         reply.set("r7-correlation-id", &correlation);
@@ -268,7 +242,7 @@ impl Simulator {
         if config.gzip
             && let Outcome::Reply(reply) = &mut outcome
         {
-            compress(reply, &request);
+            gzip::compress_reply(reply, &request);
         }
         self.record(RequestRecord {
             at: now,
@@ -349,65 +323,6 @@ impl Simulator {
         })
     }
 
-    /// What everybody else gets.
-    fn refused(&self, access: Access<'_>, method: &str, path: &str, correlation: &str) -> Reply {
-        let config = &self.0.config;
-        match access {
-            Access::Unauthorized => Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized", None),
-            Access::WrongRegion
-                if config.validate_anywhere && method == "GET" && path == "/validate" =>
-            {
-                Reply::json(r#"{"message":"Authorized"}"#)
-            }
-            Access::WrongRegion => {
-                let status = StatusCode::from_u16(config.wrong_region_status)
-                    .unwrap_or(StatusCode::NOT_FOUND);
-                match status {
-                    StatusCode::UNAUTHORIZED => Reply::error(status, "Unauthorized", None),
-                    StatusCode::NOT_FOUND => {
-                        Reply::error(status, "Entity Not Found", Some(correlation))
-                    }
-                    other => Reply::error(
-                        other,
-                        other.canonical_reason().unwrap_or("Error"),
-                        Some(correlation),
-                    ),
-                }
-            }
-            Access::NoSuchHost | Access::Granted(_) => {
-                Reply::error(StatusCode::NOT_FOUND, "Entity Not Found", Some(correlation))
-            }
-        }
-    }
-
-    /// 429; every third one has a body that is not JSON.
-    fn too_many(
-        &self,
-        spent: Allowance,
-        now: OffsetDateTime,
-        sequence: u64,
-        correlation: &str,
-    ) -> Reply {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let mut reply = if sequence.is_multiple_of(3) {
-            Reply::with_type(status, "text/plain", "Too Many Requests\n")
-        } else {
-            Reply::error(status, "API rate limit exceeded", Some(correlation))
-        };
-        match self.0.config.retry_after {
-            RetryAfterForm::Absent => {}
-            RetryAfterForm::Seconds => reply.set("retry-after", &spent.reset.to_string()),
-            RetryAfterForm::HttpDate => {
-                let after = Duration::seconds(i64::try_from(spent.reset).unwrap_or(0));
-                reply.set(
-                    "retry-after",
-                    &http_date(now.checked_add(after).unwrap_or(now)),
-                );
-            }
-        }
-        reply
-    }
-
     /// Counts a request that a server has in hand, until the guard is dropped.
     pub(crate) fn in_hand(&self) -> InHand {
         let now = self.0.in_flight.fetch_add(1, Ordering::Relaxed) + 1;
@@ -463,50 +378,9 @@ impl Drop for InHand {
     }
 }
 
-/// Compresses a body for a client that takes gzip, unless a fault has had its way with the encoding.
-fn compress(reply: &mut Reply, request: &Request) {
-    let accepted = request
-        .headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|names| names.to_str().ok());
-    let wanted =
-        accepted.is_some_and(|names| names.split(',').any(|name| name.trim().starts_with("gzip")));
-    if !wanted || reply.headers.contains_key(header::CONTENT_ENCODING) || reply.body.is_empty() {
-        return;
-    }
-    if let Some(packed) = gzip::compress(&reply.body) {
-        reply.body = packed.into();
-        reply
-            .headers
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-}
-
-/// `Thu, 15 Jan 2026 12:00:00 GMT`.
-fn http_date(at: OffsetDateTime) -> String {
-    let weekday = at.weekday().to_string();
-    let month = at.month().to_string();
-    format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        weekday.get(..3).unwrap_or_default(),
-        at.day(),
-        month.get(..3).unwrap_or_default(),
-        at.year(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn http_dates_have_their_form() {
-        let at = OffsetDateTime::from_unix_timestamp(1_768_478_405).unwrap();
-        assert_eq!(http_date(at), "Thu, 15 Jan 2026 12:00:05 GMT");
-    }
 
     #[test]
     fn a_frozen_clock_moves_only_when_told() {
@@ -521,5 +395,18 @@ mod tests {
         assert_eq!(simulator.now(), start + Duration::hours(1));
         simulator.set_now(start);
         assert_eq!(simulator.now(), start);
+    }
+
+    #[test]
+    fn the_most_requests_in_hand_are_remembered_until_a_reset() {
+        let simulator = Simulator::new(World::empty(), SimulatorConfig::default());
+        let first = simulator.in_hand();
+        drop(simulator.in_hand());
+        assert_eq!(simulator.most_in_flight(), 2);
+        simulator.reset_counters();
+        assert_eq!(simulator.most_in_flight(), 1, "one is still in hand");
+        drop(first);
+        drop(simulator.in_hand());
+        assert_eq!(simulator.most_in_flight(), 1);
     }
 }

@@ -232,7 +232,8 @@ fn read_times(state: &mut State) {
         return;
     };
     if row.get("latest_alert_time").is_some() {
-        state.latest_alert = super::time_of(&row, "latest_alert_time").map(crate::moment::micros);
+        state.latest_alert =
+            super::spec::time_of(&row, "latest_alert_time").map(crate::moment::micros);
         state.latest_detection = state.latest_alert;
     }
 }
