@@ -1,0 +1,55 @@
+# The targets a user or a CI needs. `make help` lists them.
+
+CARGO      ?= cargo
+WASM       := wasm32-wasip2
+COMPONENT  := dist/rapid7_insightidr.wasm
+TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
+HOST       := $(TARGET_DIR)/release/host-harness
+# One selection of packages for every build of the host, so that wasmtime is
+# compiled once and not once for each set of features.
+HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr
+GUESTS     := $(TARGET_DIR)/$(WASM)/component
+
+.DEFAULT_GOAL := help
+.PHONY: help run test bench check fmt component host guests toolchain clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: component host ## Collect from a simulated InsightIDR for two tenants and show what comes of it
+	@HOST_HARNESS=$(HOST) CONNECTOR=$(COMPONENT) host-harness/demo.sh
+
+test: component guests ## Run all tests: unit, simulator, host, and the real component end to end
+	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release $(HOST_PACKAGES)
+
+bench: component ## Measure the cost of a step and of a poll, as ratios
+	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release --bench poll
+
+check: toolchain ## Check format, lints and documentation
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --all-targets $(HOST_PACKAGES) -- -D warnings
+	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr -p probe-guest -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps $(HOST_PACKAGES)
+
+fmt: ## Format the code
+	$(CARGO) fmt --all
+
+component: toolchain ## Build the connector: dist/rapid7_insightidr.wasm
+	$(CARGO) build --profile component --target $(WASM) -p rapid7-insightidr
+	@mkdir -p dist
+	@cp $(TARGET_DIR)/$(WASM)/component/rapid7_insightidr.wasm $(COMPONENT)
+	@echo "$(COMPONENT): $$(wc -c < $(COMPONENT)) bytes"
+
+guests: toolchain ## Build the components that only tests use
+	$(CARGO) build --profile component --target $(WASM) -p probe-guest
+
+host: ## Build the host: target/release/host-harness
+	$(CARGO) build --release $(HOST_PACKAGES)
+
+toolchain:
+	@command -v $(CARGO) >/dev/null || { echo "error: Rust is not installed; see https://rustup.rs" >&2; exit 2; }
+	@if command -v rustup >/dev/null; then rustup target list --installed | grep -qx $(WASM) || rustup target add $(WASM); fi
+
+clean: ## Remove everything that was built
+	$(CARGO) clean
+	rm -rf dist

@@ -1,0 +1,100 @@
+//! `host-harness check`: proves key, region and access before an instance is
+//! polled.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::json;
+
+use super::error::{CliError, EXIT_FAILED};
+use super::options::{self, InstanceOptions};
+use super::{Context, output};
+use crate::contract::types::{CheckReport, StreamState};
+use crate::instances::failure::FailureReport;
+use crate::log::escape;
+
+/// Try settings and secrets with a few light requests
+///
+/// Nothing is collected or stored. Exit code 0: everything can be collected or
+/// is knowingly not offered; 1: something cannot be; 2: wrong usage, settings
+/// or files.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-harness check --connector connector.wasm --set region=us --secret api_key=env:API_KEY
+  host-harness check --connector connector.wasm --set region=us --secret api_key=file:/etc/acme.key")]
+pub(super) struct Check {
+    #[command(flatten)]
+    instance: InstanceOptions,
+    /// Directory in which the compiled connector is kept
+    #[arg(long, value_name = "DIR")]
+    cache: Option<PathBuf>,
+    /// Print the result as one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Name of the instance in log lines: it has none yet.
+const NAME: &str = "check";
+
+impl Check {
+    pub(super) async fn run(self, context: &Context) -> Result<u8, CliError> {
+        let understood = self.instance.understand()?;
+        let spinner = context.spinner("loading the connector");
+        let connector = options::load(&self.instance.connector, self.cache.as_deref()).await?;
+        let tenant = understood.tenant(&connector, NAME).await?;
+        spinner.set_message("asking the vendor");
+        let (result, usage) = tenant.check().await;
+        spinner.finish_and_clear();
+        let result = result.map_err(|error| FailureReport::from(&error));
+        if self.json {
+            output::print_json(&as_json(connector.slug(), &result, usage.requests), false)?;
+        }
+        match result {
+            Ok(report) => {
+                if !self.json {
+                    output::print(&page(&report))?;
+                }
+                let bad = report.reports.iter().any(|report| matches!(report.state, StreamState::Degraded(_)));
+                Ok(if bad { EXIT_FAILED } else { 0 })
+            }
+            Err(failure) => {
+                tracing::error!(connector = connector.slug(), instance = NAME, "check failed: {}", failure.sentence());
+                Ok(EXIT_FAILED)
+            }
+        }
+    }
+}
+
+/// For people.
+fn page(report: &CheckReport) -> String {
+    let rows: Vec<Vec<String>> = report
+        .reports
+        .iter()
+        .map(|report| {
+            let state = match &report.state {
+                StreamState::Ok => "ok".to_owned(),
+                StreamState::Degraded(failure) => format!("failed: {}", FailureReport::from(failure).sentence()),
+                StreamState::Unavailable(failure) => {
+                    format!("unavailable: {}", FailureReport::from(failure).sentence())
+                }
+            };
+            vec![escape(&report.stream), escape(&state)]
+        })
+        .collect();
+    format!("{}\n{}", escape(&report.summary), output::table("  ", &rows))
+}
+
+/// For programs.
+fn as_json(connector: &str, result: &Result<CheckReport, FailureReport>, requests: u32) -> serde_json::Value {
+    let streams: Vec<_> =
+        result.iter().flat_map(|report| &report.reports).map(super::poll_report::stream_of_check).collect();
+    json!({
+        "connector": connector,
+        "ok": result.is_ok(),
+        "summary": result.as_ref().ok().map(|report| &report.summary),
+        "streams": streams,
+        "failure": result.as_ref().err(),
+        "requests": requests,
+    })
+}

@@ -1,0 +1,168 @@
+//! The command line.
+//!
+//! Promises: results on standard output, logs and progress on standard
+//! error; exit code 0 when all went well, 1 when something failed while
+//! running, 2 when what was given is wrong and nothing was asked of the
+//! vendor, 130 or 143 after SIGINT or SIGTERM. Options stay as they are.
+
+mod check;
+mod error;
+mod inspect;
+mod options;
+mod output;
+mod poll;
+mod poll_report;
+mod search;
+mod signals;
+mod simulate;
+
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+use indicatif::{MultiProgress, ProgressBar};
+use tracing::level_filters::LevelFilter;
+
+use crate::log;
+use error::CliError;
+
+/// Runs vendors' signal connectors in a sandbox, as WitFoo Conductor's Signal
+/// Client does.
+#[derive(Debug, Parser)]
+#[command(name = "host-harness", version, subcommand_required = true, arg_required_else_help = true)]
+#[command(after_help = "\
+Examples:
+  host-harness inspect connector.wasm
+  host-harness poll --connector connector.wasm --instance acme --set region=us \\
+      --secret api_key=env:API_KEY --state ./state --out artifacts.jsonl
+  host-harness search --state ./state severity:high
+
+Exit codes: 0 all went well, 1 something failed while running, 2 wrong usage, settings or files.")]
+pub struct Cli {
+    #[command(flatten)]
+    global: Global,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// Options of every command.
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Logging (to standard error)")]
+struct Global {
+    /// Least severe level shown: error, warn, info, debug, trace or off
+    /// [default: info, or what HOST_HARNESS_LOG says]
+    #[arg(long, global = true, value_name = "LEVEL", value_parser = log::parse_level)]
+    log_level: Option<LevelFilter>,
+    /// How log lines look
+    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
+    log_format: LogFormat,
+    /// Begin log lines with the time (UTC)
+    #[arg(long, global = true)]
+    log_timestamps: bool,
+}
+
+/// The looks of log lines.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogFormat {
+    /// `[INFO] connector: message`
+    Text,
+    /// One JSON object a line
+    Json,
+}
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+enum Command {
+    Inspect(inspect::Inspect),
+    Check(check::Check),
+    Poll(Box<poll::Poll>),
+    Search(search::Search),
+    Simulate(simulate::Simulate),
+}
+
+/// What every command gets.
+struct Context {
+    /// Progress bars go here.
+    progress: MultiProgress,
+}
+
+impl Context {
+    /// A spinner on standard error, shown on a terminal only and gone when it
+    /// is dropped.
+    fn spinner(&self, message: &'static str) -> ProgressBar {
+        let spinner = self.progress.add(ProgressBar::new_spinner()).with_message(message);
+        spinner.enable_steady_tick(Duration::from_millis(100));
+        spinner
+    }
+}
+
+/// Runs the command line of this process.
+#[must_use]
+pub fn main() -> ExitCode {
+    let cli = Cli::parse();
+    match run(cli) {
+        Ok(code) => ExitCode::from(code),
+        Err(error) => {
+            eprintln!("{error}");
+            ExitCode::from(error.exit)
+        }
+    }
+}
+
+/// Runs one command and gives the exit code.
+fn run(cli: Cli) -> Result<u8, CliError> {
+    let progress = log::init(&log::Options {
+        level: level(cli.global.log_level)?,
+        format: match cli.global.log_format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        },
+        timestamps: cli.global.log_timestamps,
+    });
+    let context = Context { progress };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
+    runtime.block_on(async {
+        match cli.command {
+            Command::Inspect(command) => command.run(&context).await,
+            Command::Check(command) => command.run(&context).await,
+            Command::Poll(command) => command.run(&context).await,
+            Command::Search(command) => command.run(),
+            Command::Simulate(command) => command.run().await,
+        }
+    })
+}
+
+/// The level asked for: by option, else by environment, else `info`.
+fn level(option: Option<LevelFilter>) -> Result<LevelFilter, CliError> {
+    if let Some(level) = option {
+        return Ok(level);
+    }
+    match std::env::var(log::LEVEL_VARIABLE) {
+        Ok(text) if !text.is_empty() => log::parse_level(&text)
+            .map_err(|error| CliError::usage(format!("the environment variable {}: {error}", log::LEVEL_VARIABLE))),
+        _ => Ok(LevelFilter::INFO),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_shows_examples() {
+        for command in Cli::command().get_subcommands() {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.contains("host-harness"), "{} has none", command.get_name());
+        }
+    }
+}

@@ -1,0 +1,137 @@
+//! `host-harness search`: what was collected, as on the Conductor's search
+//! page.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde_json::Value;
+use time::format_description::well_known::Rfc3339;
+
+use super::error::CliError;
+use super::output;
+use crate::log::escape;
+use crate::store::{Hit, Reader};
+
+/// Search the artifacts that were collected
+///
+/// All words must match, anywhere in an artifact. Fields narrow a word down:
+/// src_ip: dst_ip: hostname: user: severity: stream:. Quotes keep words
+/// together, a * at the end stands for any ending. Without a query the newest
+/// artifacts are shown. What was stored last comes first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-harness search --state ./state stream:alerts severity:high
+  host-harness search --state ./state 'user:\"Jane Doe\"' '10.0.0.*'
+  host-harness search --state ./state --json --pretty --limit 1")]
+pub(super) struct Search {
+    /// The directory that was given to poll
+    #[arg(long, value_name = "DIR")]
+    state: PathBuf,
+    /// Show at most this many
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    limit: u32,
+    /// Search the artifacts of this instance only
+    #[arg(long, value_name = "NAME")]
+    instance: Option<String>,
+    /// Print the artifacts themselves, one JSON object a line
+    #[arg(long)]
+    json: bool,
+    /// Spread each JSON object over several lines
+    #[arg(long, requires = "json")]
+    pretty: bool,
+    /// What to search for
+    #[arg(value_name = "QUERY")]
+    query: Vec<String>,
+}
+
+impl Search {
+    pub(super) fn run(self) -> Result<u8, CliError> {
+        let hits = Reader::open(&self.state)?.search(&self.query.join(" "), self.instance.as_deref(), self.limit)?;
+        if hits.is_empty() {
+            tracing::info!("no artifacts found");
+            return Ok(0);
+        }
+        let mut text = String::new();
+        if self.json {
+            for hit in &hits {
+                text.push_str(&self.json(&hit.json));
+                text.push('\n');
+            }
+        } else {
+            text = output::table("", &hits.iter().map(row).collect::<Vec<_>>());
+        }
+        output::print(&text)?;
+        Ok(0)
+    }
+
+    /// The artifact as it is, or spread.
+    fn json(&self, json: &str) -> String {
+        if !self.pretty {
+            return json.to_owned();
+        }
+        serde_json::from_str::<Value>(json).map_or_else(|_| json.to_owned(), |value| format!("{value:#}"))
+    }
+}
+
+/// Longest title shown in a line, in characters.
+const MOST_TITLE: usize = 60;
+
+/// Time, severity, stream, title, sender and id.
+fn row(hit: &Hit) -> Vec<String> {
+    let artifact: Value = serde_json::from_str(&hit.json).unwrap_or_default();
+    let field = |name: &str| artifact.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(escape);
+    let or_dash = |text: Option<String>| text.unwrap_or_else(|| "-".to_owned());
+    let stored = || hit.stored.format(&Rfc3339).unwrap_or_default();
+    vec![
+        field("startTimeUTC").unwrap_or_else(stored),
+        or_dash(field("severityLabel")),
+        escape(&hit.stream),
+        cut(&or_dash(field("ruleName").or_else(|| field("messageType")))),
+        or_dash(field("senderHost")),
+        hit.id.to_string(),
+    ]
+}
+
+/// The text, shortened for a line.
+fn cut(text: &str) -> String {
+    if text.chars().count() <= MOST_TITLE {
+        return text.to_owned();
+    }
+    text.chars().take(MOST_TITLE - 1).chain(['…']).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use time::OffsetDateTime;
+    use uuid::Uuid;
+
+    use super::*;
+
+    fn hit(json: &str) -> Hit {
+        Hit {
+            instance: "acme".into(),
+            id: Uuid::from_u128(1),
+            stream: "alerts".into(),
+            stored: OffsetDateTime::UNIX_EPOCH,
+            json: json.into(),
+        }
+    }
+
+    #[test]
+    fn a_hit_is_one_line_whatever_is_in_it() {
+        let json = serde_json::json!({
+            "startTimeUTC": "2026-01-15T12:00:00Z", "severityLabel": "high", "senderHost": "api.example.com",
+            "ruleName": format!("forged\n{}", "x".repeat(100)),
+        });
+        let row = row(&hit(&json.to_string()));
+        let title = format!("forged\\n{}…", "x".repeat(51));
+        let id = Uuid::from_u128(1).to_string();
+        assert_eq!(row, ["2026-01-15T12:00:00Z", "high", "alerts", &title, "api.example.com", &id]);
+    }
+
+    #[test]
+    fn what_an_artifact_does_not_say_is_a_dash_and_its_time_is_that_of_arrival() {
+        assert_eq!(row(&hit("{}"))[..5], ["1970-01-01T00:00:00Z", "-", "alerts", "-", "-"]);
+    }
+}

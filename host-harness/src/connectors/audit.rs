@@ -1,0 +1,185 @@
+//! The audit of a component before it is compiled.
+//!
+//! What: what the bytes are, what they import and export and in which versions, compared with closed lists.
+//! Why before: compiling untrusted code is the expensive part, and linking would only say that something is missing,
+//! not what and why.
+//! Not guaranteed: that functions and types fit; that is seen when the compiled component meets the linker.
+
+use super::error::LoadError;
+use crate::sandbox::ALLOWED_IMPORTS;
+use wasmtime::component::wit_parser::decoding::{DecodedWasm, decode};
+use wasmtime::component::wit_parser::{WorldItem, WorldKey};
+
+/// The versions of `witfoo:signal-connector` that this host takes.
+pub(super) const ACCEPTED_CONTRACT: &str = "0.1.x";
+
+/// The versions of the WASI interfaces that this host has.
+const ACCEPTED_WASI: &str = "0.2.x";
+
+/// What a sound component says of itself.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Audit {
+    /// Interfaces it imports, with versions, in order.
+    pub(super) imports: Vec<String>,
+    /// What it exports, with versions, in order.
+    pub(super) exports: Vec<String>,
+    /// Version of the contract that it exports, for example `0.1.0`.
+    pub(super) contract: String,
+}
+
+/// Audits a component.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(super) fn audit(bytes: &[u8]) -> Result<Audit, LoadError> {
+    match (bytes.get(..4), bytes.get(4..8)) {
+        (Some(b"\0asm"), Some([0x0d, 0, 1, 0])) => {}
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => return Err(LoadError::CoreModule),
+        (Some(b"\0asm"), _) => {
+            return Err(LoadError::Corrupt { why: "its header names a binary format that is not known".to_owned() });
+        }
+        _ => return Err(LoadError::NotWasm),
+    }
+    let (resolve, world) = match decode(bytes) {
+        Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
+        Ok(DecodedWasm::WitPackage(..)) => return Err(LoadError::NotAConnector { exports: Vec::new() }),
+        Err(error) => return Err(LoadError::Corrupt { why: format!("{error:#}") }),
+    };
+    let Some(world) = resolve.worlds.get(world) else {
+        return Err(LoadError::Corrupt { why: "it has no world".to_owned() });
+    };
+    let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
+        let mut names: Vec<String> = items.map(|(key, _)| resolve.name_world_key(key)).collect();
+        names.sort();
+        names
+    };
+    let imports = names(&mut world.imports.iter());
+    let exports = names(&mut world.exports.iter());
+
+    // Another version of the contract explains every other difference, so it is named first.
+    for name in exports.iter().chain(&imports) {
+        let (interface, version) = split(name);
+        if interface.starts_with("witfoo:signal-connector/") && !version.is_some_and(|v| is_within(v, ACCEPTED_CONTRACT)) {
+            return Err(LoadError::ContractVersion { found: name.clone() });
+        }
+    }
+    for import in &imports {
+        let (interface, version) = split(import);
+        if !ALLOWED_IMPORTS.contains(&interface) {
+            return Err(LoadError::ForbiddenImport { import: import.clone() });
+        }
+        if interface.starts_with("wasi:") && !version.is_some_and(|v| is_within(v, ACCEPTED_WASI)) {
+            return Err(LoadError::ImportVersion { import: import.clone(), accepted: ACCEPTED_WASI });
+        }
+    }
+    let contract = exports.iter().map(|name| split(name)).find_map(|(interface, version)| {
+        (interface == "witfoo:signal-connector/connector").then_some(version).flatten().map(str::to_owned)
+    });
+    match contract {
+        Some(contract) => Ok(Audit { imports, exports, contract }),
+        None => Err(LoadError::NotAConnector { exports }),
+    }
+}
+
+/// Interface and version of `package:name/interface@version`.
+fn split(name: &str) -> (&str, Option<&str>) {
+    match name.split_once('@') {
+        Some((interface, version)) => (interface, Some(version)),
+        None => (name, None),
+    }
+}
+
+/// Whether a version lies within `MAJOR.MINOR.x`.
+fn is_within(version: &str, accepted: &str) -> bool {
+    let Some(prefix) = accepted.strip_suffix('x') else {
+        return false;
+    };
+    version.strip_prefix(prefix).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures::component;
+    use super::*;
+
+    fn verdict(bytes: &[u8]) -> (&'static str, String) {
+        let error = audit(bytes).unwrap_err();
+        (error.code(), error.to_string())
+    }
+
+    fn component_with(imports: &str) -> Vec<u8> {
+        wat::parse_str(format!("(component {imports})")).unwrap()
+    }
+
+    #[test]
+    fn a_connector_passes_and_is_listed() {
+        let audit = audit(&component()).unwrap();
+        assert_eq!(audit.contract, "0.1.0");
+        assert!(audit.exports.iter().any(|name| name == "witfoo:signal-connector/connector@0.1.0"), "{audit:?}");
+        assert!(audit.imports.iter().all(|name| ALLOWED_IMPORTS.contains(&split(name).0)), "{audit:?}");
+    }
+
+    #[test]
+    fn what_is_no_component_is_told_apart() {
+        assert_eq!(verdict(b"").0, "component-not-wasm");
+        assert_eq!(verdict(b"#!/bin/sh\n").0, "component-not-wasm");
+        assert_eq!(verdict(b"\0as").0, "component-not-wasm");
+        assert_eq!(verdict(&wat::parse_str("(module)").unwrap()).0, "component-core-module");
+        assert_eq!(verdict(b"\0asm\x0a\0\x01\0").0, "component-corrupt");
+        assert_eq!(verdict(&wat::parse_str("(component)").unwrap()).0, "component-not-a-connector");
+    }
+
+    #[test]
+    fn a_component_cut_off_or_changed_anywhere_is_corrupt_and_never_panics() {
+        let whole = component();
+        for length in (8..whole.len()).step_by(97) {
+            assert!(audit(&whole[..length]).is_err(), "cut at {length}");
+        }
+        for at in (8..whole.len()).step_by(31) {
+            let mut changed = whole.clone();
+            changed[at] ^= 0x55;
+            let _ = audit(&changed);
+        }
+    }
+
+    #[test]
+    fn imports_beyond_the_list_are_named_with_what_is_allowed() {
+        for import in ["wasi:filesystem/preopens@0.2.12", "wasi:sockets/tcp@0.2.12", "wasi:random/random@0.2.12", "acme:other/thing@1.0.0"] {
+            let (code, text) = verdict(&component_with(&format!(r#"(import "{import}" (instance))"#)));
+            assert_eq!(code, "component-forbidden-import");
+            assert!(text.contains(import) && text.contains("wasi:http/outgoing-handler"), "{text}");
+        }
+        let (code, text) = verdict(&component_with(r#"(import "wasi:clocks/wall-clock@0.3.0" (instance))"#));
+        assert_eq!(code, "component-import-version");
+        assert!(text.contains("0.2.x"), "{text}");
+    }
+
+    #[test]
+    fn another_contract_version_is_named_before_all_else() {
+        let text = r#"(component
+            (import "wasi:filesystem/preopens@0.2.12" (instance))
+            (instance $nothing)
+            (export "witfoo:signal-connector/connector@0.2.0" (instance $nothing)))"#;
+        let (code, text) = verdict(&wat::parse_str(text).unwrap());
+        assert_eq!(code, "component-contract-version");
+        assert!(text.contains("@0.2.0") && text.contains("0.1.x"), "{text}");
+    }
+
+    #[test]
+    fn a_component_of_another_world_says_what_it_exports() {
+        let text = r#"(component (instance $nothing) (export "wasi:cli/run@0.2.0" (instance $nothing)))"#;
+        let (code, text) = verdict(&wat::parse_str(text).unwrap());
+        assert_eq!(code, "component-not-a-connector");
+        assert!(text.contains("wasi:cli/run@0.2.0"), "{text}");
+    }
+
+    #[test]
+    fn only_patches_of_the_accepted_minor_version_are_within_it() {
+        for good in ["0.1.0", "0.1.12"] {
+            assert!(is_within(good, "0.1.x"), "{good}");
+        }
+        for bad in ["0.1", "0.1.", "0.2.0", "0.10.0", "0.1.0-rc.1", "1.1.0", ""] {
+            assert!(!is_within(bad, "0.1.x"), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The check of a batch.
+//!
+//! What: artifacts are one-line JSON objects that hold their own id, ids are UUIDs and unique, streams are known,
+//! nothing exceeds its cap; secrets are replaced and texts cleaned.
+//! Why all or nothing: a batch and its checkpoint are one transaction, so a batch that is wrong anywhere is committed
+//! nowhere.
+//! Not guaranteed: the keys of an artifact besides `id`. Cost: one pass of a JSON parser that keeps nothing.
+
+use super::answers::Cleaner;
+use crate::contract::types::{Artifact, Batch, Descriptor, StreamReport};
+use crate::sandbox::Limits;
+use serde::Deserialize;
+use std::borrow::Cow;
+use std::collections::{BTreeSet, HashSet};
+
+/// The one member of an artifact that is looked at. A second `id` in the object is an error of its parser.
+#[derive(Deserialize)]
+struct WithId<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
+
+/// Checks and cleans a batch.
+///
+/// # Errors
+/// What is wrong, and where.
+pub(super) fn check(batch: Batch, descriptor: &Descriptor, limits: &Limits, cleaner: Cleaner<'_>) -> Result<Batch, String> {
+    let streams: BTreeSet<&str> = descriptor.streams.iter().map(|stream| stream.name.as_str()).collect();
+    if batch.checkpoint.len() > limits.checkpoint_bytes {
+        return Err(format!(
+            "the checkpoint has {} bytes; at most {} are allowed",
+            batch.checkpoint.len(),
+            limits.checkpoint_bytes
+        ));
+    }
+    if batch.artifacts.len() > limits.artifacts {
+        return Err(format!("it holds {} artifacts; at most {} are allowed", batch.artifacts.len(), limits.artifacts));
+    }
+    let total: usize = batch.artifacts.iter().map(|artifact| artifact.json.len()).sum();
+    if total > limits.batch_bytes {
+        return Err(format!("its artifacts have {total} bytes together; at most {} are allowed", limits.batch_bytes));
+    }
+    check_reports(&batch.reports, &streams, cleaner)?;
+    let artifacts = batch
+        .artifacts
+        .into_iter()
+        .enumerate()
+        .map(|(at, artifact)| {
+            check_artifact(artifact, &streams, cleaner).map_err(|why| format!("artifact {at}: {why}"))
+        })
+        .collect::<Result<Vec<_>, _>>()?;
+    let mut ids = HashSet::with_capacity(artifacts.len());
+    for (at, artifact) in artifacts.iter().enumerate() {
+        if !ids.insert(artifact.id.as_str()) {
+            return Err(format!("artifact {at}: the id {} occurs twice in the batch", artifact.id));
+        }
+    }
+    Ok(Batch {
+        reports: cleaner.reports(batch.reports),
+        hint: batch.hint.map(|hint| cleaner.text(&hint)),
+        artifacts,
+        ..batch
+    })
+}
+
+/// Checks that reports are about streams there are, each at most once.
+pub(super) fn check_reports(reports: &[StreamReport], streams: &BTreeSet<&str>, cleaner: Cleaner<'_>) -> Result<(), String> {
+    let mut seen = BTreeSet::new();
+    for report in reports {
+        if !streams.contains(report.stream.as_str()) {
+            return Err(format!("a report is about the stream {:?}, which is not described", cleaner.text(&report.stream)));
+        }
+        if !seen.insert(report.stream.as_str()) {
+            return Err(format!("two reports are about the stream {}", report.stream));
+        }
+    }
+    Ok(())
+}
+
+/// Checks and cleans one artifact.
+fn check_artifact(artifact: Artifact, streams: &BTreeSet<&str>, cleaner: Cleaner<'_>) -> Result<Artifact, String> {
+    let Artifact { id, stream, json } = artifact;
+    if !is_uuid(&id) {
+        return Err(format!("its id {:?} is not a UUID in lower case", cleaner.text(&id)));
+    }
+    if !streams.contains(stream.as_str()) {
+        return Err(format!("its stream {:?} is not described", cleaner.text(&stream)));
+    }
+    // Before the other checks, so that what replacing a secret may have broken is seen by them.
+    let json = match cleaner.redactor.redact(&json) {
+        Cow::Borrowed(_) => json,
+        Cow::Owned(redacted) => redacted,
+    };
+    if !json.starts_with('{') {
+        return Err("it is not a JSON object".to_owned());
+    }
+    if json.contains(['\n', '\r']) {
+        return Err("it is more than one line".to_owned());
+    }
+    let inner: WithId<'_> = serde_json::from_str(&json).map_err(|error| {
+        // The parser's message names positions and keys, not values.
+        format!("it is not a JSON object with an id: {error}")
+    })?;
+    if inner.id != id {
+        return Err(format!("the id inside is {:?} and not {id}", cleaner.text(&inner.id)));
+    }
+    Ok(Artifact { id, stream, json })
+}
+
+/// Whether a text is a UUID in the form of RFC 9562 in lower case.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36
+        && text.bytes().enumerate().all(|(at, byte)| match at {
+            8 | 13 | 18 | 23 => byte == b'-',
+            _ => byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte),
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::fixtures;
+    use super::*;
+    use crate::contract::types::{Failure, FailureReason, RetryAdvice, StreamState};
+    use crate::egress::{Redactor, Secrets};
+
+    const ID: &str = "0d9e7a7a-53b6-1f0b-8a8e-1fb1b6b8ab1d";
+
+    fn batch() -> Batch {
+        Batch {
+            artifacts: vec![Artifact { id: ID.into(), stream: "records".into(), json: format!(r#"{{"id":"{ID}","n":[1,{{}}]}}"#) }],
+            checkpoint: vec![1, 2, 3],
+            more: true,
+            reports: vec![StreamReport { stream: "records".into(), fetched: 1, state: StreamState::Ok }],
+            retry_after_seconds: Some(3),
+            hint: Some("poll less".into()),
+        }
+    }
+
+    fn redactor() -> Redactor {
+        let mut secrets = Secrets::new();
+        secrets.insert("k", "hunter2-hunter2".into()).unwrap();
+        Redactor::new(&secrets)
+    }
+
+    fn run(batch: Batch) -> Result<Batch, String> {
+        let limits = Limits { checkpoint_bytes: 10, artifacts: 3, batch_bytes: 1000, ..Limits::default() };
+        check(batch, &fixtures::descriptor(), &limits, Cleaner { redactor: &redactor(), most: 200 })
+    }
+
+    #[test]
+    fn a_sound_batch_passes_unchanged() {
+        assert_eq!(run(batch()).unwrap(), batch());
+    }
+
+    #[test]
+    fn whatever_breaks_the_contract_is_said_with_its_place() {
+        type Change = fn(&mut Batch);
+        let table: Vec<(&str, Change)> = vec![
+            ("checkpoint has 11 bytes", |b| b.checkpoint = vec![0; 11]),
+            ("holds 4 artifacts", |b| b.artifacts = vec![b.artifacts[0].clone(); 4]),
+            ("bytes together", |b| b.artifacts[0].json = format!("{{\"id\":\"{ID}\",\"x\":\"{}\"}}", "x".repeat(1000))),
+            ("artifact 1: the id", |b| b.artifacts.push(b.artifacts[0].clone())),
+            ("not a UUID", |b| b.artifacts[0].id = ID.to_uppercase()),
+            ("not a UUID", |b| b.artifacts[0].id = "{0d9e7a7a-53b6-1f0b-8a8e-1fb1b6b8ab1d}".into()),
+            ("not a UUID", |b| b.artifacts[0].id = ID.replace('-', "")),
+            ("its stream \"other\"", |b| b.artifacts[0].stream = "other".into()),
+            ("not a JSON object", |b| b.artifacts[0].json = "[]".into()),
+            ("not a JSON object", |b| b.artifacts[0].json = format!("[\"{ID}\"]")),
+            ("not a JSON object", |b| b.artifacts[0].json = " {}".into()),
+            ("not a JSON object", |b| b.artifacts[0].json = "{}".into()),
+            ("not a JSON object", |b| b.artifacts[0].json = format!(r#"{{"id":"{ID}""#)),
+            ("not a JSON object", |b| b.artifacts[0].json = format!(r#"{{"id":"{ID}"}} {{}}"#)),
+            ("duplicate field", |b| b.artifacts[0].json = format!(r#"{{"id":"{ID}","id":"{ID}"}}"#)),
+            ("invalid type", |b| b.artifacts[0].json = r#"{"id":7}"#.into()),
+            ("more than one line", |b| b.artifacts[0].json = format!("{{\"id\":\"{ID}\",\n\"a\":1}}")),
+            ("the id inside is \"x\"", |b| b.artifacts[0].json = r#"{"id":"x"}"#.into()),
+            ("stream \"nothing\"", |b| b.reports[0].stream = "nothing".into()),
+            ("two reports", |b| b.reports.push(b.reports[0].clone())),
+        ];
+        for (expected, change) in table {
+            let mut batch = batch();
+            change(&mut batch);
+            let why = run(batch).unwrap_err();
+            assert!(why.contains(expected), "{why:?} does not say {expected:?}");
+        }
+    }
+
+    #[test]
+    fn an_id_may_be_written_with_escapes() {
+        let mut batch = batch();
+        batch.artifacts[0].json = format!(r#"{{"id":"\u0030{}"}}"#, &ID[1..]);
+        run(batch).unwrap();
+    }
+
+    #[test]
+    fn secrets_are_replaced_in_everything_that_is_returned() {
+        let mut batch = batch();
+        batch.artifacts[0].json = format!(r#"{{"id":"{ID}","message":"key hunter2-hunter2"}}"#);
+        batch.hint = Some("hunter2-hunter2\n".into());
+        let failure = Failure {
+            reason: FailureReason::Internal,
+            message: "hunter2-hunter2".into(),
+            remedy: "hunter2-hunter2".into(),
+            http_status: Some(7),
+            correlation_id: Some("hunter2-hunter2".into()),
+            request_sent: true,
+            retry: RetryAdvice::BackOff,
+        };
+        batch.reports[0].state = StreamState::Degraded(failure);
+        let clean = run(batch).unwrap();
+        assert!(!format!("{clean:?}").contains("hunter2"), "{clean:?}");
+        assert_eq!(clean.hint.as_deref(), Some("[redacted]\\n"));
+        assert_eq!(clean.artifacts[0].json, format!(r#"{{"id":"{ID}","message":"key [redacted]"}}"#));
+    }
+}

@@ -1,0 +1,279 @@
+//! A connector that was loaded: audited, compiled, linked, and asked what it is.
+//!
+//! Why load does all of it: whoever holds a [`Connector`] has something that runs on this host and says sound things
+//! about itself; every reason not to run is found before the first poll.
+//! Not guaranteed: that it will still do so at the next call.
+
+use super::answers::Cleaner;
+use super::audit::{Audit, audit};
+use super::cache::Cache;
+use super::descriptor::{self, NAME_PREFIX};
+use super::error::{ConfigureError, LoadError, TenantError};
+use super::hex;
+use super::plan;
+use super::tenant::{Tenant, TenantOptions};
+use crate::contract::{SignalConnectorPre, types};
+use crate::egress::Redactor;
+use crate::sandbox::{Clock, Engine, Guest, StepOptions, run};
+use sha2::{Digest, Sha256};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use wasmtime::component::Component;
+
+/// A connector. Clones are the same connector.
+#[derive(Clone)]
+pub struct Connector {
+    inner: Arc<Inner>,
+}
+
+/// What clones share.
+struct Inner {
+    engine: Engine,
+    pre: SignalConnectorPre<Guest>,
+    descriptor: types::Descriptor,
+    digest: String,
+    size: u64,
+    audit: Audit,
+    load_time: Duration,
+    from_cache: bool,
+}
+
+impl Connector {
+    /// Loads a connector from a file. Compiled code is kept in and taken from `cache`, a directory of this user
+    /// alone; where that cannot be used, the component is compiled each time and a warning says why.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or is not a connector that this host can run.
+    pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
+        let limit = engine.limits().component_bytes;
+        let unreadable = |error: std::io::Error| LoadError::Unreadable { path: path.to_owned(), why: error.to_string() };
+        let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
+        if metadata.is_dir() {
+            return Err(LoadError::Unreadable { path: path.to_owned(), why: "it is a directory".to_owned() });
+        }
+        if metadata.len() > limit {
+            return Err(LoadError::TooBig { size: metadata.len(), limit });
+        }
+        let bytes = tokio::fs::read(path).await.map_err(unreadable)?;
+        Self::from_bytes(engine, bytes, cache).await
+    }
+
+    /// Loads a connector from the bytes of a component; otherwise like [`Connector::load`].
+    ///
+    /// # Errors
+    /// When it is not a connector that this host can run.
+    pub async fn from_bytes(engine: &Engine, bytes: Vec<u8>, cache: Option<&Path>) -> Result<Self, LoadError> {
+        let started = Instant::now();
+        let limit = engine.limits().component_bytes;
+        let size = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        if size > limit {
+            return Err(LoadError::TooBig { size, limit });
+        }
+        let compiler = engine.clone();
+        let cache = cache.map(Path::to_owned);
+        // Compiling takes all of a CPU for up to seconds; polls in flight go on meanwhile.
+        let compiled = tokio::task::spawn_blocking(move || compile(&compiler, &bytes, cache));
+        let Compiled { audit, digest, pre, from_cache } = compiled
+            .await
+            .map_err(|error| LoadError::Host { why: error.to_string() })??;
+        let descriptor = describe(engine, &pre, &digest).await?;
+        descriptor::check(&descriptor)?;
+        let inner = Inner {
+            engine: engine.clone(),
+            pre,
+            descriptor,
+            digest,
+            size,
+            audit,
+            load_time: started.elapsed(),
+            from_cache,
+        };
+        let connector = Self { inner: Arc::new(inner) };
+        tracing::debug!(
+            connector = connector.slug(), version = connector.descriptor().version, digest = connector.digest(),
+            from_cache, "loaded in {:?}", connector.load_time()
+        );
+        Ok(connector)
+    }
+
+    /// What the connector says of itself. It was checked against the contract.
+    #[must_use]
+    pub fn descriptor(&self) -> &types::Descriptor {
+        &self.inner.descriptor
+    }
+
+    /// Its name without `signal-client.`: what log lines begin with.
+    #[must_use]
+    pub fn slug(&self) -> &str {
+        let name = &self.inner.descriptor.name;
+        name.strip_prefix(NAME_PREFIX).unwrap_or(name)
+    }
+
+    /// SHA-256 of the component in lower-case hexadecimal.
+    #[must_use]
+    pub fn digest(&self) -> &str {
+        &self.inner.digest
+    }
+
+    /// Size of the component in bytes.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.inner.size
+    }
+
+    /// The interfaces it imports, with versions, in order.
+    #[must_use]
+    pub fn imports(&self) -> &[String] {
+        &self.inner.audit.imports
+    }
+
+    /// The interfaces it exports, with versions, in order.
+    #[must_use]
+    pub fn exports(&self) -> &[String] {
+        &self.inner.audit.exports
+    }
+
+    /// The version of `witfoo:signal-connector` it was built against.
+    #[must_use]
+    pub fn contract_version(&self) -> &str {
+        &self.inner.audit.contract
+    }
+
+    /// How long it took to load: from the bytes to a checked description.
+    #[must_use]
+    pub fn load_time(&self) -> Duration {
+        self.inner.load_time
+    }
+
+    /// Whether it was taken from the cache and not compiled.
+    #[must_use]
+    pub fn from_cache(&self) -> bool {
+        self.inner.from_cache
+    }
+
+    /// Validates settings (without secrets) and says what an instance with them may reach. Runs under deny-all. The
+    /// plan was checked against the contract.
+    ///
+    /// # Errors
+    /// The fields that are wrong, or that the connector failed, or that its plan breaks the contract.
+    pub async fn configure(&self, settings: &[types::Setting]) -> Result<types::Plan, ConfigureError> {
+        let redactor = Redactor::default();
+        let settings = settings.to_vec();
+        let (result, _usage) = run(self.engine(), self.pre(), self.pure(self.slug(), &redactor), move |instance, store| {
+            Box::pin(async move { instance.witfoo_signal_connector_connector().call_configure(store, &settings).await })
+        })
+        .await;
+        let cleaner = Cleaner { redactor: &redactor, most: self.engine().limits().text_bytes };
+        match result.map_err(ConfigureError::Step)? {
+            Ok(plan) => {
+                plan::check(&plan).map_err(ConfigureError::Plan)?;
+                Ok(plan)
+            }
+            Err(errors) => Err(ConfigureError::Fields(cleaner.field_errors(errors))),
+        }
+    }
+
+    /// Sets up a tenant: configures, checks its secrets and makes its way out.
+    ///
+    /// # Errors
+    /// When settings, secrets, routes or network do not fit.
+    pub async fn tenant(&self, options: TenantOptions) -> Result<Tenant, TenantError> {
+        Tenant::new(self.clone(), options).await
+    }
+
+    /// The engine it runs on.
+    pub(super) fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// What instances are made from.
+    pub(super) fn pre(&self) -> &SignalConnectorPre<Guest> {
+        &self.inner.pre
+    }
+
+    /// How a function runs that only computes.
+    fn pure<'a>(&'a self, name: &'a str, redactor: &'a Redactor) -> StepOptions<'a> {
+        pure(self.engine(), name, redactor, &EPOCH)
+    }
+}
+
+impl std::fmt::Debug for Connector {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Connector").field("name", &self.inner.descriptor.name).field("digest", &self.inner.digest).finish()
+    }
+}
+
+/// A function that only computes has no business with the time; giving all calls the same makes their answers the same.
+static EPOCH: std::sync::LazyLock<Clock> = std::sync::LazyLock::new(|| Clock::virtual_at(time::OffsetDateTime::UNIX_EPOCH));
+
+/// How a function runs that only computes: every request refused, a short deadline.
+fn pure<'a>(engine: &Engine, connector: &'a str, redactor: &'a Redactor, clock: &'a Clock) -> StepOptions<'a> {
+    let limit = engine.limits().pure_call;
+    StepOptions { connector, instance: "", redactor, clock, gate: None, requests: 0, cpu: limit, wall: limit }
+}
+
+/// What comes of compiling.
+struct Compiled {
+    audit: Audit,
+    digest: String,
+    pre: SignalConnectorPre<Guest>,
+    from_cache: bool,
+}
+
+/// Audits, takes from the cache or compiles, and links.
+fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Compiled, LoadError> {
+    let audit = audit(bytes)?;
+    let digest = hex(&Sha256::digest(bytes));
+    let cache = cache.and_then(|directory| {
+        Cache::open(&directory)
+            .inspect_err(|error| {
+                tracing::warn!("compiled components are not kept: {} cannot be used: {error}", directory.display());
+            })
+            .ok()
+    });
+    let kept = cache.as_ref().and_then(|cache| from_cache(engine, cache, &digest));
+    let from_cache = kept.is_some();
+    let component = match kept {
+        Some(component) => component,
+        None => {
+            let corrupt = |error: wasmtime::Error| LoadError::Corrupt { why: format!("{error:#}") };
+            let component = Component::from_binary(engine.wasmtime(), bytes).map_err(corrupt)?;
+            if let Some(cache) = &cache {
+                let kept = component.serialize().map_err(std::io::Error::other);
+                if let Err(error) = kept.and_then(|code| cache.put(&digest, engine.compatibility(), &code)) {
+                    tracing::warn!(digest, "a compiled component could not be kept: {error}");
+                }
+            }
+            component
+        }
+    };
+    let mismatch = |error: wasmtime::Error| LoadError::Mismatch { why: format!("{error:#}") };
+    let pre = engine.linker().instantiate_pre(&component).map_err(mismatch)?;
+    let pre = SignalConnectorPre::new(pre).map_err(mismatch)?;
+    Ok(Compiled { audit, digest, pre, from_cache })
+}
+
+/// A component from the cache, if a sound entry is there.
+fn from_cache(engine: &Engine, cache: &Cache, digest: &str) -> Option<Component> {
+    let checked = cache
+        .get(digest, engine.compatibility())
+        .inspect_err(|error| tracing::warn!(digest, "a kept component is not used, it is compiled again: {error}"))
+        .ok()??;
+    checked
+        .load(engine.wasmtime())
+        .inspect_err(|error| tracing::warn!(digest, "a kept component is not used, it is compiled again: {error:#}"))
+        .ok()
+}
+
+/// Asks a component what it is.
+async fn describe(engine: &Engine, pre: &SignalConnectorPre<Guest>, digest: &str) -> Result<types::Descriptor, LoadError> {
+    let redactor = Redactor::default();
+    // It has no name yet.
+    let name = digest.get(..12).unwrap_or(digest);
+    let (result, _usage) = run(engine, pre, pure(engine, name, &redactor, &EPOCH), |instance, store| {
+        Box::pin(async move { instance.witfoo_signal_connector_connector().call_describe(store).await })
+    })
+    .await;
+    result.map_err(LoadError::Describe)
+}

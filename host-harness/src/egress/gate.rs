@@ -1,0 +1,351 @@
+//! The gate: the pipeline that every request of one tenant passes.
+//!
+//! What: policy, header rules, caps, budget, credentials, transport, in this order; and the caps and the search for
+//! secrets on the way back. One gate, and so one pool of connections, belongs to one tenant.
+//! Why credentials come last: no request that is refused has ever held them.
+//! Not guaranteed: a request whose head took too long may have reached the vendor.
+
+use super::body::GuardedBody;
+use super::errors::{Phase, to_wasi};
+use super::headers::{REPLACED, belongs_to_host};
+use super::meter::StepMeter;
+use super::network::{NetworkError, NetworkOptions};
+use super::policy::{Denial, LONGEST_TARGET, Policy};
+use super::redact::Redactor;
+use super::resolver::{GuardedResolver, Lookup, system_lookup};
+use super::routes::Routes;
+use super::scrub::Scrubber;
+use crate::sandbox::Limits;
+use bytes::Bytes;
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use url::Url;
+use wasmtime_wasi_http::{Error, RequestOptions, WasiBody};
+
+/// What a gate is made of.
+pub struct GateOptions<'a> {
+    /// Slug of the connector and name of the instance, for log lines.
+    pub connector: &'a str,
+    /// See `connector`.
+    pub instance: &'a str,
+    /// What may leave.
+    pub policy: Policy,
+    /// Headers to add. Their values are marked sensitive.
+    pub credentials: Vec<(HeaderName, HeaderValue)>,
+    /// What never comes in or shows up in logs.
+    pub redactor: Redactor,
+    /// Where the planned host is sent instead, if anywhere.
+    pub routes: &'a Routes,
+    /// How the network is reached.
+    pub network: &'a NetworkOptions,
+    /// Caps and timeouts.
+    pub limits: &'a Limits,
+}
+
+/// The way out for one tenant.
+pub struct Gate {
+    connector: String,
+    instance: String,
+    policy: Policy,
+    /// Where requests are really sent: the planned origin, or the route from it.
+    target: Url,
+    /// The planned host, when a route leads elsewhere. Otherwise the client says it itself, from the URL.
+    host_header: Option<HeaderValue>,
+    credentials: Vec<(HeaderName, HeaderValue)>,
+    redactor: Redactor,
+    client: reqwest::Client,
+    in_flight: Arc<Semaphore>,
+    limits: Limits,
+}
+
+impl Gate {
+    /// Sets up policy and transport. Nothing is connected yet.
+    ///
+    /// # Errors
+    /// When certificates or proxy cannot be used, or the plan's origin makes no URL.
+    pub fn new(options: GateOptions<'_>) -> Result<Self, NetworkError> {
+        Self::with_lookup(options, system_lookup(), BTreeSet::new())
+    }
+
+    /// A gate that resolves names by `lookup` and does not check the addresses of `trusted` names.
+    pub(super) fn with_lookup(
+        options: GateOptions<'_>,
+        lookup: Lookup,
+        trusted: BTreeSet<String>,
+    ) -> Result<Self, NetworkError> {
+        let GateOptions { connector, instance, policy, credentials, redactor, routes, network, limits } = options;
+        let route = routes.target(policy.host());
+        let wrong = |why: String| NetworkError::Client { why };
+        let target = match route {
+            Some(url) => url.clone(),
+            None => Url::parse(&policy.origin()).map_err(|error| wrong(error.to_string()))?,
+        };
+        let authority = HeaderValue::from_str(&policy.authority()).map_err(|error| wrong(error.to_string()))?;
+        let host_header = route.map(|_| authority);
+        let client = client(network, limits, route, lookup, trusted)?;
+        let credentials = credentials
+            .into_iter()
+            .map(|(name, mut value)| {
+                // Kept out of HTTP/2 header compression and of every Debug.
+                value.set_sensitive(true);
+                (name, value)
+            })
+            .collect();
+        Ok(Self {
+            connector: connector.to_owned(),
+            instance: instance.to_owned(),
+            policy,
+            target,
+            host_header,
+            credentials,
+            redactor,
+            client,
+            in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
+            limits: limits.clone(),
+        })
+    }
+
+    /// The names of the headers this gate adds.
+    pub(super) fn credential_names(&self) -> Vec<HeaderName> {
+        self.credentials.iter().map(|(name, _)| name.clone()).collect()
+    }
+
+    /// Caps and timeouts.
+    pub(super) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Passes one request through the pipeline.
+    pub(super) async fn send(
+        &self,
+        meter: Arc<StepMeter>,
+        request: Request<WasiBody>,
+        options: Option<RequestOptions>,
+    ) -> Result<Response<WasiBody>, Error> {
+        let options = options.unwrap_or_default();
+        let (parts, body) = request.into_parts();
+        if let Err(denial) = self.decide(&parts) {
+            meter.add_denied();
+            self.log_denial(&denial);
+            return Err(Error::HttpRequestDenied);
+        }
+        let path = parts.uri.path_and_query().map_or("/", |target| target.as_str());
+        if path.len() > LONGEST_TARGET {
+            return Err(Error::HttpRequestUriTooLong);
+        }
+        let head = head_size(&parts.headers);
+        if head > self.limits.request_head_bytes {
+            return Err(Error::HttpRequestHeaderSectionSize(u32::try_from(head).ok()));
+        }
+        let url = self.url(path)?;
+        let shorter = |asked: Option<Duration>, most: Duration| asked.map_or(most, |asked| asked.min(most));
+        let first_byte = shorter(options.first_byte_timeout, self.limits.first_byte_timeout);
+        let between_bytes = shorter(options.between_bytes_timeout, self.limits.between_bytes_timeout);
+        let connect = shorter(options.connect_timeout, self.limits.connect_timeout);
+
+        let body = tokio::time::timeout(first_byte, collect(body, self.limits.request_body_bytes))
+            .await
+            .map_err(|_| Error::ConnectionWriteTimeout)??;
+        let place = Arc::clone(&self.in_flight).acquire_owned();
+        let place = tokio::time::timeout(first_byte, place)
+            .await
+            .map_err(|_| Error::ConnectionLimitReached)?
+            .map_err(|_| Error::InternalError(None))?;
+        if !meter.take_request() {
+            meter.add_denied();
+            tracing::warn!(
+                connector = self.connector, instance = self.instance, code = "egress-budget",
+                "refused a request: the step has used up its budget of requests"
+            );
+            return Err(Error::ConnectionLimitReached);
+        }
+
+        let mut outgoing = reqwest::Request::new(parts.method, url);
+        *outgoing.headers_mut() = self.headers(parts.headers);
+        if !body.is_empty() {
+            *outgoing.body_mut() = Some(body.into());
+        }
+        // The client has its own timeout for connecting; this one covers the head as a whole.
+        let response = tokio::time::timeout(connect.saturating_add(first_byte), self.client.execute(outgoing))
+            .await
+            .map_err(|_| Error::HttpResponseTimeout)?
+            .map_err(|error| {
+                tracing::debug!(
+                    connector = self.connector, instance = self.instance,
+                    "request failed: {}", self.redactor.redact(&describe(&error))
+                );
+                to_wasi(&error, Phase::Head)
+            })?;
+        let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
+        self.clean(&mut parts.headers)?;
+        let scrubber = Scrubber::new(self.redactor.clone());
+        let body =
+            GuardedBody::new(body, place, scrubber, meter, self.limits.response_body_bytes, between_bytes);
+        Ok(Response::from_parts(parts, body.boxed_unsync()))
+    }
+
+    /// Policy and header rules.
+    fn decide(&self, parts: &http::request::Parts) -> Result<(), Denial> {
+        self.policy.check(&parts.method, &parts.uri)?;
+        // Guests cannot even make such headers (see `Hooks`); this holds should that ever change.
+        let added = |name: &HeaderName| self.credentials.iter().any(|(credential, _)| credential == name);
+        match parts.headers.keys().find(|name| belongs_to_host(name) || added(name)) {
+            Some(name) => Err(Denial::Header { name: name.to_string() }),
+            None => Ok(()),
+        }
+    }
+
+    /// Where a path is really sent. The policy has seen the path as the guest wrote it; what the URL parser makes of
+    /// it must be allowed as well.
+    fn url(&self, path_and_query: &str) -> Result<Url, Error> {
+        let origin = self.target.as_str().trim_end_matches('/');
+        let url = Url::parse(&format!("{origin}{path_and_query}")).map_err(|_| Error::HttpRequestUriInvalid)?;
+        if url.origin() != self.target.origin() {
+            return Err(Error::HttpRequestUriInvalid);
+        }
+        if let Err(denial) = self.policy.check_path(url.path()) {
+            self.log_denial(&denial);
+            return Err(Error::HttpRequestUriInvalid);
+        }
+        Ok(url)
+    }
+
+    /// The headers that are sent: the guest's, without what the transport sets, and the host's.
+    fn headers(&self, mut headers: HeaderMap) -> HeaderMap {
+        for name in REPLACED {
+            headers.remove(name);
+        }
+        // So that the other end of a route can tell what was meant.
+        if let Some(host) = &self.host_header {
+            headers.insert(HOST, host.clone());
+        }
+        for (name, value) in &self.credentials {
+            headers.insert(name.clone(), value.clone());
+        }
+        headers
+    }
+
+    /// Removes from a response's head what a guest may not see, and refuses what it could not read.
+    fn clean(&self, headers: &mut HeaderMap) -> Result<(), Error> {
+        let head = head_size(headers);
+        if head > self.limits.response_head_bytes {
+            return Err(Error::HttpResponseHeaderSectionSize(u32::try_from(head).ok()));
+        }
+        // The client has undone gzip and removed the header that said so; whatever is still there was not undone.
+        match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()) {
+            None => {}
+            Some(coding) if coding == b"identity" => {
+                headers.remove(CONTENT_ENCODING);
+            }
+            Some(coding) => {
+                let coding = String::from_utf8_lossy(&coding).chars().take(64).collect();
+                return Err(Error::HttpResponseContentCoding(Some(coding)));
+            }
+        }
+        if let Some(length) = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok())
+            && length.parse::<u64>().is_ok_and(|length| length > self.limits.response_body_bytes)
+        {
+            return Err(Error::HttpResponseBodySize(length.parse().ok()));
+        }
+        let hidden: Vec<HeaderName> = headers
+            .iter()
+            .filter(|(name, value)| {
+                belongs_to_host(name)
+                    || self.credentials.iter().any(|(credential, _)| credential == *name)
+                    || self.redactor.finds_in(value.as_bytes())
+                    || self.redactor.finds_in(name.as_str().as_bytes())
+            })
+            .map(|(name, _)| name.clone())
+            .collect();
+        for name in hidden {
+            headers.remove(name);
+        }
+        Ok(())
+    }
+
+    /// Says that a request was refused, and why.
+    fn log_denial(&self, denial: &Denial) {
+        let text = denial.to_string();
+        let text: String = self.redactor.redact(&text).chars().take(1024).collect();
+        tracing::warn!(
+            connector = self.connector, instance = self.instance, code = denial.code(),
+            "refused a request: {text}"
+        );
+    }
+}
+
+/// The client of one tenant. Its pool of connections belongs to it alone.
+fn client(
+    network: &NetworkOptions,
+    limits: &Limits,
+    route: Option<&Url>,
+    lookup: Lookup,
+    mut trusted: BTreeSet<String>,
+) -> Result<reqwest::Client, NetworkError> {
+    let mut builder = reqwest::Client::builder()
+        // HTTP/2 takes the authority from the URL, which a route has changed; HTTP/1.1 takes the Host header we set.
+        .tls_backend_preconfigured(network.tls(route.is_none())?)
+        // A redirect is the guest's to see, and leads nowhere else: the policy would refuse another origin anyway.
+        .redirect(reqwest::redirect::Policy::none())
+        // Neither HTTPS_PROXY nor the like from the environment.
+        .no_proxy()
+        .connect_timeout(limits.connect_timeout)
+        // Servers and load balancers commonly close idle connections after 60 seconds or more. Closing first avoids
+        // sending into a connection that is being closed; polls are minutes apart, so little is lost.
+        .pool_idle_timeout(limits.idle_timeout)
+        .pool_max_idle_per_host(limits.requests_in_flight)
+        .tcp_nodelay(true)
+        .tcp_keepalive(Duration::from_secs(30))
+        .user_agent(concat!("signal-client/", env!("CARGO_PKG_VERSION")));
+    match route {
+        Some(url) => {
+            trusted.extend(url.host_str().map(str::to_owned));
+            builder = builder.http1_only();
+        }
+        None => {
+            if let Some((proxy, host)) = network.proxy()? {
+                trusted.insert(host);
+                builder = builder.proxy(proxy);
+            }
+        }
+    }
+    builder
+        .dns_resolver(GuardedResolver::new(trusted, limits.dns_timeout, lookup))
+        .build()
+        .map_err(|error| NetworkError::Client { why: describe(&error) })
+}
+
+/// Reads the body of a request whole.
+async fn collect(body: WasiBody, cap: usize) -> Result<Bytes, Error> {
+    match Limited::new(body, cap).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) if error.is::<LengthLimitError>() => Err(Error::HttpRequestBodySize(u64::try_from(cap).ok())),
+        // The guest gave the body up half way.
+        Err(_) => Err(Error::HttpProtocolError),
+    }
+}
+
+/// Bytes of a message's head as HTTP/1.1 would write it.
+fn head_size(headers: &HeaderMap) -> usize {
+    // Name, colon, space, value, line end.
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
+}
+
+/// An error of the client with its causes, without the URL.
+fn describe(error: &reqwest::Error) -> String {
+    let mut text = String::new();
+    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
+    while let Some(error) = next {
+        if !text.is_empty() {
+            text.push_str(": ");
+        }
+        text.push_str(&error.to_string());
+        next = error.source();
+    }
+    if text.is_empty() { "the HTTP client failed".to_owned() } else { text }
+}

@@ -1,0 +1,86 @@
+//! Where `wasi:http` of a guest meets the gate.
+//!
+//! What: wasmtime asks these hooks for every outgoing request of one step. With a gate, the request passes it;
+//! without one (while a connector describes or configures), every request is refused.
+//! Not guaranteed: wasmtime reports an error in the middle of a body to the guest as a failed stream with a text; only
+//! errors before the head carry a `wasi:http` error code.
+
+use super::gate::Gate;
+use super::headers::forbidden_to_guests;
+use super::meter::StepMeter;
+use super::policy::Denial;
+use http::uri::Scheme;
+use std::sync::Arc;
+use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
+
+/// The hooks of one step.
+pub struct Hooks {
+    /// The gate, or the connector that has none, for log lines.
+    gate: Result<Arc<Gate>, String>,
+    meter: Arc<StepMeter>,
+    forbidden: ForbiddenHeaderFilter,
+}
+
+/// What wasmtime expects of a request's future.
+type Sent = wasmtime_wasi_http::Result<(http::Response<WasiBody>, Box<dyn Future<Output = Result<(), Error>> + Send>)>;
+
+impl Hooks {
+    /// Hooks that pass requests through a gate.
+    #[must_use]
+    pub fn through(gate: Arc<Gate>, meter: Arc<StepMeter>) -> Self {
+        let forbidden = forbidden_to_guests(&gate.credential_names());
+        Self { gate: Ok(gate), meter, forbidden }
+    }
+
+    /// Hooks that refuse every request of a connector.
+    #[must_use]
+    pub fn deny_all(connector: &str, meter: Arc<StepMeter>) -> Self {
+        Self { gate: Err(connector.to_owned()), meter, forbidden: forbidden_to_guests(&[]) }
+    }
+}
+
+impl WasiHttpHooks for Hooks {
+    // `is_forbidden_header` derives from this; overriding only that one would leave trailers on the default list.
+    fn forbidden_header_filter(&mut self) -> ForbiddenHeaderFilter {
+        Arc::clone(&self.forbidden)
+    }
+
+    fn is_supported_scheme(&mut self, scheme: &Scheme) -> bool {
+        *scheme == Scheme::HTTP || *scheme == Scheme::HTTPS
+    }
+
+    // The gate sets it, from the plan and not from what the guest says.
+    fn set_host_header(&mut self) -> bool {
+        false
+    }
+
+    fn send_request(
+        &mut self,
+        request: http::Request<WasiBody>,
+        options: Option<RequestOptions>,
+        // What the guest makes of the response's body is no business of the transport.
+        _consumed: Box<dyn Future<Output = Result<(), Error>> + Send>,
+    ) -> Box<dyn Future<Output = Sent> + Send> {
+        let meter = Arc::clone(&self.meter);
+        let gate = match &self.gate {
+            Ok(gate) => Arc::clone(gate),
+            Err(connector) => {
+                meter.add_denied();
+                let denial = Denial::Everything;
+                tracing::warn!(connector, instance = "", code = denial.code(), "refused a request: {denial}");
+                return Box::new(async { Err(Error::HttpRequestDenied) });
+            }
+        };
+        Box::new(async move {
+            let response = gate.send(meter, request, options).await?;
+            let nothing_left_to_do: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
+            Ok((response, nothing_left_to_do))
+        })
+    }
+
+    // A write larger than a whole body may be is cut into pieces by the guest's library.
+    fn p2_outgoing_body_chunk_size(&mut self) -> usize {
+        const MOST: usize = 64 * 1024;
+        self.gate.as_ref().map_or(MOST, |gate| gate.limits().request_body_bytes.clamp(1, MOST))
+    }
+}

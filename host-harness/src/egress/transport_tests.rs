@@ -1,0 +1,612 @@
+//! The gate against small servers of our own: what leaves, what comes back, and what goes wrong on the way.
+
+use super::resolver::{Lookup, system_lookup};
+use super::{Gate, GateOptions, NetworkOptions, Policy, Redactor, Routes, Secrets, StepMeter};
+use crate::contract::types;
+use crate::sandbox::Limits;
+use bytes::Bytes;
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use http::{HeaderValue, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use std::collections::BTreeSet;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::TcpListener;
+use wasmtime_wasi_http::{Error, WasiBody};
+
+const SECRET: &str = "hunter2-hunter2";
+
+/// What a server does with a request.
+enum Reply {
+    /// Writes these pieces, each flushed, and goes on.
+    Pieces(Vec<Vec<u8>>),
+    /// Writes this and closes.
+    Close(Vec<u8>),
+    /// Writes this and then nothing more.
+    Stall(Vec<u8>),
+}
+
+/// A server and what it has seen.
+struct Server {
+    address: SocketAddr,
+    /// Number of the connection and text of each request.
+    seen: Arc<Mutex<Vec<(usize, String)>>>,
+}
+
+impl Server {
+    async fn start(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let all = Arc::clone(&seen);
+        let reply = Arc::new(reply);
+        tokio::spawn(async move {
+            for connection in 0.. {
+                let (stream, _) = listener.accept().await.unwrap();
+                tokio::spawn(serve(stream, connection, Arc::clone(&all), Arc::clone(&reply)));
+            }
+        });
+        Self { address, seen }
+    }
+
+    /// A server that answers everything with the same text.
+    async fn with(response: &str) -> Self {
+        let response = response.as_bytes().to_vec();
+        Self::start(move |_| Reply::Pieces(vec![response.clone()])).await
+    }
+
+    fn requests(&self) -> Vec<String> {
+        self.seen.lock().unwrap().iter().map(|(_, text)| text.clone()).collect()
+    }
+
+    fn connections(&self) -> BTreeSet<usize> {
+        self.seen.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
+    }
+}
+
+/// Serves one connection.
+async fn serve(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    connection: usize,
+    seen: Arc<Mutex<Vec<(usize, String)>>>,
+    reply: Arc<impl Fn(&str) -> Reply>,
+) {
+    let mut bytes = Vec::new();
+    loop {
+        let Some(end) = bytes.windows(4).position(|window| window == b"\r\n\r\n") else {
+            match stream.read_buf(&mut bytes).await {
+                Ok(0) | Err(_) => return,
+                Ok(_) => continue,
+            }
+        };
+        let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
+        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+        while bytes.len() < end + 4 + length {
+            stream.read_buf(&mut bytes).await.unwrap();
+        }
+        let rest = bytes.split_off(end + 4 + length);
+        let request = String::from_utf8(std::mem::replace(&mut bytes, rest)).unwrap();
+        let answer = reply(&request);
+        seen.lock().unwrap().push((connection, request));
+        match answer {
+            Reply::Pieces(pieces) => {
+                for piece in pieces {
+                    let _ = stream.write_all(&piece).await;
+                    let _ = stream.flush().await;
+                    tokio::task::yield_now().await;
+                }
+            }
+            Reply::Close(text) => {
+                let _ = stream.write_all(&text).await;
+                return;
+            }
+            Reply::Stall(text) => {
+                let _ = stream.write_all(&text).await;
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+}
+
+/// A response with a body of known length.
+fn response(headers: &str, body: &[u8]) -> Vec<u8> {
+    let mut text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n", body.len()).into_bytes();
+    text.extend_from_slice(body);
+    text
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).unwrap();
+    encoder.finish().unwrap()
+}
+
+fn policy(scheme: types::Scheme, port: u16) -> Policy {
+    Policy::from_plan(&types::Plan {
+        origin: types::Origin { scheme, host: "api.example.com".into(), port },
+        rules: ["GET", "POST"]
+            .map(|method| types::RequestRule { method: method.into(), path_prefix: "/v1/".into() })
+            .to_vec(),
+    })
+}
+
+fn redactor() -> Redactor {
+    let mut secrets = Secrets::new();
+    secrets.insert("api_key", SECRET.into()).unwrap();
+    Redactor::new(&secrets)
+}
+
+/// How a gate of these tests differs from the usual one.
+struct Setup {
+    limits: Limits,
+    network: NetworkOptions,
+    policy: Policy,
+    routes: Routes,
+    lookup: Lookup,
+    trusted: BTreeSet<String>,
+}
+
+impl Setup {
+    fn new() -> Self {
+        Self {
+            limits: Limits::default(),
+            network: NetworkOptions::default(),
+            policy: policy(types::Scheme::Https, 443),
+            routes: Routes::new(),
+            lookup: system_lookup(),
+            trusted: BTreeSet::new(),
+        }
+    }
+
+    fn routed(address: SocketAddr) -> Self {
+        Self { routes: Routes::parse([format!("api.example.com=http://{address}")]).unwrap(), ..Self::new() }
+    }
+
+    fn gate(self) -> Gate {
+        let options = GateOptions {
+            connector: "fixture",
+            instance: "one",
+            policy: self.policy,
+            credentials: vec![("x-api-key".parse().unwrap(), HeaderValue::from_static(SECRET))],
+            redactor: redactor(),
+            routes: &self.routes,
+            network: &self.network,
+            limits: &self.limits,
+        };
+        Gate::with_lookup(options, self.lookup, self.trusted).unwrap()
+    }
+}
+
+fn gate_to(server: &Server) -> Gate {
+    Setup::routed(server.address).gate()
+}
+
+fn request(uri: &str) -> Request<WasiBody> {
+    request_with("GET", uri, &[], b"")
+}
+
+fn request_with(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> Request<WasiBody> {
+    let mut builder = Request::builder().method(method).uri(uri);
+    for (name, value) in headers {
+        builder = builder.header(*name, *value);
+    }
+    let body = Full::new(Bytes::copy_from_slice(body)).map_err(|never| match never {}).boxed_unsync();
+    builder.body(body).unwrap()
+}
+
+async fn send(gate: &Gate, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+    gate.send(Arc::new(StepMeter::new(100)), request, None).await
+}
+
+/// Gets a path; the head, and the body or the error in it.
+async fn get(gate: &Gate) -> Result<(http::response::Parts, Result<Bytes, Error>), Error> {
+    let (parts, body) = send(gate, request("https://api.example.com/v1/x")).await?.into_parts();
+    Ok((parts, body.collect().await.map(http_body_util::Collected::to_bytes)))
+}
+
+/// The error that getting a path ends with, by its debug text.
+async fn failure(gate: &Gate) -> String {
+    match get(gate).await {
+        Err(error) => format!("{error:?}"),
+        Ok((_, Err(error))) => format!("body {error:?}"),
+        Ok((parts, Ok(body))) => panic!("{parts:?} {body:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_request_arrives_as_it_was_written_with_host_and_credential() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let gate = gate_to(&server);
+    let uri = "https://api.example.com/v1/rrn:a:us:b%3Ac/alerts?start_time=2026-01-01T00:00:00Z&sort=a,ASC&q=%2F..%2F";
+    let headers = [("accept-encoding", "br"), ("accept-version", "preview"), ("content-length", "7")];
+    send(&gate, request_with("POST", uri, &headers, b"{\"a\":1}")).await.unwrap();
+    let requests = server.requests();
+    let text = &requests[0];
+    let line = "POST /v1/rrn:a:us:b%3Ac/alerts?start_time=2026-01-01T00:00:00Z&sort=a,ASC&q=%2F..%2F HTTP/1.1\r\n";
+    assert!(text.starts_with(line), "{text}");
+    for header in [
+        "host: api.example.com",
+        "x-api-key: hunter2-hunter2",
+        "accept-encoding: gzip",
+        "accept-version: preview",
+        "content-length: 7",
+    ] {
+        assert_eq!(text.matches(&format!("\r\n{header}\r\n")).count(), 1, "{header} in {text}");
+    }
+    assert!(text.ends_with("\r\n\r\n{\"a\":1}"), "{text}");
+}
+
+#[tokio::test]
+async fn what_is_refused_never_reaches_the_network() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let gate = gate_to(&server);
+    let meter = Arc::new(StepMeter::new(100));
+    let refused = [
+        request("http://api.example.com/v1/x"),
+        request("https://other.example.com/v1/x"),
+        request("https://api.example.com/v2/x"),
+        request("https://api.example.com/v1/%2e%2e/v2"),
+        request_with("DELETE", "https://api.example.com/v1/x", &[], b""),
+        request_with("GET", "https://api.example.com/v1/x", &[("x-api-key", "mine")], b""),
+        request_with("GET", "https://api.example.com/v1/x", &[("host", "other.example.com")], b""),
+        request_with("GET", "https://api.example.com/v1/x", &[("authorization", "Bearer x")], b""),
+        request_with("GET", "https://api.example.com/v1/x", &[("proxy-authorization", "Basic x")], b""),
+    ];
+    let count = u32::try_from(refused.len()).unwrap();
+    for request in refused {
+        let error = gate.send(Arc::clone(&meter), request, None).await.unwrap_err();
+        assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
+    }
+    assert_eq!((meter.denied(), meter.requests()), (count, 0));
+    assert!(server.requests().is_empty());
+}
+
+#[tokio::test]
+async fn what_is_too_large_to_send_is_refused() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let limits = Limits { request_body_bytes: 10, request_head_bytes: 100, ..Limits::default() };
+    let gate = Setup { limits, ..Setup::routed(server.address) }.gate();
+    let uri = "https://api.example.com/v1/x";
+    let body = send(&gate, request_with("POST", uri, &[], &[b'x'; 11])).await.unwrap_err();
+    assert!(matches!(body, Error::HttpRequestBodySize(Some(10))), "{body:?}");
+    let head = send(&gate, request_with("GET", uri, &[("x-long", &"x".repeat(100))], b"")).await.unwrap_err();
+    assert!(matches!(head, Error::HttpRequestHeaderSectionSize(Some(110))), "{head:?}");
+    let long = send(&gate, request(&format!("{uri}?{}", "x".repeat(9000)))).await.unwrap_err();
+    assert!(matches!(long, Error::HttpRequestUriTooLong), "{long:?}");
+    assert!(server.requests().is_empty());
+    send(&gate, request_with("POST", uri, &[], &[b'x'; 10])).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_redirect_is_handed_over_and_not_followed() {
+    let server = Server::with("HTTP/1.1 302 Found\r\nlocation: /v1/elsewhere\r\ncontent-length: 0\r\n\r\n").await;
+    let (parts, _) = get(&gate_to(&server)).await.unwrap();
+    assert_eq!((parts.status.as_u16(), parts.headers["location"].to_str().unwrap()), (302, "/v1/elsewhere"));
+    assert_eq!(server.requests().len(), 1);
+}
+
+#[tokio::test]
+async fn gzip_is_undone_and_no_header_says_otherwise() {
+    let text = "{\"data\":[]}".repeat(1000);
+    let packed = gzip(text.as_bytes());
+    let server = Server::start(move |_| Reply::Pieces(vec![response("content-encoding: gzip\r\n", &packed)])).await;
+    let meter = Arc::new(StepMeter::new(1));
+    let answer = gate_to(&server).send(Arc::clone(&meter), request("https://api.example.com/v1/x"), None).await.unwrap();
+    assert!(!answer.headers().contains_key("content-encoding"));
+    assert!(!answer.headers().contains_key("content-length"));
+    assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), text.as_bytes());
+    assert_eq!(meter.received(), text.len() as u64);
+}
+
+#[tokio::test]
+async fn bodies_end_at_their_cap_after_decompression() {
+    let limits = || Limits { response_body_bytes: 10_000, ..Limits::default() };
+    let bomb = gzip(&vec![b'x'; 1_000_000]);
+    assert!(bomb.len() < 10_000);
+    let server = Server::start(move |_| Reply::Pieces(vec![response("content-encoding: gzip\r\n", &bomb)])).await;
+    let gate = Setup { limits: limits(), ..Setup::routed(server.address) }.gate();
+    assert_eq!(failure(&gate).await, "body HttpResponseBodySize(Some(10000))");
+
+    // Said beforehand, it is not even begun.
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 10001\r\n\r\n").await;
+    let gate = Setup { limits: limits(), ..Setup::routed(server.address) }.gate();
+    assert_eq!(failure(&gate).await, "HttpResponseBodySize(Some(10001))");
+
+    let server = Server::start(|_| Reply::Pieces(vec![response("", &[b'x'; 10_000])])).await;
+    let gate = Setup { limits: limits(), ..Setup::routed(server.address) }.gate();
+    assert_eq!(get(&gate).await.unwrap().1.unwrap().len(), 10_000);
+}
+
+#[tokio::test]
+async fn an_endless_head_ends_at_its_cap() {
+    let limits = Limits { response_head_bytes: 1000, ..Limits::default() };
+    let long = format!("HTTP/1.1 200 OK\r\ncontent-length: 0\r\nx-long: {}\r\n\r\n", "x".repeat(1000));
+    let server = Server::with(&long).await;
+    let gate = Setup { limits, ..Setup::routed(server.address) }.gate();
+    assert!(failure(&gate).await.starts_with("HttpResponseHeaderSectionSize(Some("));
+}
+
+#[tokio::test]
+async fn a_wrong_content_encoding_is_an_error_and_hangs_nothing() {
+    let server = Server::start(|_| Reply::Pieces(vec![response("content-encoding: gzip\r\n", b"{\"data\":[]}")])).await;
+    assert_eq!(failure(&gate_to(&server)).await, "body HttpProtocolError");
+    let cut = gzip(&b"abcdefgh".repeat(1000));
+    let cut = cut[..cut.len() - 9].to_vec();
+    let server = Server::start(move |_| Reply::Pieces(vec![response("content-encoding: gzip\r\n", &cut)])).await;
+    assert!(failure(&gate_to(&server)).await.starts_with("body "));
+    let server = Server::start(|_| Reply::Pieces(vec![response("content-encoding: br\r\n", b"xxxx")])).await;
+    assert_eq!(failure(&gate_to(&server)).await, "HttpResponseContentCoding(Some(\"br\"))");
+    let server = Server::start(|_| Reply::Pieces(vec![response("content-encoding: identity\r\n", b"xxxx")])).await;
+    assert_eq!(get(&gate_to(&server)).await.unwrap().1.unwrap(), b"xxxx".as_slice());
+}
+
+#[tokio::test]
+async fn an_echo_of_the_secret_never_reaches_the_guest() {
+    let server = Server::start(|request| {
+        // In a header of its own, in another, and in the body cut in two.
+        assert!(request.contains(SECRET));
+        let head = format!(
+            "HTTP/1.1 401 Unauthorized\r\nx-api-key: other\r\nx-echo: key={SECRET}\r\nx-fine: 1\r\nset-cookie: a=b\r\n\
+             transfer-encoding: chunked\r\n\r\n"
+        );
+        let pieces = [head.as_str(), "c\r\n{\"a\":\"hunter\r\n", "c\r\n2-hunter2\"}\n\r\n", "0\r\n\r\n"];
+        Reply::Pieces(pieces.map(|piece| piece.as_bytes().to_vec()).to_vec())
+    })
+    .await;
+    let (parts, body) = get(&gate_to(&server)).await.unwrap();
+    assert_eq!(parts.status.as_u16(), 401);
+    let names: Vec<&str> = parts.headers.keys().map(http::HeaderName::as_str).collect();
+    assert_eq!(names, ["x-fine"]);
+    assert_eq!(body.unwrap(), b"{\"a\":\"***************\"}\n".as_slice());
+}
+
+#[tokio::test]
+async fn silence_ends_in_a_timeout_of_its_own_kind() {
+    let limits = || Limits {
+        first_byte_timeout: Duration::from_millis(60),
+        between_bytes_timeout: Duration::from_millis(30),
+        connect_timeout: Duration::from_millis(500),
+        ..Limits::default()
+    };
+    let server = Server::start(|_| Reply::Stall(vec![])).await;
+    let gate = Setup { limits: limits(), ..Setup::routed(server.address) }.gate();
+    assert_eq!(failure(&gate).await, "HttpResponseTimeout");
+    let server = Server::start(|_| Reply::Stall(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_vec())).await;
+    let gate = Setup { limits: limits(), ..Setup::routed(server.address) }.gate();
+    assert_eq!(failure(&gate).await, "body ConnectionReadTimeout");
+}
+
+#[tokio::test]
+async fn broken_connections_are_told_apart() {
+    let server = Server::start(|_| Reply::Close(vec![])).await;
+    assert_eq!(failure(&gate_to(&server)).await, "ConnectionTerminated");
+    let server = Server::start(|_| Reply::Close(b"HTTP/1.1 200 OK\r\ncontent-".to_vec())).await;
+    assert_eq!(failure(&gate_to(&server)).await, "ConnectionTerminated");
+    let server = Server::start(|_| Reply::Close(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nabc".to_vec())).await;
+    assert_eq!(failure(&gate_to(&server)).await, "body HttpResponseIncomplete");
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n5\r\nab";
+    let server = Server::start(|_| Reply::Close(chunked.to_vec())).await;
+    assert_eq!(failure(&gate_to(&server)).await, "body HttpResponseIncomplete");
+    let server = Server::start(|_| Reply::Close(b"SSH-2.0-OpenSSH\r\n\r\n".to_vec())).await;
+    assert_eq!(failure(&gate_to(&server)).await, "HttpProtocolError");
+
+    // Reset: the listener takes the connection and drops it with the request unread.
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gate = Setup::routed(listener.local_addr().unwrap()).gate();
+    let dropping = tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        stream.readable().await.unwrap();
+        drop(stream);
+    });
+    assert_eq!(failure(&gate).await, "ConnectionTerminated");
+    dropping.await.unwrap();
+
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let gate = Setup::routed(listener.local_addr().unwrap()).gate();
+    drop(listener);
+    assert_eq!(failure(&gate).await, "ConnectionRefused");
+}
+
+#[tokio::test]
+async fn connections_are_kept_for_one_tenant_and_never_shared_with_another() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let (one, other) = (gate_to(&server), gate_to(&server));
+    for _ in 0..5 {
+        get(&one).await.unwrap().1.unwrap();
+        get(&other).await.unwrap().1.unwrap();
+    }
+    assert_eq!(server.requests().len(), 10);
+    assert_eq!(server.connections().len(), 2);
+}
+
+#[tokio::test]
+async fn requests_in_flight_are_limited_until_their_bodies_are_read() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let limits = Limits { requests_in_flight: 2, first_byte_timeout: Duration::from_millis(50), ..Limits::default() };
+    let gate = Setup { limits, ..Setup::routed(server.address) }.gate();
+    let uri = "https://api.example.com/v1/x";
+    let first = send(&gate, request(uri)).await.unwrap();
+    let _second = send(&gate, request(uri)).await.unwrap();
+    let third = send(&gate, request(uri)).await.unwrap_err();
+    assert!(matches!(third, Error::ConnectionLimitReached), "{third:?}");
+    first.into_body().collect().await.unwrap();
+    send(&gate, request(uri)).await.unwrap();
+    assert_eq!(server.requests().len(), 3);
+}
+
+// ---- names, TLS and proxies -------------------------------------------------------
+
+/// A resolver with one answer for every name.
+fn answer(addresses: Vec<IpAddr>) -> Lookup {
+    Arc::new(move |_| {
+        let addresses = addresses.clone();
+        Box::pin(async move { Ok(addresses) })
+    })
+}
+
+#[tokio::test]
+async fn a_name_that_leads_into_the_own_network_is_refused_before_connecting() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let lookup = answer(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
+    let gate = Setup { lookup, policy: policy(types::Scheme::Https, port), ..Setup::new() }.gate();
+    let error = send(&gate, request(&format!("https://api.example.com:{port}/v1/x"))).await.unwrap_err();
+    assert!(matches!(error, Error::DestinationIpProhibited), "{error:?}");
+    let accepted = futures::future::FutureExt::now_or_never(listener.accept());
+    assert!(accepted.is_none(), "nobody connected");
+}
+
+#[tokio::test]
+async fn a_name_that_cannot_be_resolved_is_an_error_of_names() {
+    let nothing: Lookup = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
+    assert!(failure(&Setup { lookup: nothing, ..Setup::new() }.gate()).await.starts_with("DnsError"));
+    assert!(failure(&Setup { lookup: answer(vec![]), ..Setup::new() }.gate()).await.starts_with("DnsError"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_resolver_that_is_silent_is_a_timeout_of_names() {
+    let silent: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
+    assert_eq!(failure(&Setup { lookup: silent, ..Setup::new() }.gate()).await, "DnsTimeout");
+}
+
+/// A TLS server for `name`, speaking HTTP/2 or HTTP/1.1 as the client likes; its port and the file of its authority.
+async fn tls_server(name: &str, folder: &std::path::Path) -> (u16, std::path::PathBuf, Arc<AtomicUsize>) {
+    let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
+    let file = folder.join("authority.pem");
+    std::fs::write(&file, signed.cert.pem()).unwrap();
+    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
+    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![signed.cert.der().clone()], key)
+        .unwrap();
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&connections);
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
+            tokio::spawn(async move {
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                counted.fetch_add(1, Ordering::Relaxed);
+                let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
+                    // What the server sees: version, authority, host, and whether the credential is there.
+                    let text = format!(
+                        "{:?} {:?} {:?} {:?}",
+                        request.version(),
+                        request.uri().authority().map(|authority| authority.as_str()),
+                        request.headers().get("host").map(|host| host.to_str().unwrap()),
+                        request.headers().contains_key("x-api-key"),
+                    );
+                    Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
+                });
+                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+                let io = wasmtime_wasi_http::io::TokioIo::new(stream);
+                if h2 {
+                    let _ = hyper::server::conn::http2::Builder::new(Spawn).serve_connection(io, service).await;
+                } else {
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
+                }
+            });
+        }
+    });
+    (port, file, connections)
+}
+
+/// Runs hyper's tasks on tokio.
+#[derive(Clone)]
+struct Spawn;
+
+impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn {
+    fn execute(&self, future: F) {
+        tokio::spawn(future);
+    }
+}
+
+/// A gate without a route whose planned name leads to a server on loopback, as if that were public.
+fn direct(port: u16, authorities: Vec<std::path::PathBuf>) -> Gate {
+    Setup {
+        lookup: answer(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]),
+        trusted: BTreeSet::from(["api.example.com".to_owned()]),
+        policy: policy(types::Scheme::Https, port),
+        network: NetworkOptions { extra_ca_files: authorities, proxy: None },
+        ..Setup::new()
+    }
+    .gate()
+}
+
+#[tokio::test]
+async fn http_2_over_tls_is_used_with_one_connection_for_many_requests() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, authority, connections) = tls_server("api.example.com", folder.path()).await;
+    let gate = direct(port, vec![authority]);
+    let uri = format!("https://api.example.com:{port}/v1/x");
+    for _ in 0..3 {
+        let answer = send(&gate, request(&uri)).await.unwrap().into_body().collect().await.unwrap().to_bytes();
+        let expected = format!("HTTP/2.0 Some(\"api.example.com:{port}\") None true");
+        assert_eq!(String::from_utf8_lossy(&answer), expected);
+    }
+    assert_eq!(connections.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_route_over_tls_keeps_the_planned_host_in_the_request() {
+    let folder = tempfile::tempdir().unwrap();
+    let (port, authority, _) = tls_server("localhost", folder.path()).await;
+    let network = NetworkOptions { extra_ca_files: vec![authority], proxy: None };
+    let routes = Routes::parse([format!("api.example.com=https://localhost:{port}")]).unwrap();
+    let gate = Setup { network, routes, ..Setup::new() }.gate();
+    let (_, body) = get(&gate).await.unwrap();
+    assert_eq!(String::from_utf8_lossy(&body.unwrap()), "HTTP/1.1 None Some(\"api.example.com\") true");
+}
+
+#[tokio::test]
+async fn certificates_that_are_not_trusted_or_of_another_name_are_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let uri = |port| format!("https://api.example.com:{port}/v1/x");
+    let (port, _, connections) = tls_server("api.example.com", folder.path()).await;
+    let error = send(&direct(port, vec![]), request(&uri(port))).await.unwrap_err();
+    assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
+    assert_eq!(connections.load(Ordering::Relaxed), 0);
+    let (port, authority, _) = tls_server("other.example.com", folder.path()).await;
+    let error = send(&direct(port, vec![authority]), request(&uri(port))).await.unwrap_err();
+    assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_speak_tls_is_an_error_of_tls() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
+        let _ = stream.read_to_end(&mut Vec::new()).await;
+    });
+    let uri = format!("https://api.example.com:{port}/v1/x");
+    let error = send(&direct(port, vec![]), request(&uri)).await.unwrap_err();
+    assert!(matches!(error, Error::TlsProtocolError), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_proxy_is_used_when_it_is_configured_but_not_for_what_is_routed() {
+    let proxy = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let network = || NetworkOptions { extra_ca_files: vec![], proxy: Some(format!("http://{}", proxy.address).parse().unwrap()) };
+    let gate = Setup { network: network(), policy: policy(types::Scheme::Http, 80), ..Setup::new() }.gate();
+    send(&gate, request("http://api.example.com/v1/x")).await.unwrap();
+    assert!(proxy.requests()[0].starts_with("GET http://api.example.com/v1/x HTTP/1.1\r\n"), "{:?}", proxy.requests());
+
+    let simulator = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let gate = Setup { network: network(), ..Setup::routed(simulator.address) }.gate();
+    get(&gate).await.unwrap().1.unwrap();
+    assert_eq!((simulator.requests().len(), proxy.requests().len()), (1, 1));
+}

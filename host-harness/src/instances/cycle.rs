@@ -1,0 +1,187 @@
+//! The cycle: steps until the connector says that there is no more.
+//!
+//! Why here: what makes collecting safe is the order of things. A step's
+//! artifacts and checkpoint are committed before the next step is asked for;
+//! artifacts are delivered out of the outbox after they are committed; a
+//! failure leaves the last committed checkpoint in place. So whatever happens,
+//! the next cycle goes on from what is stored.
+//! Not guaranteed: a cycle is no transaction, its steps are.
+
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::time::{Duration, Instant};
+
+use time::OffsetDateTime;
+
+use super::collector::Collector;
+use super::failure::FailureReport;
+use super::report::{Cycle, End};
+use crate::contract::types::{Batch, Budget, DataStream};
+use crate::sinks::{Sink, drain};
+use crate::store::{Committed, Instance, Store, StoreError};
+
+/// How a cycle may go on.
+#[derive(Clone, Debug)]
+pub struct CycleOptions {
+    /// What one step may do.
+    pub budget: Budget,
+    /// Steps after which the cycle ends although there is more.
+    pub most_steps: u32,
+    /// The longest single wait that a vendor may ask for within a cycle; a
+    /// longer one ends it.
+    pub longest_wait: Duration,
+    /// All waits of a cycle together.
+    pub most_waiting: Duration,
+}
+
+/// Steps in a row without any progress after which a connector is taken to
+/// run in a circle.
+const MOST_IDLE_STEPS: u32 = 3;
+
+/// What the cycle takes from its surroundings, so that tests decide it.
+pub struct Surroundings<'a> {
+    /// The time of day.
+    pub now: &'a (dyn Fn() -> OffsetDateTime + Send + Sync),
+    /// Waits.
+    pub sleep: &'a (dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync),
+    /// Told after every step, for people who watch.
+    pub progress: &'a (dyn Fn(&Cycle) + Send + Sync),
+}
+
+/// One instance ready to be polled.
+pub struct Run<'a, C, S> {
+    /// Does the steps.
+    pub collector: &'a C,
+    /// Where everything is kept.
+    pub store: &'a Store,
+    /// Whose it is.
+    pub instance: &'a Instance,
+    /// Where artifacts go; without it they wait in the outbox.
+    pub sink: Option<&'a mut S>,
+    /// The streams of the connector's descriptor.
+    pub streams: &'a [DataStream],
+    /// Limits.
+    pub options: &'a CycleOptions,
+    /// Time and progress.
+    pub surroundings: Surroundings<'a>,
+}
+
+impl<C: Collector, S: Sink> Run<'_, C, S> {
+    /// Runs one cycle. It never fails as such: what went wrong is in the
+    /// result. When `stop` ends, the step at hand is abandoned (a commit is
+    /// finished) and the cycle ends.
+    pub async fn cycle(mut self, stop: impl Future<Output = ()> + Send) -> Cycle {
+        let started = Instant::now();
+        let mut cycle = Cycle::new();
+        let outcome = {
+            let mut stop = pin!(stop);
+            tokio::select! {
+                biased;
+                () = &mut stop => Ok(End::Interrupted),
+                outcome = self.steps(&mut cycle) => outcome,
+            }
+        };
+        match outcome {
+            Ok(end) => cycle.end = end,
+            Err(failure) => cycle.failure = Some(failure),
+        }
+        cycle.elapsed = started.elapsed();
+        cycle
+    }
+
+    /// All steps. Dropping this at any await leaves the store whole: a commit
+    /// runs on its own thread to its end.
+    async fn steps(&mut self, cycle: &mut Cycle) -> Result<End, FailureReport> {
+        let mut checkpoint = self.store.checkpoint(self.instance).map_err(|error| FailureReport::from(&error))?;
+        self.deliver(cycle).await;
+        let mut idle = 0;
+        let mut waited = Duration::ZERO;
+        loop {
+            if cycle.steps >= self.options.most_steps {
+                return Ok(End::StepLimit);
+            }
+            let (result, usage) = self.collector.poll(checkpoint.clone(), self.options.budget).await;
+            cycle.add_usage(&usage);
+            let mut batch = result?;
+            idle =
+                if batch.artifacts.is_empty() && checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
+            let (committed, returned) = self.commit(batch).await?;
+            batch = returned;
+            cycle.add_step(committed);
+            cycle.add_reports(self.streams, &batch.reports);
+            cycle.hint = batch.hint.or(cycle.hint.take());
+            self.deliver(cycle).await;
+            (self.surroundings.progress)(cycle);
+            if !batch.more {
+                return Ok(End::Complete);
+            }
+            checkpoint = Some(batch.checkpoint);
+            if idle >= MOST_IDLE_STEPS {
+                return no_progress(cycle);
+            }
+            if let Some(seconds) = batch.retry_after_seconds {
+                let wait = Duration::from_secs(seconds);
+                waited = waited.saturating_add(wait);
+                if wait > self.options.longest_wait || waited > self.options.most_waiting {
+                    return postponed(cycle, seconds);
+                }
+                (self.surroundings.sleep)(wait).await;
+            }
+        }
+    }
+
+    /// Commits a step where blocking is fine and gives the batch back.
+    async fn commit(&self, batch: Batch) -> Result<(Committed, Batch), FailureReport> {
+        let (store, instance, now) = (self.store.clone(), self.instance.clone(), (self.surroundings.now)());
+        let commit = move || {
+            let committed = store.commit_step(&instance, &batch, now)?;
+            Ok::<_, StoreError>((committed, batch))
+        };
+        tokio::task::spawn_blocking(commit)
+            .await
+            .map_err(|error| {
+                FailureReport::new("internal", format!("storing a step broke off: {error}"), "Report this.")
+            })?
+            .map_err(|error| FailureReport::from(&error))
+    }
+
+    /// Empties the outbox into the sink. A sink that fails is not tried again
+    /// in this cycle, and stops nothing else.
+    async fn deliver(&mut self, cycle: &mut Cycle) {
+        let Some(sink) = self.sink.as_deref_mut() else { return };
+        if cycle.delivery_failure.is_none()
+            && let Err(error) = drain(self.store, self.instance, sink, &mut cycle.delivered).await
+        {
+            cycle.delivery_failure = Some(FailureReport::from(&error));
+        }
+    }
+}
+
+/// The end of a cycle that goes in a circle: what a stream says of it, or that
+/// it does.
+fn no_progress(cycle: &Cycle) -> Result<End, FailureReport> {
+    if cycle.first_failure().is_some() {
+        return Ok(End::Postponed);
+    }
+    Err(FailureReport::new(
+        "no-progress",
+        format!("the connector asked {MOST_IDLE_STEPS} times to go on without having collected anything"),
+        "Report this to whoever maintains the connector.",
+    ))
+}
+
+/// The end of a cycle that the vendor wants to have later: what a stream says
+/// of it, or how much later.
+fn postponed(cycle: &Cycle, seconds: u64) -> Result<End, FailureReport> {
+    if cycle.first_failure().is_some() {
+        return Ok(End::Postponed);
+    }
+    Err(FailureReport::new(
+        "rate-limited",
+        format!("the vendor asks not to be called for {seconds} seconds; what is left is collected by a later poll"),
+        "Poll less often.",
+    ))
+}
+
+#[cfg(test)]
+mod tests;

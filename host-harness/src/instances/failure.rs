@@ -1,0 +1,124 @@
+//! A failure as reports and log lines show it, whoever had it: the vendor,
+//! the sandbox, the store or the output.
+
+use serde::Serialize;
+
+use crate::contract::types::Failure;
+use crate::sandbox::{StepError, reason_code};
+use crate::sinks::{DrainError, SinkError};
+use crate::store::StoreError;
+
+/// What went wrong and what to do about it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FailureReport {
+    /// Stable name of the reason, for programs.
+    pub code: String,
+    /// Status of the vendor's response, if there was one.
+    pub http_status: Option<u16>,
+    /// The vendor's identifier of the request, for its support.
+    pub correlation_id: Option<String>,
+    /// What happened, one sentence.
+    pub message: String,
+    /// What the operator can do; may be empty.
+    pub remedy: String,
+}
+
+impl FailureReport {
+    /// A failure that has nothing to do with a response.
+    #[must_use]
+    pub fn new(code: &str, message: impl Into<String>, remedy: impl Into<String>) -> Self {
+        Self {
+            code: code.to_owned(),
+            http_status: None,
+            correlation_id: None,
+            message: message.into(),
+            remedy: remedy.into(),
+        }
+    }
+
+    /// `<message> (HTTP 401, unauthorized). <remedy>`: the form of log lines,
+    /// in which operators are told to look for the number.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let message = self.message.trim_end().trim_end_matches('.');
+        let status = self.http_status.map(|status| format!("HTTP {status}, ")).unwrap_or_default();
+        let mut text = format!("{message} ({status}{}).", self.code);
+        if !self.remedy.is_empty() {
+            text.push(' ');
+            text.push_str(&self.remedy);
+        }
+        text
+    }
+}
+
+impl From<&Failure> for FailureReport {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            code: reason_code(failure.reason).to_owned(),
+            http_status: failure.http_status,
+            correlation_id: failure.correlation_id.clone(),
+            message: failure.message.clone(),
+            remedy: failure.remedy.clone(),
+        }
+    }
+}
+
+impl From<&StepError> for FailureReport {
+    fn from(error: &StepError) -> Self {
+        match error {
+            StepError::Failure(failure) => failure.into(),
+            other => Self::new(other.code(), other.to_string(), other.remedy()),
+        }
+    }
+}
+
+impl From<&StoreError> for FailureReport {
+    fn from(error: &StoreError) -> Self {
+        Self::new(error.code(), error.to_string(), as_sentence(error.help()))
+    }
+}
+
+impl From<&SinkError> for FailureReport {
+    fn from(error: &SinkError) -> Self {
+        Self::new(error.code(), error.to_string(), as_sentence(error.help()))
+    }
+}
+
+impl From<&DrainError> for FailureReport {
+    fn from(error: &DrainError) -> Self {
+        match error {
+            DrainError::Sink(error) => error.into(),
+            DrainError::Store(error) => error.into(),
+        }
+    }
+}
+
+/// A help text as a sentence: capital letter and full stop.
+fn as_sentence(help: &str) -> String {
+    let mut chars = help.chars();
+    chars.next().map(|first| first.to_uppercase().chain(chars).chain(['.']).collect()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_failure_is_told_with_its_number_and_its_remedy() {
+        let mut failure = FailureReport::new("unauthorized", "The key is not known.", "Check the key.");
+        failure.http_status = Some(401);
+        insta::assert_snapshot!(failure.sentence(), @"The key is not known (HTTP 401, unauthorized). Check the key.");
+    }
+
+    #[test]
+    fn without_a_response_and_a_remedy_there_is_only_the_reason() {
+        let failure = FailureReport::new("trap", "The connector crashed", "");
+        insta::assert_snapshot!(failure.sentence(), @"The connector crashed (trap).");
+    }
+
+    #[test]
+    fn help_of_the_host_becomes_a_sentence() {
+        assert_eq!(as_sentence("free some room"), "Free some room.");
+        assert_eq!(as_sentence(""), "");
+    }
+}

@@ -1,0 +1,220 @@
+//! How one log line looks, as text and as JSON.
+
+use std::fmt::{self, Write};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Level, Subscriber};
+use tracing_subscriber::fmt::format::Writer;
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::registry::LookupSpan;
+
+/// The two looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// `[INFO] acme-siem: fetched 3 events`.
+    #[default]
+    Text,
+    /// One JSON object a line: `level`, `source`, `message`, further fields.
+    Json,
+}
+
+/// The event format: an event's field `connector` becomes the source of the
+/// line; `instance` is in the JSON form only; other fields follow the message
+/// as `key=value`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Lines {
+    /// Which look.
+    pub format: Format,
+    /// Whether lines begin with the time (UTC).
+    pub timestamps: bool,
+    /// Whether the level is coloured (text only).
+    pub colour: bool,
+}
+
+/// Source of lines that concern no connector.
+const HOST: &str = "host-harness";
+
+impl<S, N> FormatEvent<S, N> for Lines
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+{
+    fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let time = self.timestamps.then(|| OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default());
+        let level = event.metadata().level();
+        let line = match self.format {
+            Format::Text => fields.text(*level, time.as_deref(), self.colour),
+            Format::Json => fields.json(*level, time),
+        };
+        out.write_str(&line)?;
+        out.write_char('\n')
+    }
+}
+
+/// What an event carries.
+#[derive(Debug, Default)]
+struct Fields {
+    message: String,
+    connector: Option<String>,
+    instance: Option<String>,
+    others: Vec<(&'static str, serde_json::Value)>,
+}
+
+impl Fields {
+    fn text(&self, level: Level, time: Option<&str>, colour: bool) -> String {
+        let (start, end) = match level {
+            _ if !colour => ("", ""),
+            Level::ERROR => ("\x1b[31m", "\x1b[0m"),
+            Level::WARN => ("\x1b[33m", "\x1b[0m"),
+            Level::INFO => ("\x1b[32m", "\x1b[0m"),
+            _ => ("\x1b[2m", "\x1b[0m"),
+        };
+        let mut line = String::new();
+        if let Some(time) = time {
+            line.push_str(time);
+            line.push(' ');
+        }
+        // Writing to a String cannot fail.
+        let _ = write!(line, "[{start}{level}{end}] ");
+        escape_into(&mut line, self.connector.as_deref().unwrap_or(HOST));
+        line.push_str(": ");
+        escape_into(&mut line, &self.message);
+        for (name, value) in &self.others {
+            let _ = write!(line, " {name}=");
+            escape_into(&mut line, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+        line
+    }
+
+    fn json(self, level: Level, time: Option<String>) -> String {
+        let mut object = serde_json::Map::new();
+        if let Some(time) = time {
+            object.insert("time".into(), time.into());
+        }
+        object.insert("level".into(), level.to_string().to_lowercase().into());
+        object.insert("source".into(), self.connector.unwrap_or_else(|| HOST.to_owned()).into());
+        if let Some(instance) = self.instance {
+            object.insert("instance".into(), instance.into());
+        }
+        object.insert("message".into(), self.message.into());
+        for (name, value) in self.others {
+            object.entry(name).or_insert(value);
+        }
+        serde_json::Value::Object(object).to_string()
+    }
+
+    fn put(&mut self, field: &Field, value: serde_json::Value) {
+        let text = || value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+        match field.name() {
+            "message" => self.message = text(),
+            "connector" => self.connector = Some(text()),
+            "instance" => self.instance = Some(text()),
+            name => self.others.push((name, value)),
+        }
+    }
+}
+
+impl Visit for Fields {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        self.put(field, format!("{value:?}").into());
+    }
+
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.put(field, value.into());
+    }
+
+    fn record_i64(&mut self, field: &Field, value: i64) {
+        self.put(field, value.into());
+    }
+
+    fn record_u64(&mut self, field: &Field, value: u64) {
+        self.put(field, value.into());
+    }
+
+    fn record_bool(&mut self, field: &Field, value: bool) {
+        self.put(field, value.into());
+    }
+
+    fn record_error(&mut self, field: &Field, value: &(dyn std::error::Error + 'static)) {
+        self.put(field, value.to_string().into());
+    }
+}
+
+/// The text on one line that no terminal acts upon: control characters and
+/// those that change the direction of writing are written as escapes.
+#[must_use]
+pub fn escape(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    escape_into(&mut out, text);
+    out
+}
+
+fn escape_into(out: &mut String, text: &str) {
+    for c in text.chars() {
+        if c.is_control()
+            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        {
+            out.extend(c.escape_default());
+        } else {
+            out.push(c);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::capture::logged;
+    use super::*;
+
+    #[test]
+    fn a_line_is_level_source_and_message() {
+        let text = logged(Lines::default(), || {
+            tracing::info!(connector = "acme-siem", instance = "us", "fetched {} events", 3);
+            tracing::warn!("no connector here");
+        });
+        assert_eq!(text, "[INFO] acme-siem: fetched 3 events\n[WARN] host-harness: no connector here\n");
+    }
+
+    #[test]
+    fn further_fields_follow_the_message() {
+        let text = logged(Lines::default(), || tracing::debug!(connector = "acme", bytes = 7, path = %"/x", "read"));
+        assert_eq!(text, "[DEBUG] acme: read bytes=7 path=/x\n");
+    }
+
+    #[test]
+    fn nothing_in_a_message_can_forge_a_line_or_drive_a_terminal() {
+        let text = logged(Lines::default(), || {
+            tracing::error!(connector = "acme\n", what = "a\rb", "one\n[INFO] two\u{1b}[2J\u{9b}\u{202e}");
+        });
+        assert_eq!(text, "[ERROR] acme\\n: one\\n[INFO] two\\u{1b}[2J\\u{9b}\\u{202e} what=a\\rb\n");
+    }
+
+    #[test]
+    fn json_lines_hold_everything_as_fields() {
+        let text = logged(Lines { format: Format::Json, ..Lines::default() }, || {
+            tracing::info!(connector = "acme", instance = "us\n", steps = 2, ok = true, "done \"well\"");
+        });
+        assert_eq!(
+            text,
+            "{\"instance\":\"us\\n\",\"level\":\"info\",\"message\":\"done \\\"well\\\"\",\"ok\":true,\"source\":\"acme\",\"steps\":2}\n"
+        );
+    }
+
+    #[test]
+    fn a_timestamp_comes_first_when_asked_for() {
+        let text = logged(Lines { timestamps: true, ..Lines::default() }, || tracing::info!("now"));
+        let (time, rest) = text.split_once(' ').expect("two parts");
+        assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok(), "{time}");
+        assert_eq!(rest, "[INFO] host-harness: now\n");
+    }
+
+    #[test]
+    fn only_the_level_is_coloured() {
+        let text = logged(Lines { colour: true, ..Lines::default() }, || tracing::error!("red"));
+        assert_eq!(text, "[\u{1b}[31mERROR\u{1b}[0m] host-harness: red\n");
+    }
+}

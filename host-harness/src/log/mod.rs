@@ -1,0 +1,135 @@
+//! Log lines as the Conductor's containers write them.
+//!
+//! Why an own format: operators are told to look for
+//! `[INFO] <connector>: fetched <N> <noun>`, so a line is the level, the
+//! connector (or `host-harness`) and the message, nothing before it; the
+//! container runtime adds the time. Lines go to standard error and are whole:
+//! control characters are escaped, so nothing that a vendor sends can forge a
+//! line or drive a terminal.
+//! Not guaranteed: what libraries log below warnings is not shown at any
+//! level, because some of them log request headers.
+
+#[cfg(test)]
+mod capture;
+mod format;
+
+use std::io::{self, IsTerminal, Write};
+use std::str::FromStr;
+
+use indicatif::MultiProgress;
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+
+#[cfg(test)]
+pub(crate) use capture::captured;
+pub use format::{Format, Lines, escape};
+
+/// Environment variable with the level, used when none is given otherwise.
+pub const LEVEL_VARIABLE: &str = "HOST_HARNESS_LOG";
+
+/// How to log.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The least severe level that is shown.
+    pub level: LevelFilter,
+    /// How lines look.
+    pub format: Format,
+    /// Whether lines begin with the time (UTC).
+    pub timestamps: bool,
+}
+
+/// The level out of a text such as `info`, in any case.
+///
+/// Fails with the allowed words.
+pub fn parse_level(text: &str) -> Result<LevelFilter, String> {
+    LevelFilter::from_str(text.trim())
+        .ok()
+        .filter(|_| !text.trim().is_empty() && text.trim().parse::<u8>().is_err())
+        .ok_or_else(|| format!("{text:?} is no log level; use error, warn, info, debug, trace or off"))
+}
+
+/// Starts logging to standard error, for the whole process; a second call
+/// does nothing. Progress shown through the returned handle and log lines do
+/// not disturb each other.
+pub fn init(options: &Options) -> MultiProgress {
+    let progress = MultiProgress::new();
+    let lines = Lines { format: options.format, timestamps: options.timestamps, colour: colour_wanted() };
+    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(Stderr { progress: progress.clone() });
+    // An error here means that logging has been started already.
+    let _ = tracing_subscriber::registry().with(layer).with(targets(options.level)).try_init();
+    progress
+}
+
+/// This program's own events at `level`, those of libraries from warnings on.
+fn targets(level: LevelFilter) -> Targets {
+    Targets::new()
+        .with_default(level.min(LevelFilter::WARN))
+        .with_target("host_harness", level)
+        .with_target("insightidr_simulator", level)
+}
+
+/// Colour is for people at a terminal who have not declined it
+/// (<https://no-color.org>).
+fn colour_wanted() -> bool {
+    let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+}
+
+/// Standard error, with progress bars lifted out of the way of every line.
+struct Stderr {
+    progress: MultiProgress,
+}
+
+impl<'a> MakeWriter<'a> for Stderr {
+    type Writer = Line<'a>;
+
+    fn make_writer(&'a self) -> Line<'a> {
+        Line { progress: &self.progress }
+    }
+}
+
+/// Writes one line. The subscriber hands over whole lines, so one call is one
+/// line.
+struct Line<'a> {
+    progress: &'a MultiProgress,
+}
+
+impl Write for Line<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.progress.suspend(|| io::stderr().lock().write_all(line))?;
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        io::stderr().flush()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_words_in_any_case() {
+        assert_eq!(parse_level("info"), Ok(LevelFilter::INFO));
+        assert_eq!(parse_level(" WARN "), Ok(LevelFilter::WARN));
+        assert_eq!(parse_level("off"), Ok(LevelFilter::OFF));
+        for bad in ["", "3", "loud"] {
+            insta::allow_duplicates! {
+                assert!(parse_level(bad).unwrap_err().ends_with("use error, warn, info, debug, trace or off"));
+            }
+        }
+    }
+
+    #[test]
+    fn libraries_are_silent_below_warnings_at_every_level() {
+        let targets = targets(LevelFilter::TRACE);
+        assert!(targets.would_enable("host_harness::egress", &tracing::Level::TRACE));
+        assert!(!targets.would_enable("hyper::proto", &tracing::Level::INFO));
+        assert!(targets.would_enable("hyper::proto", &tracing::Level::WARN));
+        assert!(!super::targets(LevelFilter::ERROR).would_enable("hyper::proto", &tracing::Level::WARN));
+    }
+}

@@ -1,0 +1,172 @@
+//! How a step fails, and what it has used.
+//!
+//! Why one enum: whoever schedules steps decides by stable codes, and whoever looks at a status reads the remedy;
+//! neither cares whether the vendor, the connector or the sandbox said no.
+//! Not guaranteed: texts may be reworded; codes may not.
+
+use crate::contract::types;
+use std::time::Duration;
+
+/// Why the sandbox itself cannot be set up.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum SandboxError {
+    /// The engine's configuration is not possible on this machine.
+    #[error("cannot start the WebAssembly engine: {why}")]
+    Engine {
+        /// What wasmtime says.
+        why: String,
+    },
+    /// The interfaces for guests cannot be linked.
+    #[error("cannot link the host's interfaces: {why}")]
+    Linker {
+        /// What wasmtime says.
+        why: String,
+    },
+    /// The thread that ticks epochs cannot be started.
+    #[error("cannot start the thread that limits CPU time: {why}")]
+    Ticker {
+        /// What the operating system says.
+        why: String,
+    },
+}
+
+impl SandboxError {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Engine { .. } => "sandbox-engine",
+            Self::Linker { .. } => "sandbox-linker",
+            Self::Ticker { .. } => "sandbox-ticker",
+        }
+    }
+}
+
+/// Why a step has yielded nothing. Nothing of it may be committed.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StepError {
+    /// The connector says what failed. Its texts are cleaned: no secrets, no control characters.
+    #[error("{}", .0.message)]
+    Failure(types::Failure),
+    /// The connector's code trapped.
+    #[error("the connector crashed: {what}")]
+    Trap {
+        /// What trapped, and what the connector wrote to its standard error.
+        what: String,
+    },
+    /// It asked for more memory than it may have.
+    #[error("the connector needs more than the {limit} bytes of memory it may have")]
+    MemoryLimit {
+        /// In bytes.
+        limit: usize,
+    },
+    /// It was on the CPU for too long.
+    #[error("the connector used more than the {limit:?} of CPU time that a step may have")]
+    CpuLimit {
+        /// How long it may.
+        limit: Duration,
+    },
+    /// It took too long altogether.
+    #[error("the step took longer than {limit:?}")]
+    WallClock {
+        /// How long it may.
+        limit: Duration,
+    },
+    /// What it returned breaks the contract.
+    #[error("the connector returned a batch that breaks the contract: {why}")]
+    BadBatch {
+        /// What is wrong, and where.
+        why: String,
+    },
+    /// The host could not run it.
+    #[error("the step could not be run: {why}")]
+    Host {
+        /// Why.
+        why: String,
+    },
+}
+
+impl StepError {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Failure(failure) => reason_code(failure.reason),
+            Self::Trap { .. } => "connector-trap",
+            Self::MemoryLimit { .. } => "memory-limit",
+            Self::CpuLimit { .. } => "cpu-limit",
+            Self::WallClock { .. } => "wall-clock-limit",
+            Self::BadBatch { .. } => "bad-batch",
+            Self::Host { .. } => "host-error",
+        }
+    }
+
+    /// Status of the vendor's response, if one was the cause.
+    #[must_use]
+    pub fn http_status(&self) -> Option<u16> {
+        match self {
+            Self::Failure(failure) => failure.http_status,
+            _ => None,
+        }
+    }
+
+    /// What an operator can do about it, one or two sentences.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        match self {
+            Self::Failure(failure) => failure.remedy.clone(),
+            Self::Trap { .. } | Self::BadBatch { .. } => {
+                "This is a defect of the connector. Install another version of it, or report it with this message."
+            }
+            .to_owned(),
+            Self::MemoryLimit { .. } => {
+                "Give the step a smaller budget, or raise the memory limit if the connector really needs more.".to_owned()
+            }
+            Self::CpuLimit { .. } => {
+                "Give the step a smaller budget. If that does not help, this is a defect of the connector.".to_owned()
+            }
+            Self::WallClock { .. } => {
+                "The vendor or the network is slow. The step is tried again; if this repeats, check the connection."
+                    .to_owned()
+            }
+            Self::Host { .. } => "Try again. If it repeats, check the memory and the limits of this machine.".to_owned(),
+        }
+    }
+}
+
+/// The stable name of a connector's reason, as in the contract.
+#[must_use]
+pub fn reason_code(reason: types::FailureReason) -> &'static str {
+    match reason {
+        types::FailureReason::InvalidSettings => "invalid-settings",
+        types::FailureReason::Unauthorized => "unauthorized",
+        types::FailureReason::Forbidden => "forbidden",
+        types::FailureReason::NotFound => "not-found",
+        types::FailureReason::RateLimited => "rate-limited",
+        types::FailureReason::Unavailable => "unavailable",
+        types::FailureReason::Timeout => "timeout",
+        types::FailureReason::MalformedResponse => "malformed-response",
+        types::FailureReason::CheckpointUnreadable => "checkpoint-unreadable",
+        types::FailureReason::BudgetExhausted => "budget-exhausted",
+        types::FailureReason::Internal => "internal",
+    }
+}
+
+/// What a step has used.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// Requests that left.
+    pub requests: u32,
+    /// Bytes of response bodies, after decompression.
+    pub bytes_received: u64,
+    /// Time from the start of the instance to the result.
+    pub wall: Duration,
+    /// Time the step was on the CPU, the host's work within calls included; nothing when the step never ran.
+    pub guest_cpu: Option<Duration>,
+    /// Most bytes of linear memory in use at once.
+    pub guest_peak_bytes: u64,
+    /// Requests that were refused.
+    pub egress_denied: u32,
+}

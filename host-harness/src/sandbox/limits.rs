@@ -1,0 +1,128 @@
+//! Every limit on a connector, in one place, with its default and the reason for it.
+//!
+//! Why one place: a limit that nobody can find is a limit that nobody can raise. All hold per step and so per tenant,
+//! because a step has an instance of its own.
+//! Not guaranteed: time spent inside a host call is not cut short by the CPU limit, only by the wall clock.
+
+use std::time::Duration;
+
+/// Limits on a connector. Bytes are bytes, not kilobytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    // ---- running ----------------------------------------------------------------
+    /// Bytes of all linear memories of an instance together. Default 64 MiB: one page of a vendor's list, its
+    /// artifacts and the checkpoint need a few; a leak ends before it hurts the neighbours.
+    pub memory_bytes: usize,
+    /// Time on the CPU in one step, counted while the guest runs and not while it waits. Default 20 s: a hundred
+    /// times what a large step needs on a slow machine. Exact to one [`super::TICK`].
+    pub cpu_per_step: Duration,
+    /// Wall-clock time of one step, whatever budget it was given. Default 5 minutes: longer than a large step at a
+    /// slow vendor, shorter than the usual polling interval times two.
+    pub wall_per_step: Duration,
+    /// What a step gets beyond the wall time of its budget, to end in good order. Default 10 s.
+    pub wall_grace: Duration,
+    /// Wall-clock and CPU time of `describe` and `configure`, which only compute. Default 5 s: a thousand times what
+    /// they need, for a machine that is busy.
+    pub pure_call: Duration,
+    /// Bytes that one call may carry from guest to host, the results of an export included. Default 48 MiB: the
+    /// largest batch, with room for its frame. What exceeds it ends the step before the host allocates it.
+    pub hostcall_bytes: usize,
+    /// Handles and host resources alive at once. Default 4096: a request in flight needs about a dozen.
+    pub handles: usize,
+    /// Core instances of one component, with the small ones that toolchains add. Default 64.
+    pub core_instances: usize,
+    /// Linear memories of one component. Default 2: one is usual.
+    pub memories: usize,
+    /// Tables of one component. Default 16: two are usual.
+    pub tables: usize,
+    /// Elements of one table. Default 20 000: one per function that is called indirectly.
+    pub table_elements: usize,
+    // ---- requests ---------------------------------------------------------------
+    /// Requests in flight at once; more wait. A place is held until the body of the response is read or dropped.
+    /// Default 32: as many as any setting allows a connector to use.
+    pub requests_in_flight: usize,
+    /// Requests of one step, whatever budget it was given. Default 10 000.
+    pub requests_per_step: u32,
+    /// Requests of one check before an instance is saved. Default 16: the contract says a few.
+    pub requests_per_check: u32,
+    /// Bytes of a request's headers. Default 16 KiB: what common servers take.
+    pub request_head_bytes: usize,
+    /// Bytes of a request's body. Default 1 MiB: a search with a hundred identifiers is far below.
+    pub request_body_bytes: usize,
+    /// Bytes of a response's headers. Default 64 KiB.
+    pub response_head_bytes: usize,
+    /// Bytes of a response's body after decompression. Default 32 MiB: half of the guest's memory.
+    pub response_body_bytes: u64,
+    /// Longest wait for the resolver. Default 5 s.
+    pub dns_timeout: Duration,
+    /// Longest wait for a connection, with name resolution and TLS. Default 10 s.
+    pub connect_timeout: Duration,
+    /// Longest wait for the head of a response once connected. Default 60 s: vendors' searches are slow.
+    pub first_byte_timeout: Duration,
+    /// Longest wait for the next bytes of a body. Default 30 s.
+    pub between_bytes_timeout: Duration,
+    /// How long an idle connection is kept. Default 50 s: shorter than the 60 s after which many servers close.
+    pub idle_timeout: Duration,
+    // ---- results ----------------------------------------------------------------
+    /// Artifacts of one batch. Default 50 000.
+    pub artifacts: usize,
+    /// Bytes of all artifacts of one batch together. Default 32 MiB: what one transaction of the store takes in stride.
+    pub batch_bytes: usize,
+    /// Bytes of a checkpoint. Default and contract: 1 MiB.
+    pub checkpoint_bytes: usize,
+    /// Bytes of a text for people, such as a failure's message; longer ones are cut. Default 2 KiB.
+    pub text_bytes: usize,
+    /// Log lines of one step; more are dropped. Default 1000.
+    pub log_lines: u32,
+    /// Bytes of one log line; longer ones are cut. Default 4 KiB.
+    pub log_line_bytes: usize,
+    /// Bytes of all log lines of one step; more are dropped. Default 256 KiB.
+    pub log_bytes: usize,
+    // ---- loading ----------------------------------------------------------------
+    /// Bytes of a component. Default 16 MiB: compiling takes time and memory in proportion.
+    pub component_bytes: u64,
+}
+
+/// One kibibyte.
+const KIB: usize = 1024;
+
+/// One mebibyte.
+const MIB: usize = 1024 * KIB;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            memory_bytes: 64 * MIB,
+            cpu_per_step: Duration::from_secs(20),
+            wall_per_step: Duration::from_mins(5),
+            wall_grace: Duration::from_secs(10),
+            pure_call: Duration::from_secs(5),
+            hostcall_bytes: 48 * MIB,
+            handles: 4096,
+            core_instances: 64,
+            memories: 2,
+            tables: 16,
+            table_elements: 20_000,
+            requests_in_flight: 32,
+            requests_per_step: 10_000,
+            requests_per_check: 16,
+            request_head_bytes: 16 * KIB,
+            request_body_bytes: MIB,
+            response_head_bytes: 64 * KIB,
+            response_body_bytes: 32 << 20,
+            dns_timeout: Duration::from_secs(5),
+            connect_timeout: Duration::from_secs(10),
+            first_byte_timeout: Duration::from_mins(1),
+            between_bytes_timeout: Duration::from_secs(30),
+            idle_timeout: Duration::from_secs(50),
+            artifacts: 50_000,
+            batch_bytes: 32 * MIB,
+            checkpoint_bytes: MIB,
+            text_bytes: 2 * KIB,
+            log_lines: 1000,
+            log_line_bytes: 4 * KIB,
+            log_bytes: 256 * KIB,
+            component_bytes: 16 << 20,
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! What can go wrong with the state directory.
+//!
+//! Why its own file: every message names the file or directory, and `help`
+//! says what to do, so that the command line only has to print both.
+
+use std::path::PathBuf;
+
+/// A failure of the store. Nothing was committed when one is returned.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The directory, or a file in it, cannot be created, read or written.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Directory {
+        /// What was tried, for example `create the state directory`.
+        action: &'static str,
+        /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// Another process holds the directory.
+    #[error("the state directory {} is in use by {}", path.display(), holder_text(*holder))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The other process, when it could be read.
+        holder: Option<u32>,
+    },
+    /// There is no store to read.
+    #[error("there is no state in {}", path.display())]
+    Missing {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// The file is a database of something else.
+    #[error("{} is a database, but not one of host-harness", path.display())]
+    Foreign {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// A newer program wrote it.
+    #[error("{} has schema version {found}; this program knows versions up to {known}", path.display())]
+    Newer {
+        /// The database file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The newest version known.
+        known: i64,
+    },
+    /// The file is damaged.
+    #[error("the database {} is damaged: {detail}", path.display())]
+    Corrupt {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite found.
+        detail: String,
+    },
+    /// No room.
+    #[error("no room left on the disk of {}", path.display())]
+    Full {
+        /// The database file.
+        path: PathBuf,
+    },
+    /// The instance's name cannot be used.
+    #[error("{name:?} is no name for an instance: a name has 1 to 64 characters, none of them a control character")]
+    Name {
+        /// The name given.
+        name: String,
+    },
+    /// The name belongs to an instance of another connector.
+    #[error("the instance {name:?} belongs to the connector {owner}, not to {given}")]
+    OtherConnector {
+        /// The instance.
+        name: String,
+        /// The connector it was made for.
+        owner: String,
+        /// The connector that asked for it.
+        given: String,
+    },
+    /// No instance has this name.
+    #[error("no instance {name:?} in this state directory; there is {}", list(known))]
+    UnknownInstance {
+        /// The name asked for.
+        name: String,
+        /// The names there are.
+        known: Vec<String>,
+    },
+    /// An artifact whose id is not a UUID reached the store.
+    #[error("the artifact id {id:?} is not a UUID")]
+    ArtifactId {
+        /// The id.
+        id: String,
+    },
+    /// A search that is too long to run.
+    #[error("the query has {terms} terms; at most {most} can be searched for at once")]
+    Query {
+        /// How many terms it has.
+        terms: usize,
+        /// How many are allowed.
+        most: usize,
+    },
+    /// Anything else that SQLite says.
+    #[error("the database {} failed: {source}", path.display())]
+    Sql {
+        /// The database file.
+        path: PathBuf,
+        /// What SQLite said.
+        source: rusqlite::Error,
+    },
+}
+
+impl StoreError {
+    /// Stable name of the kind of failure, for programs.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } => "state-directory",
+            Self::Locked { .. } => "state-locked",
+            Self::Missing { .. } => "state-missing",
+            Self::Foreign { .. } => "state-foreign",
+            Self::Newer { .. } => "state-newer",
+            Self::Corrupt { .. } => "state-corrupt",
+            Self::Full { .. } => "state-full",
+            Self::Name { .. } => "instance-name",
+            Self::OtherConnector { .. } => "instance-of-other-connector",
+            Self::UnknownInstance { .. } => "instance-unknown",
+            Self::ArtifactId { .. } => "artifact-id",
+            Self::Query { .. } => "query-too-long",
+            Self::Sql { .. } => "state-failed",
+        }
+    }
+
+    /// What the operator can do, one or two sentences without a full stop at
+    /// the end.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::Directory { .. } => "give a directory that this user can write to",
+            Self::Locked { .. } => "wait until the other process has ended, or give each process its own directory",
+            Self::Missing { .. } => "name the directory that was given to `poll --state`, or poll first",
+            Self::Foreign { .. } => "give an empty or new directory; nothing was changed in this one",
+            Self::Newer { .. } => "use the newer host-harness that wrote it, or another directory; nothing was changed",
+            Self::Corrupt { .. } => {
+                "restore the directory from a backup, or move it away and poll into a new one: the look-back is collected again and artifacts keep their ids"
+            }
+            Self::Full { .. } => "free some room and poll again; nothing of this step was stored",
+            Self::Name { .. } => "choose a name such as acme-us",
+            Self::OtherConnector { .. } => "choose another name for this instance",
+            Self::UnknownInstance { .. } => "leave --instance out to search all of them",
+            Self::ArtifactId { .. } => "report this to whoever maintains the connector",
+            Self::Query { .. } => "search for fewer words",
+            Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",
+        }
+    }
+}
+
+/// `process 123`, or what can be said without knowing it.
+fn holder_text(holder: Option<u32>) -> String {
+    holder.map_or_else(|| "another process".to_owned(), |pid| format!("process {pid}"))
+}
+
+/// Names in quotes, or `none`.
+fn list(names: &[String]) -> String {
+    if names.is_empty() {
+        return "none".to_owned();
+    }
+    names.iter().map(|name| format!("{name:?}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,172 @@
+//! The store: checkpoints, artifacts, what is still to be delivered, search.
+//!
+//! Why SQLite: one file, one transaction for a whole step, and a full-text
+//! index in the same transaction. A step is either stored with its checkpoint
+//! or not at all, so a crash at any point repeats at most one step, and a
+//! repeated artifact is recognised by its id.
+//! Not guaranteed: two processes cannot write one directory (the second gets
+//! [`StoreError::Locked`]); reading beside a writer is fine.
+
+mod commit;
+mod directory;
+mod error;
+mod outbox;
+mod query;
+mod schema;
+mod search;
+mod text;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use rusqlite::Connection;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+pub use commit::Committed;
+pub use error::StoreError;
+pub use outbox::Undelivered;
+pub use search::Hit;
+
+/// An instance as the store knows it: state belongs to `id`, whatever the
+/// name becomes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Instance {
+    /// Random UUID given when the instance was first seen.
+    pub id: Uuid,
+    /// Unique name given by the operator.
+    pub name: String,
+    /// Slug of the connector it belongs to.
+    pub connector: String,
+    /// Its row in the database.
+    key: i64,
+}
+
+/// How much there is of everything.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Instances ever polled.
+    pub instances: u64,
+    /// Artifacts stored.
+    pub artifacts: u64,
+    /// Artifacts that no sink has taken yet.
+    pub undelivered: u64,
+}
+
+/// The store of one state directory, open for writing and locked. Clones
+/// share it. Its functions block (a commit waits for the disk): call them
+/// where blocking is fine.
+#[derive(Clone, Debug)]
+pub struct Store {
+    database: Database,
+    /// Held until the last clone is gone.
+    _lock: Arc<directory::DirectoryLock>,
+}
+
+/// The store of one state directory, open for reading, also while another
+/// process polls into it.
+#[derive(Clone, Debug)]
+pub struct Reader {
+    database: Database,
+}
+
+/// One connection and the file it belongs to.
+#[derive(Clone, Debug)]
+struct Database {
+    connection: Arc<Mutex<Connection>>,
+    path: Arc<PathBuf>,
+}
+
+impl Store {
+    /// Opens the store in `dir` for writing. A directory that does not exist
+    /// is created (mode 0700), an empty one becomes a new store.
+    ///
+    /// Fails when the directory cannot be written or is in use, and when
+    /// what is in it is damaged, foreign or newer; then it is left as it is.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let lock = directory::prepare(dir)?;
+        let path = directory::database(dir);
+        let connection = schema::open_writer(&path)?;
+        Ok(Self { database: Database::new(connection, path), _lock: Arc::new(lock) })
+    }
+
+    /// See [`Reader::search`].
+    pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
+        search::run(&self.database, query, instance, limit)
+    }
+
+    /// See [`Reader::counts`].
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.database.counts()
+    }
+}
+
+impl Reader {
+    /// Opens the store in `dir` for reading. Fails with
+    /// [`StoreError::Missing`] when there is none.
+    pub fn open(dir: &Path) -> Result<Self, StoreError> {
+        let path = directory::database(dir);
+        if !path.is_file() {
+            return Err(StoreError::Missing { path: dir.to_owned() });
+        }
+        let connection = schema::open_reader(&path)?;
+        Ok(Self { database: Database::new(connection, path) })
+    }
+
+    /// Finds artifacts, those stored last first, at most `limit`.
+    ///
+    /// All terms of the query must match. A term is a word, a `"quoted
+    /// phrase"`, a word with a trailing `*` for any ending, or one of these
+    /// behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
+    /// `stream:`. Whatever else is typed is searched for as text; no query
+    /// is a syntax error. An empty query finds the newest artifacts.
+    pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
+        search::run(&self.database, query, instance, limit)
+    }
+
+    /// Counts over all instances.
+    pub fn counts(&self) -> Result<Counts, StoreError> {
+        self.database.counts()
+    }
+}
+
+impl Database {
+    fn new(connection: Connection, path: PathBuf) -> Self {
+        Self { connection: Arc::new(Mutex::new(connection)), path: Arc::new(path) }
+    }
+
+    /// The connection. A panic of an earlier holder has rolled its
+    /// transaction back, so a poisoned lock is fine to take.
+    fn lock(&self) -> MutexGuard<'_, Connection> {
+        self.connection.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Runs `work` on the connection and explains its failure.
+    fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        work(&mut self.lock()).map_err(|source| schema::classify(&self.path, source))
+    }
+
+    fn counts(&self) -> Result<Counts, StoreError> {
+        self.with(|connection| {
+            let count = |table: &str| -> rusqlite::Result<u64> {
+                let rows: i64 = connection.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))?;
+                Ok(rows.unsigned_abs())
+            };
+            Ok(Counts { instances: count("instance")?, artifacts: count("artifact")?, undelivered: count("outbox")? })
+        })
+    }
+}
+
+/// A time as the database keeps it: milliseconds since 1970.
+fn to_millis(time: OffsetDateTime) -> i64 {
+    i64::try_from(time.unix_timestamp_nanos() / 1_000_000).unwrap_or(i64::MAX)
+}
+
+/// The inverse of [`to_millis`]; a number outside the range of years becomes
+/// the start of 1970.
+fn from_millis(millis: i64) -> OffsetDateTime {
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(millis) * 1_000_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests;

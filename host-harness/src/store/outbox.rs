@@ -1,0 +1,63 @@
+//! The outbox: artifacts that are stored but that no sink has taken yet.
+//!
+//! Why: storing and delivering cannot be one transaction, because a file or
+//! a bus knows nothing of SQLite. So an artifact enters the outbox in the
+//! transaction that stores it and leaves it after the sink has it for sure: a
+//! crash in between delivers it again, with the same id.
+
+use rusqlite::{TransactionBehavior, params};
+use uuid::Uuid;
+
+use super::{Instance, Store, StoreError};
+
+/// An artifact that waits for delivery.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undelivered {
+    /// Its id, for sinks that recognise repetitions.
+    pub id: Uuid,
+    /// Its data stream.
+    pub stream: String,
+    /// The artifact, one line.
+    pub json: String,
+    /// Its row.
+    seq: i64,
+}
+
+impl Store {
+    /// What waits for delivery, in the order of arrival, at most `limit`.
+    pub fn undelivered(&self, instance: &Instance, limit: u32) -> Result<Vec<Undelivered>, StoreError> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT a.seq, a.id, a.stream, a.json FROM outbox o JOIN artifact a ON a.seq = o.artifact
+                     WHERE o.instance = ?1 ORDER BY o.artifact LIMIT ?2",
+                )?
+                .query_map(params![instance.key, limit], |row| {
+                    let id: [u8; 16] = row.get(1)?;
+                    Ok(Undelivered {
+                        seq: row.get(0)?,
+                        id: Uuid::from_bytes(id),
+                        stream: row.get(2)?,
+                        json: row.get(3)?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Takes delivered artifacts out of the outbox, all or none. Those that
+    /// are not in it are passed over.
+    pub fn mark_delivered(&self, instance: &Instance, delivered: &[Undelivered]) -> Result<(), StoreError> {
+        self.database.with(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            {
+                let mut statement =
+                    transaction.prepare_cached("DELETE FROM outbox WHERE instance = ?1 AND artifact = ?2")?;
+                for artifact in delivered {
+                    statement.execute([instance.key, artifact.seq])?;
+                }
+            }
+            transaction.commit()
+        })
+    }
+}

@@ -1,0 +1,164 @@
+//! From what a user types to what FTS5 understands.
+//!
+//! Why: FTS5 has a query language of its own in which much of what people
+//! paste is a syntax error. So the user's text is taken apart here and every
+//! term is handed on as a quoted string, which FTS5 takes as plain words.
+
+use super::StoreError;
+
+/// Fields of the search page; they are also the columns of the index.
+const FIELDS: [&str; 6] = ["src_ip", "dst_ip", "hostname", "user", "severity", "stream"];
+
+/// Fields that hold one value, which a term is matched with from its start.
+const ANCHORED: [&str; 2] = ["src_ip", "dst_ip"];
+
+/// Terms that one query may have. FTS5 allows some 200 before its parser
+/// gives up.
+const MOST_TERMS: usize = 64;
+
+/// What is to be looked for.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Query {
+    /// Nothing was typed.
+    Everything,
+    /// What was typed holds no letter and no digit.
+    Nothing,
+    /// An FTS5 expression.
+    Match(String),
+}
+
+/// Takes the user's text apart. The only failure is too many terms.
+pub(super) fn parse(text: &str) -> Result<Query, StoreError> {
+    if text.trim().is_empty() {
+        return Ok(Query::Everything);
+    }
+    let terms: Vec<String> = split(text).iter().filter_map(Term::expression).collect();
+    if terms.is_empty() {
+        return Ok(Query::Nothing);
+    }
+    if terms.len() > MOST_TERMS {
+        return Err(StoreError::Query { terms: terms.len(), most: MOST_TERMS });
+    }
+    Ok(Query::Match(terms.join(" AND ")))
+}
+
+/// One thing that must match.
+#[derive(Debug, Default)]
+struct Term {
+    field: Option<&'static str>,
+    words: String,
+    /// Whether any part was quoted: then it is taken as it is.
+    quoted: bool,
+}
+
+impl Term {
+    /// The term as FTS5 is to read it; none when there is no word in it.
+    fn expression(&self) -> Option<String> {
+        if !self.quoted && self.field.is_none() && self.words == "AND" {
+            return None;
+        }
+        let prefix = !self.quoted && self.words.ends_with('*');
+        if !self.words.chars().any(char::is_alphanumeric) {
+            return None;
+        }
+        let quoted: String =
+            self.words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace('"', "\"\"");
+        let star = if prefix { " *" } else { "" };
+        Some(match self.field {
+            None => format!("\"{quoted}\"{star}"),
+            Some(field) if ANCHORED.contains(&field) => format!("{field} : ^ \"{quoted}\"{star}"),
+            Some(field) => format!("{field} : \"{quoted}\"{star}"),
+        })
+    }
+}
+
+/// Splits at spaces outside quotes. A quote that is never closed reaches to
+/// the end.
+fn split(text: &str) -> Vec<Term> {
+    let mut terms = Vec::new();
+    let mut term = Term::default();
+    let mut in_quotes = false;
+    for c in text.chars() {
+        match c {
+            '"' => {
+                in_quotes = !in_quotes;
+                term.quoted = true;
+            }
+            c if c.is_whitespace() && !in_quotes => terms.push(std::mem::take(&mut term)),
+            ':' if !in_quotes && !term.quoted && term.field.is_none() => {
+                let field = FIELDS.into_iter().find(|field| field.eq_ignore_ascii_case(&term.words));
+                match field {
+                    Some(field) => term = Term { field: Some(field), ..Term::default() },
+                    None => term.words.push(c),
+                }
+            }
+            c => term.words.push(c),
+        }
+    }
+    terms.push(term);
+    terms
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expression(text: &str) -> String {
+        match parse(text) {
+            Ok(Query::Match(expression)) => expression,
+            other => format!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn words_must_all_match() {
+        assert_eq!(expression("odd  login"), r#""odd" AND "login""#);
+        assert_eq!(expression("odd AND login"), r#""odd" AND "login""#);
+    }
+
+    #[test]
+    fn fields_of_the_search_page_are_known_in_any_case() {
+        assert_eq!(expression("User:jane severity:high"), r#"user : "jane" AND severity : "high""#);
+        assert_eq!(expression("src_ip:10.0.0.1"), r#"src_ip : ^ "10.0.0.1""#);
+    }
+
+    #[test]
+    fn quotes_keep_a_phrase_together_also_behind_a_field() {
+        assert_eq!(expression(r#"user:"Jane Doe" "odd login""#), r#"user : "Jane Doe" AND "odd login""#);
+        assert_eq!(expression(r#""never closed"#), r#""never closed""#);
+    }
+
+    #[test]
+    fn a_star_at_the_end_stands_for_any_ending_unless_quoted() {
+        assert_eq!(expression("adm*"), r#""adm*" *"#);
+        assert_eq!(expression(r#""adm*""#), r#""adm*""#);
+    }
+
+    #[test]
+    fn what_is_no_field_is_text() {
+        assert_eq!(expression("https://x.example/a?b=c"), r#""https://x.example/a?b=c""#);
+        assert_eq!(expression("fe80::1"), r#""fe80::1""#);
+        assert_eq!(expression("rrn:alert:us:1"), r#""rrn:alert:us:1""#);
+    }
+
+    #[test]
+    fn operators_of_the_index_are_text() {
+        assert_eq!(
+            expression("NEAR(a b) OR NOT ^c -d {x}:y"),
+            r#""NEAR(a" AND "b)" AND "OR" AND "NOT" AND "^c" AND "-d" AND "{x}:y""#
+        );
+        assert_eq!(expression("a\0b"), r#""a b""#);
+    }
+
+    #[test]
+    fn nothing_to_look_for_is_told_from_everything() {
+        assert_eq!(parse(" \t").ok(), Some(Query::Everything));
+        assert_eq!(parse("-- \"\" user: * AND").ok(), Some(Query::Nothing));
+    }
+
+    #[test]
+    fn too_many_terms_are_refused_with_their_number() {
+        let error = parse(&"x ".repeat(65)).err().map(|error| error.to_string());
+        assert_eq!(error.as_deref(), Some("the query has 65 terms; at most 64 can be searched for at once"));
+    }
+}

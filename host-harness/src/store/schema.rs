@@ -1,0 +1,157 @@
+//! Opening the database: pragmas, schema, versions.
+//!
+//! Why these pragmas: WAL lets a search read while a poll writes;
+//! `synchronous=FULL` makes every commit survive a power cut, which is what
+//! "stored before the connector is called again" means. A commit is one
+//! `fsync` per step, so it costs little.
+//! Foreign keys are not declared: rows are only written here, in the order
+//! that keeps them whole, and checking them costs a look-up per artifact.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::StoreError;
+
+/// Marks a database as one of ours (`WFHS`).
+const APPLICATION_ID: i64 = 0x5746_4853;
+
+/// How each schema version is made from the one before. The version of a
+/// database is the number of these that have been applied; entries are never
+/// changed, only added.
+const MIGRATIONS: &[&str] = &["
+    CREATE TABLE instance (
+        key       INTEGER PRIMARY KEY,        -- short name of it in other tables
+        id        BLOB NOT NULL UNIQUE,       -- random UUID, stays when the name changes
+        name      TEXT NOT NULL UNIQUE,
+        connector TEXT NOT NULL,              -- slug
+        created   INTEGER NOT NULL            -- milliseconds since 1970
+    ) STRICT;
+    CREATE TABLE checkpoint (
+        instance INTEGER PRIMARY KEY,
+        bytes    BLOB NOT NULL,
+        steps    INTEGER NOT NULL,            -- committed so far, all cycles
+        updated  INTEGER NOT NULL
+    ) STRICT;
+    CREATE TABLE artifact (
+        seq      INTEGER PRIMARY KEY,         -- order of arrival
+        instance INTEGER NOT NULL,
+        id       BLOB NOT NULL,               -- the UUID's 16 bytes
+        stream   TEXT NOT NULL,
+        stored   INTEGER NOT NULL,
+        json     TEXT NOT NULL,
+        UNIQUE (instance, id)
+    ) STRICT;
+    CREATE TABLE outbox (                     -- what no sink has taken yet
+        instance INTEGER NOT NULL,
+        artifact INTEGER NOT NULL,
+        PRIMARY KEY (instance, artifact)
+    ) STRICT, WITHOUT ROWID;
+    CREATE VIRTUAL TABLE artifact_text USING fts5(
+        src_ip, dst_ip, hostname, user, severity, stream, text,
+        content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
+    );
+    INSERT INTO artifact_text(artifact_text, rank) VALUES ('hashsize', 16777216);
+"];
+
+/// The schema version this program writes.
+fn known_version() -> i64 {
+    i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX)
+}
+
+/// Opens the database for writing and brings its schema up to date. The file
+/// must exist; an empty one becomes a new store.
+pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| classify(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+    let version = checked_version(&connection, path)?;
+    let mode: String =
+        connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(failed)?;
+    if !mode.eq_ignore_ascii_case("wal") {
+        return Err(StoreError::Directory {
+            action: "keep a write-ahead log beside",
+            path: path.to_owned(),
+            source: std::io::Error::new(
+                std::io::ErrorKind::Unsupported,
+                format!("the file system only allows journal mode {mode}"),
+            ),
+        });
+    }
+    for (name, value) in [
+        ("synchronous", 2),            // FULL
+        ("cache_size", -32 * 1024),    // KiB
+        ("wal_autocheckpoint", 4_000), // pages: 16 MiB, so that a big step is copied once
+        ("journal_size_limit", 64 * 1024 * 1024),
+        ("temp_store", 2), // memory: nothing of the artifacts in a shared /tmp
+    ] {
+        connection.pragma_update(None, name, value).map_err(failed)?;
+    }
+    migrate(&mut connection, path, version)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    Ok(connection)
+}
+
+/// Opens the database for reading only; it must be of the current version.
+pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let failed = |source| classify(path, source);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
+    if checked_version(&connection, path)? == 0 {
+        return Err(StoreError::Missing { path: path.parent().unwrap_or(path).to_owned() });
+    }
+    Ok(connection)
+}
+
+/// The schema version, after making sure that the database is ours and not
+/// newer than this program. 0 for an empty one.
+fn checked_version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let failed = |source| classify(path, source);
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+    let objects: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+    if application != APPLICATION_ID && (application != 0 || version != 0 || objects != 0) {
+        return Err(StoreError::Foreign { path: path.to_owned() });
+    }
+    if version > known_version() {
+        return Err(StoreError::Newer { path: path.to_owned(), found: version, known: known_version() });
+    }
+    Ok(version)
+}
+
+/// Applies what is missing, all in one transaction.
+fn migrate(connection: &mut Connection, path: &Path, from: i64) -> Result<(), StoreError> {
+    if from == known_version() {
+        return Ok(());
+    }
+    let failed = |source| classify(path, source);
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
+    for step in MIGRATIONS.iter().skip(usize::try_from(from).unwrap_or(0)) {
+        transaction.execute_batch(step).map_err(failed)?;
+    }
+    transaction.pragma_update(None, "application_id", APPLICATION_ID).map_err(failed)?;
+    transaction.pragma_update(None, "user_version", known_version()).map_err(failed)?;
+    transaction.commit().map_err(failed)
+}
+
+/// Turns what SQLite says into what an operator can act on.
+pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
+    use rusqlite::ErrorCode;
+    let path = path.to_owned();
+    match source.sqlite_error_code() {
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            StoreError::Corrupt { path, detail: source.to_string() }
+        }
+        Some(ErrorCode::DiskFull) => StoreError::Full { path },
+        Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => StoreError::Directory {
+            action: "write the database",
+            path,
+            source: std::io::Error::other(source.to_string()),
+        },
+        _ => StoreError::Sql { path, source },
+    }
+}

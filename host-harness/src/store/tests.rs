@@ -1,0 +1,364 @@
+//! The promises of the store, each broken on purpose.
+
+use std::fs;
+use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
+
+use rusqlite::Connection;
+use time::OffsetDateTime;
+
+use super::*;
+use crate::contract::types::{Artifact, Batch};
+
+const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+fn artifact(number: u32, fields: &str) -> Artifact {
+    let id = Uuid::from_u128(u128::from(number)).to_string();
+    let json = format!(r#"{{"id":"{id}","streamName":"acme_siem"{fields}}}"#);
+    Artifact { id, stream: "alerts".into(), json }
+}
+
+fn batch(artifacts: Vec<Artifact>, checkpoint: &[u8]) -> Batch {
+    Batch {
+        artifacts,
+        checkpoint: checkpoint.to_vec(),
+        more: false,
+        reports: Vec::new(),
+        retry_after_seconds: None,
+        hint: None,
+    }
+}
+
+fn store() -> (tempfile::TempDir, Store, Instance) {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::open(dir.path()).expect("store");
+    let instance = store.instance("acme", "acme-siem", NOW).expect("instance");
+    (dir, store, instance)
+}
+
+fn found(store: &Store, query: &str) -> Vec<u128> {
+    let hits = store.search(query, None, 100).unwrap_or_else(|error| panic!("{query:?}: {error}"));
+    hits.iter().map(|hit| hit.id.as_u128()).collect()
+}
+
+#[test]
+fn a_step_is_there_after_the_store_is_opened_again() {
+    let (dir, store, instance) = store();
+    let committed = store.commit_step(&instance, &batch(vec![artifact(1, ""), artifact(2, "")], b"one"), NOW);
+    assert_eq!(committed.expect("commit"), Committed { new: 2, repeated: 0 });
+    drop(store);
+
+    let store = Store::open(dir.path()).expect("again");
+    let again = store.instance("acme", "acme-siem", NOW).expect("instance");
+    assert_eq!(again.id, instance.id);
+    assert_eq!(store.checkpoint(&again).expect("checkpoint").as_deref(), Some(&b"one"[..]));
+    assert_eq!(store.steps(&again).expect("steps"), 1);
+    assert_eq!(store.counts().expect("counts"), Counts { instances: 1, artifacts: 2, undelivered: 2 });
+}
+
+#[test]
+fn before_the_first_step_there_is_no_checkpoint() {
+    let (_dir, store, instance) = store();
+    assert_eq!(store.checkpoint(&instance).expect("checkpoint"), None);
+}
+
+#[test]
+fn a_repeated_artifact_is_counted_and_neither_stored_nor_delivered_again() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b"a"), NOW).expect("first");
+    let waiting = store.undelivered(&instance, 10).expect("waiting");
+    store.mark_delivered(&instance, &waiting).expect("delivered");
+
+    let second = batch(vec![artifact(1, r#","program":"other""#), artifact(2, "")], b"b");
+    let committed = store.commit_step(&instance, &second, NOW).expect("second");
+    assert_eq!(committed, Committed { new: 1, repeated: 1 });
+    let waiting = store.undelivered(&instance, 10).expect("waiting");
+    assert_eq!(waiting.iter().map(|a| a.id.as_u128()).collect::<Vec<_>>(), [2]);
+    assert_eq!(found(&store, "other"), [0u128; 0], "the artifact stays as it was first stored");
+}
+
+#[test]
+fn the_same_id_at_two_instances_is_two_artifacts() {
+    let (_dir, store, first) = store();
+    let second = store.instance("other", "acme-siem", NOW).expect("instance");
+    for instance in [&first, &second] {
+        let committed = store.commit_step(instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
+        assert_eq!(committed.new, 1);
+    }
+    assert_eq!(store.undelivered(&second, 10).expect("waiting").len(), 1);
+}
+
+#[test]
+fn a_step_that_fails_halfway_leaves_nothing() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b"good"), NOW).expect("first");
+    // The table that is written last is made to fail.
+    store
+        .database
+        .with(|connection| {
+            connection.execute_batch(
+                "CREATE TEMP TRIGGER broken BEFORE UPDATE ON checkpoint BEGIN SELECT raise(ABORT, 'broken'); END",
+            )
+        })
+        .expect("trigger");
+    let error = store.commit_step(&instance, &batch(vec![artifact(2, r#","program":"late""#)], b"bad"), NOW);
+    assert_eq!(error.expect_err("must fail").code(), "state-failed");
+    assert_eq!(store.checkpoint(&instance).expect("checkpoint").as_deref(), Some(&b"good"[..]));
+    assert_eq!(store.counts().expect("counts"), Counts { instances: 1, artifacts: 1, undelivered: 1 });
+    assert_eq!(found(&store, "late"), [0u128; 0]);
+}
+
+#[test]
+fn an_id_that_is_no_uuid_fails_the_step_and_stores_nothing() {
+    let (_dir, store, instance) = store();
+    let bad = Artifact { id: "7".into(), stream: "alerts".into(), json: "{}".into() };
+    let error = store.commit_step(&instance, &batch(vec![artifact(1, ""), bad], b"x"), NOW).expect_err("must fail");
+    assert_eq!(error.code(), "artifact-id");
+    assert_eq!(store.counts().expect("counts").artifacts, 0);
+    assert_eq!(store.checkpoint(&instance).expect("checkpoint"), None);
+}
+
+#[test]
+fn what_waits_for_delivery_comes_in_the_order_of_arrival_and_in_portions() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch((1..=5).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    let first = store.undelivered(&instance, 3).expect("waiting");
+    assert_eq!(first.iter().map(|a| a.id.as_u128()).collect::<Vec<_>>(), [1, 2, 3]);
+    assert_eq!(store.undelivered(&instance, 3).expect("waiting"), first, "unmarked artifacts come again");
+    store.mark_delivered(&instance, &first).expect("marked");
+    store.mark_delivered(&instance, &first).expect("marking again is fine");
+    let rest = store.undelivered(&instance, 3).expect("waiting");
+    assert_eq!(rest.iter().map(|a| a.id.as_u128()).collect::<Vec<_>>(), [4, 5]);
+}
+
+#[test]
+fn an_instance_belongs_to_one_connector_and_has_a_proper_name() {
+    let (_dir, store, _) = store();
+    let error = store.instance("acme", "other-connector", NOW).expect_err("must fail");
+    insta::assert_snapshot!(error, @r#"the instance "acme" belongs to the connector acme-siem, not to other-connector"#);
+    for name in ["", " acme", "a\nb", &"x".repeat(65)] {
+        assert_eq!(store.instance(name, "acme-siem", NOW).expect_err(name).code(), "instance-name");
+    }
+}
+
+#[test]
+fn a_second_writer_is_refused_with_the_first_ones_process_id_and_may_come_later() {
+    let (dir, store, _) = store();
+    let error = Store::open(dir.path()).expect_err("must be locked");
+    assert_eq!(error.code(), "state-locked");
+    assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+    drop(store);
+    Store::open(dir.path()).expect("free again");
+}
+
+#[test]
+fn a_reader_sees_what_a_writer_commits_while_it_holds_the_lock() {
+    let (dir, store, instance) = store();
+    let reader = Reader::open(dir.path()).expect("reader");
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
+    assert_eq!(reader.search("", None, 10).expect("hits").len(), 1);
+    assert_eq!(reader.counts().expect("counts").artifacts, 1);
+}
+
+#[test]
+fn reading_a_directory_without_state_says_so_and_creates_nothing() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-missing");
+    assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 0);
+}
+
+#[test]
+fn a_new_directory_and_database_are_for_the_owner_only() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let inner = dir.path().join("deep/state");
+    let _store = Store::open(&inner).expect("store");
+    let mode = |path: &Path| fs::metadata(path).expect("metadata").permissions().mode() & 0o777;
+    assert_eq!(mode(&inner), 0o700);
+    for entry in fs::read_dir(&inner).expect("list") {
+        let path = entry.expect("entry").path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("file");
+    let error = Store::open(&file.join("state")).expect_err("must fail");
+    assert_eq!(error.code(), "state-directory");
+    assert!(error.to_string().starts_with("cannot create the state directory "), "{error}");
+    assert!(error.to_string().contains("file/state"), "{error}");
+}
+
+#[test]
+fn a_damaged_database_is_named_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("state.sqlite");
+    fs::write(&path, "this is no database, and long enough to be taken for one".repeat(100)).expect("file");
+    let before = fs::read(&path).expect("before");
+    let error = Store::open(dir.path()).expect_err("must fail");
+    assert_eq!(error.code(), "state-corrupt");
+    assert!(error.to_string().contains("state.sqlite"), "{error}");
+    assert!(error.help().contains("backup"));
+    assert_eq!(fs::read(&path).expect("after"), before);
+    assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-corrupt");
+}
+
+#[test]
+fn a_database_with_damaged_pages_is_reported_as_such_when_they_are_met() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch((0..500).map(|n| artifact(n, "")).collect(), b"x"), NOW).expect("commit");
+    drop(store);
+    let path = dir.path().join("state.sqlite");
+    let mut bytes = fs::read(&path).expect("read");
+    bytes.iter_mut().skip(4096).for_each(|byte| *byte = 0xEE);
+    fs::write(&path, bytes).expect("write");
+    let error = Store::open(dir.path()).and_then(|store| store.instance("acme", "acme-siem", NOW));
+    assert_eq!(error.expect_err("must fail").code(), "state-corrupt");
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_as_it_is() {
+    let (dir, store, _) = store();
+    drop(store);
+    let path = dir.path().join("state.sqlite");
+    Connection::open(&path).expect("open").pragma_update(None, "user_version", 99).expect("version");
+    let error = Store::open(dir.path()).expect_err("must fail");
+    assert_eq!(error.code(), "state-newer");
+    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 1"), "{error}");
+    assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-newer");
+}
+
+#[test]
+fn a_database_of_another_program_is_refused_and_left_as_it_is() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let path = dir.path().join("state.sqlite");
+    Connection::open(&path).expect("open").execute_batch("CREATE TABLE theirs (a)").expect("table");
+    assert_eq!(Store::open(dir.path()).expect_err("must fail").code(), "state-foreign");
+    let tables: i64 = Connection::open(&path)
+        .expect("open")
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .expect("count");
+    assert_eq!(tables, 1);
+}
+
+#[test]
+fn a_lock_file_with_anything_in_it_is_no_obstacle() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    fs::OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(dir.path().join("lock"))
+        .expect("lock");
+    fs::write(dir.path().join("lock"), [0xff; 100]).expect("write");
+    Store::open(dir.path()).expect("opens");
+}
+
+#[test]
+fn every_field_of_the_search_page_finds_what_it_names_and_nothing_else() {
+    let (_dir, store, instance) = store();
+    let artifacts = vec![
+        artifact(
+            1,
+            r#","clientIP":"10.0.0.1","serverIP":"10.0.0.2","userName":"jane.doe","severityLabel":"high","severityCode":"3""#,
+        ),
+        artifact(
+            2,
+            r#","clientIP":"10.0.0.2","serverIP":"10.0.0.1","clientHostname":"jane.example.com","severityLabel":"low""#,
+        ),
+        artifact(
+            3,
+            r#","message":"{\"title\":\"Jane logged in from 10.0.0.1\",\"path\":\"C:\\\\Temp\\\\evil.exe\"}","severityLabel":"low""#,
+        ),
+    ];
+    store.commit_step(&instance, &batch(artifacts, b""), NOW).expect("commit");
+    assert_eq!(found(&store, "src_ip:10.0.0.1"), [1]);
+    assert_eq!(found(&store, "dst_ip:10.0.0.1"), [2]);
+    assert_eq!(found(&store, "src_ip:10.0.0"), [2, 1], "the start of an address is a network");
+    assert_eq!(found(&store, "src_ip:0.0.1"), [0u128; 0], "the end of one is not");
+    assert_eq!(found(&store, "10.0.0.1"), [3, 2, 1]);
+    assert_eq!(found(&store, "user:jane"), [1]);
+    assert_eq!(found(&store, "hostname:jane"), [2]);
+    assert_eq!(found(&store, "JANE"), [3, 2, 1]);
+    assert_eq!(found(&store, "severity:high"), [1]);
+    assert_eq!(found(&store, "severity:3"), [1]);
+    assert_eq!(found(&store, "severity:low evil.exe"), [3]);
+    assert_eq!(found(&store, "stream:acme_siem"), [3, 2, 1]);
+    assert_eq!(found(&store, "stream:alerts"), [3, 2, 1]);
+    assert_eq!(found(&store, r#""logged in""#), [3]);
+    assert_eq!(found(&store, r#""in logged""#), [0u128; 0]);
+    assert_eq!(found(&store, "logg*"), [3]);
+    assert_eq!(found(&store, "title"), [0u128; 0], "names of fields are not searched");
+    assert_eq!(found(&store, &Uuid::from_u128(2).to_string()), [2]);
+}
+
+#[test]
+fn a_search_gives_the_newest_first_within_its_limit_and_its_instance() {
+    let (_dir, store, first) = store();
+    let second = store.instance("other", "acme-siem", NOW).expect("instance");
+    store.commit_step(&first, &batch((1..=3).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    store.commit_step(&second, &batch(vec![artifact(9, "")], b""), NOW).expect("commit");
+    assert_eq!(found(&store, ""), [9, 3, 2, 1]);
+    let ids = |query: &str| {
+        let hits = store.search(query, Some("acme"), 2).expect("hits");
+        hits.iter().map(|hit| hit.id.as_u128()).collect::<Vec<_>>()
+    };
+    assert_eq!(ids(""), [3, 2]);
+    assert_eq!(ids("acme_siem"), [3, 2]);
+    let error = store.search("", Some("nobody"), 1).expect_err("must fail");
+    insta::assert_snapshot!(error, @r#"no instance "nobody" in this state directory; there is "acme", "other""#);
+}
+
+proptest::proptest! {
+    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+    #[test]
+    fn no_query_is_an_error(query in "[ \"'():*^+{}\\-\\\\a-zA-Z0-9_.\u{0}-\u{1f}\u{e9}\u{4e00}\u{301}]{0,60}") {
+        thread_local! {
+            static SHARED: (tempfile::TempDir, Store, Instance) = store();
+        }
+        SHARED.with(|(_, store, _)| found(store, &query));
+    }
+}
+
+#[test]
+fn known_hostile_queries_are_harmless() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
+    for query in [
+        "\"",
+        "\"\"",
+        "*",
+        "^",
+        "a^",
+        "AND",
+        "AND AND",
+        "NOT",
+        "a NOT",
+        "NEAR(",
+        "NEAR(a, 5)",
+        "{src_ip}:",
+        "src_ip:",
+        "src_ip:^*",
+        "user:\"",
+        "user:\"*",
+        "-x",
+        "a:b:c",
+        "'; DROP TABLE artifact; --",
+        "\0",
+        "a\0\"b",
+        "\u{301}",
+        "🦀",
+        "user:🦀 ²",
+        "src_ip:\u{301}",
+        "text:x",
+        "rank:1",
+        "artifact_text:x",
+        "(((((((",
+    ] {
+        found(&store, query);
+    }
+    assert_eq!(found(&store, "acme_siem"), [1], "and nothing was changed");
+}

@@ -1,0 +1,121 @@
+//! The endpoints, as requests.
+//!
+//! Every list is asked for with an explicit size, sort and window, because the
+//! vendor's defaults hide data: 20 rows, priority first, 28 days. `index` is a
+//! page number. Unknown parameters would be ignored silently, so each one here
+//! is spelled as the vendor's description spells it.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::paging::PAGE_SIZE;
+use super::transport::{Method, Request};
+use crate::times::Utc;
+
+/// Path of the key check.
+pub const VALIDATE: &str = "/validate";
+/// Path of investigations.
+pub const INVESTIGATIONS: &str = "/idr/v2/investigations";
+/// Path of the Alert Triage API.
+pub const TRIAGE: &str = "/idr/at/alerts";
+/// Path of the search of the Alert Triage API.
+pub const TRIAGE_SEARCH: &str = "/idr/at/alerts/ops/search";
+
+/// `Accept-version` documented for investigations.
+const INVESTIGATIONS_VERSION: &str = "investigations-preview";
+/// `Accept-version` documented for the Alert Triage API.
+const TRIAGE_VERSION: &str = "strong-force-preview";
+
+/// What may stand in a path segment as it is. Colons of RRNs may; a slash in an
+/// RRN could lead elsewhere and is encoded.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b':').remove(b'-').remove(b'_').remove(b'~');
+
+/// An identifier as one path segment. Dots are encoded too: `..` is no name.
+fn segment(id: &str) -> String {
+    utf8_percent_encode(id, SEGMENT).to_string()
+}
+
+/// A `GET`.
+fn get(target: String, accept_version: Option<&'static str>) -> Request {
+    Request { method: Method::Get, target, body: None, accept_version }
+}
+
+/// Says whether the key is known.
+#[must_use]
+pub fn validate() -> Request {
+    get(VALIDATE.to_owned(), None)
+}
+
+/// The first page of the investigations created between two instants, both
+/// excluded, oldest first.
+#[must_use]
+pub fn investigations(after: Utc, before: Utc, index: u64, size: u64) -> Request {
+    get(
+        format!(
+            "{INVESTIGATIONS}?index={index}&size={size}&sort=created_time,ASC&start_time={}&end_time={}",
+            after.query(),
+            before.query()
+        ),
+        Some(INVESTIGATIONS_VERSION),
+    )
+}
+
+/// One investigation.
+#[must_use]
+pub fn investigation(rrn: &str) -> Request {
+    get(format!("{INVESTIGATIONS}/{}", segment(rrn)), Some(INVESTIGATIONS_VERSION))
+}
+
+/// A page of the alerts of an investigation, newest first.
+#[must_use]
+pub fn alerts(rrn: &str, index: u64) -> Request {
+    get(
+        format!("{INVESTIGATIONS}/{}/alerts?index={index}&size={PAGE_SIZE}", segment(rrn)),
+        Some(INVESTIGATIONS_VERSION),
+    )
+}
+
+/// A page of the evidence of an alert.
+#[must_use]
+pub fn evidences(alert_rrn: &str, index: u64) -> Request {
+    get(format!("{TRIAGE}/{}/evidences?index={index}&size={PAGE_SIZE}", segment(alert_rrn)), Some(TRIAGE_VERSION))
+}
+
+/// A page of the actors of an alert.
+#[must_use]
+pub fn actors(alert_rrn: &str, index: u64) -> Request {
+    get(format!("{TRIAGE}/{}/actors?index={index}&size={PAGE_SIZE}", segment(alert_rrn)), Some(TRIAGE_VERSION))
+}
+
+/// The lightest request of the Alert Triage API: RRNs of one alert.
+#[must_use]
+pub fn triage_probe(after: Utc, before: Utc) -> Request {
+    Request {
+        method: Method::Post,
+        target: format!("{TRIAGE_SEARCH}?index=0&size=1&rrns_only=true"),
+        body: Some(format!(r#"{{"search":{{"start_time":"{}","end_time":"{}"}}}}"#, after.query(), before.query())),
+        accept_version: Some(TRIAGE_VERSION),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_rrn_cannot_leave_its_segment() {
+        assert_eq!(
+            alerts("rrn:investigation:us:7a-b:investigation:AB_C", 3).target,
+            "/idr/v2/investigations/rrn:investigation:us:7a-b:investigation:AB_C/alerts?index=3&size=100"
+        );
+        assert_eq!(investigation("../../x?y#ü").target, "/idr/v2/investigations/%2E%2E%2F%2E%2E%2Fx%3Fy%23%C3%BC");
+    }
+
+    #[test]
+    fn lists_are_never_left_to_the_vendors_defaults() {
+        let target = investigations(Utc(0), Utc(1_000_000), 2, 100).target;
+        assert_eq!(
+            target,
+            "/idr/v2/investigations?index=2&size=100&sort=created_time,ASC&start_time=1970-01-01T00:00:00.000Z&end_time=1970-01-01T00:00:01.000Z"
+        );
+    }
+}

@@ -1,0 +1,225 @@
+//! One request: within the budget, within the vendor's allowance, repeated
+//! where repeating is safe, and its answer turned into data or a failure.
+//!
+//! Three things end a step early and are told apart by [`Stop`]: a failure, a
+//! budget that is used up, and an allowance that is nearly used up. A failure
+//! that concerns every request (401, 429, an outage) halts the client, so that
+//! a fan-out of a hundred requests does not run into it a hundred times.
+//!
+//! Not guaranteed: requests that are under way when the client halts still
+//! finish; what they bring is used.
+
+use std::cell::{Cell, RefCell};
+use std::time::Duration;
+
+use super::errors;
+use super::rate;
+use super::transport::{Clock, Request, Response, Transport};
+use crate::contract::{Budget, Failure, FailureReason, RetryAdvice};
+use crate::region::Region;
+use crate::times::Utc;
+
+/// Tries of one request, the first included.
+const TRIES: u32 = 3;
+/// Wait before the second try; doubled for the third.
+const FIRST_WAIT: Duration = Duration::from_millis(250);
+/// Requests that fail one after the other, each with all its tries, before an
+/// outage is taken for granted.
+const STRIKES: u32 = 3;
+/// Requests of the allowance that are left to others with the same key.
+const RESERVE: u64 = 2;
+/// Wait when the allowance is used up and the vendor does not say for how long.
+const UNKNOWN_RESET: u64 = 60;
+
+/// Why a request was not answered with data.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Stop {
+    /// It failed. Boxed: this is the rare case of every result.
+    Failed(Box<Failure>),
+    /// The step's requests or its time are used up. Nothing is wrong.
+    Spent,
+    /// The vendor's allowance is nearly used up; seconds until it is renewed.
+    Allowance(u64),
+}
+
+impl Stop {
+    /// Whether this concerns one request only, so that others may go on.
+    #[must_use]
+    pub fn is_local(&self) -> bool {
+        match self {
+            Self::Failed(failure) => is_local(failure),
+            Self::Spent | Self::Allowance(_) => false,
+        }
+    }
+}
+
+/// Whether a failure concerns one request only.
+#[must_use]
+pub const fn is_local(failure: &Failure) -> bool {
+    !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
+}
+
+/// What is left of an allowance, as last heard. The Alert Triage API has one of
+/// its own.
+#[derive(Debug, Clone, Copy, Default)]
+struct Allowance {
+    remaining: Option<u64>,
+    wait: Option<u64>,
+    in_flight: u64,
+}
+
+/// Sends requests for one step.
+pub struct Client<'a, T, C> {
+    transport: &'a T,
+    clock: &'a C,
+    region: Region,
+    requests_left: Cell<u32>,
+    started: Duration,
+    time: Duration,
+    strikes: Cell<u32>,
+    halted: RefCell<Option<Box<Failure>>>,
+    investigations: Cell<Allowance>,
+    triage: Cell<Allowance>,
+}
+
+impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
+    /// A client for one step within `budget`. A fifth of the step's time is
+    /// kept for the requests under way when it ends.
+    pub fn new(transport: &'a T, clock: &'a C, region: Region, budget: &Budget) -> Self {
+        Self {
+            transport,
+            clock,
+            region,
+            requests_left: Cell::new(budget.requests),
+            started: clock.elapsed(),
+            time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
+            strikes: Cell::new(0),
+            halted: RefCell::new(None),
+            investigations: Cell::default(),
+            triage: Cell::default(),
+        }
+    }
+
+    /// The region requests go to.
+    pub const fn region(&self) -> Region {
+        self.region
+    }
+
+    /// The wall clock.
+    pub fn now(&self) -> Utc {
+        self.clock.now()
+    }
+
+    /// Whether the step should take on nothing more: less than `requests` are
+    /// left, or no time.
+    pub fn is_spent(&self, requests: u32) -> bool {
+        self.requests_left.get() < requests || self.clock.elapsed().saturating_sub(self.started) >= self.time
+    }
+
+    /// Requests left to the step.
+    pub fn requests_left(&self) -> usize {
+        usize::try_from(self.requests_left.get()).unwrap_or(usize::MAX)
+    }
+
+    /// Sends a request and gives its response with status 200.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`], as said there.
+    pub async fn send(&self, request: &Request) -> Result<Response, Stop> {
+        let mut wait = FIRST_WAIT;
+        for _ in 1..TRIES {
+            match self.once(request).await {
+                Err(Stop::Failed(failure)) if self.may_repeat(&failure) => {
+                    self.clock.sleep(wait).await;
+                    wait = wait.saturating_mul(2);
+                }
+                outcome => return self.settle(outcome),
+            }
+        }
+        let last = self.once(request).await;
+        self.settle(last)
+    }
+
+    /// A response that is not what the API promises.
+    pub fn malformed(&self, request: &Request, response: &Response, what: &str) -> Stop {
+        Stop::Failed(Box::new(errors::malformed(request, response, self.region, what)))
+    }
+
+    /// The allowance that a request draws on.
+    fn allowance(&self, target: &str) -> &Cell<Allowance> {
+        if target.starts_with("/idr/at/") { &self.triage } else { &self.investigations }
+    }
+
+    /// One try.
+    async fn once(&self, request: &Request) -> Result<Response, Stop> {
+        if let Some(failure) = self.halted.borrow().as_ref() {
+            return Err(Stop::Failed(failure.clone()));
+        }
+        if self.is_spent(1) {
+            return Err(Stop::Spent);
+        }
+        let allowance = self.allowance(&request.target);
+        let before = allowance.get();
+        if before.remaining.is_some_and(|remaining| remaining < before.in_flight + 1 + RESERVE) {
+            return Err(Stop::Allowance(before.wait.unwrap_or(UNKNOWN_RESET).max(1)));
+        }
+        self.requests_left.set(self.requests_left.get().saturating_sub(1));
+        allowance.set(Allowance { in_flight: before.in_flight + 1, ..before });
+        let outcome = self.transport.send(request).await;
+        let mut after = allowance.get();
+        after.in_flight = after.in_flight.saturating_sub(1);
+        let response = match outcome {
+            Ok(response) => response,
+            Err(error) => {
+                allowance.set(after);
+                return Err(Stop::Failed(Box::new(errors::from_transport(request, &error, self.region))));
+            }
+        };
+        let now = self.clock.now();
+        let rate = rate::read(&response, now);
+        if rate.remaining.is_some() {
+            after.remaining = rate.remaining;
+            after.wait = rate.wait;
+        }
+        allowance.set(after);
+        match errors::from_response(request, &response, self.region, now) {
+            None => Ok(response),
+            Some(failure) => Err(Stop::Failed(Box::new(failure))),
+        }
+    }
+
+    /// Whether trying again at once may help: the reads of this API change
+    /// nothing, so a repetition is always safe.
+    fn may_repeat(&self, failure: &Failure) -> bool {
+        self.strikes.get() == 0
+            && match failure.reason {
+                FailureReason::Unavailable => failure.retry == RetryAdvice::BackOff,
+                // A response that broke off; not one that was read and refused.
+                FailureReason::MalformedResponse => failure.http_status.is_none(),
+                _ => false,
+            }
+    }
+
+    /// Notes what the outcome means for the requests to come.
+    fn settle(&self, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
+        match &outcome {
+            Ok(_) => self.strikes.set(0),
+            Err(Stop::Failed(failure)) => {
+                let halts = match failure.reason {
+                    FailureReason::Unauthorized | FailureReason::RateLimited => true,
+                    FailureReason::Unavailable | FailureReason::Timeout => {
+                        self.strikes.set(self.strikes.get().saturating_add(1));
+                        self.strikes.get() >= STRIKES
+                    }
+                    _ => false,
+                };
+                if halts && self.halted.borrow().is_none() {
+                    *self.halted.borrow_mut() = Some(failure.clone());
+                }
+            }
+            Err(Stop::Spent | Stop::Allowance(_)) => {}
+        }
+        outcome
+    }
+}

@@ -1,0 +1,169 @@
+//! The envelopes of lists, read strictly.
+//!
+//! Why strictly: several well-known collectors take `200 {}`, a page of HTML or
+//! a cut body for the end of the data and lose everything behind it. Here a
+//! list without `data` or `metadata`, with another page than the one asked for,
+//! or with fewer rows than its own totals promise is a failure, and moves
+//! nothing. Rows themselves stay raw: one odd row must not spoil its page.
+
+use serde_json::value::RawValue;
+
+use super::records::Members;
+
+/// Rows of a page: the largest the vendor takes.
+pub const PAGE_SIZE: u64 = 100;
+
+/// A page of a `/idr/v2` list.
+#[derive(Debug)]
+pub struct Page<'a> {
+    /// The rows, raw.
+    pub rows: Vec<&'a RawValue>,
+    /// Rows of the whole list, as this page says.
+    pub total_rows: u64,
+    /// Whether pages may follow: the totals say so, or the page is full, since
+    /// totals have been seen to move.
+    pub more: bool,
+}
+
+/// Reads page `index` of a `/idr/v2` list.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator.
+pub fn v2(body: &[u8], index: u64) -> Result<Page<'_>, String> {
+    v2_of(body, index, PAGE_SIZE)
+}
+
+/// Reads page `index` of a `/idr/v2` list in pages of `size` rows.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator.
+pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
+    let page = Envelope::read(body)?;
+    // `size` is not looked at: the vendor sometimes gives the rows returned
+    // instead of the rows asked for.
+    let total_pages = page.number("total_pages")?;
+    let rows = page.rows(&["data"])?;
+    page.checked(Page { rows, total_rows: page.number("total_data")?, more: index.saturating_add(1) < total_pages }, index, size)
+}
+
+/// Reads page `index` of a list of the Alert Triage API.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator. Partial data (`region_failures`)
+/// is wrong too.
+pub fn triage(body: &[u8], index: u64) -> Result<Page<'_>, String> {
+    let page = Envelope::read(body)?;
+    let failures = page.members.list("region_failures");
+    if !failures.is_empty() {
+        return Err(format!("partial data, {} region(s) failed", failures.len()));
+    }
+    let rows = page.rows(&["data", "evidences", "actors"])?;
+    let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
+    page.checked(Page { rows, total_rows: page.number("total_items")?, more }, index, PAGE_SIZE)
+}
+
+/// Reads a bare array.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator.
+pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
+    serde_json::from_slice(body).map_err(|error| format!("not a JSON array: {error}"))
+}
+
+/// A page's members and those of its `metadata`.
+struct Envelope<'a> {
+    members: Members<'a>,
+    metadata: Members<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    fn read(body: &'a [u8]) -> Result<Self, String> {
+        let text = std::str::from_utf8(body).map_err(|_| "text that is not UTF-8")?;
+        let members: Members<'a> = serde_json::from_str(text).map_err(|error| format!("not the JSON of a page: {error}"))?;
+        let metadata = members.object("metadata").ok_or("no `metadata`")?;
+        Ok(Self { members, metadata })
+    }
+
+    /// A whole number of the metadata.
+    fn number(&self, key: &str) -> Result<u64, String> {
+        self.metadata.text(key).and_then(|text| text.parse().ok()).ok_or_else(|| format!("no `{key}`"))
+    }
+
+    /// The rows, under the first of these names that is an array.
+    fn rows(&self, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+        names
+            .iter()
+            .find_map(|name| serde_json::from_str(self.members.raw(name)?.get()).ok())
+            .ok_or_else(|| format!("no `{}`", names.join("` or `")))
+    }
+
+    /// The checks that all pages share.
+    fn checked(&self, page: Page<'a>, asked: u64, size: u64) -> Result<Page<'a>, String> {
+        let given = self.number("index")?;
+        if given != asked {
+            return Err(format!("page {given} instead of page {asked}"));
+        }
+        let rows = u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
+        let promised = page.total_rows.saturating_sub(asked.saturating_mul(size)).min(size);
+        if rows < promised {
+            return Err(format!("{rows} rows where its totals promise {promised}"));
+        }
+        if page.more && rows == 0 {
+            return Err("an empty page with pages behind it".to_owned());
+        }
+        Ok(Page { more: page.more || rows >= size, ..page })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_is_read_with_its_rows_raw() {
+        let body = br#"{"data":[{"rrn":"a","n":1.0},null],"metadata":{"index":0,"size":2,"total_pages":1,"total_data":2}}"#;
+        let page = v2(body, 0).unwrap();
+        assert_eq!(page.rows.iter().map(|row| row.get()).collect::<Vec<_>>(), [r#"{"rrn":"a","n":1.0}"#, "null"]);
+        assert!(!page.more);
+    }
+
+    #[test]
+    fn what_is_no_page_is_a_failure_that_says_why() {
+        for (body, why) in [
+            ("", "EOF"),
+            ("{}", "no `metadata`"),
+            ("<html>", "expected value"),
+            (r#"{"data":null,"metadata":{"total_pages":1}}"#, "no `data`"),
+            (r#"{"data":[]}"#, "no `metadata`"),
+            (r#"{"data":[],"metadata":{"index":0,"total_pages":-1,"total_data":0}}"#, "no `total_pages`"),
+            (r#"{"data":[{"a":1}],"metadata":{"index":0"#, "EOF"),
+            (r#"{"data":[],"metadata":{"index":1,"total_pages":1,"total_data":0}}"#, "page 1 instead of page 0"),
+            (r#"{"data":[1],"metadata":{"index":0,"total_pages":1,"total_data":2}}"#, "1 rows where its totals promise 2"),
+            (r#"{"data":[],"metadata":{"index":0,"total_pages":2,"total_data":0}}"#, "empty page"),
+        ] {
+            let error = v2(body.as_bytes(), 0).unwrap_err();
+            assert!(error.contains(why), "{body}: {error}");
+        }
+        assert!(v2(b"{\"data\":[\"\xff\"],\"metadata\":{}}", 0).is_err());
+    }
+
+    #[test]
+    fn a_deep_row_is_only_a_row() {
+        let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
+        let body = format!(r#"{{"data":[{deep}],"metadata":{{"index":0,"total_pages":1,"total_data":1}}}}"#);
+        assert_eq!(v2(body.as_bytes(), 0).unwrap().rows.len(), 1);
+    }
+
+    #[test]
+    fn partial_triage_data_is_a_failure() {
+        let good = r#"{"evidences":[1],"metadata":{"index":0,"size":100,"items_in_index":1,"total_items":1,"is_last_index":true}}"#;
+        assert_eq!(triage(good.as_bytes(), 0).unwrap().rows.len(), 1);
+        let bad = r#"{"evidences":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#;
+        assert!(triage(bad.as_bytes(), 0).unwrap_err().contains("partial data"));
+        assert!(triage(br#"{"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#, 0).is_err());
+    }
+}

@@ -1,0 +1,163 @@
+//! An alert as an artifact: one for each alert.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::entities::Entities;
+use super::identity::{Version, hash64};
+use super::investigation::Investigation;
+use super::message::{self, Nested};
+use super::{APPLICATION, Artifact, STREAM_NAME, field, message_type, severity};
+use crate::api::records::{Members, scalar};
+use crate::times::Utc;
+
+/// An alert as listed with its investigation.
+#[derive(Debug, Clone)]
+pub struct Alert<'a> {
+    /// The record.
+    pub raw: &'a RawValue,
+    /// Its members.
+    pub members: Members<'a>,
+    /// Its id: an RRN or a UUID; for a record without one a name made of its
+    /// content.
+    pub id: Cow<'a, str>,
+    /// When it was created, if it says so.
+    pub created: Option<Utc>,
+}
+
+/// What is known about an alert besides the record.
+#[derive(Debug, Clone, Default)]
+pub struct Context {
+    /// Evidence, each one line of JSON.
+    pub evidence: Vec<String>,
+    /// Actors, each one line of JSON.
+    pub actors: Vec<String>,
+    /// What the actors say.
+    pub entities: Entities,
+    /// Whether there should be evidence but none can be had.
+    pub missing: bool,
+}
+
+impl<'a> Alert<'a> {
+    /// Reads a record. Never fails: see `unmapped` in the artifact.
+    #[must_use]
+    pub fn of(raw: &'a RawValue) -> Self {
+        let members = Members::of(raw);
+        // Product alerts keep theirs within the detail member.
+        let id = members.text("id").filter(|id| id.len() <= 512).unwrap_or_else(|| {
+            let hash = hash64([crate::text::compact_json(raw.get()).as_bytes()]);
+            Cow::Owned(format!("unidentified:{hash:016x}"))
+        });
+        let created = members.time("created_time");
+        Self { raw, members, id, created }
+    }
+
+    /// Key of the alert among those of its investigation.
+    #[must_use]
+    pub fn key(&self) -> u64 {
+        hash64([self.id.as_bytes()])
+    }
+
+    /// Whether the Alert Triage API can know it: only RRNs may be asked there.
+    #[must_use]
+    pub fn is_in_triage(&self) -> bool {
+        self.id.starts_with("rrn:alerts:")
+    }
+
+    /// Name and RRN of the detection rule, in any of the vendor's three shapes
+    /// (null, a text, an object).
+    fn rule(&self) -> (Option<Cow<'a, str>>, Option<Cow<'a, str>>) {
+        let Some(raw) = self.members.raw("detection_rule_rrn") else { return (None, None) };
+        match Members::parse(raw.get()) {
+            Some(object) => (object.text("rule_name"), object.text("rule_rrn")),
+            None => (None, scalar(raw).filter(|rrn| !rrn.is_empty())),
+        }
+    }
+
+    /// The artifact. The alert has the severity of its investigation; `now`
+    /// stands in where the record has no readable time.
+    #[must_use]
+    pub fn artifact(&self, of: &Investigation<'_>, context: Context, api_host: &str, now: Utc) -> Artifact<'a> {
+        let organization = of.members.text("organization_id").unwrap_or_default();
+        let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
+        let created = self.created.or_else(|| self.members.time("first_event_time")).or(of.created).unwrap_or(now);
+        let (severity_code, severity_label) = severity::of_priority(of.members.text("priority").as_deref());
+        let (rule_name, rule_rrn) = self.rule();
+        let title = self.members.text("title").or_else(|| self.members.text("alert_type_description"));
+        let words: Vec<Cow<'a, str>> =
+            [self.members.text("alert_type"), rule_name.clone(), title.clone()].into_iter().flatten().collect();
+        let mut tags = Vec::new();
+        if self.members.is_empty() {
+            tags.push(Cow::Borrowed("unmapped:not-an-object"));
+        } else if self.id.starts_with("unidentified:") {
+            tags.push(Cow::Borrowed("unmapped:no-id"));
+        } else if self.created.is_none() {
+            tags.push(Cow::Borrowed("unmapped:no-created-time"));
+        }
+        if context.missing {
+            tags.push(Cow::Borrowed("evidence-unavailable"));
+        }
+        let parent = format!("{{\"rrn\":{}}}", message::quoted(&of.rrn));
+        let nested = [
+            Nested { name: "investigation", records: vec![parent] },
+            Nested { name: "evidence", records: context.evidence },
+            Nested { name: "actors", records: context.actors },
+        ];
+        Artifact {
+            id: version.id(created),
+            stream_name: STREAM_NAME,
+            message_type: message_type::classify([], words.iter().map(AsRef::as_ref)),
+            action: Some("alert".to_owned()),
+            tags,
+            severity_code,
+            severity_label,
+            rule_name: rule_name.or(title).map(field),
+            rule_category: self.members.text("alert_type").or_else(|| self.members.text("alert_source")).map(field),
+            sender_host: version.sender_host(api_host),
+            source_info: Some(field(self.id.clone())),
+            application: APPLICATION,
+            vendor_code: rule_rrn.map(field),
+            start_time_utc: Some(self.members.time("first_event_time").unwrap_or(created).rfc3339()),
+            end_time_utc: self.members.time("latest_event_time").map(Utc::rfc3339),
+            entities: context.entities,
+            message: message::message(self.raw, &nested),
+            ..Artifact::default()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn the_rule_is_read_in_its_three_shapes() {
+        for (shape, name, code) in [
+            ("null", None, None),
+            (r#""rrn:cba:::detection-rule:A""#, None, Some("rrn:cba:::detection-rule:A")),
+            (r#"{"rule_name":"N","rule_rrn":"rrn:cba:::detection-rule:A"}"#, Some("N"), Some("rrn:cba:::detection-rule:A")),
+            ("[7]", None, None),
+        ] {
+            let raw = raw(&format!(r#"{{"id":"x","detection_rule_rrn":{shape}}}"#));
+            let (found, rrn) = Alert::of(&raw).rule();
+            assert_eq!((found.as_deref(), rrn.as_deref()), (name, code), "{shape}");
+        }
+    }
+
+    #[test]
+    fn only_rrns_are_asked_of_the_triage_api() {
+        assert!(Alert::of(&raw(r#"{"id":"rrn:alerts:us1:o:alert:1:ab"}"#)).is_in_triage());
+        assert!(!Alert::of(&raw(r#"{"id":"0a0b0c0d-0000-0000-0000-000000000000"}"#)).is_in_triage());
+        assert!(!Alert::of(&raw(r#"{"title":"x"}"#)).is_in_triage());
+    }
+
+    #[test]
+    fn two_alerts_without_an_id_are_two_alerts() {
+        assert_ne!(Alert::of(&raw(r#"{"title":"x"}"#)).key(), Alert::of(&raw(r#"{"title":"y"}"#)).key());
+    }
+}

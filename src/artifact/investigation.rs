@@ -1,0 +1,192 @@
+//! An investigation as an artifact: one for each version of it.
+
+use std::borrow::Cow;
+
+use serde_json::value::RawValue;
+
+use super::identity::{Version, hash64};
+use super::message::{self, Nested};
+use super::{APPLICATION, Artifact, STREAM_NAME, field, message_type, severity};
+use crate::api::records::Members;
+use crate::text::cut;
+use crate::times::Utc;
+
+/// An investigation as listed.
+#[derive(Debug, Clone)]
+pub struct Investigation<'a> {
+    /// The record.
+    pub raw: &'a RawValue,
+    /// Its members.
+    pub members: Members<'a>,
+    /// Its RRN; for a record without one a name made of its content.
+    pub rrn: Cow<'a, str>,
+    /// When it was created, if it says so.
+    pub created: Option<Utc>,
+    /// Hash of what makes a version of it.
+    pub fingerprint: u64,
+}
+
+/// The members that make a version. Not among them: `last_accessed`, which
+/// moves when somebody merely looks, and members that are not known yet, so
+/// that a field added by the vendor does not make every record new.
+const VERSIONED: [&str; 10] = [
+    "title",
+    "source",
+    "status",
+    "priority",
+    "disposition",
+    "assignee",
+    "responsibility",
+    "tags",
+    "first_alert_time",
+    "latest_alert_time",
+];
+
+impl<'a> Investigation<'a> {
+    /// Reads a record. Never fails: see `unmapped` in the artifact.
+    #[must_use]
+    pub fn of(raw: &'a RawValue) -> Self {
+        let members = Members::of(raw);
+        let rrn = members.text("rrn").filter(|rrn| rrn.len() <= 512).unwrap_or_else(|| {
+            let hash = hash64([crate::text::compact_json(raw.get()).as_bytes()]);
+            Cow::Owned(format!("unidentified:{hash:016x}"))
+        });
+        let created = members.time("created_time");
+        let fingerprint = fingerprint(&members);
+        Self { raw, members, rrn, created, fingerprint }
+    }
+
+    /// Whether it could have alerts to ask for.
+    #[must_use]
+    pub fn is_identified(&self) -> bool {
+        !self.rrn.starts_with("unidentified:")
+    }
+
+    /// The time of version `ordinal`: the creation for the first one, the
+    /// latest change that the record shows for later ones. `now` stands in
+    /// where the record has no readable time.
+    #[must_use]
+    pub fn event_time(&self, ordinal: u32, now: Utc) -> Utc {
+        let created = self.created.unwrap_or(now);
+        if ordinal == 0 {
+            return created;
+        }
+        ["last_accessed", "latest_alert_time"].iter().filter_map(|key| self.members.time(key)).fold(created, Utc::max)
+    }
+
+    /// The artifact of version `ordinal`, with what is nested into its message.
+    #[must_use]
+    pub fn artifact(&self, ordinal: u32, api_host: &str, nested: &[Nested], now: Utc) -> Artifact<'a> {
+        let organization = self.members.text("organization_id").unwrap_or_default();
+        let version = Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint };
+        let event = self.event_time(ordinal, now);
+        let (severity_code, severity_label) = severity::of_priority(self.members.text("priority").as_deref());
+        let mut tags: Vec<Cow<'a, str>> = self.members.texts("tags").into_iter().take(64).map(field).collect();
+        if self.members.is_empty() {
+            tags.push(Cow::Borrowed("unmapped:not-an-object"));
+        } else if !self.is_identified() {
+            tags.push(Cow::Borrowed("unmapped:no-rrn"));
+        } else if self.created.is_none() {
+            tags.push(Cow::Borrowed("unmapped:no-created-time"));
+        }
+        Artifact {
+            id: version.id(event),
+            stream_name: STREAM_NAME,
+            message_type: message_type::classify([], self.members.text("title").as_deref()),
+            action: self.members.text("status").map(|status| cut(&status, 64).to_ascii_lowercase()),
+            tags,
+            severity_code,
+            severity_label,
+            rule_name: self.members.text("title").map(field),
+            rule_category: self.members.text("source").map(field),
+            sender_host: version.sender_host(api_host),
+            source_info: Some(field(self.rrn.clone())),
+            application: APPLICATION,
+            start_time_utc: Some(event.rfc3339()),
+            end_time_utc: self.members.time("latest_alert_time").map(Utc::rfc3339),
+            message: message::message(self.raw, nested),
+            ..Artifact::default()
+        }
+    }
+}
+
+/// Hash of the versioned members. Null, absent and empty are the same, and
+/// times are compared as instants.
+fn fingerprint(members: &Members<'_>) -> u64 {
+    let mut parts: Vec<(&str, String)> = Vec::with_capacity(VERSIONED.len());
+    for key in VERSIONED {
+        let Some(raw) = members.raw(key) else { continue };
+        let value = match (key, members.time(key)) {
+            ("first_alert_time" | "latest_alert_time", Some(time)) => time.0.to_string(),
+            _ => crate::text::compact_json(raw.get()),
+        };
+        if !matches!(value.as_str(), "\"\"" | "[]" | "{}") {
+            parts.push((key, value));
+        }
+    }
+    hash64(parts.iter().flat_map(|(key, value)| [key.as_bytes(), value.as_bytes()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    fn print(json: &str) -> u64 {
+        Investigation::of(&raw(json)).fingerprint
+    }
+
+    #[test]
+    fn a_view_and_an_unknown_member_make_no_version_but_every_state_does() {
+        let base = r#"{"rrn":"r","status":"OPEN","assignee":null,"tags":[]}"#;
+        assert_eq!(print(base), print(r#"{"last_accessed":"2026-01-01T00:00:00Z","new":1,"status":"OPEN","rrn":"r"}"#));
+        for changed in [
+            r#"{"rrn":"r","status":"CLOSED"}"#,
+            r#"{"rrn":"r","status":"OPEN","assignee":{"name":"a","email":""}}"#,
+            r#"{"rrn":"r","status":"OPEN","tags":["x"]}"#,
+            r#"{"rrn":"r","status":"OPEN","title":"t"}"#,
+            r#"{"rrn":"r","status":"OPEN","priority":"LOW"}"#,
+            r#"{"rrn":"r","status":"OPEN","disposition":"BENIGN"}"#,
+            r#"{"rrn":"r","status":"OPEN","latest_alert_time":"2026-01-01T00:00:00Z"}"#,
+        ] {
+            assert_ne!(print(base), print(changed), "{changed}");
+        }
+    }
+
+    #[test]
+    fn the_same_instant_written_otherwise_is_no_change() {
+        assert_eq!(
+            print(r#"{"rrn":"r","latest_alert_time":"2026-01-01T00:00:00.500Z"}"#),
+            print(r#"{"rrn":"r","latest_alert_time":"2026-01-01T00:00:00.5Z"}"#)
+        );
+    }
+
+    #[test]
+    fn what_cannot_be_mapped_becomes_an_artifact_that_says_why() {
+        for (json, tag) in [
+            ("7", "unmapped:not-an-object"),
+            ("null", "unmapped:not-an-object"),
+            (r#"{"title":"x"}"#, "unmapped:no-rrn"),
+            (r#"{"rrn":"rrn:investigation:us:o:investigation:A"}"#, "unmapped:no-created-time"),
+        ] {
+            let raw = raw(json);
+            let artifact = Investigation::of(&raw).artifact(0, "us.example", &[], Utc(0));
+            assert_eq!(artifact.tags, [tag]);
+            assert_eq!(artifact.message_type, "siem_event");
+            assert_eq!(artifact.message, json);
+        }
+    }
+
+    #[test]
+    fn later_versions_are_timed_by_the_change_they_show() {
+        let raw = raw(
+            r#"{"rrn":"r","created_time":"2026-01-01T00:00:00Z","last_accessed":"2026-01-03T00:00:00Z","latest_alert_time":"2026-01-02T00:00:00Z"}"#,
+        );
+        let investigation = Investigation::of(&raw);
+        assert_eq!(investigation.event_time(0, Utc(0)), Utc::parse("2026-01-01T00:00:00Z").unwrap());
+        assert_eq!(investigation.event_time(1, Utc(0)), Utc::parse("2026-01-03T00:00:00Z").unwrap());
+    }
+}

@@ -1,0 +1,175 @@
+//! The `message` of an artifact: the vendor's record as one line of JSON.
+//!
+//! Numbers, unknown members and odd texts stay to the byte; what belongs to the
+//! record (alerts, evidence, actors) is nested into it. What is too large is
+//! cut with a marker that says how much, and is never dropped silently:
+//! `witfoo_cut` maps each member that was cut to its size in bytes (or, for
+//! nested lists, to the number of elements left out).
+
+use serde_json::value::RawValue;
+
+use crate::api::records::Members;
+use crate::text::{compact_json, cut};
+
+/// Largest nested record, in bytes, that is kept whole.
+const RECORD: usize = 128 * 1024;
+/// What is kept of a long text inside a record that is larger, in bytes.
+const TEXT: usize = 16 * 1024;
+/// Largest sum of all records nested into one message, in bytes.
+const NESTED: usize = 512 * 1024;
+
+/// A list of records to nest under a name.
+#[derive(Debug, Clone)]
+pub struct Nested {
+    /// The member's name; `collected_…` when the record has one of that name.
+    pub name: &'static str,
+    /// The records, each one line of JSON.
+    pub records: Vec<String>,
+}
+
+/// A record as one line, cut where it is too large.
+#[must_use]
+pub fn line(raw: &RawValue) -> String {
+    let json = compact_json(raw.get());
+    if json.len() <= RECORD { json } else { shortened(&json) }
+}
+
+/// The message: the record with what is nested.
+#[must_use]
+pub fn message(raw: &RawValue, nested: &[Nested]) -> String {
+    let mut message = line(raw);
+    // Only an object can hold anything.
+    if message.pop() != Some('}') {
+        return line(raw);
+    }
+    let taken = Members::of(raw);
+    let mut left = NESTED;
+    let mut cuts = Vec::new();
+    for list in nested.iter().filter(|list| !list.records.is_empty()) {
+        let prefix = if taken.has(list.name) { "collected_" } else { "" };
+        separate(&mut message);
+        message.push_str(&format!("\"{prefix}{}\":[", list.name));
+        let mut kept = 0_usize;
+        for record in &list.records {
+            if record.len() > left {
+                break;
+            }
+            left = left.saturating_sub(record.len());
+            if kept > 0 {
+                message.push(',');
+            }
+            message.push_str(record);
+            kept = kept.saturating_add(1);
+        }
+        message.push(']');
+        if kept < list.records.len() {
+            cuts.push((format!("{prefix}{}", list.name), list.records.len().saturating_sub(kept)));
+        }
+    }
+    mark(&mut message, &cuts);
+    message.push('}');
+    message
+}
+
+/// A large record with its long members cut.
+fn shortened(json: &str) -> String {
+    let mut short = String::from("{");
+    let mut cuts = Vec::new();
+    let Some(members) = Members::parse(json) else {
+        // No object: the start of it, as a text.
+        return quoted(cut(json, TEXT));
+    };
+    for (name, value) in members.iter() {
+        let value = value.get();
+        let fits = value.len() <= TEXT && short.len().saturating_add(value.len()) <= RECORD;
+        separate(&mut short);
+        short.push_str(&quoted(cut(name, 256)));
+        short.push(':');
+        if fits {
+            short.push_str(value);
+        } else {
+            let room = RECORD.saturating_sub(short.len()).min(TEXT) / 2;
+            let text: Option<String> = serde_json::from_str(value).ok();
+            short.push_str(&quoted(cut(text.as_deref().unwrap_or(value), room)));
+            cuts.push((cut(name, 256).to_owned(), value.len()));
+        }
+        if short.len() > RECORD {
+            cuts.push(("…".to_owned(), json.len()));
+            break;
+        }
+    }
+    mark(&mut short, &cuts);
+    short.push('}');
+    short
+}
+
+/// Writes the marker, if there is anything to mark.
+fn mark(json: &mut String, cuts: &[(String, usize)]) {
+    if cuts.is_empty() {
+        return;
+    }
+    separate(json);
+    let entries: Vec<String> = cuts.iter().map(|(name, size)| format!("{}:{size}", quoted(name))).collect();
+    json.push_str(&format!("\"witfoo_cut\":{{{}}}", entries.join(",")));
+}
+
+/// A comma, unless an object has just been opened.
+fn separate(json: &mut String) {
+    if !json.ends_with('{') {
+        json.push(',');
+    }
+}
+
+/// A text as JSON.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    // Writing a text cannot fail.
+    serde_json::to_string(text).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    #[test]
+    fn a_record_stays_to_the_byte_but_for_its_line_ends() {
+        let record = raw("{\n \"id\" : 123456789012345678901234567890,\r\n \"f\": 1.10, \"new\": {\"x\":[ ]} }");
+        assert_eq!(message(&record, &[]), r#"{"id":123456789012345678901234567890,"f":1.10,"new":{"x":[]}}"#);
+    }
+
+    #[test]
+    fn records_are_nested_beside_members_of_the_same_name() {
+        let nested = [Nested { name: "alerts", records: vec!["1".to_owned(), "2".to_owned()] }];
+        assert_eq!(message(&raw("{}"), &nested), r#"{"alerts":[1,2]}"#);
+        assert_eq!(message(&raw(r#"{"alerts":0}"#), &nested), r#"{"alerts":0,"collected_alerts":[1,2]}"#);
+        assert_eq!(message(&raw("[7]"), &nested), "[7]");
+    }
+
+    #[test]
+    fn what_is_left_out_is_counted() {
+        let big = format!("\"{}\"", "x".repeat(NESTED / 2));
+        let nested = [Nested { name: "alerts", records: vec![big.clone(), big.clone(), big] }];
+        let message = message(&raw("{\"a\":1}"), &nested);
+        assert!(message.ends_with(r#"],"witfoo_cut":{"alerts":2}}"#), "{}", &message[message.len() - 60..]);
+        assert!(serde_json::from_str::<serde_json::Value>(&message).is_ok());
+    }
+
+    #[test]
+    fn a_huge_record_is_cut_with_a_marker_and_stays_json() {
+        for json in [
+            format!(r#"{{"a":1,"data":"{}","z":2}}"#, "ä\\n".repeat(200_000)),
+            format!(r#"{{"data":{}{}}}"#, "[".repeat(100_000), "]".repeat(100_000)),
+            format!(r#"{{{}}}"#, (0..50_000).map(|n| format!("\"k{n}\":{n}")).collect::<Vec<_>>().join(",")),
+            format!("\"{}\"", "x".repeat(300_000)),
+        ] {
+            let short = line(&raw(&json));
+            assert!(short.len() < 2 * RECORD, "{}", short.len());
+            assert!(serde_json::from_str::<serde_json::Value>(&short).is_ok());
+            assert!(short.starts_with('"') || short.contains("witfoo_cut"));
+        }
+    }
+}

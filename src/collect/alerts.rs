@@ -1,0 +1,287 @@
+//! The alerts of investigations that are new, changed or owed.
+//!
+//! Investigations are worked through in groups: all pages of alerts of the
+//! group's members at once, as many requests at a time as the settings allow,
+//! then the evidence of the alerts that are new, then the artifacts, in the
+//! order of the list. A group is a multiple of the concurrency, so that cutting
+//! the list into groups costs no round trip.
+//!
+//! Guaranteed: an investigation is remembered as collected only with its
+//! artifacts in the batch. One whose alerts cannot be listed is collected
+//! without them and owed the rest; a failure that concerns every request leaves
+//! it for the next step as if it had not been seen.
+
+use std::cell::{Cell, RefCell};
+
+use serde_json::value::RawValue;
+
+use super::Step;
+use super::checkpoint::{Known, MAX_ALERTS, Owed};
+use super::evidence::Enriched;
+use super::fan_out::fan_out;
+use crate::api::client::{Client, Stop};
+use crate::api::transport::{Clock, Transport};
+use crate::api::{calls, paging};
+use crate::artifact::alert::Alert;
+use crate::artifact::investigation::Investigation;
+use crate::artifact::message::{self, Nested};
+use crate::contract::{Failure, FailureReason};
+use crate::descriptor::{ALERTS, INVESTIGATIONS};
+use crate::times::Utc;
+
+/// Groups hold this many investigations for each concurrent request.
+const GROUP: usize = 4;
+/// Requests that one investigation takes at least: its alerts, and evidence and
+/// actors of one.
+const REQUESTS: usize = 3;
+/// Seconds during which an investigation made of alerts may still lack them.
+const YOUNG: i64 = 3_600;
+/// First wait, in seconds, before alerts that could not be collected are asked
+/// for again; doubled each time.
+const FIRST_RETRY: i64 = 240;
+/// Pages of alerts of one investigation after which the listing cannot be right.
+const MOST_PAGES: u64 = 1_000;
+/// Longest such wait, in seconds.
+const LAST_RETRY: i64 = 6 * 3_600;
+
+/// An investigation to collect.
+#[derive(Clone, Copy)]
+pub struct Work<'a> {
+    /// It.
+    pub investigation: &'a Investigation<'a>,
+    /// The page of alerts to begin at.
+    pub from_page: u64,
+}
+
+impl<'a> Work<'a> {
+    /// Work on a listed investigation, if there is any: it is new or changed,
+    /// or its alerts have not been listed to the end.
+    pub fn if_needed(investigation: &'a Investigation<'a>, known: Option<&Known>) -> Option<Self> {
+        let from_page = match known {
+            Some(Known { owed: Owed::Page(page), .. }) => *page,
+            Some(known) if known.fingerprint == investigation.fingerprint => return None,
+            _ => 0,
+        };
+        Some(Self { investigation, from_page })
+    }
+}
+
+/// The alerts of one investigation, as far as they could be listed.
+#[derive(Default)]
+struct Listed {
+    rows: Vec<Box<RawValue>>,
+    /// The page to go on at, when the listing is not whole.
+    next_page: Option<u64>,
+    /// Why it is not, unless only the step's room has run out.
+    stop: Option<Stop>,
+}
+
+impl Listed {
+    /// Whether the investigation is as if it had not been seen: what stopped
+    /// the listing would have stopped any other.
+    fn is_untouched(&self, from_page: u64) -> bool {
+        self.next_page == Some(from_page) && self.stop.as_ref().is_some_and(|stop| !stop.is_local())
+    }
+}
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Collects investigations with their alerts.
+    pub(super) async fn collect(&mut self, work: &[Work<'_>]) -> Result<(), Stop> {
+        let mut left = work;
+        while !left.is_empty() {
+            if left.len() < work.len() && !self.has_room() {
+                return Err(Stop::Spent);
+            }
+            // A small budget goes to few investigations that can be finished,
+            // not to many that cannot.
+            let most = self.settings.concurrency.saturating_mul(GROUP).min(self.client.requests_left() / REQUESTS).max(1);
+            let (group, rest) = left.split_at(most.min(left.len()));
+            self.collect_group(group).await?;
+            left = rest;
+        }
+        Ok(())
+    }
+
+    async fn collect_group(&mut self, group: &[Work<'_>]) -> Result<(), Stop> {
+        let listed = if self.settings.collect_alerts {
+            self.list_alerts(group).await
+        } else {
+            group.iter().map(|_| Listed::default()).collect()
+        };
+        let alerts: Vec<Vec<Alert<'_>>> =
+            listed.iter().map(|listed| listed.rows.iter().map(|raw| Alert::of(raw)).collect()).collect();
+        let (enriched, mut stop) = self.enrich(group, &alerts).await;
+        for (((work, listed), alerts), enriched) in group.iter().zip(&listed).zip(&alerts).zip(enriched) {
+            if !listed.is_untouched(work.from_page) {
+                self.emit(work, listed, alerts, enriched);
+            }
+        }
+        for listed in listed {
+            stop = stop.or(listed.stop.filter(|stop| !stop.is_local()));
+        }
+        stop.map_or(Ok(()), Err)
+    }
+
+    /// Lists the alerts of a group, as many requests at a time as may be.
+    async fn list_alerts(&self, group: &[Work<'_>]) -> Vec<Listed> {
+        let room = Cell::new(usize::try_from(self.budget.artifacts).unwrap_or(usize::MAX));
+        let denied = RefCell::new(None);
+        let listings = group.iter().map(|work| list(&self.client, work, &room, &denied));
+        fan_out(self.settings.concurrency, listings).await
+    }
+
+    /// Turns an investigation and its alerts into artifacts and remembers them.
+    fn emit(&mut self, work: &Work<'_>, listed: &Listed, alerts: &[Alert<'_>], enriched: Vec<Enriched>) {
+        let investigation = work.investigation;
+        let host = self.settings.region.host;
+        let now = self.cycle_began();
+        let before = self.state.known.get(investigation.rrn.as_ref());
+        let mut known = before.cloned().unwrap_or_default();
+        let ordinal = match before {
+            None => Some(0),
+            Some(before) if before.fingerprint != investigation.fingerprint => Some(before.ordinal.saturating_add(1)),
+            Some(_) => None,
+        };
+        if let Some(ordinal) = ordinal {
+            let nested = Nested { name: "alerts", records: alerts.iter().map(|alert| message::line(alert.raw)).collect() };
+            self.output.push(investigation.artifact(ordinal, host, &[nested], now).into_contract(INVESTIGATIONS));
+            self.output.count(INVESTIGATIONS, 1);
+            known.ordinal = ordinal;
+            known.fingerprint = investigation.fingerprint;
+            known.created = investigation.created.unwrap_or(now).0;
+        }
+        let mut failure = listed.stop.as_ref().and_then(local_failure);
+        let mut untouched = false;
+        for (alert, enriched) in alerts.iter().zip(enriched) {
+            let context = match enriched {
+                Enriched::Ready(context) => context,
+                Enriched::Held(why) => {
+                    failure = failure.or(Some(why));
+                    continue;
+                }
+                Enriched::Untouched => {
+                    untouched = true;
+                    continue;
+                }
+            };
+            let key = alert.key();
+            if let Err(position) = known.alerts.binary_search(&key) {
+                self.output.push(alert.artifact(investigation, context, host, now).into_contract(ALERTS));
+                self.output.count(ALERTS, 1);
+                if known.alerts.len() < MAX_ALERTS {
+                    known.alerts.insert(position, key);
+                }
+            }
+        }
+        known.owed = match (&failure, listed.next_page) {
+            _ if untouched => Owed::Page(work.from_page),
+            (Some(_), _) => failed_again(known.owed, now),
+            (None, Some(page)) => Owed::Page(page),
+            (None, None) if self.settings.collect_alerts => self.young(work, alerts, now),
+            (None, None) => Owed::Nothing,
+        };
+        if let Some(failure) = failure {
+            self.output.degrade(ALERTS, *failure);
+        }
+        self.output.progress |= before != Some(&known);
+        self.state.known.insert(investigation.rrn.clone().into_owned(), known);
+    }
+
+    /// Whether alerts of this investigation may still become visible: it is
+    /// young and made of alerts but has none, or the newest alert is younger
+    /// than the overlap and another may lie hidden behind it.
+    fn young(&self, work: &Work<'_>, alerts: &[Alert<'_>], now: Utc) -> Owed {
+        let investigation = work.investigation;
+        let overlap = self.settings.overlap_minutes.saturating_mul(60);
+        let newest = if work.from_page > 0 { Some(now) } else { alerts.iter().filter_map(|alert| alert.created).max() };
+        let until = match (newest, investigation.created) {
+            (Some(newest), _) => newest.min(now).plus_seconds(overlap),
+            (None, Some(created)) if investigation.is_identified() && !is_manual(investigation) => created.plus_seconds(YOUNG),
+            _ => return Owed::Nothing,
+        };
+        if until > now { Owed::Until(until) } else { Owed::Nothing }
+    }
+}
+
+/// Whether people made the investigation: then it may well have no alerts.
+fn is_manual(investigation: &Investigation<'_>) -> bool {
+    matches!(investigation.members.text("source").as_deref(), Some("USER" | "MANUAL"))
+}
+
+/// One more failure, and a longer wait.
+fn failed_again(before: Owed, now: Utc) -> Owed {
+    let times = if let Owed::Failed(times, _) = before { times.saturating_add(1) } else { 1 };
+    let wait = FIRST_RETRY.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LAST_RETRY);
+    Owed::Failed(times, now.plus_seconds(wait))
+}
+
+fn local_failure(stop: &Stop) -> Option<Box<Failure>> {
+    match stop {
+        Stop::Failed(failure) if stop.is_local() => Some(failure.clone()),
+        _ => None,
+    }
+}
+
+/// Lists the alerts of one investigation, page after page. `room` is the
+/// number of alerts that the group may still take up; `denied` is how the
+/// endpoint refused this key, once it has.
+async fn list<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    work: &Work<'_>,
+    room: &Cell<usize>,
+    denied: &RefCell<Option<Box<Failure>>>,
+) -> Listed {
+    let mut listed = Listed::default();
+    if !work.investigation.is_identified() {
+        return listed;
+    }
+    let mut index = work.from_page;
+    let mut last = 0;
+    loop {
+        listed.next_page = Some(index);
+        if let Some(failure) = denied.borrow().clone() {
+            listed.stop = Some(Stop::Failed(failure));
+            return listed;
+        }
+        let request = calls::alerts(&work.investigation.rrn, index);
+        let response = match client.send(&request).await {
+            Ok(response) => response,
+            Err(stop) => {
+                if let Stop::Failed(failure) = &stop
+                    && failure.reason == FailureReason::Forbidden
+                {
+                    *denied.borrow_mut() = Some(failure.clone());
+                }
+                listed.stop = Some(stop);
+                return listed;
+            }
+        };
+        let page = match paging::v2(&response.body, index) {
+            Ok(page) => page,
+            Err(why) => {
+                listed.stop = Some(client.malformed(&request, &response, &why));
+                return listed;
+            }
+        };
+        // New alerts push old ones down, so a page may begin with what the one
+        // before ended with; but never is it the same page.
+        let same = !page.rows.is_empty() && page.rows.iter().map(|row| row.get()).eq(listed.rows.get(last..).unwrap_or_default().iter().map(|row| row.get()));
+        if same || index >= MOST_PAGES {
+            let why = if same { "the same page of alerts again" } else { "pages of alerts without end" };
+            listed.stop = Some(client.malformed(&request, &response, why));
+            return listed;
+        }
+        last = listed.rows.len();
+        room.set(room.get().saturating_sub(page.rows.len()));
+        listed.rows.extend(page.rows.into_iter().map(ToOwned::to_owned));
+        if !page.more {
+            listed.next_page = None;
+            return listed;
+        }
+        index = index.saturating_add(1);
+        if room.get() == 0 {
+            listed.next_page = Some(index);
+            return listed;
+        }
+    }
+}

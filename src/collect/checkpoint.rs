@@ -1,0 +1,301 @@
+//! What is remembered between steps.
+//!
+//! The bytes are opaque to the host: a magic, a format version, a hash of the
+//! body and the body in postcard. A newer connector reads every older format;
+//! bytes that cannot be read are a failure that leaves them where they are,
+//! never a silent start from zero.
+//!
+//! Bound: [`MAX_KNOWN`] investigations and [`MAX_BYTES`]. Past it the oldest
+//! are forgotten, those with work left to do last. What is forgotten may be
+//! collected again when it is seen again; nothing is lost by it.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BinaryHeap};
+
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::identity::hash64;
+use crate::contract::{Failure, FailureReason, RetryAdvice};
+use crate::times::Utc;
+
+/// First bytes of every checkpoint.
+const MAGIC: &[u8; 5] = b"R7IDR";
+/// The format written.
+const FORMAT: u8 = 1;
+/// Magic, format, hash.
+const HEADER: usize = 14;
+/// Most investigations remembered.
+pub const MAX_KNOWN: usize = 20_000;
+/// Most bytes written: below the contract's 1 MiB.
+pub const MAX_BYTES: usize = 960 * 1024;
+/// Most alerts of one investigation remembered as collected.
+pub const MAX_ALERTS: usize = 1_000;
+
+/// The state of an instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// The API host that all of this came from. Another region is another
+    /// tenant: it starts from its own beginning.
+    pub host: String,
+    /// Everything created before this instant has been listed. Absent before
+    /// the first full listing.
+    pub watermark: Option<Utc>,
+    /// The listing under way.
+    pub window: Option<Window>,
+    /// The cycle under way; absent between cycles.
+    pub cycle: Option<Cycle>,
+    /// Investigations by RRN.
+    #[serde(with = "front_coded")]
+    pub known: BTreeMap<String, Known>,
+    /// Whether the tenant has the Alert Triage API.
+    pub triage: Triage,
+    /// Consecutive steps that ended in a rate limit, for the hint.
+    pub rate_limited: u32,
+}
+
+/// A listing of what was created between two instants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Window {
+    /// Created after this (excluded).
+    pub after: Utc,
+    /// Created before this (excluded).
+    pub before: Utc,
+    /// Page within the window: above 0 only while more than a page of
+    /// investigations share the millisecond behind `after`.
+    pub index: u64,
+}
+
+/// A cycle: from the first step after an interval to the last.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Cycle {
+    /// When it began: what it collects up to.
+    pub began: Utc,
+    /// Whether the listing of new investigations is done.
+    pub listed: bool,
+    /// The RRN up to which investigations with work left to do were revisited.
+    pub revisited: Option<String>,
+}
+
+/// What is remembered of an investigation.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Known {
+    /// When it was created; when it was first seen if it does not say.
+    pub created: i64,
+    /// Hash of the version that was last turned into an artifact.
+    pub fingerprint: u64,
+    /// Ordinal of that version.
+    pub ordinal: u32,
+    /// Keys of the alerts turned into artifacts, in order.
+    pub alerts: Vec<u64>,
+    /// Work left to do on it.
+    pub owed: Owed,
+}
+
+/// Work left to do on an investigation.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Owed {
+    /// None.
+    #[default]
+    Nothing,
+    /// Its alerts have not been listed to the end: go on at this page.
+    Page(u64),
+    /// Its alerts could not be collected so many times: try again in the first
+    /// cycle that begins at this instant or later.
+    Failed(u32, Utc),
+    /// Its alerts may not all be visible yet: list them again in every cycle,
+    /// for the last time in the first one at this instant or later.
+    Until(Utc),
+}
+
+/// Whether the tenant has the Alert Triage API.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Triage {
+    /// Not asked yet.
+    #[default]
+    Unknown,
+    /// It answered.
+    Available,
+    /// It answered with this status at that time.
+    Unavailable(u16, Utc),
+}
+
+impl Checkpoint {
+    /// A beginning.
+    #[must_use]
+    pub fn new(host: &str) -> Self {
+        Self { host: host.to_owned(), ..Self::default() }
+    }
+
+    /// Reads a stored checkpoint.
+    ///
+    /// # Errors
+    ///
+    /// `checkpoint-unreadable`, with what is wrong with it.
+    pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
+        let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| unreadable("it is cut short"))?;
+        let [m0, m1, m2, m3, m4, format, hash @ ..] = header else { return Err(unreadable("it is cut short")) };
+        if [*m0, *m1, *m2, *m3, *m4] != *MAGIC {
+            return Err(unreadable("it was not written by this connector"));
+        }
+        if *format > FORMAT {
+            return Err(unreadable(&format!(
+                "it has format {format}, written by a newer version; this version reads formats up to {FORMAT}"
+            )));
+        }
+        if hash != hash64([body]).to_le_bytes() {
+            return Err(unreadable("its checksum is wrong"));
+        }
+        match postcard::take_from_bytes(body) {
+            Ok((checkpoint, [])) => Ok(checkpoint),
+            Ok(_) => Err(unreadable("bytes follow its end")),
+            Err(error) => Err(unreadable(&format!("its content is not that of format {format} ({error})"))),
+        }
+    }
+
+    /// Writes it, within its bounds.
+    ///
+    /// # Errors
+    ///
+    /// `internal`, if it cannot be written, which no input can cause.
+    pub fn encode(&mut self) -> Result<Vec<u8>, Failure> {
+        self.forget(MAX_KNOWN);
+        loop {
+            let body = postcard::to_allocvec(self).map_err(|error| {
+                crate::api::errors::plain(
+                    FailureReason::Internal,
+                    format!("the checkpoint cannot be written: {error}"),
+                    "This is a defect of the connector: report it with this message.",
+                    RetryAdvice::BackOff,
+                )
+            })?;
+            if body.len() <= MAX_BYTES - HEADER || self.known.is_empty() {
+                let mut bytes = Vec::with_capacity(HEADER + body.len());
+                bytes.extend_from_slice(MAGIC);
+                bytes.push(FORMAT);
+                bytes.extend_from_slice(&hash64([body.as_slice()]).to_le_bytes());
+                bytes.extend_from_slice(&body);
+                return Ok(bytes);
+            }
+            self.forget(self.known.len() / 10 * 9);
+        }
+    }
+
+    /// Forgets the oldest investigations down to `most`.
+    fn forget(&mut self, most: usize) {
+        let excess = self.known.len().saturating_sub(most);
+        if excess == 0 {
+            return;
+        }
+        // A heap, since only the oldest need to be in order.
+        let mut by_age: BinaryHeap<Reverse<(bool, i64, String)>> =
+            self.known.iter().map(|(rrn, known)| Reverse((known.owed != Owed::Nothing, known.created, rrn.clone()))).collect();
+        for _ in 0..excess {
+            if let Some(Reverse((_, _, rrn))) = by_age.pop() {
+                self.known.remove(&rrn);
+            }
+        }
+    }
+}
+
+/// RRNs of a tenant share most of their bytes: in order, each is written as the
+/// number of bytes it shares with the one before it, and the rest.
+mod front_coded {
+    use std::collections::BTreeMap;
+
+    use serde::de::Error as _;
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    use super::Known;
+
+    pub(super) fn serialize<S: Serializer>(known: &BTreeMap<String, Known>, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut before = "";
+        let mut entries: Vec<(usize, &str, &Known)> = Vec::with_capacity(known.len());
+        for (rrn, entry) in known {
+            let mut shared = rrn.bytes().zip(before.bytes()).take_while(|(a, b)| a == b).count();
+            while !rrn.is_char_boundary(shared) {
+                shared -= 1;
+            }
+            entries.push((shared, rrn.get(shared..).unwrap_or_default(), entry));
+            before = rrn;
+        }
+        entries.serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Known>, D::Error> {
+        let entries: Vec<(usize, String, Known)> = Vec::deserialize(deserializer)?;
+        let mut known = BTreeMap::new();
+        let mut before = String::new();
+        for (shared, rest, entry) in entries {
+            let rrn = before.get(..shared).ok_or_else(|| D::Error::custom("an entry shares more than there is"))?.to_owned() + &rest;
+            before.clone_from(&rrn);
+            known.insert(rrn, entry);
+        }
+        Ok(known)
+    }
+}
+
+fn unreadable(why: &str) -> Failure {
+    crate::api::errors::plain(
+        FailureReason::CheckpointUnreadable,
+        format!("the stored checkpoint cannot be read: {why}"),
+        "The stored checkpoint is kept as it is. Run a connector version that reads it, restore the state from a backup, \
+         or remove the instance's state to collect again from the initial look-back.",
+        RetryAdvice::AfterChange,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Checkpoint {
+        let known = Known { created: 5, fingerprint: u64::MAX, ordinal: 3, alerts: vec![1, u64::MAX], owed: Owed::Page(2) };
+        Checkpoint {
+            host: "us.api.insight.rapid7.com".to_owned(),
+            watermark: Some(Utc(1)),
+            window: Some(Window { after: Utc(-5), before: Utc(7), index: 1 }),
+            cycle: Some(Cycle { began: Utc(9), listed: true, revisited: Some("rrn:a".to_owned()) }),
+            known: [("rrn:ä".to_owned(), known.clone()), ("rrn:ö".to_owned(), known.clone()), ("s".to_owned(), known)].into(),
+            triage: Triage::Unavailable(403, Utc(3)),
+            rate_limited: 1,
+        }
+    }
+
+    #[test]
+    fn what_is_written_is_read() {
+        let mut checkpoint = sample();
+        let bytes = checkpoint.encode().unwrap();
+        assert_eq!(Checkpoint::decode(&bytes).unwrap(), checkpoint);
+    }
+
+    #[test]
+    fn every_damage_is_a_typed_failure() {
+        let good = sample().encode().unwrap();
+        for position in 0..good.len() {
+            let mut bad = good.clone();
+            bad[position] ^= 0x55;
+            assert_eq!(Checkpoint::decode(&bad).unwrap_err().reason, FailureReason::CheckpointUnreadable, "byte {position}");
+            assert_eq!(Checkpoint::decode(&good[..position]).unwrap_err().reason, FailureReason::CheckpointUnreadable);
+        }
+        let mut newer = good;
+        newer[5] = FORMAT + 1;
+        assert!(Checkpoint::decode(&newer).unwrap_err().message.contains("written by a newer version"));
+    }
+
+    #[test]
+    fn it_stays_within_its_bounds_and_forgets_the_oldest_without_work_first() {
+        let mut checkpoint = Checkpoint::new("h");
+        for number in 0..30_000i64 {
+            let owed = if number == 0 { Owed::Page(1) } else { Owed::Nothing };
+            let alerts = vec![u64::MAX; 20];
+            checkpoint
+                .known
+                .insert(format!("rrn:investigation:us:org:investigation:{number:012}"), Known { created: number, alerts, owed, ..Known::default() });
+        }
+        assert!(checkpoint.encode().unwrap().len() <= MAX_BYTES);
+        let first = checkpoint.known.values().next().unwrap();
+        assert_eq!((first.created, first.owed), (0, Owed::Page(1)), "work left to do is kept");
+        assert_eq!(checkpoint.known.values().last().unwrap().created, 29_999, "the newest is kept");
+        assert!(checkpoint.known.len() > 1_000);
+    }
+}

@@ -1,0 +1,203 @@
+//! Evidence and actors of alerts, from the Alert Triage API.
+//!
+//! Only tenants with the vendor's Alerts experience have that API; elsewhere
+//! the whole family answers 403 or 404. Because a wrong region answers 404 too,
+//! that is only concluded after the investigations have been listed in the same
+//! cycle, and from a probe of the family rather than from one alert. It is
+//! asked again every day.
+//!
+//! Guaranteed: alerts never wait for an API that is not there. An alert whose
+//! evidence fails for another reason is held back and asked for again, and goes
+//! without evidence after [`HELD`] failures. An alert without its evidence says
+//! so by a tag.
+
+use super::Step;
+use super::alerts::Work;
+use super::checkpoint::{Owed, Triage};
+use super::fan_out::fan_out;
+use crate::api::client::{Client, Stop};
+use crate::api::records::Members;
+use crate::api::transport::{Clock, Request, Transport};
+use crate::api::{calls, errors, paging};
+use crate::artifact::alert::{Alert, Context};
+use crate::artifact::message;
+use crate::contract::{Failure, FailureReason, RetryAdvice};
+use crate::descriptor::EVIDENCE;
+
+/// Failures after which an alert goes without its evidence.
+const HELD: u32 = 3;
+/// Seconds after which an absent API is asked for again.
+const PROBE_AGAIN: i64 = 86_400;
+/// Pages of evidence, or of actors, that are read of one alert.
+const PAGES: u64 = 10;
+
+/// What became of an alert's evidence.
+pub enum Enriched {
+    /// The alert can be turned into an artifact.
+    Ready(Context),
+    /// It waits for its evidence.
+    Held(Box<Failure>),
+    /// Nothing was asked: the step had to stop.
+    Untouched,
+}
+
+/// The state of the stream where the API is not there.
+#[must_use]
+pub fn unavailable(status: u16) -> Failure {
+    Failure {
+        http_status: Some(status),
+        request_sent: true,
+        ..errors::plain(
+            if status == 404 { FailureReason::NotFound } else { FailureReason::Forbidden },
+            format!("the Alert Triage API answers {status}: this tenant or key does not have it"),
+            "Investigations and alerts are collected without evidence. It is asked for again every day; to have it, \
+             ask Rapid7 for the Alerts experience.",
+            RetryAdvice::AfterSeconds(u64::try_from(PROBE_AGAIN).unwrap_or(0)),
+        )
+    }
+}
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Reads the evidence of all alerts of a group that are new. The results
+    /// stand as the alerts do; the stop is the first that concerns every
+    /// request.
+    pub(super) async fn enrich(&mut self, group: &[Work<'_>], alerts: &[Vec<Alert<'_>>]) -> (Vec<Vec<Enriched>>, Option<Stop>) {
+        let mut enriched: Vec<Vec<Enriched>> =
+            alerts.iter().map(|alerts| alerts.iter().map(|_| Enriched::Ready(Context::default())).collect()).collect();
+        let wanted = self.wanted(group, alerts);
+        if wanted.is_empty() {
+            return (enriched, None);
+        }
+        let mut stop = None;
+        let results = match self.probe_if_due().await {
+            Ok(()) if matches!(self.state.triage, Triage::Unavailable(..)) => {
+                wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
+            }
+            Ok(()) => self.read_all(wanted).await,
+            Err(why) => wanted.into_iter().map(|job| (job, Err(why.clone()))).collect(),
+        };
+        let mut absent = false;
+        for (job, result) in results {
+            let outcome = match result {
+                Ok(context) => {
+                    self.output.count(EVIDENCE, context.evidence.len());
+                    Enriched::Ready(context)
+                }
+                Err(Stop::Failed(failure)) if is_absence(&failure) => {
+                    absent = true;
+                    Enriched::Ready(Context { missing: true, ..Context::default() })
+                }
+                Err(why) if !why.is_local() => {
+                    stop = stop.or(Some(why));
+                    Enriched::Untouched
+                }
+                Err(Stop::Failed(failure)) if job.failures < HELD => {
+                    self.output.degrade(EVIDENCE, (*failure).clone());
+                    Enriched::Held(failure)
+                }
+                Err(_) => Enriched::Ready(Context { missing: true, ..Context::default() }),
+            };
+            if let Some(slot) = enriched.get_mut(job.investigation).and_then(|alerts| alerts.get_mut(job.alert)) {
+                *slot = outcome;
+            }
+        }
+        if absent {
+            // One alert may be unknown there; the API itself may have gone.
+            self.state.triage = Triage::Unknown;
+        }
+        (enriched, stop)
+    }
+
+    /// The alerts whose evidence is wanted.
+    fn wanted<'w>(&self, group: &[Work<'_>], alerts: &'w [Vec<Alert<'_>>]) -> Vec<Job<'w>> {
+        let mut jobs = Vec::new();
+        if !self.settings.collect_evidence {
+            return jobs;
+        }
+        for (investigation, (work, alerts)) in group.iter().zip(alerts).enumerate() {
+            let known = self.state.known.get(work.investigation.rrn.as_ref());
+            let failures = match known.map(|known| known.owed) {
+                Some(Owed::Failed(times, _)) => times,
+                _ => 0,
+            };
+            for (position, alert) in alerts.iter().enumerate() {
+                if alert.is_in_triage() && !known.is_some_and(|known| known.alerts.binary_search(&alert.key()).is_ok()) {
+                    jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
+                }
+            }
+        }
+        jobs
+    }
+
+    /// Finds out whether the API is there, when that is not known or the
+    /// answer is a day old.
+    async fn probe_if_due(&mut self) -> Result<(), Stop> {
+        let now = self.cycle_began();
+        match self.state.triage {
+            Triage::Available => return Ok(()),
+            Triage::Unavailable(_, since) if now.seconds_since(since) < PROBE_AGAIN => return Ok(()),
+            Triage::Unknown | Triage::Unavailable(..) => {}
+        }
+        let request = calls::triage_probe(now.plus_seconds(-PROBE_AGAIN), now);
+        let answer = self.client.send(&request).await;
+        self.state.triage = match answer {
+            Ok(_) => Triage::Available,
+            Err(Stop::Failed(failure)) if is_absence(&failure) => Triage::Unavailable(failure.http_status.unwrap_or(0), now),
+            Err(stop) => return Err(stop),
+        };
+        self.output.progress = true;
+        Ok(())
+    }
+
+    /// Reads evidence and actors, as many requests at a time as may be.
+    async fn read_all<'w>(&self, wanted: Vec<Job<'w>>) -> Vec<(Job<'w>, Result<Context, Stop>)> {
+        let contexts = fan_out(self.settings.concurrency, wanted.iter().map(|job| read(&self.client, job.id))).await;
+        wanted.into_iter().zip(contexts).collect()
+    }
+}
+
+/// An alert whose evidence is wanted: its place, its RRN, and how often it has
+/// failed.
+#[derive(Clone, Copy)]
+struct Job<'w> {
+    investigation: usize,
+    alert: usize,
+    id: &'w str,
+    failures: u32,
+}
+
+/// Whether a failure says that something is not there, or not for this key.
+fn is_absence(failure: &Failure) -> bool {
+    matches!(failure.reason, FailureReason::NotFound | FailureReason::Forbidden)
+}
+
+/// Evidence and actors of one alert.
+async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Context, Stop> {
+    let mut context = Context::default();
+    read_pages(client, |index| calls::evidences(rrn, index), |raw| context.evidence.push(message::line(raw))).await?;
+    let (actors, entities) = (&mut context.actors, &mut context.entities);
+    read_pages(client, |index| calls::actors(rrn, index), |raw| {
+        entities.add_actor(&Members::of(raw));
+        actors.push(message::line(raw));
+    })
+    .await?;
+    Ok(context)
+}
+
+/// Reads the pages of a list of the Alert Triage API.
+async fn read_pages<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    call: impl Fn(u64) -> Request,
+    mut take: impl FnMut(&serde_json::value::RawValue),
+) -> Result<(), Stop> {
+    for index in 0..PAGES {
+        let request = call(index);
+        let response = client.send(&request).await?;
+        let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;
+        page.rows.iter().for_each(|raw| take(raw));
+        if !page.more {
+            break;
+        }
+    }
+    Ok(())
+}

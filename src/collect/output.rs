@@ -1,0 +1,150 @@
+//! What a step yields: artifacts, reports, and how it ended.
+
+use super::Step;
+use super::checkpoint::{Owed, Triage};
+use crate::api::client::Stop;
+use crate::api::errors;
+use crate::api::transport::{Clock, Transport};
+use crate::contract::{Artifact, Batch, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
+use crate::descriptor::{ALERTS, EVIDENCE, INVESTIGATIONS};
+
+/// Rate limits in a row after which a longer interval is advised.
+const HINT_AFTER: u32 = 3;
+
+/// The growing result of a step.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// The artifacts so far.
+    pub artifacts: Vec<Artifact>,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Records found new or changed, by stream.
+    fetched: Vec<(&'static str, u64)>,
+    /// The first failure of each stream.
+    failures: Vec<(&'static str, Failure)>,
+    /// Whether anything was learned that is worth committing.
+    pub progress: bool,
+}
+
+impl Output {
+    /// Adds an artifact.
+    pub fn push(&mut self, artifact: Artifact) {
+        self.progress = true;
+        self.bytes = self.bytes.saturating_add(u64::try_from(artifact.json.len()).unwrap_or(u64::MAX));
+        self.artifacts.push(artifact);
+    }
+
+    /// Counts records found new or changed.
+    pub fn count(&mut self, stream: &'static str, records: usize) {
+        let records = u64::try_from(records).unwrap_or(u64::MAX);
+        match self.fetched.iter_mut().find(|(name, _)| *name == stream) {
+            Some((_, count)) => *count = count.saturating_add(records),
+            None => self.fetched.push((stream, records)),
+        }
+    }
+
+    /// Notes that a stream is not collected whole.
+    pub fn degrade(&mut self, stream: &'static str, failure: Failure) {
+        if !self.failures.iter().any(|(name, _)| *name == stream) {
+            self.failures.push((stream, failure));
+        }
+    }
+}
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Ends the step.
+    ///
+    /// # Errors
+    ///
+    /// The failure, when there is nothing to commit.
+    pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Result<Batch, Failure> {
+        let (more, retry_after_seconds) = match outcome {
+            Ok(()) => {
+                self.state.rate_limited = 0;
+                (false, None)
+            }
+            Err(Stop::Spent) if self.output.progress => (true, None),
+            Err(Stop::Spent) => return Err(exhausted()),
+            Err(Stop::Allowance(wait)) => (true, Some(wait)),
+            Err(Stop::Failed(failure)) if !self.output.progress => return Err(*failure),
+            Err(Stop::Failed(failure)) => {
+                let wait = match (failure.reason, failure.retry) {
+                    (FailureReason::RateLimited, RetryAdvice::AfterSeconds(wait)) => Some(wait),
+                    _ => None,
+                };
+                if failure.reason == FailureReason::RateLimited {
+                    self.state.rate_limited = self.state.rate_limited.saturating_add(1);
+                }
+                self.output.degrade(INVESTIGATIONS, (*failure).clone());
+                if self.settings.collect_alerts {
+                    self.output.degrade(ALERTS, *failure);
+                }
+                (wait.is_some(), wait)
+            }
+        };
+        if !more {
+            self.state.cycle = None;
+        }
+        let hint = (self.state.rate_limited >= HINT_AFTER).then(|| {
+            "InsightIDR limits the rate of requests again and again: increase the Polling Interval to 15 minutes.".to_owned()
+        });
+        let reports = self.reports();
+        Ok(Batch {
+            checkpoint: self.state.encode()?,
+            artifacts: self.output.artifacts,
+            more,
+            reports,
+            retry_after_seconds,
+            hint,
+        })
+    }
+
+    /// One report for each stream that is switched on.
+    fn reports(&self) -> Vec<StreamReport> {
+        let mut streams = vec![INVESTIGATIONS];
+        if self.settings.collect_alerts {
+            streams.push(ALERTS);
+        }
+        if self.settings.collect_evidence {
+            streams.push(EVIDENCE);
+        }
+        streams
+            .into_iter()
+            .map(|stream| StreamReport {
+                stream: stream.to_owned(),
+                fetched: self.output.fetched.iter().find(|(name, _)| *name == stream).map_or(0, |(_, count)| *count),
+                state: self.state_of(stream),
+            })
+            .collect()
+    }
+
+    /// The state of a stream at the end of the step.
+    fn state_of(&self, stream: &str) -> StreamState {
+        if let (EVIDENCE, Triage::Unavailable(status, _)) = (stream, self.state.triage) {
+            return StreamState::Unavailable(super::evidence::unavailable(status));
+        }
+        if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
+            return StreamState::Degraded(failure.clone());
+        }
+        let waiting = self.state.known.values().filter(|known| matches!(known.owed, Owed::Failed(..))).count();
+        if stream == ALERTS && waiting > 0 {
+            return StreamState::Degraded(errors::plain(
+                FailureReason::Unavailable,
+                format!("the alerts of {waiting} investigation(s) could not be collected yet"),
+                "They are asked for again automatically, less often each time. Nothing is skipped.",
+                RetryAdvice::BackOff,
+            ));
+        }
+        StreamState::Ok
+    }
+}
+
+/// The budget let nothing be done.
+fn exhausted() -> Failure {
+    errors::plain(
+        FailureReason::BudgetExhausted,
+        "the budget of the step was used up before anything could be collected".to_owned(),
+        "Give a step more requests or more time.",
+        RetryAdvice::BackOff,
+    )
+}

@@ -1,0 +1,109 @@
+//! Going back to investigations with work left to do.
+//!
+//! Young ones whose alerts may still become visible, ones whose alerts could
+//! not be listed, and ones that a step had no room to finish. Each is read
+//! singly, which also shows a change of its state. This comes after the listing
+//! of new investigations: under a tight limit new data goes first.
+
+use std::ops::Bound;
+
+use serde_json::value::RawValue;
+
+use super::Step;
+use super::alerts::Work;
+use super::checkpoint::Owed;
+use super::fan_out::fan_out;
+use crate::api::calls;
+use crate::api::client::{Client, Stop, is_local};
+use crate::api::records::Members;
+use crate::api::transport::{Clock, Transport};
+use crate::artifact::investigation::Investigation;
+use crate::contract::FailureReason;
+use crate::descriptor::INVESTIGATIONS;
+
+/// Requests that one of them takes at least: itself, its alerts, and evidence
+/// and actors of one.
+const REQUESTS: usize = 4;
+/// Investigations that are gone back to at a time.
+const GROUP: usize = 32;
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Goes back to every investigation that is due, in the order of RRNs.
+    pub(super) async fn revisit(&mut self) -> Result<(), Stop> {
+        loop {
+            let due = self.due();
+            let Some(last) = due.last().cloned() else { return Ok(()) };
+            if !self.has_room() {
+                return Err(Stop::Spent);
+            }
+            self.revisit_group(&due).await?;
+            if due.iter().any(|rrn| matches!(self.state.known.get(rrn).map(|known| known.owed), Some(Owed::Page(_)))) {
+                // Not finished: the next step starts with this group again.
+                return Err(Stop::Spent);
+            }
+            if let Some(cycle) = &mut self.state.cycle {
+                cycle.revisited = Some(last);
+            }
+            self.output.progress = true;
+        }
+    }
+
+    /// The next investigations that are due in this cycle.
+    fn due(&self) -> Vec<String> {
+        let Some(cycle) = &self.state.cycle else { return Vec::new() };
+        let from = cycle.revisited.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        self.state
+            .known
+            .range((from, Bound::Unbounded))
+            .filter(|(_, known)| match known.owed {
+                Owed::Nothing => false,
+                Owed::Page(_) | Owed::Until(_) => true,
+                Owed::Failed(_, not_before) => not_before <= cycle.began,
+            })
+            .map(|(rrn, _)| rrn.clone())
+            .take(GROUP.min(self.client.requests_left() / REQUESTS).max(1))
+            .collect()
+    }
+
+    async fn revisit_group(&mut self, due: &[String]) -> Result<(), Stop> {
+        let reads = fan_out(self.settings.concurrency, due.iter().map(|rrn| read(&self.client, rrn))).await;
+        let mut stop = None;
+        let mut records = Vec::new();
+        for (rrn, result) in due.iter().zip(reads) {
+            match result {
+                Ok(raw) => records.push((rrn, raw)),
+                Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => {
+                    // Gone at the vendor: nothing more can be known of it.
+                    if let Some(known) = self.state.known.get_mut(rrn) {
+                        known.owed = Owed::Nothing;
+                    }
+                }
+                Err(Stop::Failed(failure)) if is_local(&failure) => self.output.degrade(INVESTIGATIONS, *failure),
+                Err(why) => stop = stop.or(Some(why)),
+            }
+        }
+        let investigations: Vec<(&String, Investigation<'_>)> =
+            records.iter().map(|(rrn, raw)| (*rrn, Investigation::of(raw))).collect();
+        let work: Vec<Work<'_>> = investigations
+            .iter()
+            .map(|(rrn, investigation)| Work {
+                investigation,
+                from_page: match self.state.known.get(*rrn).map(|known| known.owed) {
+                    Some(Owed::Page(page)) => page,
+                    _ => 0,
+                },
+            })
+            .collect();
+        self.collect(&work).await?;
+        stop.map_or(Ok(()), Err)
+    }
+}
+
+/// Reads one investigation.
+async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Box<RawValue>, Stop> {
+    let request = calls::investigation(rrn);
+    let response = client.send(&request).await?;
+    let malformed = |why: &str| client.malformed(&request, &response, why);
+    let raw: Box<RawValue> = serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
+    if Members::of(&raw).text("rrn").as_deref() == Some(rrn) { Ok(raw) } else { Err(malformed("another investigation than the one asked for")) }
+}

@@ -1,0 +1,172 @@
+//! Collection against the simulator's truth, natively and in virtual time.
+
+mod common;
+
+use std::time::Duration;
+
+use common::native::{KEY, Tenant};
+use insightidr_simulator::{ApiKey, Fault, FaultProfile, RateLimit, Rule, SimulatorConfig, Truth, World, WorldConfig};
+use rapid7_insightidr::contract::{Budget, FailureReason};
+
+fn minutes(minutes: u64) -> Duration {
+    Duration::from_secs(60 * minutes)
+}
+
+fn world(seed: u64, investigations: usize) -> World {
+    World::generate(&WorldConfig { seed, investigations, ..WorldConfig::default() })
+}
+
+/// What has to have been collected by now: investigations created within the
+/// look-back and their alerts, as far as they could be seen `ago`.
+fn expected(truth: &Truth, start: time::OffsetDateTime, seen: time::OffsetDateTime) -> Vec<String> {
+    let from = start - time::Duration::days(28);
+    let mut expected: Vec<String> = Vec::new();
+    for investigation in &truth.investigations {
+        if investigation.created > from && investigation.visible_at <= seen {
+            expected.push(investigation.rrn.clone());
+        }
+    }
+    let investigations = expected.clone();
+    for alert in &truth.alerts {
+        if alert.visible_at <= seen && alert.investigation.as_ref().is_some_and(|rrn| investigations.contains(rrn)) {
+            expected.push(alert.id.clone());
+        }
+    }
+    expected
+}
+
+fn missing(tenant: &Tenant, start: time::OffsetDateTime, seen: time::OffsetDateTime) -> Vec<String> {
+    let collected = tenant.collected();
+    expected(&tenant.link.simulator.truth(), start, seen)
+        .into_iter()
+        .filter(|id| !collected.contains_key(id))
+        .collect()
+}
+
+#[test]
+fn the_first_cycle_collects_all_that_can_be_seen_and_the_second_nothing() {
+    let mut tenant = Tenant::of(world(1, 250));
+    let start = tenant.link.simulator.now();
+    let first = tenant.cycle();
+    assert!(first.failure.is_none() && first.degraded.is_empty(), "{first:#?}");
+    assert_eq!(missing(&tenant, start, start), Vec::<String>::new());
+    assert!(first.new > 500, "{first:#?}");
+    let second = tenant.cycle();
+    assert_eq!((second.new, tenant.repeated), (0, 0), "{second:#?}");
+    assert_eq!(second.fetched["investigations"], 0);
+}
+
+/// Everything that can go wrong with an answer, and can pass.
+fn faults() -> Vec<Fault> {
+    let status = |status| Fault::Status { status, body: None, headers: Default::default(), retry_after: None };
+    vec![
+        status(400),
+        status(401),
+        status(403),
+        status(404),
+        status(408),
+        status(429),
+        status(500),
+        status(502),
+        status(503),
+        status(504),
+        status(204),
+        status(207),
+        Fault::Status { status: 429, body: Some("slow down".into()), headers: Default::default(), retry_after: Some("7".into()) },
+        Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: Some("soon".into()) },
+        Fault::ResetBeforeHead {},
+        Fault::ResetAfterHead {},
+        Fault::Truncate { bytes: 10 },
+        Fault::TruncateJson { bytes: None },
+        Fault::Stall { seconds: 3_600.0, after_head: false },
+        Fault::Stall { seconds: 3_600.0, after_head: true },
+        Fault::Html {},
+        Fault::EmptyObject {},
+        Fault::EmptyBody {},
+        Fault::NullBody {},
+        Fault::NoData {},
+        Fault::NullData {},
+        Fault::WrongType {},
+        Fault::NoMetadata {},
+        Fault::MissingRows { rows: 3 },
+        Fault::ShortTotal { less: 60 },
+        Fault::LongTotal { more: 500 },
+        Fault::DuplicatePage {},
+        Fault::EndlessPages {},
+        Fault::RegionFailures {},
+        Fault::InvalidUtf8 {},
+        Fault::WrongEncoding {},
+        Fault::Redirect { location: "https://elsewhere.example/".into(), status: 302 },
+    ]
+}
+
+#[test]
+fn no_fault_at_any_request_loses_a_record() {
+    for fault in faults() {
+        for (path, position) in [
+            ("*", 0),
+            ("*", 1),
+            ("/idr/v2/investigations", 0),
+            ("/idr/v2/investigations", 1),
+            ("/idr/v2/investigations", 2),
+            ("/idr/v2/investigations/*/alerts", 0),
+            ("/idr/v2/investigations/*/alerts", 17),
+            ("/idr/v2/investigations/*/alerts", 130),
+            ("/idr/at/*", 0),
+            ("/idr/at/*", 9),
+        ] {
+            for times in [1, 4, u64::MAX] {
+                let rule = Rule::new(path, fault.clone()).after(position).times(times);
+                let faults = FaultProfile::new([rule]);
+                let mut tenant = Tenant::with(world(2, 120), SimulatorConfig { faults, ..SimulatorConfig::default() });
+                let start = tenant.link.simulator.now();
+                let what = format!("{} at {position} of {path}, {times} times", fault.name());
+                tenant.cycle();
+                tenant.cycle();
+                tenant.link.simulator.set_faults(FaultProfile::default());
+                // Evidence that failed is held back for minutes, not for ever.
+                for _ in 0..4 {
+                    tenant.advance(minutes(10));
+                    tenant.cycle();
+                }
+                let last = tenant.cycle();
+                assert!(last.failure.is_none() && last.degraded.is_empty(), "{what}: {last:#?}");
+                assert_eq!(missing(&tenant, start, start), Vec::<String>::new(), "{what}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_step_of_four_requests_still_gets_there() {
+    let mut tenant = Tenant::of(world(3, 30));
+    tenant.budget = Budget { requests: 4, artifacts: 1, artifact_bytes: 1, wall_time_milliseconds: 60_000 };
+    let start = tenant.link.simulator.now();
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none(), "{cycle:#?}");
+    assert_eq!(missing(&tenant, start, start), Vec::<String>::new());
+    assert!(cycle.steps > 30);
+}
+
+#[test]
+fn a_rate_limit_is_waited_out_and_never_run_into() {
+    let rate_limit = Some(RateLimit { requests: 50, window: Duration::from_secs(60) });
+    let mut tenant = Tenant::with(world(4, 120), SimulatorConfig { rate_limit, ..SimulatorConfig::default() });
+    let start = tenant.link.simulator.now();
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert_eq!(missing(&tenant, start, start), Vec::<String>::new());
+    let refused = tenant.link.simulator.requests().iter().filter(|request| request.status == Some(429)).count();
+    assert_eq!(refused, 0);
+}
+
+#[test]
+fn a_wrong_region_says_so_and_stores_nothing() {
+    let keys = vec![ApiKey::new("eu", KEY)];
+    let mut tenant = Tenant::with(world(5, 10), SimulatorConfig { keys, ..SimulatorConfig::default() });
+    let failure = tenant.cycle().failure.unwrap();
+    assert_eq!(failure.http_status, Some(404));
+    assert_eq!(failure.reason, FailureReason::NotFound);
+    assert!(failure.remedy.contains("Region"), "{}", failure.remedy);
+    assert!(tenant.checkpoint.is_none() && tenant.store.is_empty());
+}

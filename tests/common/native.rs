@@ -1,0 +1,206 @@
+//! The connector run natively against the simulator in process, in virtual
+//! time: no Wasm, no sockets, no waiting.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use pollster::block_on;
+use insightidr_simulator::{ApiKey, ClockMode, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World};
+use rapid7_insightidr::api::transport::{
+    Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
+};
+use rapid7_insightidr::collect;
+use rapid7_insightidr::contract::{Artifact, Batch, Budget, Failure, Setting, SettingValue, StreamState};
+use rapid7_insightidr::settings::Settings;
+use rapid7_insightidr::times::Utc;
+
+/// The key that the simulator knows.
+pub const KEY: &str = "test-key-0123456789";
+
+/// A budget that lets most cycles end in a few steps.
+pub const BUDGET: Budget =
+    Budget { requests: 2_000, artifacts: 5_000, artifact_bytes: 64 << 20, wall_time_milliseconds: 600_000 };
+
+/// The simulator as a transport and a clock.
+pub struct InProcess {
+    pub simulator: Simulator,
+    elapsed: Cell<Duration>,
+    /// Answers of more than this are a time-out.
+    patience: Duration,
+}
+
+impl Transport for InProcess {
+    async fn send(&self, request: &Request) -> Result<Response, TransportError> {
+        let mut simulated = SimRequest::get("us", KEY, request.target.clone());
+        simulated.method = request.method.name().to_owned();
+        if request.method == Method::Post {
+            simulated.headers.insert("content-type", http::HeaderValue::from_static("application/json"));
+            simulated.body = request.body.clone().unwrap_or_default().into();
+        }
+        if let Some(version) = request.accept_version {
+            simulated.headers.insert("accept-version", http::HeaderValue::from_static(version));
+        }
+        let broken = |kind, message: &str| TransportError { kind, message: message.to_owned(), sent: true };
+        match self.simulator.handle(simulated) {
+            Outcome::Reply(reply) => {
+                if reply.delay > self.patience || reply.pace.is_some() {
+                    return Err(broken(Kind::Timeout, "no answer in time"));
+                }
+                if reply.headers.contains_key("content-encoding") {
+                    return Err(broken(Kind::Protocol, "the response is not encoded as it says"));
+                }
+                let headers = reply
+                    .headers
+                    .iter()
+                    .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
+                    .collect();
+                Ok(Response { status: reply.status.as_u16(), headers, body: reply.body.to_vec() })
+            }
+            Outcome::ResetBeforeHead { .. } => Err(broken(Kind::Connection, "the connection was reset")),
+            Outcome::CutShort { .. } => Err(broken(Kind::Protocol, "the response broke off")),
+        }
+    }
+}
+
+impl Clock for InProcess {
+    fn now(&self) -> Utc {
+        Utc(i64::try_from(self.simulator.now().unix_timestamp_nanos() / 1_000).unwrap())
+    }
+
+    fn elapsed(&self) -> Duration {
+        self.elapsed.get()
+    }
+
+    async fn sleep(&self, duration: Duration) {
+        self.elapsed.set(self.elapsed.get() + duration);
+    }
+}
+
+/// A tenant: the simulator, the settings, and a host's store in memory.
+pub struct Tenant {
+    pub link: InProcess,
+    pub settings: Vec<Setting>,
+    pub budget: Budget,
+    pub checkpoint: Option<Vec<u8>>,
+    /// Artifacts by id, as JSON.
+    pub store: BTreeMap<String, serde_json::Value>,
+    /// Artifacts that came again.
+    pub repeated: usize,
+}
+
+/// What a cycle came to.
+#[derive(Debug, Default)]
+pub struct Cycle {
+    /// New artifacts.
+    pub new: usize,
+    /// Steps.
+    pub steps: usize,
+    /// Records fetched by stream.
+    pub fetched: BTreeMap<String, u64>,
+    /// Failures by stream, in the last report.
+    pub degraded: BTreeMap<String, Failure>,
+    /// Streams reported unavailable.
+    pub unavailable: Vec<String>,
+    /// The failure that ended it.
+    pub failure: Option<Failure>,
+}
+
+impl Tenant {
+    /// A tenant of a world that stands still until it is told to move.
+    pub fn of(world: World) -> Self {
+        Self::with(world, SimulatorConfig::default())
+    }
+
+    /// A tenant with a simulator of its own making.
+    pub fn with(world: World, config: SimulatorConfig) -> Self {
+        let keys = if config.keys.is_empty() { vec![ApiKey::new("us", KEY)] } else { config.keys };
+        let config = SimulatorConfig { keys, clock: ClockMode::Frozen, ..config };
+        Self {
+            link: InProcess {
+                simulator: Simulator::new(world, config),
+                elapsed: Cell::new(Duration::ZERO),
+                patience: Duration::from_secs(30),
+            },
+            settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
+            budget: BUDGET,
+            checkpoint: None,
+            store: BTreeMap::new(),
+            repeated: 0,
+        }
+    }
+
+    /// One step, committed if it gave a batch.
+    pub fn step(&mut self) -> Result<Batch, Failure> {
+        let settings = Settings::parse(&self.settings).unwrap();
+        let batch =
+            block_on(collect::step(&self.link, &self.link, &settings, self.checkpoint.as_deref(), self.budget))?;
+        self.commit(&batch);
+        Ok(batch)
+    }
+
+    /// What a host does with a batch.
+    pub fn commit(&mut self, batch: &Batch) {
+        for Artifact { id, json, .. } in &batch.artifacts {
+            assert!(!json.contains('\n'), "an artifact is one line");
+            let value: serde_json::Value = serde_json::from_str(json).unwrap();
+            assert_eq!(value["id"].as_str(), Some(id.as_str()));
+            if self.store.insert(id.clone(), value).is_some() {
+                self.repeated += 1;
+            }
+        }
+        self.checkpoint = Some(batch.checkpoint.clone());
+    }
+
+    /// Steps until there is no more, waiting as told.
+    pub fn cycle(&mut self) -> Cycle {
+        let mut cycle = Cycle::default();
+        let before = self.store.len();
+        loop {
+            cycle.steps += 1;
+            assert!(cycle.steps < 10_000, "a cycle ends");
+            match self.step() {
+                Err(failure) => {
+                    cycle.failure = Some(failure);
+                    break;
+                }
+                Ok(batch) => {
+                    cycle.degraded.clear();
+                    cycle.unavailable.clear();
+                    for report in &batch.reports {
+                        *cycle.fetched.entry(report.stream.clone()).or_default() += report.fetched;
+                        match &report.state {
+                            StreamState::Ok => {}
+                            StreamState::Degraded(failure) => {
+                                cycle.degraded.insert(report.stream.clone(), failure.clone());
+                            }
+                            StreamState::Unavailable(_) => cycle.unavailable.push(report.stream.clone()),
+                        }
+                    }
+                    if !batch.more {
+                        break;
+                    }
+                    if let Some(wait) = batch.retry_after_seconds {
+                        self.advance(Duration::from_secs(wait));
+                    }
+                }
+            }
+        }
+        cycle.new = self.store.len() - before;
+        cycle
+    }
+
+    /// Moves the clock.
+    pub fn advance(&self, by: Duration) {
+        self.link.simulator.advance(by.try_into().unwrap());
+    }
+
+    /// The vendor's identifiers that were collected, with how often.
+    pub fn collected(&self) -> BTreeMap<String, usize> {
+        let mut found = BTreeMap::new();
+        for artifact in self.store.values() {
+            *found.entry(artifact["sourceInfo"].as_str().unwrap_or_default().to_owned()).or_default() += 1;
+        }
+        found
+    }
+}
