@@ -1,5 +1,5 @@
 //! What the tests of the simulator share: a frozen simulator and short ways to ask it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use http::HeaderMap;
 use insightidr_simulator::{ApiKey, ClockMode, Request, Simulator, SimulatorConfig, World};
