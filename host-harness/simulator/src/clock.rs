@@ -14,24 +14,13 @@ pub(crate) struct Clock {
 impl Clock {
     /// A clock that shows this instant now.
     pub(crate) fn new(base: OffsetDateTime, running: bool) -> Self {
-        Self {
-            base,
-            since: Instant::now(),
-            running,
-        }
+        Self { base, since: Instant::now(), running }
     }
 
     /// What it shows.
     pub(crate) fn now(&self) -> OffsetDateTime {
-        let passed = if self.running {
-            self.since.elapsed()
-        } else {
-            std::time::Duration::ZERO
-        };
-        Duration::try_from(passed)
-            .ok()
-            .and_then(|passed| self.base.checked_add(passed))
-            .unwrap_or(self.base)
+        let passed = if self.running { self.since.elapsed() } else { std::time::Duration::ZERO };
+        Duration::try_from(passed).ok().and_then(|passed| self.base.checked_add(passed)).unwrap_or(self.base)
     }
 
     /// Sets it, forwards or back.

@@ -61,8 +61,8 @@ mod truth;
 mod world;
 
 pub use config::{
-    ApiKey, ClockMode, NullTimes, OrganizationConfig, REGIONS, RateLimit, RateLimitError,
-    RetryAfterForm, Role, SimulatorConfig, WorldConfig,
+    ApiKey, ClockMode, NullTimes, OrganizationConfig, REGIONS, RateLimit, RateLimitError, RetryAfterForm, Role,
+    SimulatorConfig, WorldConfig,
 };
 pub use fault::{Fault, FaultProfile, ProfileError, Rule};
 pub use message::{Outcome, Pace, Reply, Request, RequestRecord};
@@ -70,6 +70,6 @@ pub use server::{Server, serve};
 pub use simulator::Simulator;
 pub use truth::{Truth, TruthAlert, TruthInvestigation, TruthOrganization, TruthVersion};
 pub use world::{
-    AlertId, AlertKind, AlertSpec, Change, InvestigationId, InvestigationSpec, OrganizationId,
-    Person, World, WorldError,
+    AlertId, AlertKind, AlertSpec, Change, InvestigationId, InvestigationSpec, OrganizationId, Person, World,
+    WorldError,
 };

@@ -17,24 +17,15 @@ pub(crate) fn refused(
 ) -> Reply {
     match access {
         Access::Unauthorized => Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized", None),
-        Access::WrongRegion
-            if config.validate_anywhere && method == "GET" && path == "/validate" =>
-        {
+        Access::WrongRegion if config.validate_anywhere && method == "GET" && path == "/validate" => {
             Reply::json(r#"{"message":"Authorized"}"#)
         }
         Access::WrongRegion => {
-            let status =
-                StatusCode::from_u16(config.wrong_region_status).unwrap_or(StatusCode::NOT_FOUND);
+            let status = StatusCode::from_u16(config.wrong_region_status).unwrap_or(StatusCode::NOT_FOUND);
             match status {
                 StatusCode::UNAUTHORIZED => Reply::error(status, "Unauthorized", None),
-                StatusCode::NOT_FOUND => {
-                    Reply::error(status, "Entity Not Found", Some(correlation))
-                }
-                other => Reply::error(
-                    other,
-                    other.canonical_reason().unwrap_or("Error"),
-                    Some(correlation),
-                ),
+                StatusCode::NOT_FOUND => Reply::error(status, "Entity Not Found", Some(correlation)),
+                other => Reply::error(other, other.canonical_reason().unwrap_or("Error"), Some(correlation)),
             }
         }
         Access::NoSuchHost | Access::Granted(_) => {
@@ -62,10 +53,7 @@ pub(crate) fn too_many(
         RetryAfterForm::Seconds => reply.set("retry-after", &spent.reset.to_string()),
         RetryAfterForm::HttpDate => {
             let after = Duration::seconds(i64::try_from(spent.reset).unwrap_or(0));
-            reply.set(
-                "retry-after",
-                &http_date(now.checked_add(after).unwrap_or(now)),
-            );
+            reply.set("retry-after", &http_date(now.checked_add(after).unwrap_or(now)));
         }
     }
     reply

@@ -63,10 +63,7 @@ impl Server {
     pub async fn start(simulator: Simulator) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        Ok(Self {
-            address,
-            task: tokio::spawn(serve(simulator, listener)),
-        })
+        Ok(Self { address, task: tokio::spawn(serve(simulator, listener)) })
     }
 
     /// Where it listens.
@@ -102,12 +99,8 @@ async fn connection(simulator: Simulator, stream: TcpStream) {
     // Small answers must not wait for acknowledgements. Without it only speed suffers.
     let _ = stream.set_nodelay(true);
     let flags = Arc::new(Flags::default());
-    let wire = Wire {
-        stream,
-        flags: Arc::clone(&flags),
-    };
-    let service =
-        service_fn(move |request| respond(simulator.clone(), Arc::clone(&flags), request));
+    let wire = Wire { stream, flags: Arc::clone(&flags) };
+    let service = service_fn(move |request| respond(simulator.clone(), Arc::clone(&flags), request));
     // Errors are the client going away or a break that was asked for.
     let _ = hyper::server::conn::http1::Builder::new()
         .keep_alive(true)
@@ -136,18 +129,10 @@ async fn respond(
         }
         Err(error) => return Err(io::Error::other(error)),
     };
-    if simulator
-        .config()
-        .requests_per_connection
-        .is_some_and(|most| requests >= most)
-    {
+    if simulator.config().requests_per_connection.is_some_and(|most| requests >= most) {
         flags.spent.store(true, Ordering::Release);
     }
-    let path_and_query = head
-        .uri
-        .path_and_query()
-        .map_or("/", |path| path.as_str())
-        .to_owned();
+    let path_and_query = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let outcome = simulator.handle(Request {
         method: head.method.as_str().to_owned(),
         path_and_query,
@@ -164,11 +149,7 @@ async fn respond(
             flags.reset.store(true, Ordering::Release);
             Err(io::ErrorKind::ConnectionReset.into())
         }
-        Outcome::CutShort {
-            reply,
-            sent,
-            reset: hard,
-        } => {
+        Outcome::CutShort { reply, sent, reset: hard } => {
             wait(reply.delay).await;
             Ok(response(reply, Some((sent, hard)), in_hand, flags))
         }
@@ -182,12 +163,7 @@ async fn wait(delay: Duration) {
 }
 
 /// The answer with its body as a script. The length is announced in full, whatever is sent of it.
-fn response(
-    reply: Reply,
-    cut: Option<(usize, bool)>,
-    in_hand: InHand,
-    flags: Arc<Flags>,
-) -> Response<Paced> {
+fn response(reply: Reply, cut: Option<(usize, bool)>, in_hand: InHand, flags: Arc<Flags>) -> Response<Paced> {
     let body = reply.body;
     let mut steps = VecDeque::new();
     match (cut, reply.pace) {
@@ -212,19 +188,11 @@ fn response(
         (None, None) => steps.push_back(Step::Send(body.clone())),
     }
     let whole = cut.is_none() && reply.pace.is_none();
-    let paced = Paced {
-        steps,
-        sleep: None,
-        exact: whole.then_some(body.len() as u64),
-        flags,
-        _in_hand: in_hand,
-    };
+    let paced = Paced { steps, sleep: None, exact: whole.then_some(body.len() as u64), flags, _in_hand: in_hand };
     let mut response = Response::new(paced);
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     response
 }
 
@@ -278,8 +246,7 @@ impl Body for Paced {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.exact
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
@@ -313,11 +280,7 @@ impl AsyncRead for Wire {
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 

@@ -73,10 +73,7 @@ impl Simulator {
             requests: 0,
             sequence: 0,
         };
-        let served = Served {
-            timeline: Arc::new(Timeline::new(world)),
-            snapshot: None,
-        };
+        let served = Served { timeline: Arc::new(Timeline::new(world)), snapshot: None };
         Self(Arc::new(Shared {
             config,
             served: Mutex::new(served),
@@ -119,10 +116,7 @@ impl Simulator {
         let mut served = self.served();
         let mut world = served.timeline.world.clone();
         let result = change(&mut world);
-        *served = Served {
-            timeline: Arc::new(Timeline::new(world)),
-            snapshot: None,
-        };
+        *served = Served { timeline: Arc::new(Timeline::new(world)), snapshot: None };
         result
     }
 
@@ -148,9 +142,7 @@ impl Simulator {
 
     /// Forgets requests, counts and used allowances, and lets the faults begin again. World and clock stay.
     pub fn reset_counters(&self) {
-        self.0
-            .most_in_flight
-            .store(self.0.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.most_in_flight.store(self.0.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut live = self.live();
         live.records.clear();
         live.requests = 0;
@@ -160,29 +152,14 @@ impl Simulator {
 
     /// Answers a request.
     pub fn handle(&self, request: Request) -> Outcome {
-        let (raw_path, query) = request
-            .path_and_query
-            .split_once('?')
-            .unwrap_or((&request.path_and_query, ""));
-        let path = percent_decode_str(raw_path)
-            .decode_utf8_lossy()
-            .into_owned();
+        let (raw_path, query) = request.path_and_query.split_once('?').unwrap_or((&request.path_and_query, ""));
+        let path = percent_decode_str(raw_path).decode_utf8_lossy().into_owned();
         if path.starts_with(CONTROL) {
-            return Outcome::Reply(crate::control::answer(
-                self,
-                &request.method,
-                &path,
-                &request.body,
-            ));
+            return Outcome::Reply(crate::control::answer(self, &request.method, &path, &request.body));
         }
         let config = &self.0.config;
         let (region, access) = judge(config, &request.headers);
-        let seen = Seen {
-            method: &request.method,
-            path: &path,
-            query,
-            region: &region,
-        };
+        let seen = Seen { method: &request.method, path: &path, query, region: &region };
         let under_idr = path.starts_with("/idr/");
         let (now, sequence, allowance, struck) = {
             let mut live = self.live();
@@ -196,18 +173,11 @@ impl Simulator {
             };
             (now, live.sequence, allowance, live.injector.strike(&seen))
         };
-        let sent = request
-            .headers
-            .get("r7-correlation-id")
-            .and_then(|id| id.to_str().ok())
-            .filter(|id| !id.is_empty());
+        let sent = request.headers.get("r7-correlation-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
         let correlation = sent.map_or_else(|| uuid_of(sequence), str::to_owned);
 
         let mut asked = Query::new(query);
-        let index = asked
-            .get("index")
-            .and_then(|index| index.parse().ok())
-            .unwrap_or(0);
+        let index = asked.get("index").and_then(|index| index.parse().ok()).unwrap_or(0);
         if let Some(fault) = &struck {
             let read = fault::before(fault, index);
             if read != index {
@@ -215,12 +185,8 @@ impl Simulator {
             }
         }
         let mut reply = match (access, allowance) {
-            (_, Some(spent)) if spent.exceeded => {
-                too_many(config.retry_after, spent, now, sequence, &correlation)
-            }
-            (Access::Granted(key), _) => {
-                self.granted(key, &request, raw_path, asked, now, sequence, &correlation)
-            }
+            (_, Some(spent)) if spent.exceeded => too_many(config.retry_after, spent, now, sequence, &correlation),
+            (Access::Granted(key), _) => self.granted(key, &request, raw_path, asked, now, sequence, &correlation),
             _ => refused(config, access, &request.method, &path, &correlation),
         };
         reply.delay += config.latency;
@@ -258,10 +224,7 @@ impl Simulator {
     }
 
     /// What a good key at the right host gets.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, taken apart once"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request, taken apart once")]
     fn granted(
         &self,
         key: &ApiKey,
@@ -272,20 +235,12 @@ impl Simulator {
         sequence: u64,
         correlation: &str,
     ) -> Reply {
-        let not_found =
-            || Reply::error(StatusCode::NOT_FOUND, "Entity Not Found", Some(correlation));
-        let decoded: Vec<_> = raw_path
-            .split('/')
-            .skip(1)
-            .map(|part| percent_decode_str(part).decode_utf8_lossy())
-            .collect();
+        let not_found = || Reply::error(StatusCode::NOT_FOUND, "Entity Not Found", Some(correlation));
+        let decoded: Vec<_> =
+            raw_path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8_lossy()).collect();
         let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
         if key.role == Role::NoInsightIdr && segments.first() == Some(&"idr") {
-            return Reply::error(
-                StatusCode::FORBIDDEN,
-                "Insufficient Permissions",
-                Some(correlation),
-            );
+            return Reply::error(StatusCode::FORBIDDEN, "Insufficient Permissions", Some(correlation));
         }
         let Some((endpoint, method)) = Endpoint::at(&segments) else {
             return not_found();
@@ -308,19 +263,15 @@ impl Simulator {
             config: &self.0.config,
             now,
             home: home.map(|(number, _)| number),
-            region: numbered()
-                .filter(|(_, o)| o.region == key.region)
-                .map(|(number, _)| number)
-                .collect(),
+            region: numbered().filter(|(_, o)| o.region == key.region).map(|(number, _)| number).collect(),
             triage: key.role == Role::Full && home.is_some_and(|(_, o)| o.triage),
             query,
             headers: &request.headers,
             body: &request.body,
             sequence,
         };
-        api::answer(&call, endpoint).unwrap_or_else(|refusal| {
-            Reply::error(refusal.status, &refusal.message, Some(correlation))
-        })
+        api::answer(&call, endpoint)
+            .unwrap_or_else(|refusal| Reply::error(refusal.status, &refusal.message, Some(correlation)))
     }
 
     /// Counts a request that a server has in hand, until the guard is dropped.
@@ -346,11 +297,7 @@ impl Simulator {
         let mut served = self.served();
         let now = micros(now);
         let revision = served.timeline.revision(now);
-        let kept = served
-            .snapshot
-            .as_ref()
-            .filter(|snapshot| snapshot.revision() == revision)
-            .cloned();
+        let kept = served.snapshot.as_ref().filter(|snapshot| snapshot.revision() == revision).cloned();
         let snapshot = kept.unwrap_or_else(|| Arc::new(Snapshot::new(&served.timeline, now)));
         served.snapshot = Some(Arc::clone(&snapshot));
         (Arc::clone(&served.timeline), snapshot)
@@ -384,10 +331,7 @@ mod tests {
 
     #[test]
     fn a_frozen_clock_moves_only_when_told() {
-        let config = SimulatorConfig {
-            clock: ClockMode::Frozen,
-            ..SimulatorConfig::default()
-        };
+        let config = SimulatorConfig { clock: ClockMode::Frozen, ..SimulatorConfig::default() };
         let simulator = Simulator::new(World::empty(), config);
         let start = simulator.now();
         assert_eq!(simulator.now(), start);

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 
 use super::spec::{self, text_of, time_of};
 use super::{
-    Alert, AlertId, AlertSpec, Change, Investigation, InvestigationId, InvestigationSpec,
-    Organization, OrganizationId, Pinned, World, WorldError,
+    Alert, AlertId, AlertSpec, Change, Investigation, InvestigationId, InvestigationSpec, Organization, OrganizationId,
+    Pinned, World, WorldError,
 };
 use crate::moment::micros;
 use crate::rng::{mix, uuid_of};
@@ -30,13 +30,7 @@ impl World {
 
     /// Nothing at all, not even an organization.
     pub(crate) fn bare(seed: u64, start: OffsetDateTime) -> Self {
-        Self {
-            seed,
-            start,
-            organizations: Vec::new(),
-            investigations: Vec::new(),
-            alerts: Vec::new(),
-        }
+        Self { seed, start, organizations: Vec::new(), investigations: Vec::new(), alerts: Vec::new() }
     }
 
     /// Where a simulator of this world starts its clock unless its configuration says otherwise.
@@ -46,61 +40,34 @@ impl World {
 
     /// Adds an organization; its id is a UUID made from its name and the world's seed. `triage` and `restricted` say
     /// whether it has the Alert Triage API and the restricted evidence endpoint.
-    pub fn add_organization(
-        &mut self,
-        region: &str,
-        name: &str,
-        triage: bool,
-        restricted: bool,
-    ) -> OrganizationId {
+    pub fn add_organization(&mut self, region: &str, name: &str, triage: bool, restricted: bool) -> OrganizationId {
         let id = uuid_of(mix(self.seed, crate::rng::hash_text(name)));
-        let organization = Organization {
-            id,
-            region: region.to_owned(),
-            name: name.to_owned(),
-            triage,
-            restricted,
-        };
+        let organization = Organization { id, region: region.to_owned(), name: name.to_owned(), triage, restricted };
         self.organizations.push(organization);
         OrganizationId(self.organizations.len().saturating_sub(1) as u32)
     }
 
     /// The organizations with their id and region, in order.
     pub fn organizations(&self) -> impl Iterator<Item = (OrganizationId, &str, &str)> {
-        self.organizations
-            .iter()
-            .enumerate()
-            .map(|(i, o)| (OrganizationId(i as u32), o.id.as_str(), o.region.as_str()))
+        self.organizations.iter().enumerate().map(|(i, o)| (OrganizationId(i as u32), o.id.as_str(), o.region.as_str()))
     }
 
     /// Switches the Alert Triage API of an organization on or off.
     pub fn set_triage(&mut self, organization: OrganizationId, on: bool) -> Result<(), WorldError> {
-        let missing = WorldError::UnknownHandle {
-            what: "organization",
-        };
-        self.organizations
-            .get_mut(organization.0 as usize)
-            .ok_or(missing)?
-            .triage = on;
+        let missing = WorldError::UnknownHandle { what: "organization" };
+        self.organizations.get_mut(organization.0 as usize).ok_or(missing)?.triage = on;
         Ok(())
     }
 
     /// Adds an investigation. It shows from `spec.visible_at` on.
-    pub fn add_investigation(
-        &mut self,
-        spec: InvestigationSpec,
-    ) -> Result<InvestigationId, WorldError> {
-        let organization = self.organizations.get(spec.organization.0 as usize).ok_or(
-            WorldError::UnknownHandle {
-                what: "organization",
-            },
-        )?;
+    pub fn add_investigation(&mut self, spec: InvestigationSpec) -> Result<InvestigationId, WorldError> {
+        let organization = self
+            .organizations
+            .get(spec.organization.0 as usize)
+            .ok_or(WorldError::UnknownHandle { what: "organization" })?;
         let number = self.investigations.len() as u32;
         let seed = mix(self.seed, 0x1_0000_0000 + u64::from(number));
-        let rrn = spec
-            .rrn
-            .clone()
-            .unwrap_or_else(|| spec::investigation_rrn(organization, seed));
+        let rrn = spec.rrn.clone().unwrap_or_else(|| spec::investigation_rrn(organization, seed));
         self.investigations.push(Investigation {
             seed,
             organization: spec.organization.0,
@@ -131,10 +98,7 @@ impl World {
             member,
             reason: reason.to_owned(),
         };
-        let rrn = value
-            .get("rrn")
-            .and_then(Value::as_str)
-            .ok_or_else(|| unusable("rrn", "a string is needed"))?;
+        let rrn = value.get("rrn").and_then(Value::as_str).ok_or_else(|| unusable("rrn", "a string is needed"))?;
         let created = time_of(&value, "created_time")
             .ok_or_else(|| unusable("created_time", "an ISO 8601 time with an offset is needed"))?;
         let organization_text = text_of(&value, "organization_id");
@@ -191,9 +155,7 @@ impl World {
             None => spec.organization.0,
         };
         if self.organizations.get(organization as usize).is_none() {
-            return Err(WorldError::UnknownHandle {
-                what: "organization",
-            });
+            return Err(WorldError::UnknownHandle { what: "organization" });
         }
         let visible = micros(spec.visible_at);
         self.alerts.push(Alert {
@@ -219,15 +181,9 @@ impl World {
     }
 
     /// Adds an element to the investigation's `rapid7-product-alerts`, as this JSON text.
-    pub fn add_product_alert(
-        &mut self,
-        investigation: InvestigationId,
-        json: &str,
-    ) -> Result<(), WorldError> {
+    pub fn add_product_alert(&mut self, investigation: InvestigationId, json: &str) -> Result<(), WorldError> {
         object(json, "product alert")?;
-        self.investigation_mut(investigation)?
-            .product_alerts
-            .push(json.to_owned());
+        self.investigation_mut(investigation)?.product_alerts.push(json.to_owned());
         Ok(())
     }
 
@@ -239,24 +195,18 @@ impl World {
         json: &str,
     ) -> Result<(), WorldError> {
         object(json, "comment")?;
-        self.investigation_mut(investigation)?
-            .comments
-            .push((micros(created), json.to_owned()));
+        self.investigation_mut(investigation)?.comments.push((micros(created), json.to_owned()));
         Ok(())
     }
 
     /// The RRN of an investigation.
     pub fn investigation_rrn(&self, investigation: InvestigationId) -> Option<&str> {
-        self.investigations
-            .get(investigation.0 as usize)
-            .map(|i| i.rrn.as_str())
+        self.investigations.get(investigation.0 as usize).map(|i| i.rrn.as_str())
     }
 
     /// The id of an alert: an RRN or a UUID.
     pub fn alert_id(&self, alert: AlertId) -> Option<String> {
-        self.alerts
-            .get(alert.0 as usize)
-            .map(|alert| self.id_of(alert))
+        self.alerts.get(alert.0 as usize).map(|alert| self.id_of(alert))
     }
 
     /// Investigations of the world, visible or not.
@@ -269,29 +219,14 @@ impl World {
         self.alerts.len()
     }
 
-    fn investigation_mut(
-        &mut self,
-        handle: InvestigationId,
-    ) -> Result<&mut Investigation, WorldError> {
-        self.investigations
-            .get_mut(handle.0 as usize)
-            .ok_or(WorldError::UnknownHandle {
-                what: "investigation",
-            })
+    fn investigation_mut(&mut self, handle: InvestigationId) -> Result<&mut Investigation, WorldError> {
+        self.investigations.get_mut(handle.0 as usize).ok_or(WorldError::UnknownHandle { what: "investigation" })
     }
 }
 
 /// The JSON object in the text, for checking what a test pins. The text itself is served, not this.
 fn object(json: &str, what: &'static str) -> Result<Value, WorldError> {
-    let unusable = |reason: String| WorldError::UnusableJson {
-        what,
-        member: "",
-        reason,
-    };
+    let unusable = |reason: String| WorldError::UnusableJson { what, member: "", reason };
     let value: Value = serde_json::from_str(json).map_err(|error| unusable(error.to_string()))?;
-    if value.is_object() {
-        Ok(value)
-    } else {
-        Err(unusable("an object is needed".to_owned()))
-    }
+    if value.is_object() { Ok(value) } else { Err(unusable("an object is needed".to_owned())) }
 }

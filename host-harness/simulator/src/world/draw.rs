@@ -9,9 +9,7 @@ use crate::rng::Dice;
 
 /// The instant with 0 to 6 fraction digits.
 pub(super) fn cut(instant: Micros, dice: &mut Dice) -> Micros {
-    let step = dice
-        .pick(&[1_i64, 1, 10, 100, 1_000, 1_000, 10_000, 100_000, SECOND])
-        .max(1);
+    let step = dice.pick(&[1_i64, 1, 10, 100, 1_000, 1_000, 10_000, 100_000, SECOND]).max(1);
     instant - instant.rem_euclid(step)
 }
 
@@ -23,10 +21,7 @@ pub(super) fn pick(dice: &mut Dice, values: &[&'static str]) -> Cow<'static, str
 /// An assignee, or nobody.
 pub(super) fn person(dice: &mut Dice) -> Option<Person> {
     let (name, email) = dice.pick(&ANALYSTS);
-    dice.chance(70).then(|| Person {
-        name: name.to_owned(),
-        email: email.to_owned(),
-    })
+    dice.chance(70).then(|| Person { name: name.to_owned(), email: email.to_owned() })
 }
 
 /// Tags in all their forms: null or absent, none, some.
@@ -41,45 +36,13 @@ pub(super) fn tags(dice: &mut Dice) -> Option<Vec<Cow<'static, str>>> {
 /// How it looks when it is created: mostly documented values, sometimes ones that no document knows.
 pub(super) fn fields(dice: &mut Dice, manual: bool) -> Fields {
     let rare = |dice: &mut Dice, usual: Cow<'static, str>, unknown: &'static str| {
-        if dice.chance(2) {
-            Cow::Borrowed(unknown)
-        } else {
-            usual
-        }
+        if dice.chance(2) { Cow::Borrowed(unknown) } else { usual }
     };
-    let status = pick(
-        dice,
-        &["OPEN", "OPEN", "OPEN", "INVESTIGATING", "WAITING", "CLOSED"],
-    );
-    let priority = pick(
-        dice,
-        &[
-            "CRITICAL",
-            "HIGH",
-            "MEDIUM",
-            "MEDIUM",
-            "LOW",
-            "LOW",
-            "UNSPECIFIED",
-            "UNMAPPED",
-        ],
-    );
-    let disposition = pick(
-        dice,
-        &[
-            "UNDECIDED",
-            "UNDECIDED",
-            "UNDECIDED",
-            "BENIGN",
-            "MALICIOUS",
-            "UNKNOWN",
-        ],
-    );
-    let source = if manual {
-        pick(dice, &["USER", "USER", "MANUAL"])
-    } else {
-        pick(dice, &["ALERT", "ALERT", "ALERT", "HUNT"])
-    };
+    let status = pick(dice, &["OPEN", "OPEN", "OPEN", "INVESTIGATING", "WAITING", "CLOSED"]);
+    let priority = pick(dice, &["CRITICAL", "HIGH", "MEDIUM", "MEDIUM", "LOW", "LOW", "UNSPECIFIED", "UNMAPPED"]);
+    let disposition = pick(dice, &["UNDECIDED", "UNDECIDED", "UNDECIDED", "BENIGN", "MALICIOUS", "UNKNOWN"]);
+    let source =
+        if manual { pick(dice, &["USER", "USER", "MANUAL"]) } else { pick(dice, &["ALERT", "ALERT", "ALERT", "HUNT"]) };
     Fields {
         title: title(dice),
         source: rare(dice, source, "AUTOMATION"),
@@ -87,11 +50,7 @@ pub(super) fn fields(dice: &mut Dice, manual: bool) -> Fields {
         priority: rare(dice, priority, "P0_URGENT"),
         disposition: rare(dice, disposition, "INCONCLUSIVE"),
         assignee: if dice.chance(40) { person(dice) } else { None },
-        responsibility: if dice.chance(30) {
-            Some(pick(dice, &["CUSTOMER", "MDR"]))
-        } else {
-            None
-        },
+        responsibility: if dice.chance(30) { Some(pick(dice, &["CUSTOMER", "MDR"])) } else { None },
         tags: tags(dice),
         raw: None,
     }

@@ -36,9 +36,7 @@ pub struct AlertId(pub(crate) u32);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WorldError {
     /// The handle names nothing in this world.
-    #[error(
-        "there is no {what} with this handle in this world; use a handle that this world returned"
-    )]
+    #[error("there is no {what} with this handle in this world; use a handle that this world returned")]
     UnknownHandle {
         /// The kind of record.
         what: &'static str,
@@ -78,11 +76,7 @@ pub(crate) struct Organization {
 impl Organization {
     /// The region as alert RRNs write it: `us` becomes `us1`, all others stay (facts, section 1).
     pub(crate) fn alert_region(&self) -> &str {
-        if self.region == "us" {
-            "us1"
-        } else {
-            &self.region
-        }
+        if self.region == "us" { "us1" } else { &self.region }
     }
 }
 
@@ -169,13 +163,8 @@ impl World {
         if let Some(id) = alert.pinned.as_ref().and_then(|pinned| pinned.id.as_ref()) {
             return id.clone();
         }
-        match (
-            alert.kind,
-            self.organizations.get(alert.organization as usize),
-        ) {
-            (AlertKind::DetectionRule, Some(organization)) => {
-                spec::alert_rrn(organization, "alert", alert.seed)
-            }
+        match (alert.kind, self.organizations.get(alert.organization as usize)) {
+            (AlertKind::DetectionRule, Some(organization)) => spec::alert_rrn(organization, "alert", alert.seed),
             _ => uuid_of(alert.seed),
         }
     }
