@@ -28,10 +28,7 @@ pub struct OrganizationConfig {
 impl OrganizationConfig {
     /// An organization of this name in this region.
     pub fn new(region: impl Into<String>, name: impl Into<String>) -> Self {
-        Self {
-            region: region.into(),
-            name: name.into(),
-        }
+        Self { region: region.into(), name: name.into() }
     }
 }
 
@@ -80,8 +77,7 @@ impl Default for WorldConfig {
             seed: 1,
             organizations: vec![OrganizationConfig::new("us", "Example Corp")],
             // 2026-01-15T12:00:00Z.
-            start: OffsetDateTime::from_unix_timestamp(1_768_478_400)
-                .unwrap_or(OffsetDateTime::UNIX_EPOCH),
+            start: OffsetDateTime::from_unix_timestamp(1_768_478_400).unwrap_or(OffsetDateTime::UNIX_EPOCH),
             investigations: 100,
             old_investigations: 10,
             alerts_per_investigation: 2,
@@ -128,22 +124,14 @@ pub struct ApiKey {
 impl ApiKey {
     /// A key that reads everything of the region's first organization.
     pub fn new(region: impl Into<String>, key: impl Into<String>) -> Self {
-        Self {
-            region: region.into(),
-            key: key.into(),
-            role: Role::Full,
-            organization: None,
-        }
+        Self { region: region.into(), key: key.into(), role: Role::Full, organization: None }
     }
 }
 
 impl std::fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // Keys are made up, yet a log that shows them trains people to accept logs with keys.
-        f.debug_struct("ApiKey")
-            .field("region", &self.region)
-            .field("role", &self.role)
-            .finish_non_exhaustive()
+        f.debug_struct("ApiKey").field("region", &self.region).field("role", &self.role).finish_non_exhaustive()
     }
 }
 
@@ -158,9 +146,7 @@ pub struct RateLimit {
 
 /// A rate limit that cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "rate limit {text:?} is not of the form REQUESTS/WINDOW, such as 250/60s or 1500/15min, with both above zero"
-)]
+#[error("rate limit {text:?} is not of the form REQUESTS/WINDOW, such as 250/60s or 1500/15min, with both above zero")]
 pub struct RateLimitError {
     /// What was given.
     pub text: String,
@@ -180,14 +166,10 @@ impl FromStr for RateLimit {
         let read = || {
             let (requests, window) = text.split_once('/')?;
             let requests = requests.trim().parse::<u32>().ok().filter(|n| *n > 0)?;
-            let window = humantime::parse_duration(window.trim())
-                .ok()
-                .filter(|d| !d.is_zero())?;
+            let window = humantime::parse_duration(window.trim()).ok().filter(|d| !d.is_zero())?;
             Some(Self { requests, window })
         };
-        read().ok_or_else(|| RateLimitError {
-            text: text.to_owned(),
-        })
+        read().ok_or_else(|| RateLimitError { text: text.to_owned() })
     }
 }
 
@@ -256,6 +238,9 @@ pub struct SimulatorConfig {
     pub thin_hydration: bool,
     /// Compress bodies for clients that send `Accept-Encoding: gzip`.
     pub gzip: bool,
+    /// The server ends a connection in good order after so many answers, without having said `Connection: close`, as
+    /// gateways do: a client that keeps connections must be ready for it. `None` keeps them.
+    pub requests_per_connection: Option<u32>,
     /// Requests kept for [`crate::Simulator::requests`]; older ones are forgotten, counters go on.
     pub recorded_requests: usize,
 }
@@ -276,6 +261,7 @@ impl Default for SimulatorConfig {
             null_times: NullTimes::First,
             thin_hydration: false,
             gzip: false,
+            requests_per_connection: None,
             recorded_requests: 200_000,
         }
     }
@@ -288,30 +274,13 @@ mod tests {
     #[test]
     fn a_rate_limit_is_requests_by_window() {
         let limit: RateLimit = "250/60s".parse().unwrap();
-        assert_eq!(
-            limit,
-            RateLimit {
-                requests: 250,
-                window: Duration::from_secs(60)
-            }
-        );
-        assert_eq!(
-            "10/15min".parse::<RateLimit>().unwrap().window,
-            Duration::from_secs(900)
-        );
+        assert_eq!(limit, RateLimit { requests: 250, window: Duration::from_secs(60) });
+        assert_eq!("10/15min".parse::<RateLimit>().unwrap().window, Duration::from_secs(900));
     }
 
     #[test]
     fn a_bad_rate_limit_is_named() {
-        for text in [
-            "",
-            "250",
-            "0/60s",
-            "5/0s",
-            "x/60s",
-            "5/60 parsecs",
-            "-1/60s",
-        ] {
+        for text in ["", "250", "0/60s", "5/0s", "x/60s", "5/60 parsecs", "-1/60s"] {
             let error = text.parse::<RateLimit>().unwrap_err();
             assert_eq!(error.code(), "bad-rate-limit");
             assert!(error.to_string().contains("250/60s"));

@@ -29,9 +29,9 @@ pub(crate) fn answer(simulator: &Simulator, method: &str, path: &str, body: &Byt
     match (method, path.strip_prefix(CONTROL).unwrap_or_default()) {
         ("GET", "truth") => written(&simulator.truth()),
         ("GET", "requests") => written(&simulator.requests()),
-        ("GET", "requests/count") => written(
-            &json!({"requests": simulator.request_count(), "most_in_flight": simulator.most_in_flight()}),
-        ),
+        ("GET", "requests/count") => {
+            written(&json!({"requests": simulator.request_count(), "most_in_flight": simulator.most_in_flight()}))
+        }
         ("GET", "clock") => clock(simulator),
         ("PUT", "clock") => match moved(simulator, text.trim()) {
             Ok(()) => clock(simulator),
@@ -48,15 +48,10 @@ pub(crate) fn answer(simulator: &Simulator, method: &str, path: &str, body: &Byt
             simulator.reset_counters();
             Reply::json("{}")
         }
-        (
-            "GET" | "PUT" | "POST",
-            "truth" | "requests" | "requests/count" | "clock" | "faults" | "reset",
-        ) => Reply::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", None),
-        _ => Reply::error(
-            StatusCode::NOT_FOUND,
-            "There is no such control endpoint",
-            None,
-        ),
+        ("GET" | "PUT" | "POST", "truth" | "requests" | "requests/count" | "clock" | "faults" | "reset") => {
+            Reply::error(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", None)
+        }
+        _ => Reply::error(StatusCode::NOT_FOUND, "There is no such control endpoint", None),
     }
 }
 
@@ -73,8 +68,7 @@ fn clock(simulator: &Simulator) -> Reply {
 
 /// Sets or moves the clock as the body says.
 fn moved(simulator: &Simulator, text: &str) -> Result<(), String> {
-    let wrong =
-        || format!("the body must be an RFC 3339 time or a duration such as +1h 30min: {text:?}");
+    let wrong = || format!("the body must be an RFC 3339 time or a duration such as +1h 30min: {text:?}");
     if let Some(by) = text.strip_prefix('+') {
         let by = humantime::parse_duration(by).map_err(|_| wrong())?;
         simulator.advance(Duration::try_from(by).map_err(|_| wrong())?);

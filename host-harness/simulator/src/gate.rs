@@ -29,26 +29,12 @@ pub(crate) enum Access<'a> {
 /// A host that is an address or `localhost` stands for the region of the key, or of the first key known.
 pub(crate) fn judge<'a>(config: &'a SimulatorConfig, headers: &HeaderMap) -> (String, Access<'a>) {
     let mut presented = headers.get_all("x-api-key").iter();
-    let key = presented.next().and_then(|key| {
-        config
-            .keys
-            .iter()
-            .find(|own| own.key.as_bytes() == key.as_bytes())
-    });
-    let key = if presented.next().is_some() {
-        None
-    } else {
-        key
-    };
-    let host = headers
-        .get(header::HOST)
-        .and_then(|host| host.to_str().ok())
-        .unwrap_or_default();
+    let key = presented.next().and_then(|key| config.keys.iter().find(|own| own.key.as_bytes() == key.as_bytes()));
+    let key = if presented.next().is_some() { None } else { key };
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let name = without_port(host).to_ascii_lowercase();
     let region = if name.is_empty() || name == "localhost" || is_address(&name) {
-        key.or(config.keys.first())
-            .map(|key| key.region.clone())
-            .unwrap_or_default()
+        key.or(config.keys.first()).map(|key| key.region.clone()).unwrap_or_default()
     } else {
         match name.strip_suffix(DOMAIN) {
             Some(region) => region.to_owned(),
@@ -65,22 +51,13 @@ pub(crate) fn judge<'a>(config: &'a SimulatorConfig, headers: &HeaderMap) -> (St
 
 fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
-        Some((name, port))
-            if !port.is_empty()
-                && port.bytes().all(|b| b.is_ascii_digit())
-                && !is_address(host) =>
-        {
-            name
-        }
+        Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) && !is_address(host) => name,
         _ => host,
     }
 }
 
 fn is_address(name: &str) -> bool {
-    name.trim_start_matches('[')
-        .trim_end_matches(']')
-        .parse::<IpAddr>()
-        .is_ok()
+    name.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().is_ok()
 }
 
 /// How much of its allowance a key has used.
@@ -154,49 +131,26 @@ mod tests {
             ("eu.api.insight.rapid7.com", &["a"], "eu", "WrongRegion"),
             ("us.api.insight.rapid7.com", &["c"], "us", "Unauthorized"),
             ("us.api.insight.rapid7.com", &[], "us", "Unauthorized"),
-            (
-                "us.api.insight.rapid7.com",
-                &["a", "a"],
-                "us",
-                "Unauthorized",
-            ),
+            ("us.api.insight.rapid7.com", &["a", "a"], "us", "Unauthorized"),
             ("us.rest.logs.insight.rapid7.com", &["a"], "", "NoSuchHost"),
             ("example.com", &["a"], "", "NoSuchHost"),
             ("127.0.0.1:8811", &["b"], "eu", "granted b"),
             ("[::1]:8811", &["b"], "eu", "granted b"),
             ("localhost", &[], "us", "Unauthorized"),
         ] {
-            assert_eq!(
-                judged(host, keys),
-                (region.to_owned(), access.to_owned()),
-                "{host} {keys:?}"
-            );
+            assert_eq!(judged(host, keys), (region.to_owned(), access.to_owned()), "{host} {keys:?}");
         }
     }
 
     #[test]
     fn a_window_ends_and_begins_again() {
-        let limit = RateLimit {
-            requests: 2,
-            window: Duration::from_secs(60),
-        };
+        let limit = RateLimit { requests: 2, window: Duration::from_secs(60) };
         let mut allowances = Allowances::default();
-        assert_eq!(
-            allowances.take("a", limit, 0),
-            Allowance {
-                limit: 2,
-                remaining: 1,
-                reset: 60,
-                exceeded: false
-            }
-        );
+        assert_eq!(allowances.take("a", limit, 0), Allowance { limit: 2, remaining: 1, reset: 60, exceeded: false });
         assert_eq!(allowances.take("a", limit, 500_000).remaining, 0);
         let third = allowances.take("a", limit, 41 * SECOND);
         assert_eq!((third.exceeded, third.reset), (true, 19));
-        assert!(
-            !allowances.take("b", limit, 41 * SECOND).exceeded,
-            "keys have allowances of their own"
-        );
+        assert!(!allowances.take("b", limit, 41 * SECOND).exceeded, "keys have allowances of their own");
         assert!(!allowances.take("a", limit, 60 * SECOND).exceeded);
     }
 }

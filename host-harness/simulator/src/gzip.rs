@@ -4,6 +4,9 @@ use std::io::Write;
 
 use flate2::write::{DeflateEncoder, GzEncoder};
 use flate2::{Compression, Crc};
+use http::{HeaderValue, header};
+
+use crate::message::{Reply, Request};
 
 /// One mebibyte of blanks, the unit of a bomb.
 static UNIT: [u8; 1 << 20] = [b' '; 1 << 20];
@@ -45,6 +48,19 @@ pub(crate) fn bomb(body: &[u8], megabytes: usize) -> Option<Vec<u8>> {
     Some(out)
 }
 
+/// Compresses a body for a client that takes gzip, unless a fault has had its way with the encoding.
+pub(crate) fn compress_reply(reply: &mut Reply, request: &Request) {
+    let accepted = request.headers.get(header::ACCEPT_ENCODING).and_then(|names| names.to_str().ok());
+    let wanted = accepted.is_some_and(|names| names.split(',').any(|name| name.trim().starts_with("gzip")));
+    if !wanted || reply.headers.contains_key(header::CONTENT_ENCODING) || reply.body.is_empty() {
+        return;
+    }
+    if let Some(packed) = compress(&reply.body) {
+        reply.body = packed.into();
+        reply.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Read;
@@ -58,9 +74,7 @@ mod tests {
         let bomb = bomb(b"{\"data\":[]}", 8).unwrap();
         assert!(bomb.len() < 20_000, "{}", bomb.len());
         let mut inside = String::new();
-        GzDecoder::new(bomb.as_slice())
-            .read_to_string(&mut inside)
-            .unwrap();
+        GzDecoder::new(bomb.as_slice()).read_to_string(&mut inside).unwrap();
         assert_eq!(inside.len(), 11 + 8 * (1 << 20));
         assert!(serde_json::from_str::<serde_json::Value>(&inside).is_ok());
     }
@@ -69,9 +83,7 @@ mod tests {
     fn compression_round_trips() {
         let packed = compress(b"hello hello hello").unwrap();
         let mut inside = String::new();
-        GzDecoder::new(packed.as_slice())
-            .read_to_string(&mut inside)
-            .unwrap();
+        GzDecoder::new(packed.as_slice()).read_to_string(&mut inside).unwrap();
         assert_eq!(inside, "hello hello hello");
     }
 }

@@ -89,11 +89,7 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     /// The rows that show now.
     pub(crate) fn new(timeline: &Timeline, now: Micros) -> Self {
-        Self {
-            revision: timeline.revision(now),
-            now,
-            lists: Mutex::default(),
-        }
+        Self { revision: timeline.revision(now), now, lists: Mutex::default() }
     }
 
     /// The number of the world's state that it belongs to.
@@ -127,31 +123,19 @@ impl Snapshot {
             };
             let window = list.get(from..to).unwrap_or_default();
             let rows = page.of(window).iter().map(|(_, number)| *number).collect();
-            return Listed {
-                rows,
-                total: window.len(),
-            };
+            return Listed { rows, total: window.len() };
         }
         let within: Vec<u32> = list
             .iter()
             .filter(|(created, _)| after < *created && *created < before)
             .map(|(_, number)| *number)
             .collect();
-        Listed {
-            rows: page.of(&within).to_vec(),
-            total: within.len(),
-        }
+        Listed { rows: page.of(&within).to_vec(), total: within.len() }
     }
 
     /// All rows of a selection, in order. Searches look at alerts, which come and go without changing a row: they are
     /// worked out each time.
-    fn list(
-        &self,
-        timeline: &Timeline,
-        selection: &Selection,
-        nulls: NullTimes,
-        now: Micros,
-    ) -> Arc<Ordered> {
+    fn list(&self, timeline: &Timeline, selection: &Selection, nulls: NullTimes, now: Micros) -> Arc<Ordered> {
         if !selection.search.is_empty() {
             return Arc::new(make(timeline, selection, nulls, now));
         }
@@ -172,22 +156,12 @@ impl Snapshot {
 /// Filters and sorts every row that shows.
 fn make(timeline: &Timeline, selection: &Selection, nulls: NullTimes, now: Micros) -> Ordered {
     let salt = mix(timeline.world.seed, selection.order as u64 + 1);
-    let mut chosen: Vec<(Key<'_>, u64, Micros, u32)> = (0..timeline.world.investigations.len()
-        as u32)
-        .filter_map(|number| {
-            timeline
-                .shown(number, now)
-                .map(|(one, state)| (number, one, state))
-        })
+    let mut chosen: Vec<(Key<'_>, u64, Micros, u32)> = (0..timeline.world.investigations.len() as u32)
+        .filter_map(|number| timeline.shown(number, now).map(|(one, state)| (number, one, state)))
         .filter(|(_, one, state)| selection.matches(timeline, one, state, now))
         .map(|(number, one, state)| {
             let tie = mix(one.seed, salt);
-            (
-                Key::of(selection.order, one, state),
-                tie,
-                one.created,
-                number,
-            )
+            (Key::of(selection.order, one, state), tie, one.created, number)
         })
         .collect();
     chosen.sort_unstable_by(|a, b| {
@@ -199,10 +173,7 @@ fn make(timeline: &Timeline, selection: &Selection, nulls: NullTimes, now: Micro
         };
         keys.then(a.1.cmp(&b.1))
     });
-    chosen
-        .into_iter()
-        .map(|(.., created, number)| (created, number))
-        .collect()
+    chosen.into_iter().map(|(.., created, number)| (created, number)).collect()
 }
 
 /// What two rows are compared by.
@@ -222,11 +193,7 @@ impl<'a> Key<'a> {
             Field::Rrn => Self::Text(&one.rrn),
             Field::LatestAlert => time(state.latest_alert),
             Field::LatestDetection => time(state.latest_detection),
-            Field::Responsibility => state
-                .fields
-                .responsibility
-                .as_deref()
-                .map_or(Self::Null, Self::Text),
+            Field::Responsibility => state.fields.responsibility.as_deref().map_or(Self::Null, Self::Text),
         }
     }
 
@@ -245,48 +212,25 @@ fn rank(priority: &str) -> i64 {
 
 impl Selection {
     /// Whether the row passes every filter.
-    fn matches(
-        &self,
-        timeline: &Timeline,
-        one: &Investigation,
-        state: &State,
-        now: Micros,
-    ) -> bool {
+    fn matches(&self, timeline: &Timeline, one: &Investigation, state: &State, now: Micros) -> bool {
         let fields = &state.fields;
-        let among =
-            |values: &[String], value: &str| values.is_empty() || values.iter().any(|v| v == value);
+        let among = |values: &[String], value: &str| values.is_empty() || values.iter().any(|v| v == value);
         let tagged = |tag: &String| fields.tags.iter().flatten().any(|own| own == tag);
         self.organizations.contains(&one.organization)
             && among(&self.statuses, &fields.status)
             && among(&self.sources, &fields.source)
             && among(&self.priorities, &fields.priority)
-            && self
-                .email
-                .as_ref()
-                .is_none_or(|email| fields.assignee.as_ref().is_some_and(|p| p.email == *email))
+            && self.email.as_ref().is_none_or(|email| fields.assignee.as_ref().is_some_and(|p| p.email == *email))
             && self.tags.iter().all(tagged)
-            && self
-                .search
-                .iter()
-                .all(|criterion| criterion.matches(timeline, one, state, now))
+            && self.search.iter().all(|criterion| criterion.matches(timeline, one, state, now))
     }
 }
 
 impl Criterion {
-    fn matches(
-        &self,
-        timeline: &Timeline,
-        one: &Investigation,
-        state: &State,
-        now: Micros,
-    ) -> bool {
+    fn matches(&self, timeline: &Timeline, one: &Investigation, state: &State, now: Micros) -> bool {
         let (field, test): (&str, &dyn Fn(&str) -> bool) = match self {
-            Self::Equals(field, values) => (field, &|own: &str| {
-                values.iter().any(|value| same(own, value))
-            }),
-            Self::Contains(field, part) => (field, &|own: &str| {
-                own.to_lowercase().contains(&part.to_lowercase())
-            }),
+            Self::Equals(field, values) => (field, &|own: &str| values.iter().any(|value| same(own, value))),
+            Self::Contains(field, part) => (field, &|own: &str| own.to_lowercase().contains(&part.to_lowercase())),
         };
         let organization = timeline.world.organizations.get(one.organization as usize);
         match field {
@@ -297,11 +241,7 @@ impl Criterion {
             "rrn" => test(&one.rrn),
             "organization_id" => organization.is_some_and(|organization| test(&organization.id)),
             // The simulator gives people no id but their address.
-            "assignee_id" => state
-                .fields
-                .assignee
-                .as_ref()
-                .is_some_and(|person| test(&person.email)),
+            "assignee_id" => state.fields.assignee.as_ref().is_some_and(|person| test(&person.email)),
             _ => timeline.alerts_of(one, now).into_iter().any(|number| {
                 let Some(alert) = timeline.world.alerts.get(number as usize) else {
                     return false;
@@ -310,9 +250,7 @@ impl Criterion {
                 match field {
                     "actor_asset_hostname" => test(story.host),
                     "actor_user_name" => test(story.user.0) || test(story.user.1),
-                    "alert_mitre_t_codes" => {
-                        alert.kind == AlertKind::DetectionRule && test(story.rule.technique)
-                    }
+                    "alert_mitre_t_codes" => alert.kind == AlertKind::DetectionRule && test(story.rule.technique),
                     _ => alert.kind == AlertKind::DetectionRule && test(&story.rule_rrn),
                 }
             }),

@@ -32,17 +32,8 @@ impl Request {
 
     /// A `POST` of JSON with a key, to a region's host.
     pub fn post(region: &str, key: &str, path_and_query: impl Into<String>, body: &Value) -> Self {
-        let mut request = Self::build(
-            "POST",
-            region,
-            key,
-            path_and_query.into(),
-            Bytes::from(body.to_string()),
-        );
-        request.headers.insert(
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        let mut request = Self::build("POST", region, key, path_and_query.into(), Bytes::from(body.to_string()));
+        request.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         request
     }
 
@@ -54,12 +45,7 @@ impl Request {
         if let Ok(key) = HeaderValue::from_str(key) {
             headers.insert("x-api-key", key);
         }
-        Self {
-            method: method.to_owned(),
-            path_and_query,
-            headers,
-            body,
-        }
+        Self { method: method.to_owned(), path_and_query, headers, body }
     }
 }
 
@@ -165,20 +151,10 @@ impl Reply {
     }
 
     /// Any status, content type and body.
-    pub(crate) fn with_type(
-        status: StatusCode,
-        content_type: &'static str,
-        body: impl Into<Bytes>,
-    ) -> Self {
+    pub(crate) fn with_type(status: StatusCode, content_type: &'static str, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-        Self {
-            status,
-            headers,
-            body: body.into(),
-            delay: Duration::ZERO,
-            pace: None,
-        }
+        Self { status, headers, body: body.into(), delay: Duration::ZERO, pace: None }
     }
 
     /// An error of the vendor's form, with the correlation id when there is one.
@@ -199,10 +175,8 @@ impl Reply {
 
     /// Whether it is a success with JSON in it.
     pub(crate) fn is_json_success(&self) -> bool {
-        let json = self
-            .headers
-            .get(header::CONTENT_TYPE)
-            .is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
+        let json =
+            self.headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/json"));
         self.status.is_success() && json
     }
 }

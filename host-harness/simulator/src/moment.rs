@@ -26,8 +26,7 @@ pub(crate) fn micros(instant: OffsetDateTime) -> Micros {
 
 /// The instant as a date and time in UTC.
 pub(crate) fn date(instant: Micros) -> OffsetDateTime {
-    OffsetDateTime::from_unix_timestamp_nanos(i128::from(instant) * 1_000)
-        .unwrap_or(OffsetDateTime::UNIX_EPOCH)
+    OffsetDateTime::from_unix_timestamp_nanos(i128::from(instant) * 1_000).unwrap_or(OffsetDateTime::UNIX_EPOCH)
 }
 
 /// The instant as the vendor writes it: `2023-12-05T11:51:39.29059Z`, `2023-12-05T11:51:39Z`.

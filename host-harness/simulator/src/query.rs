@@ -23,26 +23,17 @@ pub(crate) struct Refusal {
 impl Refusal {
     /// 400 with this message.
     pub(crate) fn bad(message: impl Into<String>) -> Self {
-        Self {
-            status: StatusCode::BAD_REQUEST,
-            message: message.into(),
-        }
+        Self { status: StatusCode::BAD_REQUEST, message: message.into() }
     }
 
     /// 404 in the vendor's words.
     pub(crate) fn not_found() -> Self {
-        Self {
-            status: StatusCode::NOT_FOUND,
-            message: "Entity Not Found".to_owned(),
-        }
+        Self { status: StatusCode::NOT_FOUND, message: "Entity Not Found".to_owned() }
     }
 
     /// 403 in the vendor's words.
     pub(crate) fn forbidden() -> Self {
-        Self {
-            status: StatusCode::FORBIDDEN,
-            message: "Insufficient Permissions".to_owned(),
-        }
+        Self { status: StatusCode::FORBIDDEN, message: "Insufficient Permissions".to_owned() }
     }
 }
 
@@ -69,19 +60,12 @@ impl Page {
 impl Query {
     /// Decodes a raw query.
     pub(crate) fn new(raw: &str) -> Self {
-        Self(
-            form_urlencoded::parse(raw.as_bytes())
-                .into_owned()
-                .collect(),
-        )
+        Self(form_urlencoded::parse(raw.as_bytes()).into_owned().collect())
     }
 
     /// The first value of a parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
-        self.0
-            .iter()
-            .find(|(own, _)| own == name)
-            .map(|(_, value)| value.as_str())
+        self.0.iter().find(|(own, _)| own == name).map(|(_, value)| value.as_str())
     }
 
     /// Replaces every value of a parameter.
@@ -93,11 +77,7 @@ impl Query {
     /// The comma list of a parameter; repeated parameters are joined, empty parts dropped.
     fn list(&self, name: &str) -> Vec<String> {
         let values = self.0.iter().filter(|(own, _)| own == name);
-        values
-            .flat_map(|(_, value)| value.split(','))
-            .filter(|part| !part.is_empty())
-            .map(str::to_owned)
-            .collect()
+        values.flat_map(|(_, value)| value.split(',')).filter(|part| !part.is_empty()).map(str::to_owned).collect()
     }
 
     /// A comma list of which every part has to be one of these.
@@ -118,9 +98,9 @@ impl Query {
         match self.get(name) {
             None | Some("false") => Ok(false),
             Some("true") => Ok(true),
-            Some(other) => Err(Refusal::bad(format!(
-                "Invalid value '{other}' for parameter {name}; allowed: true, false"
-            ))),
+            Some(other) => {
+                Err(Refusal::bad(format!("Invalid value '{other}' for parameter {name}; allowed: true, false")))
+            }
         }
     }
 
@@ -128,22 +108,14 @@ impl Query {
     pub(crate) fn page(&self, default: u64, most: u64) -> Result<Page, Refusal> {
         let number = |name: &str, default: u64| match self.get(name) {
             None => Ok(default),
-            Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => {
-                text.parse::<u64>()
-                    .ok()
-                    .filter(|number| *number <= i32::MAX as u64)
-                    .ok_or_else(|| {
-                        Refusal::bad(format!("Parameter {name} is out of range: {text}"))
-                    })
-            }
-            Some(text) => Err(Refusal::bad(format!(
-                "Parameter {name} must be a non-negative integer: {text}"
-            ))),
+            Some(text) if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) => text
+                .parse::<u64>()
+                .ok()
+                .filter(|number| *number <= i32::MAX as u64)
+                .ok_or_else(|| Refusal::bad(format!("Parameter {name} is out of range: {text}"))),
+            Some(text) => Err(Refusal::bad(format!("Parameter {name} must be a non-negative integer: {text}"))),
         };
-        let page = Page {
-            index: number("index", 0)?,
-            size: number("size", default)?,
-        };
+        let page = Page { index: number("index", 0)?, size: number("size", default)? };
         if page.size < 1 || page.size > most {
             return Err(Refusal::bad(format!("size must be between 1 and {most}")));
         }
@@ -156,17 +128,8 @@ impl Query {
     }
 
     /// The window that `start_time` and `end_time` make.
-    pub(crate) fn window(
-        &self,
-        default: Option<Duration>,
-        now: OffsetDateTime,
-    ) -> Result<(Micros, Micros), Refusal> {
-        window(
-            self.time("start_time")?,
-            self.time("end_time")?,
-            default,
-            now,
-        )
+    pub(crate) fn window(&self, default: Option<Duration>, now: OffsetDateTime) -> Result<(Micros, Micros), Refusal> {
+        window(self.time("start_time")?, self.time("end_time")?, default, now)
     }
 
     /// The selection that the v2 list makes of its parameters.
@@ -180,14 +143,8 @@ impl Query {
         Ok(Selection {
             organizations,
             statuses: self.choices("statuses", &["OPEN", "INVESTIGATING", "WAITING", "CLOSED"])?,
-            sources: self.choices(
-                "sources",
-                &["USER", "ALERT", "MANUAL", "HUNT", "AUTOMATION"],
-            )?,
-            priorities: self.choices(
-                "priorities",
-                &["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"],
-            )?,
+            sources: self.choices("sources", &["USER", "ALERT", "MANUAL", "HUNT", "AUTOMATION"])?,
+            priorities: self.choices("priorities", &["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"])?,
             email: self.get("assignee.email").map(str::to_owned),
             tags,
             search: Vec::new(),
@@ -215,7 +172,9 @@ impl Query {
 /// A time in a query or a body.
 pub(crate) fn read_time(name: &str, text: &str) -> Result<OffsetDateTime, Refusal> {
     parse(text).ok_or_else(|| {
-        Refusal::bad(format!("{name} must be an ISO 8601 date and time with an offset, such as 2026-01-15T12:00:00Z: {text}"))
+        Refusal::bad(format!(
+            "{name} must be an ISO 8601 date and time with an offset, such as 2026-01-15T12:00:00Z: {text}"
+        ))
     })
 }
 
@@ -227,13 +186,8 @@ pub(crate) fn window(
     default: Option<Duration>,
     now: OffsetDateTime,
 ) -> Result<(Micros, Micros), Refusal> {
-    let bounded = |micros: i128| {
-        i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX })
-    };
-    let before = end.map_or_else(
-        || now.unix_timestamp_nanos() + 1,
-        OffsetDateTime::unix_timestamp_nanos,
-    );
+    let bounded = |micros: i128| i64::try_from(micros).unwrap_or(if micros < 0 { i64::MIN } else { i64::MAX });
+    let before = end.map_or_else(|| now.unix_timestamp_nanos() + 1, OffsetDateTime::unix_timestamp_nanos);
     let after = match (start, default) {
         (Some(start), _) => start.unix_timestamp_nanos(),
         (None, Some(window)) => (now - window).unix_timestamp_nanos(),
@@ -242,19 +196,13 @@ pub(crate) fn window(
     if start.is_some() && end.is_some() && after > before {
         return Err(Refusal::bad("start_time must be before end_time"));
     }
-    Ok((
-        bounded(after.div_euclid(1_000)),
-        bounded((before + 999).div_euclid(1_000)),
-    ))
+    Ok((bounded(after.div_euclid(1_000)), bounded((before + 999).div_euclid(1_000))))
 }
 
 /// `field,DIRECTION`.
 fn sort(text: &str) -> Result<(Field, bool), Refusal> {
-    let wrong = || {
-        Refusal::bad(format!(
-            "sort must be FIELD,ASC or FIELD,DESC with one of the documented fields: {text}"
-        ))
-    };
+    let wrong =
+        || Refusal::bad(format!("sort must be FIELD,ASC or FIELD,DESC with one of the documented fields: {text}"));
     let (field, direction) = text.split_once(',').ok_or_else(wrong)?;
     let descending = match direction {
         "ASC" => false,
@@ -273,10 +221,7 @@ mod tests {
         let query = Query::new(raw);
         query.page(20, 100)?;
         query.flag("multi-customer")?;
-        Ok((
-            query.selection(vec![0])?,
-            query.window(Some(DEFAULT_WINDOW), now)?,
-        ))
+        Ok((query.selection(vec![0])?, query.window(Some(DEFAULT_WINDOW), now)?))
     }
 
     #[test]
@@ -316,14 +261,8 @@ mod tests {
     #[test]
     fn unknown_parameters_change_nothing() {
         let plain = select("").unwrap();
-        for raw in [
-            "status=OPEN",
-            "assignee_email=x@example.com",
-            "sort_field=rrn",
-            "filter=a",
-            "Size=5000",
-            "limit=1",
-        ] {
+        for raw in ["status=OPEN", "assignee_email=x@example.com", "sort_field=rrn", "filter=a", "Size=5000", "limit=1"]
+        {
             assert_eq!(select(raw).unwrap(), plain, "{raw}");
         }
     }
@@ -331,15 +270,9 @@ mod tests {
     #[test]
     fn the_defaults_hide_data() {
         let (selection, (after, before)) = select("").unwrap();
-        assert_eq!(
-            (selection.order, selection.descending),
-            (Field::Priority, true)
-        );
+        assert_eq!((selection.order, selection.descending), (Field::Priority, true));
         assert_eq!(before - after, 28 * crate::moment::DAY + 1);
-        assert_eq!(
-            Query::new("").page(20, 100).unwrap(),
-            Page { index: 0, size: 20 }
-        );
+        assert_eq!(Query::new("").page(20, 100).unwrap(), Page { index: 0, size: 20 });
     }
 
     #[test]
@@ -355,13 +288,6 @@ mod tests {
         assert_eq!(Page { index: 0, size: 2 }.of(&items), [1, 2]);
         assert_eq!(Page { index: 1, size: 2 }.of(&items), [3]);
         assert!(Page { index: 2, size: 2 }.of(&items).is_empty());
-        assert!(
-            Page {
-                index: u64::MAX,
-                size: 100
-            }
-            .of(&items)
-            .is_empty()
-        );
+        assert!(Page { index: u64::MAX, size: 100 }.of(&items).is_empty());
     }
 }

@@ -10,7 +10,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -63,10 +63,7 @@ impl Server {
     pub async fn start(simulator: Simulator) -> io::Result<Self> {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
         let address = listener.local_addr()?;
-        Ok(Self {
-            address,
-            task: tokio::spawn(serve(simulator, listener)),
-        })
+        Ok(Self { address, task: tokio::spawn(serve(simulator, listener)) })
     }
 
     /// Where it listens.
@@ -86,17 +83,24 @@ impl Drop for Server {
     }
 }
 
+/// What a connection is to do when its answer is sent.
+#[derive(Default)]
+struct Flags {
+    /// It is dropped with a reset.
+    reset: AtomicBool,
+    /// It reads no further request.
+    spent: AtomicBool,
+    /// Requests so far.
+    requests: AtomicU32,
+}
+
 /// Serves one connection to its end.
 async fn connection(simulator: Simulator, stream: TcpStream) {
     // Small answers must not wait for acknowledgements. Without it only speed suffers.
     let _ = stream.set_nodelay(true);
-    let reset = Arc::new(AtomicBool::new(false));
-    let wire = Wire {
-        stream,
-        reset: Arc::clone(&reset),
-    };
-    let service =
-        service_fn(move |request| respond(simulator.clone(), Arc::clone(&reset), request));
+    let flags = Arc::new(Flags::default());
+    let wire = Wire { stream, flags: Arc::clone(&flags) };
+    let service = service_fn(move |request| respond(simulator.clone(), Arc::clone(&flags), request));
     // Errors are the client going away or a break that was asked for.
     let _ = hyper::server::conn::http1::Builder::new()
         .keep_alive(true)
@@ -108,27 +112,27 @@ async fn connection(simulator: Simulator, stream: TcpStream) {
 /// Answers one request, or fails to break the connection.
 async fn respond(
     simulator: Simulator,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     request: http::Request<Incoming>,
 ) -> Result<Response<Paced>, io::Error> {
     let in_hand = simulator.in_hand();
+    let requests = flags.requests.fetch_add(1, Ordering::Relaxed) + 1;
     let (head, body) = request.into_parts();
     let too_large = || Reply::error(StatusCode::PAYLOAD_TOO_LARGE, "Payload Too Large", None);
     if body.size_hint().lower() > LARGEST as u64 {
-        return Ok(response(too_large(), None, in_hand, reset));
+        return Ok(response(too_large(), None, in_hand, flags));
     }
     let body = match Limited::new(body, LARGEST).collect().await {
         Ok(body) => body.to_bytes(),
         Err(error) if error.is::<LengthLimitError>() => {
-            return Ok(response(too_large(), None, in_hand, reset));
+            return Ok(response(too_large(), None, in_hand, flags));
         }
         Err(error) => return Err(io::Error::other(error)),
     };
-    let path_and_query = head
-        .uri
-        .path_and_query()
-        .map_or("/", |path| path.as_str())
-        .to_owned();
+    if simulator.config().requests_per_connection.is_some_and(|most| requests >= most) {
+        flags.spent.store(true, Ordering::Release);
+    }
+    let path_and_query = head.uri.path_and_query().map_or("/", |path| path.as_str()).to_owned();
     let outcome = simulator.handle(Request {
         method: head.method.as_str().to_owned(),
         path_and_query,
@@ -138,20 +142,16 @@ async fn respond(
     match outcome {
         Outcome::Reply(reply) => {
             wait(reply.delay).await;
-            Ok(response(reply, None, in_hand, reset))
+            Ok(response(reply, None, in_hand, flags))
         }
         Outcome::ResetBeforeHead { delay } => {
             wait(delay).await;
-            reset.store(true, Ordering::Release);
+            flags.reset.store(true, Ordering::Release);
             Err(io::ErrorKind::ConnectionReset.into())
         }
-        Outcome::CutShort {
-            reply,
-            sent,
-            reset: hard,
-        } => {
+        Outcome::CutShort { reply, sent, reset: hard } => {
             wait(reply.delay).await;
-            Ok(response(reply, Some((sent, hard)), in_hand, reset))
+            Ok(response(reply, Some((sent, hard)), in_hand, flags))
         }
     }
 }
@@ -163,12 +163,7 @@ async fn wait(delay: Duration) {
 }
 
 /// The answer with its body as a script. The length is announced in full, whatever is sent of it.
-fn response(
-    reply: Reply,
-    cut: Option<(usize, bool)>,
-    in_hand: InHand,
-    reset: Arc<AtomicBool>,
-) -> Response<Paced> {
+fn response(reply: Reply, cut: Option<(usize, bool)>, in_hand: InHand, flags: Arc<Flags>) -> Response<Paced> {
     let body = reply.body;
     let mut steps = VecDeque::new();
     match (cut, reply.pace) {
@@ -193,19 +188,11 @@ fn response(
         (None, None) => steps.push_back(Step::Send(body.clone())),
     }
     let whole = cut.is_none() && reply.pace.is_none();
-    let paced = Paced {
-        steps,
-        sleep: None,
-        exact: whole.then_some(body.len() as u64),
-        reset,
-        _in_hand: in_hand,
-    };
+    let paced = Paced { steps, sleep: None, exact: whole.then_some(body.len() as u64), flags, _in_hand: in_hand };
     let mut response = Response::new(paced);
     *response.status_mut() = reply.status;
     *response.headers_mut() = reply.headers;
-    response
-        .headers_mut()
-        .insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(body.len()));
     response
 }
 
@@ -221,7 +208,7 @@ struct Paced {
     steps: VecDeque<Step>,
     sleep: Option<Pin<Box<Sleep>>>,
     exact: Option<u64>,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
     /// The request counts as in hand until its body is sent.
     _in_hand: InHand,
 }
@@ -247,7 +234,7 @@ impl Body for Paced {
                 Some(Step::Send(bytes)) => return Poll::Ready(Some(Ok(Frame::data(bytes)))),
                 Some(Step::Wait(pause)) => self.sleep = Some(Box::pin(tokio::time::sleep(pause))),
                 Some(Step::Break { hard }) => {
-                    self.reset.store(hard, Ordering::Release);
+                    self.flags.reset.store(hard, Ordering::Release);
                     return Poll::Ready(Some(Err(io::ErrorKind::ConnectionAborted.into())));
                 }
             }
@@ -259,20 +246,19 @@ impl Body for Paced {
     }
 
     fn size_hint(&self) -> SizeHint {
-        self.exact
-            .map_or_else(SizeHint::default, SizeHint::with_exact)
+        self.exact.map_or_else(SizeHint::default, SizeHint::with_exact)
     }
 }
 
-/// A connection that is reset when it is dropped with the flag set.
+/// A connection that does what its flags say.
 struct Wire {
     stream: TcpStream,
-    reset: Arc<AtomicBool>,
+    flags: Arc<Flags>,
 }
 
 impl Drop for Wire {
     fn drop(&mut self) {
-        if self.reset.load(Ordering::Acquire) {
+        if self.flags.reset.load(Ordering::Acquire) {
             // If this fails the client sees an end in good order, which is a break all the same.
             let _ = self.stream.set_zero_linger();
         }
@@ -285,16 +271,16 @@ impl AsyncRead for Wire {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if self.flags.spent.load(Ordering::Acquire) {
+            // Nothing read is the end of the stream; the answer under way is still sent.
+            return Poll::Ready(Ok(()));
+        }
         Pin::new(&mut self.stream).poll_read(context, buffer)
     }
 }
 
 impl AsyncWrite for Wire {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        bytes: &[u8],
-    ) -> Poll<io::Result<usize>> {
+    fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         Pin::new(&mut self.stream).poll_write(context, bytes)
     }
 
@@ -315,7 +301,7 @@ impl AsyncWrite for Wire {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if self.reset.load(Ordering::Acquire) {
+        if self.flags.reset.load(Ordering::Acquire) {
             // An orderly end first would make the reset invisible.
             return Poll::Ready(Ok(()));
         }

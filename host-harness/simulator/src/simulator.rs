@@ -8,21 +8,22 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
 
-use http::{HeaderValue, StatusCode, header};
+use http::StatusCode;
 use percent_encoding::percent_decode_str;
 use time::{Duration, OffsetDateTime};
 
 use crate::api::{self, Call, Endpoint};
-use crate::config::{ApiKey, ClockMode, RetryAfterForm, Role, SimulatorConfig};
+use crate::clock::Clock;
+use crate::config::{ApiKey, ClockMode, Role, SimulatorConfig};
 use crate::fault::{self, FaultProfile, Injector, Seen};
-use crate::gate::{Access, Allowance, Allowances, judge};
+use crate::gate::{Access, Allowances, judge};
 use crate::gzip;
 use crate::listing::Snapshot;
 use crate::message::{Outcome, Reply, Request, RequestRecord};
 use crate::moment::micros;
 use crate::query::Query;
+use crate::refusals::{refused, too_many};
 use crate::rng::uuid_of;
 use crate::truth::{Truth, tell};
 use crate::world::World;
@@ -59,40 +60,11 @@ struct Live {
     sequence: u64,
 }
 
-/// The clock: where it was set, and when in real time.
-struct Clock {
-    base: OffsetDateTime,
-    since: Instant,
-    running: bool,
-}
-
-impl Clock {
-    fn now(&self) -> OffsetDateTime {
-        let passed = if self.running {
-            self.since.elapsed()
-        } else {
-            std::time::Duration::ZERO
-        };
-        Duration::try_from(passed)
-            .ok()
-            .and_then(|passed| self.base.checked_add(passed))
-            .unwrap_or(self.base)
-    }
-
-    fn set(&mut self, now: OffsetDateTime) {
-        self.base = now;
-        self.since = Instant::now();
-    }
-}
-
 impl Simulator {
     /// Serves a world. Its clock starts now.
     pub fn new(world: World, config: SimulatorConfig) -> Self {
-        let clock = Clock {
-            base: config.start.unwrap_or(world.start),
-            since: Instant::now(),
-            running: config.clock == ClockMode::Running,
-        };
+        let running = config.clock == ClockMode::Running;
+        let clock = Clock::new(config.start.unwrap_or(world.start), running);
         let live = Live {
             clock,
             injector: Injector::new(config.faults.clone(), world.seed),
@@ -101,10 +73,7 @@ impl Simulator {
             requests: 0,
             sequence: 0,
         };
-        let served = Served {
-            timeline: Arc::new(Timeline::new(world)),
-            snapshot: None,
-        };
+        let served = Served { timeline: Arc::new(Timeline::new(world)), snapshot: None };
         Self(Arc::new(Shared {
             config,
             served: Mutex::new(served),
@@ -147,10 +116,7 @@ impl Simulator {
         let mut served = self.served();
         let mut world = served.timeline.world.clone();
         let result = change(&mut world);
-        *served = Served {
-            timeline: Arc::new(Timeline::new(world)),
-            snapshot: None,
-        };
+        *served = Served { timeline: Arc::new(Timeline::new(world)), snapshot: None };
         result
     }
 
@@ -176,9 +142,7 @@ impl Simulator {
 
     /// Forgets requests, counts and used allowances, and lets the faults begin again. World and clock stay.
     pub fn reset_counters(&self) {
-        self.0
-            .most_in_flight
-            .store(self.0.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
+        self.0.most_in_flight.store(self.0.in_flight.load(Ordering::Relaxed), Ordering::Relaxed);
         let mut live = self.live();
         live.records.clear();
         live.requests = 0;
@@ -188,29 +152,14 @@ impl Simulator {
 
     /// Answers a request.
     pub fn handle(&self, request: Request) -> Outcome {
-        let (raw_path, query) = request
-            .path_and_query
-            .split_once('?')
-            .unwrap_or((&request.path_and_query, ""));
-        let path = percent_decode_str(raw_path)
-            .decode_utf8_lossy()
-            .into_owned();
+        let (raw_path, query) = request.path_and_query.split_once('?').unwrap_or((&request.path_and_query, ""));
+        let path = percent_decode_str(raw_path).decode_utf8_lossy().into_owned();
         if path.starts_with(CONTROL) {
-            return Outcome::Reply(crate::control::answer(
-                self,
-                &request.method,
-                &path,
-                &request.body,
-            ));
+            return Outcome::Reply(crate::control::answer(self, &request.method, &path, &request.body));
         }
         let config = &self.0.config;
         let (region, access) = judge(config, &request.headers);
-        let seen = Seen {
-            method: &request.method,
-            path: &path,
-            query,
-            region: &region,
-        };
+        let seen = Seen { method: &request.method, path: &path, query, region: &region };
         let under_idr = path.starts_with("/idr/");
         let (now, sequence, allowance, struck) = {
             let mut live = self.live();
@@ -224,18 +173,11 @@ impl Simulator {
             };
             (now, live.sequence, allowance, live.injector.strike(&seen))
         };
-        let sent = request
-            .headers
-            .get("r7-correlation-id")
-            .and_then(|id| id.to_str().ok())
-            .filter(|id| !id.is_empty());
+        let sent = request.headers.get("r7-correlation-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
         let correlation = sent.map_or_else(|| uuid_of(sequence), str::to_owned);
 
         let mut asked = Query::new(query);
-        let index = asked
-            .get("index")
-            .and_then(|index| index.parse().ok())
-            .unwrap_or(0);
+        let index = asked.get("index").and_then(|index| index.parse().ok()).unwrap_or(0);
         if let Some(fault) = &struck {
             let read = fault::before(fault, index);
             if read != index {
@@ -243,11 +185,9 @@ impl Simulator {
             }
         }
         let mut reply = match (access, allowance) {
-            (_, Some(spent)) if spent.exceeded => self.too_many(spent, now, sequence, &correlation),
-            (Access::Granted(key), _) => {
-                self.granted(key, &request, raw_path, asked, now, sequence, &correlation)
-            }
-            _ => self.refused(access, &request.method, &path, &correlation),
+            (_, Some(spent)) if spent.exceeded => too_many(config.retry_after, spent, now, sequence, &correlation),
+            (Access::Granted(key), _) => self.granted(key, &request, raw_path, asked, now, sequence, &correlation),
+            _ => refused(config, access, &request.method, &path, &correlation),
         };
         reply.delay += config.latency;
         reply.set("r7-correlation-id", &correlation);
@@ -268,7 +208,7 @@ impl Simulator {
         if config.gzip
             && let Outcome::Reply(reply) = &mut outcome
         {
-            compress(reply, &request);
+            gzip::compress_reply(reply, &request);
         }
         self.record(RequestRecord {
             at: now,
@@ -284,10 +224,7 @@ impl Simulator {
     }
 
     /// What a good key at the right host gets.
-    #[allow(
-        clippy::too_many_arguments,
-        reason = "the parts of one request, taken apart once"
-    )]
+    #[allow(clippy::too_many_arguments, reason = "the parts of one request, taken apart once")]
     fn granted(
         &self,
         key: &ApiKey,
@@ -298,20 +235,12 @@ impl Simulator {
         sequence: u64,
         correlation: &str,
     ) -> Reply {
-        let not_found =
-            || Reply::error(StatusCode::NOT_FOUND, "Entity Not Found", Some(correlation));
-        let decoded: Vec<_> = raw_path
-            .split('/')
-            .skip(1)
-            .map(|part| percent_decode_str(part).decode_utf8_lossy())
-            .collect();
+        let not_found = || Reply::error(StatusCode::NOT_FOUND, "Entity Not Found", Some(correlation));
+        let decoded: Vec<_> =
+            raw_path.split('/').skip(1).map(|part| percent_decode_str(part).decode_utf8_lossy()).collect();
         let segments: Vec<&str> = decoded.iter().map(AsRef::as_ref).collect();
         if key.role == Role::NoInsightIdr && segments.first() == Some(&"idr") {
-            return Reply::error(
-                StatusCode::FORBIDDEN,
-                "Insufficient Permissions",
-                Some(correlation),
-            );
+            return Reply::error(StatusCode::FORBIDDEN, "Insufficient Permissions", Some(correlation));
         }
         let Some((endpoint, method)) = Endpoint::at(&segments) else {
             return not_found();
@@ -334,78 +263,15 @@ impl Simulator {
             config: &self.0.config,
             now,
             home: home.map(|(number, _)| number),
-            region: numbered()
-                .filter(|(_, o)| o.region == key.region)
-                .map(|(number, _)| number)
-                .collect(),
+            region: numbered().filter(|(_, o)| o.region == key.region).map(|(number, _)| number).collect(),
             triage: key.role == Role::Full && home.is_some_and(|(_, o)| o.triage),
             query,
             headers: &request.headers,
             body: &request.body,
             sequence,
         };
-        api::answer(&call, endpoint).unwrap_or_else(|refusal| {
-            Reply::error(refusal.status, &refusal.message, Some(correlation))
-        })
-    }
-
-    /// What everybody else gets.
-    fn refused(&self, access: Access<'_>, method: &str, path: &str, correlation: &str) -> Reply {
-        let config = &self.0.config;
-        match access {
-            Access::Unauthorized => Reply::error(StatusCode::UNAUTHORIZED, "Unauthorized", None),
-            Access::WrongRegion
-                if config.validate_anywhere && method == "GET" && path == "/validate" =>
-            {
-                Reply::json(r#"{"message":"Authorized"}"#)
-            }
-            Access::WrongRegion => {
-                let status = StatusCode::from_u16(config.wrong_region_status)
-                    .unwrap_or(StatusCode::NOT_FOUND);
-                match status {
-                    StatusCode::UNAUTHORIZED => Reply::error(status, "Unauthorized", None),
-                    StatusCode::NOT_FOUND => {
-                        Reply::error(status, "Entity Not Found", Some(correlation))
-                    }
-                    other => Reply::error(
-                        other,
-                        other.canonical_reason().unwrap_or("Error"),
-                        Some(correlation),
-                    ),
-                }
-            }
-            Access::NoSuchHost | Access::Granted(_) => {
-                Reply::error(StatusCode::NOT_FOUND, "Entity Not Found", Some(correlation))
-            }
-        }
-    }
-
-    /// 429; every third one has a body that is not JSON.
-    fn too_many(
-        &self,
-        spent: Allowance,
-        now: OffsetDateTime,
-        sequence: u64,
-        correlation: &str,
-    ) -> Reply {
-        let status = StatusCode::TOO_MANY_REQUESTS;
-        let mut reply = if sequence.is_multiple_of(3) {
-            Reply::with_type(status, "text/plain", "Too Many Requests\n")
-        } else {
-            Reply::error(status, "API rate limit exceeded", Some(correlation))
-        };
-        match self.0.config.retry_after {
-            RetryAfterForm::Absent => {}
-            RetryAfterForm::Seconds => reply.set("retry-after", &spent.reset.to_string()),
-            RetryAfterForm::HttpDate => {
-                let after = Duration::seconds(i64::try_from(spent.reset).unwrap_or(0));
-                reply.set(
-                    "retry-after",
-                    &http_date(now.checked_add(after).unwrap_or(now)),
-                );
-            }
-        }
-        reply
+        api::answer(&call, endpoint)
+            .unwrap_or_else(|refusal| Reply::error(refusal.status, &refusal.message, Some(correlation)))
     }
 
     /// Counts a request that a server has in hand, until the guard is dropped.
@@ -431,11 +297,7 @@ impl Simulator {
         let mut served = self.served();
         let now = micros(now);
         let revision = served.timeline.revision(now);
-        let kept = served
-            .snapshot
-            .as_ref()
-            .filter(|snapshot| snapshot.revision() == revision)
-            .cloned();
+        let kept = served.snapshot.as_ref().filter(|snapshot| snapshot.revision() == revision).cloned();
         let snapshot = kept.unwrap_or_else(|| Arc::new(Snapshot::new(&served.timeline, now)));
         served.snapshot = Some(Arc::clone(&snapshot));
         (Arc::clone(&served.timeline), snapshot)
@@ -463,57 +325,13 @@ impl Drop for InHand {
     }
 }
 
-/// Compresses a body for a client that takes gzip, unless a fault has had its way with the encoding.
-fn compress(reply: &mut Reply, request: &Request) {
-    let accepted = request
-        .headers
-        .get(header::ACCEPT_ENCODING)
-        .and_then(|names| names.to_str().ok());
-    let wanted =
-        accepted.is_some_and(|names| names.split(',').any(|name| name.trim().starts_with("gzip")));
-    if !wanted || reply.headers.contains_key(header::CONTENT_ENCODING) || reply.body.is_empty() {
-        return;
-    }
-    if let Some(packed) = gzip::compress(&reply.body) {
-        reply.body = packed.into();
-        reply
-            .headers
-            .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-    }
-}
-
-/// `Thu, 15 Jan 2026 12:00:00 GMT`.
-fn http_date(at: OffsetDateTime) -> String {
-    let weekday = at.weekday().to_string();
-    let month = at.month().to_string();
-    format!(
-        "{}, {:02} {} {:04} {:02}:{:02}:{:02} GMT",
-        weekday.get(..3).unwrap_or_default(),
-        at.day(),
-        month.get(..3).unwrap_or_default(),
-        at.year(),
-        at.hour(),
-        at.minute(),
-        at.second()
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn http_dates_have_their_form() {
-        let at = OffsetDateTime::from_unix_timestamp(1_768_478_405).unwrap();
-        assert_eq!(http_date(at), "Thu, 15 Jan 2026 12:00:05 GMT");
-    }
-
-    #[test]
     fn a_frozen_clock_moves_only_when_told() {
-        let config = SimulatorConfig {
-            clock: ClockMode::Frozen,
-            ..SimulatorConfig::default()
-        };
+        let config = SimulatorConfig { clock: ClockMode::Frozen, ..SimulatorConfig::default() };
         let simulator = Simulator::new(World::empty(), config);
         let start = simulator.now();
         assert_eq!(simulator.now(), start);
@@ -521,5 +339,18 @@ mod tests {
         assert_eq!(simulator.now(), start + Duration::hours(1));
         simulator.set_now(start);
         assert_eq!(simulator.now(), start);
+    }
+
+    #[test]
+    fn the_most_requests_in_hand_are_remembered_until_a_reset() {
+        let simulator = Simulator::new(World::empty(), SimulatorConfig::default());
+        let first = simulator.in_hand();
+        drop(simulator.in_hand());
+        assert_eq!(simulator.most_in_flight(), 2);
+        simulator.reset_counters();
+        assert_eq!(simulator.most_in_flight(), 1, "one is still in hand");
+        drop(first);
+        drop(simulator.in_hand());
+        assert_eq!(simulator.most_in_flight(), 1);
     }
 }

@@ -118,51 +118,34 @@ impl TruthInvestigation {
         if self.gone_at.is_some_and(|gone| gone <= instant) {
             return None;
         }
-        self.versions
-            .iter()
-            .rev()
-            .find(|version| version.at <= instant)
+        self.versions.iter().rev().find(|version| version.at <= instant)
     }
 }
 
 /// Tells everything about a world.
 pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
     let world = &timeline.world;
-    let organization = |number: u32| {
-        world
-            .organizations
-            .get(number as usize)
-            .map(|o| o.id.clone())
-            .unwrap_or_default()
-    };
-    let investigations = world
-        .investigations
-        .iter()
-        .zip(&timeline.states)
-        .map(|(one, states)| {
-            let (views, versions): (Vec<_>, Vec<_>) =
-                states.iter().partition(|state| state.viewed_only);
-            TruthInvestigation {
-                rrn: one.rrn.clone(),
-                organization: organization(one.organization),
-                created: date(one.created),
-                visible_at: date(one.visible),
-                gone_at: one.gone.map(date),
-                versions: versions
-                    .into_iter()
-                    .filter_map(|state| {
-                        let row = String::from_utf8(state.row(world, one).to_vec()).ok()?;
-                        let row = RawValue::from_string(row).ok()?;
-                        Some(TruthVersion {
-                            at: date(state.at),
-                            row,
-                        })
-                    })
-                    .collect(),
-                views: views.into_iter().map(|state| date(state.at)).collect(),
-                product_alerts: render::investigation::product_alerts(one).len(),
-            }
-        });
+    let organization = |number: u32| world.organizations.get(number as usize).map(|o| o.id.clone()).unwrap_or_default();
+    let investigations = world.investigations.iter().zip(&timeline.states).map(|(one, states)| {
+        let (views, versions): (Vec<_>, Vec<_>) = states.iter().partition(|state| state.viewed_only);
+        TruthInvestigation {
+            rrn: one.rrn.clone(),
+            organization: organization(one.organization),
+            created: date(one.created),
+            visible_at: date(one.visible),
+            gone_at: one.gone.map(date),
+            versions: versions
+                .into_iter()
+                .filter_map(|state| {
+                    let row = String::from_utf8(state.row(world, one).to_vec()).ok()?;
+                    let row = RawValue::from_string(row).ok()?;
+                    Some(TruthVersion { at: date(state.at), row })
+                })
+                .collect(),
+            views: views.into_iter().map(|state| date(state.at)).collect(),
+            product_alerts: render::investigation::product_alerts(one).len(),
+        }
+    });
     let alerts = world.alerts.iter().map(|alert| TruthAlert {
         id: world.id_of(alert),
         organization: organization(alert.organization),
@@ -202,23 +185,15 @@ mod instants {
 
     use crate::moment::{micros, parse, vendor};
 
-    pub(super) fn serialize<S: Serializer>(
-        instants: &[OffsetDateTime],
-        out: S,
-    ) -> Result<S::Ok, S::Error> {
+    pub(super) fn serialize<S: Serializer>(instants: &[OffsetDateTime], out: S) -> Result<S::Ok, S::Error> {
         out.collect_seq(instants.iter().map(|instant| vendor(micros(*instant))))
     }
 
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        input: D,
-    ) -> Result<Vec<OffsetDateTime>, D::Error> {
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<OffsetDateTime>, D::Error> {
         let texts = Vec::<String>::deserialize(input)?;
         texts
             .iter()
-            .map(|text| {
-                parse(text)
-                    .ok_or_else(|| D::Error::custom(format!("{text} is not an RFC 3339 time")))
-            })
+            .map(|text| parse(text).ok_or_else(|| D::Error::custom(format!("{text} is not an RFC 3339 time"))))
             .collect()
     }
 }

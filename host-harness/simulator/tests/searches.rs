@@ -1,13 +1,20 @@
 //! The search call and the Alert Triage family.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use std::collections::HashSet;
 
 use common::{LIST, at, get, post, send, settings, simulator};
 use insightidr_simulator::{
-    AlertKind, AlertSpec, InvestigationSpec, Request, Role, Simulator, TruthAlert, World,
-    WorldConfig,
+    AlertKind, AlertSpec, InvestigationSpec, Request, Role, Simulator, TruthAlert, World, WorldConfig,
 };
 use serde_json::{Value, json};
 use time::Duration;
@@ -18,29 +25,17 @@ const BY_RRN: &str = "/idr/at/alerts/ops/rrns";
 const SINCE: &str = "2025-12-01T00:00:00Z";
 
 fn generated() -> Simulator {
-    simulator(World::generate(&WorldConfig {
-        investigations: 300,
-        ..WorldConfig::default()
-    }))
+    simulator(World::generate(&WorldConfig { investigations: 300, ..WorldConfig::default() }))
 }
 
 /// The triage alerts that show now, by the truth.
 fn visible(simulator: &Simulator) -> Vec<TruthAlert> {
     let truth = simulator.truth();
-    truth
-        .alerts
-        .into_iter()
-        .filter(|alert| alert.triage && alert.visible_at <= truth.now)
-        .collect()
+    truth.alerts.into_iter().filter(|alert| alert.triage && alert.visible_at <= truth.now).collect()
 }
 
 fn strings(value: &Value) -> Vec<String> {
-    value
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|one| one.as_str().unwrap().to_owned())
-        .collect()
+    value.as_array().unwrap().iter().map(|one| one.as_str().unwrap().to_owned()).collect()
 }
 
 #[test]
@@ -57,31 +52,13 @@ fn the_search_call_filters_sorts_and_pages() {
     assert!(!page.data().is_empty());
     for row in page.data() {
         assert!(["OPEN", "CLOSED"].contains(&row["status"].as_str().unwrap()));
-        assert!(
-            row["title"]
-                .as_str()
-                .unwrap()
-                .to_lowercase()
-                .contains("suspicious")
-        );
+        assert!(row["title"].as_str().unwrap().to_lowercase().contains("suspicious"));
     }
-    let times: Vec<_> = page
-        .column("created_time")
-        .iter()
-        .map(|text| at(text))
-        .collect();
+    let times: Vec<_> = page.column("created_time").iter().map(|text| at(text)).collect();
     assert!(times.is_sorted());
     let plain = post(&simulator, &format!("{SEARCH}?size=100"), &json!({}));
-    assert_eq!(
-        plain.text,
-        get(&simulator, &format!("{LIST}?size=100")).text,
-        "the list's defaults"
-    );
-    let ignored = post(
-        &simulator,
-        &format!("{SEARCH}?size=100"),
-        &json!({"statuses": ["CLOSED"], "index": 3}),
-    );
+    assert_eq!(plain.text, get(&simulator, &format!("{LIST}?size=100")).text, "the list's defaults");
+    let ignored = post(&simulator, &format!("{SEARCH}?size=100"), &json!({"statuses": ["CLOSED"], "index": 3}));
     assert_eq!(ignored.text, plain.text, "unknown members are ignored");
 }
 
@@ -130,10 +107,7 @@ fn a_tenant_without_triage_gets_the_status_that_is_set_for_the_whole_family() {
     for status in [403, 404] {
         let mut settings = settings();
         settings.no_triage_status = status;
-        let config = WorldConfig {
-            triage: false,
-            ..WorldConfig::default()
-        };
+        let config = WorldConfig { triage: false, ..WorldConfig::default() };
         let simulator = Simulator::new(World::generate(&config), settings);
         let rrn = visible(&simulator).remove(0).id;
         for path in [
@@ -144,10 +118,7 @@ fn a_tenant_without_triage_gets_the_status_that_is_set_for_the_whole_family() {
             assert_eq!(get(&simulator, &path).status, status);
         }
         assert_eq!(post(&simulator, TRIAGE, &json!({})).status, status);
-        assert_eq!(
-            post(&simulator, BY_RRN, &json!({"rrns": [rrn]})).status,
-            status
-        );
+        assert_eq!(post(&simulator, BY_RRN, &json!({"rrns": [rrn]})).status, status);
         assert_eq!(get(&simulator, LIST).status, 200, "the rest flows");
     }
 }
@@ -158,49 +129,24 @@ fn a_key_without_triage_is_403_there_alone() {
     settings.keys[0].role = Role::NoTriage;
     let simulator = Simulator::new(World::generate(&WorldConfig::default()), settings);
     assert_eq!(get(&simulator, LIST).status, 200);
-    assert_eq!(
-        post(
-            &simulator,
-            TRIAGE,
-            &json!({"search": {"start_time": SINCE}})
-        )
-        .status,
-        403
-    );
+    assert_eq!(post(&simulator, TRIAGE, &json!({"search": {"start_time": SINCE}})).status, 403);
 }
 
 #[test]
 fn a_search_for_rrns_lists_every_alert_once_those_outside_investigations_too() {
     let simulator = generated();
     let since = at(SINCE);
-    let expected: HashSet<String> = visible(&simulator)
-        .into_iter()
-        .filter(|alert| alert.created > since)
-        .map(|alert| alert.id)
-        .collect();
-    assert!(
-        simulator
-            .truth()
-            .alerts
-            .iter()
-            .any(|alert| alert.investigation.is_none())
-    );
+    let expected: HashSet<String> =
+        visible(&simulator).into_iter().filter(|alert| alert.created > since).map(|alert| alert.id).collect();
+    assert!(simulator.truth().alerts.iter().any(|alert| alert.investigation.is_none()));
     let body = json!({"search": {"start_time": SINCE}});
     let mut listed = Vec::new();
     for index in 0.. {
-        let page = post(
-            &simulator,
-            &format!("{TRIAGE}?rrns_only=true&size=100&index={index}"),
-            &body,
-        )
-        .json;
+        let page = post(&simulator, &format!("{TRIAGE}?rrns_only=true&size=100&index={index}"), &body).json;
         listed.extend(strings(&page["rrns"]));
         assert_eq!(page["alerts"], json!([]));
         assert_eq!(page["region_failures"], json!([]));
-        assert_eq!(
-            page["metadata"]["items_in_index"],
-            strings(&page["rrns"]).len()
-        );
+        assert_eq!(page["metadata"]["items_in_index"], strings(&page["rrns"]).len());
         assert_eq!(page["metadata"]["total_items"], expected.len());
         if page["metadata"]["is_last_index"] == true {
             break;
@@ -215,17 +161,8 @@ fn a_search_for_rrns_lists_every_alert_once_those_outside_investigations_too() {
 fn a_full_search_is_thin_its_totals_move_and_deep_pages_repeat_rows() {
     let simulator = generated();
     let body = json!({"search": {"start_time": SINCE}});
-    let page = |index: u64| {
-        post(
-            &simulator,
-            &format!("{TRIAGE}?size=10&index={index}"),
-            &body,
-        )
-        .json
-    };
-    let totals: HashSet<u64> = (0..12)
-        .map(|_| page(0)["metadata"]["total_items"].as_u64().unwrap())
-        .collect();
+    let page = |index: u64| post(&simulator, &format!("{TRIAGE}?size=10&index={index}"), &body).json;
+    let totals: HashSet<u64> = (0..12).map(|_| page(0)["metadata"]["total_items"].as_u64().unwrap()).collect();
     assert!(totals.len() > 1, "{totals:?}");
     let rrns: Vec<String> = (0..12)
         .flat_map(|index| page(index)["alerts"].as_array().unwrap().clone())
@@ -257,15 +194,7 @@ fn a_triage_search_is_strict_about_its_body() {
     ] {
         assert_eq!(post(&simulator, TRIAGE, &body).status, 400, "{body}");
     }
-    assert_eq!(
-        post(
-            &simulator,
-            &format!("{TRIAGE}?size=101"),
-            &json!({"search": {"start_time": SINCE}})
-        )
-        .status,
-        400
-    );
+    assert_eq!(post(&simulator, &format!("{TRIAGE}?size=101"), &json!({"search": {"start_time": SINCE}})).status, 400);
 }
 
 #[test]
@@ -276,20 +205,10 @@ fn a_triage_search_filters_and_sorts() {
             {"field_ids": ["priority"], "operator": "EQUALS", "terms": ["HIGH", "LOW"]},
             {"field_ids": ["title"], "operator": "CONTAINS", "terms": ["attacker"]}]},
         "sorts": [{"field_id": "created_at", "order": "DESCENDING_NULLS_LAST"}]});
-    let alerts = post(&simulator, &format!("{TRIAGE}?size=100"), &body).json["alerts"]
-        .as_array()
-        .unwrap()
-        .clone();
+    let alerts = post(&simulator, &format!("{TRIAGE}?size=100"), &body).json["alerts"].as_array().unwrap().clone();
     assert!(!alerts.is_empty());
-    assert!(
-        alerts
-            .iter()
-            .all(|alert| ["HIGH", "LOW"].contains(&alert["priority"].as_str().unwrap()))
-    );
-    let times: Vec<_> = alerts
-        .iter()
-        .map(|alert| at(alert["created_at"].as_str().unwrap()))
-        .collect();
+    assert!(alerts.iter().all(|alert| ["HIGH", "LOW"].contains(&alert["priority"].as_str().unwrap())));
+    let times: Vec<_> = alerts.iter().map(|alert| at(alert["created_at"].as_str().unwrap())).collect();
     assert!(times.is_sorted_by(|a, b| a >= b));
 }
 
@@ -301,91 +220,39 @@ fn single_alerts_and_hydration_have_mitre_codes_unless_hydration_is_thin() {
     for (settings, codes) in [(settings(), 2), (thin, 0)] {
         let simulator = Simulator::new(world.clone(), settings);
         let rrn = visible(&simulator).remove(0).id;
-        let single = get(
-            &simulator,
-            &format!("/idr/at/alerts/{}", rrn.replace(':', "%3A")),
-        )
-        .json;
+        let single = get(&simulator, &format!("/idr/at/alerts/{}", rrn.replace(':', "%3A"))).json;
         assert_eq!(single["rule"]["mitre_tcodes"].as_array().unwrap().len(), 2);
         assert_eq!(single["organization"]["region"], "us1");
-        let got = post(
-            &simulator,
-            BY_RRN,
-            &json!({"rrns": [rrn, "rrn:alerts:us1:x:alert:1:unknown"]}),
-        )
-        .json;
-        assert_eq!(
-            got["alerts"].as_array().unwrap().len(),
-            1,
-            "unknown ones are left out"
-        );
-        assert_eq!(
-            got["alerts"][0]["rule"]["mitre_tcodes"]
-                .as_array()
-                .unwrap()
-                .len(),
-            codes
-        );
+        let got = post(&simulator, BY_RRN, &json!({"rrns": [rrn, "rrn:alerts:us1:x:alert:1:unknown"]})).json;
+        assert_eq!(got["alerts"].as_array().unwrap().len(), 1, "unknown ones are left out");
+        assert_eq!(got["alerts"][0]["rule"]["mitre_tcodes"].as_array().unwrap().len(), codes);
     }
 }
 
 #[test]
 fn hydration_takes_one_to_a_hundred_rrns() {
     let simulator = generated();
-    let rrns: Vec<String> = visible(&simulator)
-        .into_iter()
-        .map(|alert| alert.id)
-        .take(101)
-        .collect();
+    let rrns: Vec<String> = visible(&simulator).into_iter().map(|alert| alert.id).take(101).collect();
     assert_eq!(post(&simulator, BY_RRN, &json!({"rrns": rrns})).status, 400);
     let got = post(&simulator, BY_RRN, &json!({"rrns": rrns[..100]})).json;
     assert_eq!(got["alerts"].as_array().unwrap().len(), 100);
-    let order: Vec<&str> = got["alerts"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .map(|a| a["rrn"].as_str().unwrap())
-        .collect();
+    let order: Vec<&str> = got["alerts"].as_array().unwrap().iter().map(|a| a["rrn"].as_str().unwrap()).collect();
     assert_ne!(order, rrns[..100], "in an order of its own");
-    for body in [
-        json!({}),
-        json!({"rrns": []}),
-        json!({"rrns": [1]}),
-        json!({"rrns": "x"}),
-    ] {
+    for body in [json!({}), json!({"rrns": []}), json!({"rrns": [1]}), json!({"rrns": "x"})] {
         assert_eq!(post(&simulator, BY_RRN, &body).status, 400);
     }
     let unknown = json!({"rrns": ["rrn:alerts:us1:x:alert:1:unknown"]});
     assert_eq!(post(&simulator, BY_RRN, &unknown).status, 200);
-    assert_eq!(
-        post(&simulator, &format!("{BY_RRN}?strict=true"), &unknown).status,
-        404
-    );
+    assert_eq!(post(&simulator, &format!("{BY_RRN}?strict=true"), &unknown).status, 404);
 }
 
 #[test]
 fn an_alert_that_is_no_rrn_is_400_and_an_unknown_one_404() {
     let simulator = generated();
-    let uuid = simulator
-        .truth()
-        .alerts
-        .into_iter()
-        .find(|alert| !alert.triage)
-        .unwrap()
-        .id;
+    let uuid = simulator.truth().alerts.into_iter().find(|alert| !alert.triage).unwrap().id;
     for suffix in ["", "/evidences", "/actors"] {
-        assert_eq!(
-            get(&simulator, &format!("/idr/at/alerts/{uuid}{suffix}")).status,
-            400
-        );
-        assert_eq!(
-            get(
-                &simulator,
-                &format!("/idr/at/alerts/rrn:alerts:us1:x:alert:1:0{suffix}")
-            )
-            .status,
-            404
-        );
+        assert_eq!(get(&simulator, &format!("/idr/at/alerts/{uuid}{suffix}")).status, 400);
+        assert_eq!(get(&simulator, &format!("/idr/at/alerts/rrn:alerts:us1:x:alert:1:0{suffix}")).status, 404);
     }
 }
 
@@ -407,10 +274,7 @@ fn evidence_comes_after_its_alert_and_actors_name_who_was_there() {
     assert_eq!(first["metadata"]["is_last_index"], false);
     let second = get(&simulator, &format!("{path}?index=1")).json;
     assert_eq!(
-        (
-            second["evidences"].as_array().unwrap().len(),
-            &second["metadata"]["is_last_index"]
-        ),
+        (second["evidences"].as_array().unwrap().len(), &second["metadata"]["is_last_index"]),
         (5, &json!(true))
     );
     assert!(first["evidences"][0]["data"].is_string());
@@ -425,29 +289,17 @@ fn evidence_comes_after_its_alert_and_actors_name_who_was_there() {
 fn a_triage_alert_grows_a_version_with_its_investigation() {
     let mut world = World::empty();
     let now = at("2026-01-15T12:00:00Z");
-    let one = world
-        .add_investigation(InvestigationSpec::new(now, now))
-        .unwrap();
-    let alert = world
-        .add_alert(Some(one), AlertSpec::new(now, now))
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
+    let alert = world.add_alert(Some(one), AlertSpec::new(now, now)).unwrap();
     let path = format!("/idr/at/alerts/{}", world.alert_id(alert).unwrap());
     let change = insightidr_simulator::Change::Status("CLOSED".into());
-    world
-        .add_change(one, now + Duration::hours(1), change)
-        .unwrap();
+    world.add_change(one, now + Duration::hours(1), change).unwrap();
     let simulator = simulator(world);
     let before = get(&simulator, &path).json;
     simulator.advance(Duration::hours(1));
     let after = get(&simulator, &path).json;
-    assert_eq!(
-        (before["version"].as_u64(), after["version"].as_u64()),
-        (Some(1), Some(2))
-    );
-    assert_eq!(
-        (before["status"].as_str(), after["status"].as_str()),
-        (Some("OPEN"), Some("CLOSED"))
-    );
+    assert_eq!((before["version"].as_u64(), after["version"].as_u64()), (Some(1), Some(2)));
+    assert_eq!((before["status"].as_str(), after["status"].as_str()), (Some("OPEN"), Some("CLOSED")));
     assert!(at(after["updated_at"].as_str().unwrap()) > at(before["updated_at"].as_str().unwrap()));
 }
 
@@ -457,10 +309,8 @@ fn pinned_triage_records_are_served_byte_for_byte() {
     let now = at("2026-01-15T12:00:00Z");
     let mut spec = AlertSpec::new(now, now);
     spec.id = Some("rrn:alerts:us1:x:alert:1:aa".to_owned());
-    spec.triage_json = Some(
-        r#"{ "rrn":"rrn:alerts:us1:x:alert:1:aa","n":1e999 }"#
-            .replace("e999", "00000000000000000000001"),
-    );
+    spec.triage_json =
+        Some(r#"{ "rrn":"rrn:alerts:us1:x:alert:1:aa","n":1e999 }"#.replace("e999", "00000000000000000000001"));
     spec.evidence = Some(vec![r#"{"rrn":"e1", "data":"{\"a\""}"#.to_owned()]);
     spec.actors = Some(Vec::new());
     let pinned = spec.triage_json.clone().unwrap();
@@ -468,35 +318,21 @@ fn pinned_triage_records_are_served_byte_for_byte() {
     let simulator = simulator(world);
     let path = "/idr/at/alerts/rrn:alerts:us1:x:alert:1:aa";
     assert_eq!(get(&simulator, path).text, pinned);
-    assert!(
-        get(&simulator, &format!("{path}/evidences"))
-            .text
-            .contains(r#"{"rrn":"e1", "data":"{\"a\""}"#)
-    );
-    assert_eq!(
-        get(&simulator, &format!("{path}/actors")).json["actors"],
-        json!([])
-    );
+    assert!(get(&simulator, &format!("{path}/evidences")).text.contains(r#"{"rrn":"e1", "data":"{\"a\""}"#));
+    assert_eq!(get(&simulator, &format!("{path}/actors")).json["actors"], json!([]));
     assert_eq!(simulator.truth().alerts[0].evidence, ["e1"]);
 }
 
 #[test]
 fn restricted_evidence_is_an_opt_in_of_the_organization() {
     for restricted in [false, true] {
-        let config = WorldConfig {
-            restricted_evidence: restricted,
-            ..WorldConfig::default()
-        };
+        let config = WorldConfig { restricted_evidence: restricted, ..WorldConfig::default() };
         let simulator = simulator(World::generate(&config));
         let truth = simulator.truth();
-        let with = truth.alerts.iter().find(|one| {
-            one.kind == AlertKind::DetectionRule && one.evidence_visible_at < truth.now
-        });
+        let with =
+            truth.alerts.iter().find(|one| one.kind == AlertKind::DetectionRule && one.evidence_visible_at < truth.now);
         let rrn = with.unwrap().investigation.clone().unwrap();
-        let got = get(
-            &simulator,
-            &format!("/idr/v1/restricted/investigations/{rrn}/evidence"),
-        );
+        let got = get(&simulator, &format!("/idr/v1/restricted/investigations/{rrn}/evidence"));
         if !restricted {
             assert_eq!(got.status, 403);
             continue;

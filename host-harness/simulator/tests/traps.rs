@@ -1,13 +1,19 @@
 //! The treachery of the vendor's API: one test for each trap.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    reason = "a test fails by panicking"
+)]
+
 mod common;
 
 use std::collections::HashSet;
 
 use common::{LIST, WIDE, all_rows, at, get, settings, simulator};
-use insightidr_simulator::{
-    AlertKind, AlertSpec, Change, InvestigationSpec, NullTimes, Simulator, World, WorldConfig,
-};
+use insightidr_simulator::{AlertKind, AlertSpec, Change, InvestigationSpec, NullTimes, Simulator, World, WorldConfig};
 use serde_json::Value;
 use time::Duration;
 
@@ -15,11 +21,7 @@ use time::Duration;
 const NOW: &str = "2026-01-15T12:00:00Z";
 
 fn generated() -> Simulator {
-    let config = WorldConfig {
-        investigations: 400,
-        old_investigations: 40,
-        ..WorldConfig::default()
-    };
+    let config = WorldConfig { investigations: 400, old_investigations: 40, ..WorldConfig::default() };
     let simulator = simulator(World::generate(&config));
     simulator.advance(Duration::days(3));
     simulator
@@ -30,9 +32,7 @@ fn hourly(count: i64) -> World {
     let mut world = World::empty();
     for hours in (1..=count).rev() {
         let created = at(NOW) - Duration::hours(hours);
-        world
-            .add_investigation(InvestigationSpec::new(created, created))
-            .unwrap();
+        world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     }
     world
 }
@@ -41,20 +41,10 @@ fn hourly(count: i64) -> World {
 fn unknown_parameters_are_ignored_without_a_word() {
     let simulator = simulator(hourly(5));
     let all = get(&simulator, LIST);
-    for query in [
-        "status=CLOSED",
-        "assignee_email=nobody@example.com",
-        "sort_field=rrn",
-        "limit=1",
-    ] {
+    for query in ["status=CLOSED", "assignee_email=nobody@example.com", "sort_field=rrn", "limit=1"] {
         assert_eq!(get(&simulator, &format!("{LIST}?{query}")).text, all.text);
     }
-    assert_eq!(
-        get(&simulator, &format!("{LIST}?statuses=CLOSED"))
-            .data()
-            .len(),
-        0
-    );
+    assert_eq!(get(&simulator, &format!("{LIST}?statuses=CLOSED")).data().len(), 0);
 }
 
 #[test]
@@ -78,9 +68,7 @@ fn index_is_a_page_number_and_not_an_offset() {
 fn the_defaults_hide_data() {
     let mut world = hourly(30);
     let old = at(NOW) - Duration::days(29);
-    world
-        .add_investigation(InvestigationSpec::new(old, old))
-        .unwrap();
+    world.add_investigation(InvestigationSpec::new(old, old)).unwrap();
     let urgent = at(NOW) - Duration::days(27);
     let mut spec = InvestigationSpec::new(urgent, urgent);
     spec.priority = "CRITICAL".to_owned();
@@ -88,15 +76,8 @@ fn the_defaults_hide_data() {
     let simulator = simulator(world);
     let page = get(&simulator, LIST);
     assert_eq!(page.data().len(), 20, "twenty rows unless told otherwise");
-    assert_eq!(
-        page.json["metadata"]["total_data"], 31,
-        "28 days unless told otherwise"
-    );
-    assert_eq!(
-        page.data()[0]["priority"],
-        "CRITICAL",
-        "by priority unless told otherwise"
-    );
+    assert_eq!(page.json["metadata"]["total_data"], 31, "28 days unless told otherwise");
+    assert_eq!(page.data()[0]["priority"], "CRITICAL", "by priority unless told otherwise");
     // An end does not move the start.
     let ended = get(&simulator, &format!("{LIST}?end_time=2025-12-18T00:00:00Z"));
     assert_eq!(ended.json["metadata"]["total_data"], 0);
@@ -107,38 +88,14 @@ fn bounds_are_exclusive_to_the_microsecond() {
     let mut world = World::empty();
     for micro in 0..3 {
         let created = at("2026-01-10T00:00:00.000100Z") + Duration::microseconds(micro);
-        world
-            .add_investigation(InvestigationSpec::new(created, created))
-            .unwrap();
+        world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     }
     let simulator = simulator(world);
-    let count = |from: &str, to: &str| {
-        get(
-            &simulator,
-            &format!("{LIST}?start_time={from}&end_time={to}"),
-        )
-        .data()
-        .len()
-    };
-    assert_eq!(
-        count("2026-01-10T00:00:00.0001Z", "2026-01-10T00:00:00.000102Z"),
-        1
-    );
-    assert_eq!(
-        count("2026-01-10T00:00:00.000099Z", "2026-01-10T00:00:00.000103Z"),
-        3
-    );
-    assert_eq!(
-        count("2026-01-10T00:00:00.000102Z", "2026-01-11T00:00:00Z"),
-        0
-    );
-    assert_eq!(
-        count(
-            "2026-01-10T00:00:00.0000999Z",
-            "2026-01-10T00:00:00.0001019Z"
-        ),
-        2
-    );
+    let count = |from: &str, to: &str| get(&simulator, &format!("{LIST}?start_time={from}&end_time={to}")).data().len();
+    assert_eq!(count("2026-01-10T00:00:00.0001Z", "2026-01-10T00:00:00.000102Z"), 1);
+    assert_eq!(count("2026-01-10T00:00:00.000099Z", "2026-01-10T00:00:00.000103Z"), 3);
+    assert_eq!(count("2026-01-10T00:00:00.000102Z", "2026-01-11T00:00:00Z"), 0);
+    assert_eq!(count("2026-01-10T00:00:00.0000999Z", "2026-01-10T00:00:00.0001019Z"), 2);
 }
 
 #[test]
@@ -147,9 +104,7 @@ fn ties_have_a_stable_order_that_is_not_the_order_of_insertion() {
     let created = at("2026-01-10T00:00:00Z");
     let inserted: Vec<_> = (0..40)
         .map(|_| {
-            let handle = world
-                .add_investigation(InvestigationSpec::new(created, created))
-                .unwrap();
+            let handle = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
             world.investigation_rrn(handle).unwrap().to_owned()
         })
         .collect();
@@ -159,23 +114,14 @@ fn ties_have_a_stable_order_that_is_not_the_order_of_insertion() {
     assert_eq!(listed, list("created_time,ASC"));
     assert_ne!(listed, inserted);
     assert_ne!(listed, inserted.iter().rev().cloned().collect::<Vec<_>>());
-    assert_ne!(
-        listed,
-        list("priority,ASC"),
-        "another order breaks ties otherwise"
-    );
+    assert_ne!(listed, list("priority,ASC"), "another order breaks ties otherwise");
 }
 
 #[test]
 fn a_late_row_appears_behind_newer_ones_and_moves_the_totals() {
     let mut world = hourly(3);
     let created = at(NOW) - Duration::minutes(90);
-    let late = world
-        .add_investigation(InvestigationSpec::new(
-            created,
-            at(NOW) + Duration::minutes(10),
-        ))
-        .unwrap();
+    let late = world.add_investigation(InvestigationSpec::new(created, at(NOW) + Duration::minutes(10))).unwrap();
     let rrn = world.investigation_rrn(late).unwrap().to_owned();
     let simulator = simulator(world);
     let query = format!("{LIST}?sort=created_time,ASC&end_time={NOW}");
@@ -184,10 +130,7 @@ fn a_late_row_appears_behind_newer_ones_and_moves_the_totals() {
     assert_eq!(get(&simulator, &format!("{LIST}/{rrn}")).status, 404);
     simulator.advance(Duration::minutes(10));
     let after = get(&simulator, &query);
-    assert_eq!(
-        after.column("rrn").iter().position(|one| *one == rrn),
-        Some(2)
-    );
+    assert_eq!(after.column("rrn").iter().position(|one| *one == rrn), Some(2));
     assert_eq!(after.json["metadata"]["total_data"], 4);
     assert_eq!(get(&simulator, &format!("{LIST}/{rrn}")).status, 200);
 }
@@ -196,21 +139,13 @@ fn a_late_row_appears_behind_newer_ones_and_moves_the_totals() {
 fn an_old_investigation_gains_an_alert_and_only_the_alert_order_shows_it() {
     let mut world = hourly(3);
     let created = at(NOW) - Duration::days(88);
-    let old = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
+    let old = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     let alerted = at(NOW) + Duration::minutes(1);
-    world
-        .add_alert(Some(old), AlertSpec::new(alerted, alerted))
-        .unwrap();
+    world.add_alert(Some(old), AlertSpec::new(alerted, alerted)).unwrap();
     let rrn = world.investigation_rrn(old).unwrap().to_owned();
     let simulator = simulator(world);
     simulator.advance(Duration::minutes(2));
-    assert!(
-        !get(&simulator, &format!("{LIST}?size=100"))
-            .column("rrn")
-            .contains(&rrn)
-    );
+    assert!(!get(&simulator, &format!("{LIST}?size=100")).column("rrn").contains(&rrn));
     let sweep = "sort=alerts_most_recent_created_time,DESC&start_time=2024-12-01T00:00:00Z";
     let rows = all_rows(&simulator, sweep);
     let row = rows.iter().find(|row| row["rrn"] == rrn.as_str()).unwrap();
@@ -222,29 +157,17 @@ fn an_old_investigation_gains_an_alert_and_only_the_alert_order_shows_it() {
 fn rows_without_an_alert_time_stand_first_or_last_whatever_the_direction() {
     let mut world = hourly(4);
     let created = at(NOW) - Duration::hours(9);
-    let with = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
-    world
-        .add_alert(Some(with), AlertSpec::new(created, created))
-        .unwrap();
+    let with = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    world.add_alert(Some(with), AlertSpec::new(created, created)).unwrap();
     let rrn = world.investigation_rrn(with).unwrap().to_owned();
     for (nulls, expected) in [(NullTimes::First, 4), (NullTimes::Last, 0)] {
         let mut settings = settings();
         settings.null_times = nulls;
         let simulator = Simulator::new(world.clone(), settings);
         for direction in ["ASC", "DESC"] {
-            for field in [
-                "alerts_most_recent_created_time",
-                "alerts_most_recent_detection_created_time",
-            ] {
-                let rows =
-                    get(&simulator, &format!("{LIST}?sort={field},{direction}")).column("rrn");
-                assert_eq!(
-                    rows.iter().position(|one| *one == rrn),
-                    Some(expected),
-                    "{field} {direction}"
-                );
+            for field in ["alerts_most_recent_created_time", "alerts_most_recent_detection_created_time"] {
+                let rows = get(&simulator, &format!("{LIST}?sort={field},{direction}")).column("rrn");
+                assert_eq!(rows.iter().position(|one| *one == rrn), Some(expected), "{field} {direction}");
             }
         }
     }
@@ -254,12 +177,8 @@ fn rows_without_an_alert_time_stand_first_or_last_whatever_the_direction() {
 fn looking_moves_last_accessed_and_nothing_else() {
     let mut world = hourly(1);
     let created = at(NOW) - Duration::hours(2);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
-    world
-        .add_change(one, at(NOW) + Duration::minutes(5), Change::Viewed)
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    world.add_change(one, at(NOW) + Duration::minutes(5), Change::Viewed).unwrap();
     let path = format!("{LIST}/{}", world.investigation_rrn(one).unwrap());
     let simulator = simulator(world);
     let before = get(&simulator, &path).json;
@@ -274,17 +193,9 @@ fn looking_moves_last_accessed_and_nothing_else() {
 fn changes_show_at_their_instant_and_a_state_can_return() {
     let mut world = World::empty();
     let created = at(NOW) - Duration::hours(2);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     for (minutes, status) in [(1, "CLOSED"), (2, "OPEN"), (3, "CLOSED")] {
-        world
-            .add_change(
-                one,
-                at(NOW) + Duration::minutes(minutes),
-                Change::Status(status.into()),
-            )
-            .unwrap();
+        world.add_change(one, at(NOW) + Duration::minutes(minutes), Change::Status(status.into())).unwrap();
     }
     let simulator = simulator(world);
     let mut seen = Vec::new();
@@ -300,20 +211,11 @@ fn changes_show_at_their_instant_and_a_state_can_return() {
 fn alerts_are_absent_at_first_and_a_late_one_appears_behind_a_newer_one() {
     let mut world = World::empty();
     let created = at(NOW);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     let newer = created + Duration::minutes(2);
     let older = created + Duration::minutes(1);
-    world
-        .add_alert(Some(one), AlertSpec::new(newer, newer))
-        .unwrap();
-    world
-        .add_alert(
-            Some(one),
-            AlertSpec::new(older, older + Duration::minutes(9)),
-        )
-        .unwrap();
+    world.add_alert(Some(one), AlertSpec::new(newer, newer)).unwrap();
+    world.add_alert(Some(one), AlertSpec::new(older, older + Duration::minutes(9))).unwrap();
     let rrn = world.investigation_rrn(one).unwrap().to_owned();
     let simulator = simulator(world);
     let alerts = || get(&simulator, &format!("{LIST}/{rrn}/alerts"));
@@ -324,10 +226,7 @@ fn alerts_are_absent_at_first_and_a_late_one_appears_behind_a_newer_one() {
     assert_eq!(alerts().column("created_time"), ["2026-01-15T12:02:00Z"]);
     let before = row();
     simulator.advance(Duration::minutes(9));
-    assert_eq!(
-        alerts().column("created_time"),
-        ["2026-01-15T12:02:00Z", "2026-01-15T12:01:00Z"]
-    );
+    assert_eq!(alerts().column("created_time"), ["2026-01-15T12:02:00Z", "2026-01-15T12:01:00Z"]);
     assert_eq!(row()["latest_alert_time"], before["latest_alert_time"]);
 }
 
@@ -335,9 +234,7 @@ fn alerts_are_absent_at_first_and_a_late_one_appears_behind_a_newer_one() {
 fn the_row_can_show_an_alert_before_the_list_has_it() {
     let mut world = World::empty();
     let created = at(NOW) - Duration::days(3);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     let mut alert = AlertSpec::new(at(NOW), at(NOW) + Duration::minutes(8));
     alert.on_row_at = Some(at(NOW) + Duration::minutes(1));
     world.add_alert(Some(one), alert).unwrap();
@@ -345,21 +242,14 @@ fn the_row_can_show_an_alert_before_the_list_has_it() {
     let simulator = simulator(world);
     simulator.advance(Duration::minutes(2));
     assert_eq!(get(&simulator, LIST).column("latest_alert_time"), [NOW]);
-    assert_eq!(
-        get(&simulator, &format!("{LIST}/{rrn}/alerts"))
-            .data()
-            .len(),
-        0
-    );
+    assert_eq!(get(&simulator, &format!("{LIST}/{rrn}/alerts")).data().len(), 0);
 }
 
 #[test]
 fn more_than_a_hundred_alerts_need_pages() {
     let mut world = World::empty();
     let created = at(NOW) - Duration::days(1);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     for second in 0..230 {
         let at = created + Duration::seconds(second);
         world.add_alert(Some(one), AlertSpec::new(at, at)).unwrap();
@@ -367,13 +257,8 @@ fn more_than_a_hundred_alerts_need_pages() {
     let path = format!("{LIST}/{}/alerts", world.investigation_rrn(one).unwrap());
     let simulator = simulator(world);
     assert_eq!(get(&simulator, &path).data().len(), 20);
-    let pages: Vec<usize> = (0..4)
-        .map(|index| {
-            get(&simulator, &format!("{path}?size=100&index={index}"))
-                .data()
-                .len()
-        })
-        .collect();
+    let pages: Vec<usize> =
+        (0..4).map(|index| get(&simulator, &format!("{path}?size=100&index={index}")).data().len()).collect();
     assert_eq!(pages, [100, 100, 30, 0]);
     let times = get(&simulator, &format!("{path}?size=100")).column("created_time");
     assert!(times.is_sorted_by(|a, b| a > b), "newest first");
@@ -387,19 +272,9 @@ fn alert_ids_and_rules_come_in_every_shape() {
         let path = format!("{LIST}/{}/alerts?size=100", row["rrn"].as_str().unwrap());
         for alert in get(&simulator, &path).data() {
             let id = alert["id"].as_str().unwrap();
-            let source = alert
-                .get("alert_source")
-                .and_then(Value::as_str)
-                .unwrap_or("absent");
+            let source = alert.get("alert_source").and_then(Value::as_str).unwrap_or("absent");
             shapes.insert(format!("source {source}"));
-            shapes.insert(
-                if id.starts_with("rrn:alerts:us1:") {
-                    "rrn id"
-                } else {
-                    "uuid id"
-                }
-                .to_owned(),
-            );
+            shapes.insert(if id.starts_with("rrn:alerts:us1:") { "rrn id" } else { "uuid id" }.to_owned());
             let rule = &alert["detection_rule_rrn"];
             shapes.insert(match rule {
                 Value::Null if id.starts_with("rrn:") => "rule null for a detection".to_owned(),
@@ -408,10 +283,7 @@ fn alert_ids_and_rules_come_in_every_shape() {
                 other if other["rule_rrn"].is_string() => "rule object".to_owned(),
                 _ => "rule object of objects".to_owned(),
             });
-            shapes.insert(format!(
-                "event time {}",
-                alert["first_event_time"].is_null()
-            ));
+            shapes.insert(format!("event time {}", alert["first_event_time"].is_null()));
         }
     }
     let mut shapes: Vec<_> = shapes.into_iter().collect();
@@ -457,9 +329,7 @@ fn members_are_null_absent_empty_and_unknown() {
     assert!(any(&|row| row.get("tags").is_none()));
     assert!(any(&|row| row.get("tags") == Some(&Value::Null)));
     assert!(any(&|row| row["tags"] == Value::Array(Vec::new())));
-    assert!(any(&|row| row["tags"]
-        .as_array()
-        .is_some_and(|tags| !tags.is_empty())));
+    assert!(any(&|row| row["tags"].as_array().is_some_and(|tags| !tags.is_empty())));
     assert!(any(&|row| row.get("responsibility").is_none()));
     assert!(any(&|row| row.get("responsibility") == Some(&Value::Null)));
     assert!(any(&|row| row["assignee"].is_null()));
@@ -467,16 +337,11 @@ fn members_are_null_absent_empty_and_unknown() {
     assert!(any(&|row| row["title"] == ""));
     assert!(any(&|row| row["title"].as_str().unwrap().contains('\n')));
     assert!(any(&|row| row["title"].as_str().unwrap().len() > 2_000));
-    assert!(any(&|row| row["title"]
-        .as_str()
-        .unwrap()
-        .contains('\u{202E}')));
+    assert!(any(&|row| row["title"].as_str().unwrap().contains('\u{202E}')));
     assert!(any(&|row| row["priority"] == "UNMAPPED"));
     assert!(any(&|row| row["priority"] == "P0_URGENT"));
     assert!(any(&|row| row["status"] == "ESCALATED"));
-    assert!(any(&|row| row["x_revision"]
-        .as_u64()
-        .is_some_and(|number| number > 1 << 53)));
+    assert!(any(&|row| row["x_revision"].as_u64().is_some_and(|number| number > 1 << 53)));
     assert!(any(&|row| row["first_alert_time"].is_null()));
 }
 
@@ -488,31 +353,16 @@ fn verbatim_rows_are_served_byte_for_byte() {
     let simulator = simulator(world);
     let page = get(&simulator, &format!("{LIST}?statuses=CLOSED"));
     assert!(page.text.contains(row), "{}", page.text);
-    assert_eq!(
-        get(
-            &simulator,
-            &format!("{LIST}/rrn:investigation:us:x:investigation:AAAA")
-        )
-        .text,
-        row
-    );
+    assert_eq!(get(&simulator, &format!("{LIST}/rrn:investigation:us:x:investigation:AAAA")).text, row);
 }
 
 #[test]
 fn unusable_verbatim_rows_are_refused_by_name() {
     let mut world = World::empty();
-    for (json, member) in [
-        ("[]", ""),
-        ("{", ""),
-        ("{}", "rrn"),
-        (r#"{"rrn":"r"}"#, "created_time"),
-    ] {
+    for (json, member) in [("[]", ""), ("{", ""), ("{}", "rrn"), (r#"{"rrn":"r"}"#, "created_time")] {
         let error = world.add_investigation_json(json, at(NOW)).unwrap_err();
         assert_eq!(error.code(), "unusable-json");
-        assert!(
-            error.to_string().contains(&format!("{member:?}")),
-            "{error}"
-        );
+        assert!(error.to_string().contains(&format!("{member:?}")), "{error}");
     }
 }
 
@@ -520,36 +370,20 @@ fn unusable_verbatim_rows_are_refused_by_name() {
 fn an_investigation_is_found_by_rrn_by_uuid_and_with_encoded_colons() {
     let simulator = simulator(hourly(1));
     let rrn = get(&simulator, LIST).column("rrn").concat();
-    let uuid = get(&simulator, "/idr/v1/investigations")
-        .column("id")
-        .concat();
+    let uuid = get(&simulator, "/idr/v1/investigations").column("id").concat();
     let raw = get(&simulator, &format!("{LIST}/{rrn}"));
     assert_eq!(raw.status, 200);
-    assert_eq!(
-        get(&simulator, &format!("{LIST}/{}", rrn.replace(':', "%3A"))).text,
-        raw.text
-    );
+    assert_eq!(get(&simulator, &format!("{LIST}/{}", rrn.replace(':', "%3A"))).text, raw.text);
     assert_eq!(get(&simulator, &format!("{LIST}/{uuid}")).text, raw.text);
-    assert_eq!(
-        get(
-            &simulator,
-            &format!("{LIST}/{}/alerts", rrn.replace(':', "%3a"))
-        )
-        .status,
-        200
-    );
+    assert_eq!(get(&simulator, &format!("{LIST}/{}/alerts", rrn.replace(':', "%3a"))).status, 200);
 }
 
 #[test]
 fn a_deleted_investigation_is_gone() {
     let mut world = hourly(2);
     let created = at(NOW) - Duration::hours(5);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
-    world
-        .add_change(one, at(NOW) + Duration::minutes(1), Change::Gone)
-        .unwrap();
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    world.add_change(one, at(NOW) + Duration::minutes(1), Change::Gone).unwrap();
     let path = format!("{LIST}/{}", world.investigation_rrn(one).unwrap());
     let simulator = simulator(world);
     assert_eq!(get(&simulator, &path).status, 200);
@@ -563,42 +397,20 @@ fn a_deleted_investigation_is_gone() {
 fn product_alerts_are_a_bare_array() {
     let mut world = hourly(1);
     let created = at(NOW) - Duration::hours(5);
-    let one = world
-        .add_investigation(InvestigationSpec::new(created, created))
-        .unwrap();
-    world
-        .add_product_alert(one, r#"{"type":"THREAT_COMMAND"}"#)
-        .unwrap();
-    let path = format!(
-        "{LIST}/{}/rapid7-product-alerts",
-        world.investigation_rrn(one).unwrap()
-    );
-    assert_eq!(
-        get(&simulator(world), &path).text,
-        r#"[{"type":"THREAT_COMMAND"}]"#
-    );
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    world.add_product_alert(one, r#"{"type":"THREAT_COMMAND"}"#).unwrap();
+    let path = format!("{LIST}/{}/rapid7-product-alerts", world.investigation_rrn(one).unwrap());
+    assert_eq!(get(&simulator(world), &path).text, r#"[{"type":"THREAT_COMMAND"}]"#);
     let simulator = generated();
     let shapes: HashSet<(bool, bool)> = all_rows(&simulator, WIDE)
         .iter()
         .flat_map(|row| {
-            let path = format!(
-                "{LIST}/{}/rapid7-product-alerts",
-                row["rrn"].as_str().unwrap()
-            );
+            let path = format!("{LIST}/{}/rapid7-product-alerts", row["rrn"].as_str().unwrap());
             get(&simulator, &path).json.as_array().unwrap().clone()
         })
-        .map(|one| {
-            (
-                one["insight_agent_details"].is_array(),
-                one["insight_agent_details"].is_object(),
-            )
-        })
+        .map(|one| (one["insight_agent_details"].is_array(), one["insight_agent_details"].is_object()))
         .collect();
-    assert_eq!(
-        shapes.len(),
-        3,
-        "threat command, agent as an array, agent as an object"
-    );
+    assert_eq!(shapes.len(), 3, "threat command, agent as an array, agent as an object");
 }
 
 #[test]
@@ -606,22 +418,11 @@ fn comments_lack_their_metadata_at_times_and_bodies_can_be_null() {
     let simulator = generated();
     let (mut with, mut without, mut null_bodies, mut comments) = (0, 0, 0, 0);
     for row in all_rows(&simulator, WIDE) {
-        let page = get(
-            &simulator,
-            &format!("/idr/v1/comments?target={}", row["rrn"].as_str().unwrap()),
-        );
+        let page = get(&simulator, &format!("/idr/v1/comments?target={}", row["rrn"].as_str().unwrap()));
         assert_eq!(page.status, 200);
-        *(if page.json.get("metadata").is_some() {
-            &mut with
-        } else {
-            &mut without
-        }) += 1;
+        *(if page.json.get("metadata").is_some() { &mut with } else { &mut without }) += 1;
         comments += page.data().len();
-        null_bodies += page
-            .data()
-            .iter()
-            .filter(|comment| comment["body"].is_null())
-            .count();
+        null_bodies += page.data().iter().filter(|comment| comment["body"].is_null()).count();
     }
     assert!(with > 0 && without > 0 && comments > null_bodies && null_bodies > 0);
 }
@@ -631,28 +432,13 @@ fn version_one_lists_everything_and_leaves_members_out() {
     let simulator = generated();
     let page = get(&simulator, "/idr/v1/investigations?size=1000");
     assert!(page.data().len() > 440, "any time when not told");
-    let times: Vec<_> = page
-        .column("created_time")
-        .iter()
-        .map(|text| at(text))
-        .collect();
+    let times: Vec<_> = page.column("created_time").iter().map(|text| at(text)).collect();
     assert!(times.is_sorted_by(|a, b| a >= b), "newest first");
     assert!(page.data().iter().any(|row| row.get("assignee").is_none()));
-    assert!(
-        page.data()
-            .iter()
-            .all(|row| !row.get("assignee").is_some_and(Value::is_null))
-    );
+    assert!(page.data().iter().all(|row| !row.get("assignee").is_some_and(Value::is_null)));
     assert!(page.data().iter().any(|row| row.get("rrn").is_none()));
-    assert!(page.data().iter().any(|row| {
-        row["alerts"]
-            .as_array()
-            .is_some_and(|alerts| !alerts.is_empty())
-    }));
-    assert_eq!(
-        get(&simulator, "/idr/v1/investigations?size=1001").status,
-        400
-    );
+    assert!(page.data().iter().any(|row| { row["alerts"].as_array().is_some_and(|alerts| !alerts.is_empty()) }));
+    assert_eq!(get(&simulator, "/idr/v1/investigations?size=1001").status, 400);
 }
 
 #[test]
@@ -660,25 +446,16 @@ fn the_size_in_the_metadata_is_at_times_the_number_returned() {
     let simulator = simulator(hourly(47));
     let sizes: HashSet<u64> = (0..8)
         .map(|index| {
-            get(&simulator, &format!("{LIST}?size=9&index={index}")).json["metadata"]["size"]
-                .as_u64()
-                .unwrap()
+            get(&simulator, &format!("{LIST}?size=9&index={index}")).json["metadata"]["size"].as_u64().unwrap()
         })
         .collect();
     assert!(sizes.is_subset(&HashSet::from([9, 2])), "{sizes:?}");
     let asked: HashSet<u64> = (0..20)
         .map(|seed| {
-            let mut config = WorldConfig {
-                seed,
-                investigations: 3,
-                growth_per_day: 0,
-                ..WorldConfig::default()
-            };
+            let mut config = WorldConfig { seed, investigations: 3, growth_per_day: 0, ..WorldConfig::default() };
             config.old_investigations = 0;
             let simulator = common::simulator(World::generate(&config));
-            get(&simulator, &format!("{LIST}?size=50")).json["metadata"]["size"]
-                .as_u64()
-                .unwrap()
+            get(&simulator, &format!("{LIST}?size=50")).json["metadata"]["size"].as_u64().unwrap()
         })
         .collect();
     assert_eq!(asked, HashSet::from([3, 50]));
@@ -693,8 +470,5 @@ fn only_detection_alerts_have_rrns() {
     spec.kind = AlertKind::DetectionRule;
     let aba = world.add_alert(None, spec).unwrap();
     assert_eq!(world.alert_id(uba).unwrap().len(), 36);
-    assert!(
-        world.alert_id(aba).unwrap().starts_with("rrn:alerts:us1:"),
-        "the alert's region code is us1, not us"
-    );
+    assert!(world.alert_id(aba).unwrap().starts_with("rrn:alerts:us1:"), "the alert's region code is us1, not us");
 }

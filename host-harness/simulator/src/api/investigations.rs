@@ -25,21 +25,9 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
 }
 
 /// A page of a selection within a window.
-pub(super) fn rows(
-    call: &Call<'_>,
-    selection: &Selection,
-    window: (Micros, Micros),
-    page: Page,
-) -> Reply {
+pub(super) fn rows(call: &Call<'_>, selection: &Selection, window: (Micros, Micros), page: Page) -> Reply {
     let now = call.instant();
-    let listed = call.snapshot.page(
-        call.timeline,
-        selection,
-        window,
-        call.config.null_times,
-        now,
-        page,
-    );
+    let listed = call.snapshot.page(call.timeline, selection, window, call.config.null_times, now, page);
     let rows: Vec<Bytes> = listed
         .rows
         .iter()
@@ -51,15 +39,10 @@ pub(super) fn rows(
 }
 
 /// The investigation of this RRN or UUID, in the state it is in now.
-pub(super) fn find<'a>(
-    call: &'a Call<'_>,
-    name: &str,
-) -> Result<(&'a Investigation, &'a State), Refusal> {
+pub(super) fn find<'a>(call: &'a Call<'_>, name: &str) -> Result<(&'a Investigation, &'a State), Refusal> {
     let scope = call.scope()?;
     if call.query.flag("multi-customer")? && !name.starts_with("rrn:") {
-        return Err(Refusal::bad(
-            "multi-customer requests need the RRN of the investigation",
-        ));
+        return Err(Refusal::bad("multi-customer requests need the RRN of the investigation"));
     }
     call.timeline
         .find(name)
@@ -93,7 +76,5 @@ pub(super) fn alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
 /// `GET /idr/v2/investigations/{id}/rapid7-product-alerts`: a bare array, all at once.
 pub(super) fn product_alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let (one, _) = find(call, name)?;
-    Ok(Reply::json(render::array(
-        &render::investigation::product_alerts(one),
-    )))
+    Ok(Reply::json(render::array(&render::investigation::product_alerts(one))))
 }

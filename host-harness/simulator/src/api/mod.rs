@@ -69,14 +69,10 @@ impl<'a> Endpoint<'a> {
             ["idr", "v2", "investigations", "_search"] => (Self::Search, "POST"),
             ["idr", "v2", "investigations", id] if !id.is_empty() => (Self::Single(id), "GET"),
             ["idr", "v2", "investigations", id, "alerts"] => (Self::Alerts(id), "GET"),
-            ["idr", "v2", "investigations", id, "rapid7-product-alerts"] => {
-                (Self::ProductAlerts(id), "GET")
-            }
+            ["idr", "v2", "investigations", id, "rapid7-product-alerts"] => (Self::ProductAlerts(id), "GET"),
             ["idr", "v1", "investigations"] => (Self::ListV1, "GET"),
             ["idr", "v1", "comments"] => (Self::Comments, "GET"),
-            ["idr", "v1", "restricted", "investigations", id, "evidence"] => {
-                (Self::Restricted(id), "GET")
-            }
+            ["idr", "v1", "restricted", "investigations", id, "evidence"] => (Self::Restricted(id), "GET"),
             ["idr", "at", "alerts", "ops", "search"] => (Self::TriageSearch, "POST"),
             ["idr", "at", "alerts", "ops", "rrns"] => (Self::TriageByRrn, "POST"),
             ["idr", "at", "alerts", rrn] if !rrn.is_empty() => (Self::TriageSingle(rrn), "GET"),
@@ -89,11 +85,7 @@ impl<'a> Endpoint<'a> {
     fn is_triage(&self) -> bool {
         matches!(
             self,
-            Self::TriageSearch
-                | Self::TriageByRrn
-                | Self::TriageSingle(_)
-                | Self::Evidences(_)
-                | Self::Actors(_)
+            Self::TriageSearch | Self::TriageByRrn | Self::TriageSingle(_) | Self::Evidences(_) | Self::Actors(_)
         )
     }
 }
@@ -101,13 +93,8 @@ impl<'a> Endpoint<'a> {
 /// The answer of an endpoint.
 pub(crate) fn answer(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<Reply, Refusal> {
     if endpoint.is_triage() && !call.triage {
-        let status =
-            StatusCode::from_u16(call.config.no_triage_status).unwrap_or(StatusCode::FORBIDDEN);
-        let missing = if status == StatusCode::NOT_FOUND {
-            Refusal::not_found()
-        } else {
-            Refusal::forbidden()
-        };
+        let status = StatusCode::from_u16(call.config.no_triage_status).unwrap_or(StatusCode::FORBIDDEN);
+        let missing = if status == StatusCode::NOT_FOUND { Refusal::not_found() } else { Refusal::forbidden() };
         return Err(Refusal { status, ..missing });
     }
     match endpoint {
@@ -136,33 +123,20 @@ impl Call<'_> {
 
     /// The organizations that the request covers: the key's own, or with `multi-customer=true` the whole region.
     pub(crate) fn scope(&self) -> Result<Vec<u32>, Refusal> {
-        if self.query.flag("multi-customer")? {
-            Ok(self.region.clone())
-        } else {
-            Ok(self.home.into_iter().collect())
-        }
+        if self.query.flag("multi-customer")? { Ok(self.region.clone()) } else { Ok(self.home.into_iter().collect()) }
     }
 
     /// The JSON object in the body. Another content type is a 415, anything else a 400.
     pub(crate) fn json_body(&self) -> Result<Map<String, Value>, Refusal> {
-        let kind = self
-            .headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .unwrap_or_default();
+        let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
         if !kind.to_ascii_lowercase().starts_with("application/json") {
             let status = StatusCode::UNSUPPORTED_MEDIA_TYPE;
-            return Err(Refusal {
-                status,
-                message: format!("Content type '{kind}' not supported"),
-            });
+            return Err(Refusal { status, message: format!("Content type '{kind}' not supported") });
         }
         match serde_json::from_slice(self.body) {
             Ok(Value::Object(members)) => Ok(members),
             Ok(_) => Err(Refusal::bad("The request body must be a JSON object")),
-            Err(error) => Err(Refusal::bad(format!(
-                "The request body is not readable: {error}"
-            ))),
+            Err(error) => Err(Refusal::bad(format!("The request body is not readable: {error}"))),
         }
     }
 }
@@ -170,10 +144,6 @@ impl Call<'_> {
 /// The paging object of v1 and v2. `size` is at times what was asked for and at times what came back (facts 6.1).
 fn metadata(call: &Call<'_>, page: Page, shown: usize, total: usize) -> Value {
     let odd = mix(call.timeline.world.seed, page.index) % 2 == 1;
-    let size = if odd && shown > 0 {
-        shown as u64
-    } else {
-        page.size
-    };
+    let size = if odd && shown > 0 { shown as u64 } else { page.size };
     json!({"metadata": {"index": page.index, "size": size, "total_pages": (total as u64).div_ceil(page.size), "total_data": total}})
 }

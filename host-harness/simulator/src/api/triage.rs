@@ -42,25 +42,13 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
     let start = time("start_time")?.ok_or_else(|| Refusal::bad("start_time is required"))?;
     let end = time("end_time")?.unwrap_or(call.now);
     if end < start || end - start > LONGEST {
-        return Err(Refusal::bad(
-            "The time range must be positive and at most 6 months",
-        ));
+        return Err(Refusal::bad("The time range must be positive and at most 6 months"));
     }
-    if search
-        .get("leql")
-        .and_then(Value::as_str)
-        .is_some_and(|leql| !leql.is_empty())
-    {
+    if search.get("leql").and_then(Value::as_str).is_some_and(|leql| !leql.is_empty()) {
         return Err(Refusal::bad("leql could not be parsed"));
     }
-    let terms = objects(search, "terms")?
-        .into_iter()
-        .map(Term::read)
-        .collect::<Result<Vec<_>, _>>()?;
-    let order = objects(&body, "sorts")?
-        .first()
-        .map(|sort| Order::read(sort))
-        .transpose()?;
+    let terms = objects(search, "terms")?.into_iter().map(Term::read).collect::<Result<Vec<_>, _>>()?;
+    let order = objects(&body, "sorts")?.first().map(|sort| Order::read(sort)).transpose()?;
     let bounds = (start.unix_timestamp_nanos(), end.unix_timestamp_nanos());
     let found = find(call, &scope, bounds, &terms, order);
     Ok(page_of(call, page, rrns_only, &found))
@@ -68,13 +56,7 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
 
 /// The numbers of the alerts within exclusive bounds that meet every term, in order; in an arbitrary one when none is
 /// asked for. Without terms the answer is kept, so that paging does not search again.
-fn find(
-    call: &Call<'_>,
-    scope: &[u32],
-    bounds: (i128, i128),
-    terms: &[Term],
-    order: Option<Order>,
-) -> Arc<Vec<u32>> {
+fn find(call: &Call<'_>, scope: &[u32], bounds: (i128, i128), terms: &[Term], order: Option<Order>) -> Arc<Vec<u32>> {
     let (timeline, now) = (call.timeline, call.instant());
     let world = &timeline.world;
     let make = || {
@@ -119,10 +101,8 @@ fn page_of(call: &Call<'_>, page: Page, rrns_only: bool, found: &[u32]) -> Reply
     let mut total = found.len() as u64;
     if !rrns_only && total > page.size {
         total += mix(timeline.world.seed, call.sequence) % 9;
-        let before = (page.index.saturating_mul(page.size) as usize)
-            .checked_sub(1)
-            .and_then(|at| found.get(at))
-            .and_then(nth);
+        let before =
+            (page.index.saturating_mul(page.size) as usize).checked_sub(1).and_then(|at| found.get(at)).and_then(nth);
         if page.index >= 2
             && mix(timeline.world.seed, page.index).is_multiple_of(2)
             && let (Some(first), Some(before)) = (shown.first_mut(), before)
@@ -131,31 +111,16 @@ fn page_of(call: &Call<'_>, page: Page, rrns_only: bool, found: &[u32]) -> Reply
         }
     }
     let (rrns, alerts): (Vec<String>, Vec<Bytes>) = if rrns_only {
-        (
-            shown
-                .iter()
-                .map(|one| Value::from(timeline.world.id_of(one)).to_string())
-                .collect(),
-            Vec::new(),
-        )
+        (shown.iter().map(|one| Value::from(timeline.world.id_of(one)).to_string()).collect(), Vec::new())
     } else {
-        (
-            Vec::new(),
-            shown
-                .iter()
-                .map(|one| alert(timeline, one, Depth::Thin, now))
-                .collect(),
-        )
+        (Vec::new(), shown.iter().map(|one| alert(timeline, one, Depth::Thin, now)).collect())
     };
-    let rest = json!({"metadata": paging(page, shown.len(), total, found.len()), "aggregates": [], "region_failures": []});
+    let rest =
+        json!({"metadata": paging(page, shown.len(), total, found.len()), "aggregates": [], "region_failures": []});
     let mut body = Vec::from(*b"{\"rrns\":");
     body.extend_from_slice(&render::array(&rrns));
     body.push(b',');
-    body.extend_from_slice(
-        render::page("alerts", &alerts, &rest)
-            .get(1..)
-            .unwrap_or_default(),
-    );
+    body.extend_from_slice(render::page("alerts", &alerts, &rest).get(1..).unwrap_or_default());
     Reply::json(body)
 }
 
@@ -171,10 +136,8 @@ pub(super) fn by_rrn(call: &Call<'_>) -> Result<Reply, Refusal> {
     let strict = call.query.flag("strict")?;
     let scope = call.scope()?;
     let body = call.json_body()?;
-    let rrns: Option<Vec<&str>> = body
-        .get("rrns")
-        .and_then(Value::as_array)
-        .and_then(|rrns| rrns.iter().map(Value::as_str).collect());
+    let rrns: Option<Vec<&str>> =
+        body.get("rrns").and_then(Value::as_array).and_then(|rrns| rrns.iter().map(Value::as_str).collect());
     let mut rrns = rrns.ok_or_else(|| Refusal::bad("rrns must be an array of strings"))?;
     if rrns.is_empty() || rrns.len() > MOST {
         return Err(Refusal::bad(format!("rrns must hold 1 to {MOST} RRNs")));
@@ -182,11 +145,7 @@ pub(super) fn by_rrn(call: &Call<'_>) -> Result<Reply, Refusal> {
     rrns.sort_unstable();
     rrns.dedup();
     let now = call.instant();
-    let depth = if call.config.thin_hydration {
-        Depth::Thin
-    } else {
-        Depth::Full
-    };
+    let depth = if call.config.thin_hydration { Depth::Thin } else { Depth::Full };
     let alerts: Vec<Bytes> = rrns
         .into_iter()
         .filter_map(|rrn| known(call, &scope, rrn))
@@ -195,11 +154,7 @@ pub(super) fn by_rrn(call: &Call<'_>) -> Result<Reply, Refusal> {
     if strict && alerts.is_empty() {
         return Err(Refusal::not_found());
     }
-    Ok(Reply::json(render::page(
-        "alerts",
-        &alerts,
-        &json!({"region_failures": []}),
-    )))
+    Ok(Reply::json(render::page("alerts", &alerts, &json!({"region_failures": []}))))
 }
 
 /// The triage alert of this RRN, if the key may see it now.
@@ -212,22 +167,14 @@ fn known<'a>(call: &'a Call<'_>, scope: &[u32], rrn: &str) -> Option<&'a Alert> 
 /// As [`known`], with the refusals: 400 for what is no alert RRN (a UUID, say), 404 for an unknown one.
 fn named<'a>(call: &'a Call<'_>, rrn: &str) -> Result<&'a Alert, Refusal> {
     if !rrn.starts_with("rrn:alerts:") {
-        return Err(Refusal {
-            status: StatusCode::BAD_REQUEST,
-            message: format!("Invalid alert RRN: {rrn}"),
-        });
+        return Err(Refusal { status: StatusCode::BAD_REQUEST, message: format!("Invalid alert RRN: {rrn}") });
     }
     known(call, &call.scope()?, rrn).ok_or_else(Refusal::not_found)
 }
 
 /// `GET /idr/at/alerts/{rrn}`.
 pub(super) fn single(call: &Call<'_>, rrn: &str) -> Result<Reply, Refusal> {
-    Ok(Reply::json(alert(
-        call.timeline,
-        named(call, rrn)?,
-        Depth::Full,
-        call.instant(),
-    )))
+    Ok(Reply::json(alert(call.timeline, named(call, rrn)?, Depth::Full, call.instant())))
 }
 
 /// `GET /idr/at/alerts/{rrn}/evidences`: none while the evidence of a young alert is not there.
@@ -265,29 +212,12 @@ struct Term {
 impl Term {
     fn read(term: &Map<String, Value>) -> Result<Self, Refusal> {
         let texts = |name: &str| -> Result<Vec<String>, Refusal> {
-            let texts = term
-                .get(name)
-                .and_then(Value::as_array)
-                .filter(|texts| !texts.is_empty());
-            let texts = texts.and_then(|texts| {
-                texts
-                    .iter()
-                    .map(|text| text.as_str().map(str::to_owned))
-                    .collect()
-            });
+            let texts = term.get(name).and_then(Value::as_array).filter(|texts| !texts.is_empty());
+            let texts = texts.and_then(|texts| texts.iter().map(|text| text.as_str().map(str::to_owned)).collect());
             texts.ok_or_else(|| Refusal::bad(format!("terms.{name} must be an array of strings")))
         };
-        let operator = term
-            .get("operator")
-            .and_then(Value::as_str)
-            .unwrap_or_default();
-        let known = [
-            "EQUALS",
-            "NOT_EQUALS",
-            "CONTAINS",
-            "GREATER_THAN",
-            "LESS_THAN",
-        ];
+        let operator = term.get("operator").and_then(Value::as_str).unwrap_or_default();
+        let known = ["EQUALS", "NOT_EQUALS", "CONTAINS", "GREATER_THAN", "LESS_THAN"];
         let operator = known.into_iter().find(|known| *known == operator);
         Ok(Self {
             fields: texts("field_ids")?,
@@ -305,10 +235,7 @@ impl Term {
             _ => own < value,
         };
         self.fields.iter().any(|field| {
-            let own = field
-                .split('.')
-                .try_fold(alert, |value, part| value.get(part))
-                .and_then(Value::as_str);
+            let own = field.split('.').try_fold(alert, |value, part| value.get(part)).and_then(Value::as_str);
             own.is_some_and(|own| match self.operator {
                 "NOT_EQUALS" => self.values.iter().all(|value| one(own, value)),
                 _ => self.values.iter().any(|value| one(own, value)),
@@ -328,10 +255,7 @@ impl Order {
         let text = |name: &str| sort.get(name).and_then(Value::as_str).unwrap_or_default();
         let fields = ["created_at", "alerted_at", "ingested_at", "updated_at"];
         if !fields.contains(&text("field_id")) {
-            return Err(Refusal::bad(format!(
-                "Field '{}' cannot be sorted by",
-                text("field_id")
-            )));
+            return Err(Refusal::bad(format!("Field '{}' cannot be sorted by", text("field_id"))));
         }
         match text("order") {
             "ASCENDING_NULLS_LAST" | "ASCENDING_NULLS_FIRST" => Ok(Self { descending: false }),

@@ -14,14 +14,7 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
     let selection = call.query.selection_v1(call.scope()?)?;
     let window = call.query.window(None, call.now)?;
     let now = call.instant();
-    let listed = call.snapshot.page(
-        call.timeline,
-        &selection,
-        window,
-        call.config.null_times,
-        now,
-        page,
-    );
+    let listed = call.snapshot.page(call.timeline, &selection, window, call.config.null_times, now, page);
     let rows: Vec<String> = listed
         .rows
         .iter()
@@ -36,19 +29,13 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
 /// does not exist has no comments.
 pub(super) fn comments(call: &Call<'_>) -> Result<Reply, Refusal> {
     let page = call.query.page(20, 100)?;
-    let target = call
-        .query
-        .get("target")
-        .filter(|target| target.starts_with("rrn:"));
-    let target =
-        target.ok_or_else(|| Refusal::bad("target must be the RRN of an investigation"))?;
+    let target = call.query.get("target").filter(|target| target.starts_with("rrn:"));
+    let target = target.ok_or_else(|| Refusal::bad("target must be the RRN of an investigation"))?;
     let ascending = match call.query.get("sortDirection") {
         None | Some("DESC") => false,
         Some("ASC") => true,
         Some(other) => {
-            return Err(Refusal::bad(format!(
-                "sortDirection must be ASC or DESC: {other}"
-            )));
+            return Err(Refusal::bad(format!("sortDirection must be ASC or DESC: {other}")));
         }
     };
     let mut comments: Vec<String> = match investigations::find(call, target) {
@@ -62,20 +49,15 @@ pub(super) fn comments(call: &Call<'_>) -> Result<Reply, Refusal> {
         comments.reverse();
     }
     let rows = page.of(&comments);
-    let rest = if hash_text(target).is_multiple_of(3) {
-        json!({})
-    } else {
-        metadata(call, page, rows.len(), comments.len())
-    };
+    let rest =
+        if hash_text(target).is_multiple_of(3) { json!({}) } else { metadata(call, page, rows.len(), comments.len()) };
     Ok(Reply::json(render::page("data", rows, &rest)))
 }
 
 /// `GET /idr/v1/restricted/investigations/{rrn}/evidence`: 403 unless the organization has it.
 pub(super) fn restricted(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let world = &call.timeline.world;
-    let home = call
-        .home
-        .and_then(|number| world.organizations.get(number as usize));
+    let home = call.home.and_then(|number| world.organizations.get(number as usize));
     if !home.is_some_and(|organization| organization.restricted) {
         return Err(Refusal::forbidden());
     }
@@ -88,7 +70,5 @@ pub(super) fn restricted(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> 
         .filter_map(|number| world.alerts.get(number as usize))
         .filter(|alert| alert.evidence_visible <= now)
         .collect();
-    Ok(Reply::json(
-        render::evidence::restricted(world, &alerts).to_string(),
-    ))
+    Ok(Reply::json(render::evidence::restricted(world, &alerts).to_string()))
 }

@@ -29,12 +29,7 @@ pub(crate) fn before(fault: &Fault, index: u64) -> u64 {
 /// What becomes of the reply. `index` is the page that the client asked for.
 pub(crate) fn apply(fault: &Fault, mut reply: Reply, index: u64, correlation: &str) -> Outcome {
     match fault {
-        Fault::Status {
-            status,
-            body,
-            headers,
-            retry_after,
-        } => {
+        Fault::Status { status, body, headers, retry_after } => {
             return Outcome::Reply(refused(
                 *status,
                 body.as_deref(),
@@ -48,45 +43,26 @@ pub(crate) fn apply(fault: &Fault, mut reply: Reply, index: u64, correlation: &s
         Fault::ResetBeforeHead {} => return Outcome::ResetBeforeHead { delay: reply.delay },
         Fault::ResetAfterHead {} => {
             let sent = reply.body.len() / 2;
-            return Outcome::CutShort {
-                reply,
-                sent,
-                reset: true,
-            };
+            return Outcome::CutShort { reply, sent, reset: true };
         }
         Fault::Truncate { bytes } => {
             let sent = (*bytes).min(reply.body.len().saturating_sub(1));
-            return Outcome::CutShort {
-                reply,
-                sent,
-                reset: false,
-            };
+            return Outcome::CutShort { reply, sent, reset: false };
         }
         Fault::TruncateJson { bytes } => {
-            let kept = bytes
-                .unwrap_or(reply.body.len() / 2)
-                .min(reply.body.len().saturating_sub(1));
+            let kept = bytes.unwrap_or(reply.body.len() / 2).min(reply.body.len().saturating_sub(1));
             reply.body.truncate(kept);
         }
-        Fault::Stall {
-            seconds,
-            after_head,
-        } => {
+        Fault::Stall { seconds, after_head } => {
             let pause = Duration::try_from_secs_f64(*seconds).unwrap_or_default();
             if *after_head {
-                reply.pace = Some(Pace::Pause {
-                    after: reply.body.len() / 2,
-                    pause,
-                });
+                reply.pace = Some(Pace::Pause { after: reply.body.len() / 2, pause });
             } else {
                 reply.delay += pause;
             }
         }
         Fault::Drip { bytes, ms } => {
-            reply.pace = Some(Pace::Drip {
-                bytes: (*bytes).max(1),
-                pause: Duration::from_millis(*ms),
-            });
+            reply.pace = Some(Pace::Drip { bytes: (*bytes).max(1), pause: Duration::from_millis(*ms) });
         }
         Fault::Delay { ms } => reply.delay += Duration::from_millis(*ms),
         Fault::Html {} => {
@@ -98,24 +74,17 @@ pub(crate) fn apply(fault: &Fault, mut reply: Reply, index: u64, correlation: &s
         Fault::NullBody {} => replace(&mut reply, "application/json", "null"),
         Fault::InvalidUtf8 {} => reply.body = spoiled(&reply.body),
         Fault::WrongEncoding {} => {
-            reply
-                .headers
-                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+            reply.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
         Fault::GzipBomb { megabytes } => {
             if let Some(bomb) = gzip::bomb(&reply.body, *megabytes) {
                 reply.body = Bytes::from(bomb);
-                reply
-                    .headers
-                    .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                reply.headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
             }
         }
         Fault::BigBody { megabytes } => {
             let mut body = reply.body.to_vec();
-            body.resize(
-                body.len().saturating_add(megabytes.saturating_mul(1 << 20)),
-                b' ',
-            );
+            body.resize(body.len().saturating_add(megabytes.saturating_mul(1 << 20)), b' ');
             reply.body = Bytes::from(body);
         }
         Fault::Redirect { location, status } => {
@@ -149,11 +118,7 @@ fn refused(
             Reply::error(status, message, id)
         }
         Some(text) => {
-            let kind = if text.starts_with(['{', '[']) {
-                "application/json"
-            } else {
-                "text/plain"
-            };
+            let kind = if text.starts_with(['{', '[']) { "application/json" } else { "text/plain" };
             Reply::with_type(status, kind, text.to_owned())
         }
     };
@@ -179,19 +144,14 @@ fn add(reply: &mut Reply, headers: &BTreeMap<String, String>) {
 /// 200 with another body.
 fn replace(reply: &mut Reply, kind: &'static str, body: &'static str) {
     reply.status = StatusCode::OK;
-    reply
-        .headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    reply.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
     reply.body = Bytes::from_static(body.as_bytes());
 }
 
 /// A byte that is not UTF-8 after the first quotation mark.
 fn spoiled(body: &Bytes) -> Bytes {
     let mut out = body.to_vec();
-    let at = out
-        .iter()
-        .position(|byte| *byte == b'"')
-        .map_or(out.len(), |at| at + 1);
+    let at = out.iter().position(|byte| *byte == b'"').map_or(out.len(), |at| at + 1);
     out.insert(at, 0xFF);
     Bytes::from(out)
 }
@@ -206,10 +166,7 @@ fn change_json(fault: &Fault, reply: &mut Reply, index: u64) {
     let Ok(object) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(&reply.body) else {
         return;
     };
-    let mut members: Members = object
-        .into_iter()
-        .map(|(name, value)| (name, value.get().to_owned()))
-        .collect();
+    let mut members: Members = object.into_iter().map(|(name, value)| (name, value.get().to_owned())).collect();
     let list = LISTS
         .into_iter()
         .filter(|name| members.contains_key(*name))
@@ -231,9 +188,7 @@ fn change_json(fault: &Fault, reply: &mut Reply, index: u64) {
             }
         }),
         Fault::MissingRows { rows: missing } => {
-            edit(&mut members, list, |rows| {
-                rows.truncate(rows.len().saturating_sub(*missing))
-            });
+            edit(&mut members, list, |rows| rows.truncate(rows.len().saturating_sub(*missing)));
         }
         Fault::DeepJson { depth } => edit(&mut members, list, |rows| {
             let deep = format!("{}{}", "[".repeat(*depth), "]".repeat(*depth));
@@ -244,27 +199,13 @@ fn change_json(fault: &Fault, reply: &mut Reply, index: u64) {
                 _ => rows.insert(0, deep),
             }
         }),
-        Fault::ShortTotal { less } => totals(
-            &mut members,
-            |total| total.saturating_sub(*less),
-            index,
-            false,
-        ),
-        Fault::LongTotal { more } => totals(
-            &mut members,
-            |total| total.saturating_add(*more),
-            index,
-            false,
-        ),
+        Fault::ShortTotal { less } => totals(&mut members, |total| total.saturating_sub(*less), index, false),
+        Fault::LongTotal { more } => totals(&mut members, |total| total.saturating_add(*more), index, false),
         Fault::DuplicatePage {} => totals(&mut members, |total| total, index, false),
         Fault::EndlessPages {} => totals(&mut members, |_| 1_000_000_000, index, true),
         Fault::RegionFailures {} => {
             edit(&mut members, list, |rows| rows.truncate(rows.len() / 2));
-            set(
-                &mut members,
-                Some("region_failures"),
-                r#"[{"region":"us2","message":"Region timed out"}]"#,
-            );
+            set(&mut members, Some("region_failures"), r#"[{"region":"us2","message":"Region timed out"}]"#);
         }
         _ => {}
     }
@@ -273,10 +214,8 @@ fn change_json(fault: &Fault, reply: &mut Reply, index: u64) {
 
 /// The object as text.
 fn text(members: &Members) -> Bytes {
-    let members: Vec<String> = members
-        .iter()
-        .map(|(name, value)| format!("{}:{value}", Value::from(name.as_str())))
-        .collect();
+    let members: Vec<String> =
+        members.iter().map(|(name, value)| format!("{}:{value}", Value::from(name.as_str()))).collect();
     Bytes::from(format!("{{{}}}", members.join(",")))
 }
 
@@ -302,17 +241,11 @@ fn edit(members: &mut Members, name: Option<&str>, change: impl FnOnce(&mut Vec<
 
 /// Changes the totals of either kind of paging object and makes the rest of it agree.
 fn totals(members: &mut Members, change: impl Fn(u64) -> u64, index: u64, endless: bool) {
-    let metadata = members
-        .get("metadata")
-        .and_then(|text| serde_json::from_str::<Value>(text).ok());
+    let metadata = members.get("metadata").and_then(|text| serde_json::from_str::<Value>(text).ok());
     let Some(Value::Object(mut metadata)) = metadata else {
         return;
     };
-    let size = metadata
-        .get("size")
-        .and_then(Value::as_u64)
-        .unwrap_or(1)
-        .max(1);
+    let size = metadata.get("size").and_then(Value::as_u64).unwrap_or(1).max(1);
     for name in ["total_data", "total_items"] {
         if let Some(total) = metadata.get(name).and_then(Value::as_u64) {
             let total = change(total);
@@ -326,9 +259,5 @@ fn totals(members: &mut Members, change: impl Fn(u64) -> u64, index: u64, endles
     if endless && metadata.contains_key("is_last_index") {
         metadata.insert("is_last_index".to_owned(), json!(false));
     }
-    set(
-        members,
-        Some("metadata"),
-        &Value::Object(metadata).to_string(),
-    );
+    set(members, Some("metadata"), &Value::Object(metadata).to_string());
 }

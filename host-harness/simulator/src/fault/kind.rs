@@ -181,26 +181,16 @@ impl Fault {
     /// The first member with a value that cannot be acted on: its name, its value, what it may be.
     pub(super) fn out_of_range(&self) -> Option<(&'static str, String, &'static str)> {
         let status = |value: &u16| {
-            (!(200..=599).contains(value)).then(|| {
-                (
-                    "status",
-                    value.to_string(),
-                    "it is a status from 200 to 599",
-                )
-            })
+            (!(200..=599).contains(value)).then(|| ("status", value.to_string(), "it is a status from 200 to 599"))
         };
         let size = |value: &usize, most: usize, allowed| {
             (*value < 1 || *value > most).then(|| ("megabytes", value.to_string(), allowed))
         };
         match self {
-            Self::Status { status: value, .. } | Self::Redirect { status: value, .. } => {
-                status(value)
+            Self::Status { status: value, .. } | Self::Redirect { status: value, .. } => status(value),
+            Self::Stall { seconds, .. } if !(0.0..=3600.0).contains(seconds) => {
+                Some(("seconds", seconds.to_string(), "it is a number from 0 to 3600"))
             }
-            Self::Stall { seconds, .. } if !(0.0..=3600.0).contains(seconds) => Some((
-                "seconds",
-                seconds.to_string(),
-                "it is a number from 0 to 3600",
-            )),
             Self::Drip { bytes: 0, .. } => Some(("bytes", "0".to_owned(), "it is 1 or more")),
             Self::GzipBomb { megabytes } => size(megabytes, 4096, "it is a number from 1 to 4096"),
             Self::BigBody { megabytes } => size(megabytes, 1024, "it is a number from 1 to 1024"),

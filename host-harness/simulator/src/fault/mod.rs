@@ -140,9 +140,7 @@ impl ProfileError {
 impl FaultProfile {
     /// A profile of these rules.
     pub fn new(rules: impl IntoIterator<Item = Rule>) -> Self {
-        Self {
-            rules: rules.into_iter().collect(),
-        }
+        Self { rules: rules.into_iter().collect() }
     }
 
     /// Reads a profile and checks its values.
@@ -162,20 +160,12 @@ impl FaultProfile {
 /// The message without the position that serde_json appends.
 fn plain(error: &serde_json::Error) -> String {
     let text = error.to_string();
-    text.rsplit_once(" at line ")
-        .map_or(text.clone(), |(reason, _)| reason.to_owned())
+    text.rsplit_once(" at line ").map_or(text.clone(), |(reason, _)| reason.to_owned())
 }
 
 impl Rule {
     fn check(&self, rule: usize) -> Result<(), ProfileError> {
-        let wrong = |member, value: String, allowed| {
-            Err(ProfileError::Value {
-                rule,
-                member,
-                value,
-                allowed,
-            })
-        };
+        let wrong = |member, value: String, allowed| Err(ProfileError::Value { rule, member, value, allowed });
         if let Some(chance) = self.chance
             && !(0.0..=1.0).contains(&chance)
         {
@@ -184,11 +174,7 @@ impl Rule {
         if let Some(method) = &self.method
             && (method.is_empty() || method.bytes().any(|b| !b.is_ascii_uppercase()))
         {
-            return wrong(
-                "method",
-                format!("{method:?}"),
-                "it is a method in capitals, such as GET",
-            );
+            return wrong("method", format!("{method:?}"), "it is a method in capitals, such as GET");
         }
         if let Some((member, value, allowed)) = self.fault.out_of_range() {
             return wrong(member, value, allowed);
@@ -218,11 +204,7 @@ impl Injector {
     /// Fresh counters.
     pub(crate) fn new(profile: FaultProfile, seed: u64) -> Self {
         let counters = vec![(0, 0); profile.rules.len()];
-        Self {
-            profile,
-            seed,
-            counters,
-        }
+        Self { profile, seed, counters }
     }
 
     /// Begins all counts again.
@@ -233,12 +215,7 @@ impl Injector {
     /// Counts the request in every rule that matches and returns the fault that strikes it.
     pub(crate) fn strike(&mut self, seen: &Seen<'_>) -> Option<Fault> {
         let mut struck = None;
-        let rules = self
-            .profile
-            .rules
-            .iter()
-            .zip(self.counters.iter_mut())
-            .enumerate();
+        let rules = self.profile.rules.iter().zip(self.counters.iter_mut()).enumerate();
         for (number, (rule, (matched, strikes))) in rules {
             if !rule.is_about(seen) {
                 continue;
@@ -258,18 +235,9 @@ impl Injector {
 impl Rule {
     fn is_about(&self, seen: &Seen<'_>) -> bool {
         matches(&self.path, seen.path)
-            && self
-                .query
-                .as_ref()
-                .is_none_or(|query| matches(query, seen.query))
-            && self
-                .method
-                .as_ref()
-                .is_none_or(|method| method == seen.method)
-            && self
-                .region
-                .as_ref()
-                .is_none_or(|region| region == seen.region)
+            && self.query.as_ref().is_none_or(|query| matches(query, seen.query))
+            && self.method.as_ref().is_none_or(|method| method == seen.method)
+            && self.region.as_ref().is_none_or(|region| region == seen.region)
     }
 
     fn is_due(&self, turn: u64, strikes: u64, seed: u64) -> bool {
@@ -288,24 +256,15 @@ impl Rule {
 mod tests {
     use super::*;
 
-    const LIST: Seen<'static> = Seen {
-        method: "GET",
-        path: "/idr/v2/investigations",
-        query: "index=3&size=100",
-        region: "us",
-    };
+    const LIST: Seen<'static> =
+        Seen { method: "GET", path: "/idr/v2/investigations", query: "index=3&size=100", region: "us" };
 
     #[test]
     fn rules_skip_count_and_repeat() {
         let text = r#"{"rules":[{"path":"/idr/v2/*","first":2,"count":2,"every":3,"fault":{"kind":"html"}}]}"#;
         let mut injector = Injector::new(FaultProfile::from_json(text).unwrap(), 0);
         let struck: Vec<bool> = (0..12).map(|_| injector.strike(&LIST).is_some()).collect();
-        let at: Vec<usize> = struck
-            .iter()
-            .enumerate()
-            .filter(|(_, hit)| **hit)
-            .map(|(i, _)| i)
-            .collect();
+        let at: Vec<usize> = struck.iter().enumerate().filter(|(_, hit)| **hit).map(|(i, _)| i).collect();
         assert_eq!(at, [2, 5]);
     }
 
@@ -326,9 +285,7 @@ mod tests {
         let text = r#"{"rules":[{"path":"*","chance":0.25,"fault":{"kind":"html"}}]}"#;
         let run = || {
             let mut injector = Injector::new(FaultProfile::from_json(text).unwrap(), 9);
-            (0..2_000)
-                .map(|_| injector.strike(&LIST).is_some())
-                .collect::<Vec<bool>>()
+            (0..2_000).map(|_| injector.strike(&LIST).is_some()).collect::<Vec<bool>>()
         };
         let hits = run().iter().filter(|hit| **hit).count();
         assert!((400..600).contains(&hits), "{hits}");
@@ -340,31 +297,11 @@ mod tests {
         for (text, code, part) in [
             ("{", "profile-json", "EOF"),
             (r#"{"rulez":[]}"#, "profile-json", "unknown field `rulez`"),
-            (
-                r#"{"rules":[{"path":"*","fault":{"kind":"frogs"}}]}"#,
-                "profile-json",
-                "unknown variant `frogs`",
-            ),
-            (
-                r#"{"rules":[{"path":"*","fault":{"kind":"html","a":1}}]}"#,
-                "profile-json",
-                "unknown field `a`",
-            ),
-            (
-                r#"{"rules":[{"path":"*","chance":2,"fault":{"kind":"html"}}]}"#,
-                "profile-value",
-                "rule 1",
-            ),
-            (
-                r#"{"rules":[{"path":"*","method":"get","fault":{"kind":"html"}}]}"#,
-                "profile-value",
-                "GET",
-            ),
-            (
-                r#"{"rules":[{"path":"*","fault":{"kind":"status","status":99}}]}"#,
-                "profile-value",
-                "200 to 599",
-            ),
+            (r#"{"rules":[{"path":"*","fault":{"kind":"frogs"}}]}"#, "profile-json", "unknown variant `frogs`"),
+            (r#"{"rules":[{"path":"*","fault":{"kind":"html","a":1}}]}"#, "profile-json", "unknown field `a`"),
+            (r#"{"rules":[{"path":"*","chance":2,"fault":{"kind":"html"}}]}"#, "profile-value", "rule 1"),
+            (r#"{"rules":[{"path":"*","method":"get","fault":{"kind":"html"}}]}"#, "profile-value", "GET"),
+            (r#"{"rules":[{"path":"*","fault":{"kind":"status","status":99}}]}"#, "profile-value", "200 to 599"),
         ] {
             let error = FaultProfile::from_json(text).unwrap_err();
             assert_eq!(error.code(), code, "{text}");

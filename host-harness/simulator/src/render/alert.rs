@@ -10,9 +10,7 @@ use serde_json::{Map, Value, json};
 
 use crate::moment::{DAY, MINUTE, Micros, vendor};
 use crate::rng::{Dice, mix, short_id};
-use crate::world::vocabulary::{
-    ADDRESSES, BEHAVIOURS, DOMAINS, HOSTS, PROCESSES, RULES, Rule, USERS, title,
-};
+use crate::world::vocabulary::{ADDRESSES, BEHAVIOURS, DOMAINS, HOSTS, PROCESSES, RULES, Rule, USERS, title};
 use crate::world::{Alert, AlertKind, World};
 
 /// What an alert is about.
@@ -51,15 +49,8 @@ impl Story {
         } else {
             Cow::Borrowed(description)
         };
-        let pinned = alert
-            .pinned
-            .as_ref()
-            .and_then(|pinned| pinned.title.clone());
-        let age = if dice.chance(5) {
-            dice.between(DAY, 4 * DAY)
-        } else {
-            dice.between(0, 14 * MINUTE)
-        };
+        let pinned = alert.pinned.as_ref().and_then(|pinned| pinned.title.clone());
+        let age = if dice.chance(5) { dice.between(DAY, 4 * DAY) } else { dice.between(0, 14 * MINUTE) };
         Self {
             rule,
             rule_rrn: rule_rrn(&mut dice),
@@ -84,20 +75,13 @@ fn rule_rrn(dice: &mut Dice) -> String {
     if dice.chance(85) {
         format!("rrn:cba:::detection-rule:{id}")
     } else {
-        format!(
-            "rrn:cba:us:{}:detection-rule:{id}",
-            crate::rng::uuid_of(dice.bits())
-        )
+        format!("rrn:cba:us:{}:detection-rule:{id}", crate::rng::uuid_of(dice.bits()))
     }
 }
 
 /// The element of `GET …/{id}/alerts`.
 pub(crate) fn summary(world: &World, alert: &Alert) -> Bytes {
-    if let Some(json) = alert
-        .pinned
-        .as_ref()
-        .and_then(|pinned| pinned.json.as_ref())
-    {
+    if let Some(json) = alert.pinned.as_ref().and_then(|pinned| pinned.json.as_ref()) {
         return Bytes::from(json.clone());
     }
     let story = Story::of(alert);
@@ -128,15 +112,9 @@ pub(crate) fn summary(world: &World, alert: &Alert) -> Bytes {
     };
     put("first_event_time", first);
     put("latest_event_time", latest);
-    put(
-        "detection_rule_rrn",
-        detection_rule(alert, &story, &mut dice),
-    );
+    put("detection_rule_rrn", detection_rule(alert, &story, &mut dice));
     if dice.chance(5) {
-        put(
-            "x_sequence",
-            json!(18_014_398_509_481_985_u64 + dice.below(1 << 20)),
-        );
+        put("x_sequence", json!(18_014_398_509_481_985_u64 + dice.below(1 << 20)));
     }
     super::bytes(&Value::Object(row))
 }

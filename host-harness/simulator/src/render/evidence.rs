@@ -32,11 +32,7 @@ const SHAPES: [(&str, &str); 16] = [
 
 /// The evidence records of an alert.
 pub(crate) fn records(world: &World, alert: &Alert) -> Vec<String> {
-    if let Some(records) = alert
-        .pinned
-        .as_ref()
-        .and_then(|pinned| pinned.evidence.as_ref())
-    {
+    if let Some(records) = alert.pinned.as_ref().and_then(|pinned| pinned.evidence.as_ref()) {
         return records.clone();
     }
     let Some(organization) = world.organizations.get(alert.organization as usize) else {
@@ -57,11 +53,7 @@ pub(crate) fn records(world: &World, alert: &Alert) -> Vec<String> {
                 "external_source": "IDR ABA",
                 "data": data(shape, &story, alert.created - story.age, seed)});
             // The specification's text names the member otherwise than the payloads do.
-            let member = if seed.is_multiple_of(11) {
-                "external_type"
-            } else {
-                "event_type"
-            };
+            let member = if seed.is_multiple_of(11) { "external_type" } else { "event_type" };
             if let Some(members) = record.as_object_mut() {
                 members.insert(member.to_owned(), json!(event));
             }
@@ -72,10 +64,7 @@ pub(crate) fn records(world: &World, alert: &Alert) -> Vec<String> {
 
 /// The RRNs of an alert's generated evidence, for the truth.
 pub(crate) fn names(world: &World, alert: &Alert) -> Vec<String> {
-    let pinned = alert
-        .pinned
-        .as_ref()
-        .and_then(|pinned| pinned.evidence.as_ref());
+    let pinned = alert.pinned.as_ref().and_then(|pinned| pinned.evidence.as_ref());
     if let Some(records) = pinned {
         return records
             .iter()
@@ -87,18 +76,11 @@ pub(crate) fn names(world: &World, alert: &Alert) -> Vec<String> {
         return Vec::new();
     };
     let story = Story::of(alert);
-    (0..alert.evidence)
-        .map(|ordinal| rrn(organization, mix(story.seed, 0xE71D + u64::from(ordinal))))
-        .collect()
+    (0..alert.evidence).map(|ordinal| rrn(organization, mix(story.seed, 0xE71D + u64::from(ordinal)))).collect()
 }
 
 fn rrn(organization: &crate::world::Organization, seed: u64) -> String {
-    format!(
-        "rrn:alerts:{}:{}:evidence:1:{}",
-        organization.alert_region(),
-        organization.id,
-        hex32(seed)
-    )
+    format!("rrn:alerts:{}:{}:evidence:1:{}", organization.alert_region(), organization.id, hex32(seed))
 }
 
 /// The shape of a seed: the very deep and the very long ones are rarer.
@@ -217,10 +199,7 @@ mod tests {
 
     #[test]
     fn every_shape_occurs_and_every_record_is_one_json_object() {
-        let world = World::generate(&WorldConfig {
-            investigations: 400,
-            ..WorldConfig::default()
-        });
+        let world = World::generate(&WorldConfig { investigations: 400, ..WorldConfig::default() });
         let mut kinds = [0_usize; 4];
         for alert in &world.alerts {
             for record in records(&world, alert) {

@@ -22,10 +22,7 @@ pub(crate) fn row(world: &World, investigation: &Investigation, state: &State) -
         row.insert(member.to_owned(), value);
     };
     put("rrn", json!(investigation.rrn));
-    put(
-        "organization_id",
-        json!(organization.map(|organization| &organization.id)),
-    );
+    put("organization_id", json!(organization.map(|organization| &organization.id)));
     put("title", json!(fields.title));
     put("source", json!(fields.source));
     put("status", json!(fields.status));
@@ -49,16 +46,10 @@ pub(crate) fn row(world: &World, investigation: &Investigation, state: &State) -
     if investigation.generated {
         // Members that no document knows, one of them a number that a double cannot hold.
         if dice.chance(10) {
-            put(
-                "x_revision",
-                json!(9_007_199_254_740_993_u64 + dice.below(1_000_000)),
-            );
+            put("x_revision", json!(9_007_199_254_740_993_u64 + dice.below(1_000_000)));
         }
         if dice.chance(5) {
-            put(
-                "x_future",
-                json!({"nested": [1, {"deep": null}], "score": 0.1}),
-            );
+            put("x_future", json!({"nested": [1, {"deep": null}], "score": 0.1}));
         }
     }
     super::bytes(&Value::Object(row))
@@ -80,13 +71,10 @@ pub(crate) fn product_alerts(investigation: &Investigation) -> Vec<String> {
     let id = uuid_of(dice.bits());
     let threat = json!({"type": "THREAT_COMMAND", "threat_command_details": {
         "alert_id": id, "alert_type": "Phishing", "applicable_close_reasons": ["ProblemSolved", "FalsePositive"]}});
-    let details = json!({"alert_id": uuid_of(dice.bits()), "alert_type": "Honey File", "agent_action_taken": "QUARANTINE"});
+    let details =
+        json!({"alert_id": uuid_of(dice.bits()), "alert_type": "Honey File", "agent_action_taken": "QUARANTINE"});
     // An object in the specification, an array in one payload.
-    let agent = if dice.chance(50) {
-        details
-    } else {
-        json!([details])
-    };
+    let agent = if dice.chance(50) { details } else { json!([details]) };
     let agent = json!({"type": "INSIGHT_AGENT", "insight_agent_details": agent});
     match dice.below(3) {
         0 => vec![threat.to_string()],

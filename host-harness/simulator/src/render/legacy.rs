@@ -9,12 +9,7 @@ use crate::world::timeline::{State, Timeline};
 use crate::world::{Investigation, World};
 
 /// The element of `GET /idr/v1/investigations`. `assignee` is absent when there is none.
-pub(crate) fn investigation(
-    timeline: &Timeline,
-    one: &Investigation,
-    state: &State,
-    now: Micros,
-) -> String {
+pub(crate) fn investigation(timeline: &Timeline, one: &Investigation, state: &State, now: Micros) -> String {
     let alerts: Vec<Value> = timeline
         .alerts_of(one, now)
         .into_iter()
@@ -33,14 +28,7 @@ pub(crate) fn investigation(
     }
     out.insert("title".to_owned(), json!(state.fields.title));
     out.insert("status".to_owned(), json!(state.fields.status));
-    out.insert(
-        "source".to_owned(),
-        json!(if state.fields.source == "USER" {
-            "MANUAL"
-        } else {
-            &state.fields.source
-        }),
-    );
+    out.insert("source".to_owned(), json!(if state.fields.source == "USER" { "MANUAL" } else { &state.fields.source }));
     out.insert("created_time".to_owned(), json!(vendor(one.created)));
     if let Some(person) = &state.fields.assignee {
         out.insert("assignee".to_owned(), json!(person));
@@ -54,11 +42,7 @@ pub(crate) fn comments(world: &World, one: &Investigation, now: Micros) -> Vec<(
     let mut comments = one.comments.clone();
     if one.generated {
         let mut dice = Dice::new(mix(one.seed, 0xC033));
-        let count = if dice.chance(20) {
-            1 + dice.below(3)
-        } else {
-            0
-        };
+        let count = if dice.chance(20) { 1 + dice.below(3) } else { 0 };
         let organization = world.organizations.get(one.organization as usize);
         let mut at = one.visible;
         for ordinal in 0..count {

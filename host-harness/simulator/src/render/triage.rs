@@ -23,11 +23,7 @@ pub(crate) enum Depth {
 
 /// The alert as JSON text.
 pub(crate) fn alert(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micros) -> Bytes {
-    match alert
-        .pinned
-        .as_ref()
-        .and_then(|pinned| pinned.triage_json.as_ref())
-    {
+    match alert.pinned.as_ref().and_then(|pinned| pinned.triage_json.as_ref()) {
         Some(json) => Bytes::from(json.clone()),
         None => super::bytes(&value(timeline, alert, depth, now)),
     }
@@ -39,18 +35,12 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     let story = Story::of(alert);
     let mut dice = Dice::new(mix(alert.seed, 0x7214));
     let organization = world.organizations.get(alert.organization as usize);
-    let shown = alert
-        .investigation
-        .and_then(|number| timeline.shown(number, now).map(|shown| (number, shown)));
-    let (version, updated) = shown.map_or((1, alert.created), |(number, _)| {
-        changes_since(timeline, number, alert, now)
-    });
+    let shown = alert.investigation.and_then(|number| timeline.shown(number, now).map(|shown| (number, shown)));
+    let (version, updated) =
+        shown.map_or((1, alert.created), |(number, _)| changes_since(timeline, number, alert, now));
     let state = shown.map(|(_, (_, state))| state);
     let text = |member: fn(&crate::world::Fields) -> &str, fallback: &str| {
-        state.map_or_else(
-            || fallback.to_owned(),
-            |state| member(&state.fields).to_owned(),
-        )
+        state.map_or_else(|| fallback.to_owned(), |state| member(&state.fields).to_owned())
     };
     let own = dice.pick(&["INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL", "UNMAPPED"]);
     let mitre = match depth {
@@ -65,10 +55,7 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     rule.insert("mitre_tcodes".to_owned(), mitre);
     rule.insert(
         "version_rrn".to_owned(),
-        json!(format!(
-            "rrn:cba:::detection-rule:version:{}",
-            short_id(story.seed, 12)
-        )),
+        json!(format!("rrn:cba:::detection-rule:version:{}", short_id(story.seed, 12))),
     );
     let mut out = Map::new();
     let mut put = |member: &str, value: Value| {
@@ -93,26 +80,17 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     put("title", json!(story.title));
     put("type", json!(story.kind));
     put("rule", Value::Object(rule));
-    put(
-        "rule_matching_keys",
-        json!([{"key": "entryType", "values": ["process_start_event"]}]),
-    );
+    put("rule_matching_keys", json!([{"key": "entryType", "values": ["process_start_event"]}]));
     put(
         "rule_keys_of_interest",
         json!([
         {"key": "account", "values": [story.user.0]}, {"key": "source_ip", "values": [story.client]},
         {"key": "hostname", "values": [story.host]}]),
     );
-    put(
-        "responsibility",
-        json!(dice.pick(&["UNMAPPED", "CUSTOMER", "MDR"])),
-    );
+    put("responsibility", json!(dice.pick(&["UNMAPPED", "CUSTOMER", "MDR"])));
     put("priority", json!(own));
     put("status", json!(text(|fields| &fields.status, "OPEN")));
-    put(
-        "disposition",
-        json!(text(|fields| &fields.disposition, "UNDECIDED")),
-    );
+    put("disposition", json!(text(|fields| &fields.disposition, "UNDECIDED")));
     if let Some(person) = state.and_then(|state| state.fields.assignee.as_ref()) {
         let (first, last) = person.name.split_once(' ').unwrap_or((&person.name, ""));
         put(
@@ -131,47 +109,24 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
 }
 
 /// The version of an alert and when it last changed: one more for every state of its investigation since its creation.
-fn changes_since(
-    timeline: &Timeline,
-    investigation: u32,
-    alert: &Alert,
-    now: Micros,
-) -> (usize, Micros) {
-    let states = timeline
-        .states
-        .get(investigation as usize)
-        .map(Vec::as_slice)
-        .unwrap_or_default();
-    let since = states
-        .iter()
-        .filter(|state| state.at <= now && state.at > alert.created && !state.viewed_only);
+fn changes_since(timeline: &Timeline, investigation: u32, alert: &Alert, now: Micros) -> (usize, Micros) {
+    let states = timeline.states.get(investigation as usize).map(Vec::as_slice).unwrap_or_default();
+    let since = states.iter().filter(|state| state.at <= now && state.at > alert.created && !state.viewed_only);
     let latest = since.clone().map(|state| state.at).max();
     (1 + since.count(), latest.unwrap_or(alert.created + SECOND))
 }
 
 /// The actors: an account, an asset, an address, of which some may be missing.
 pub(crate) fn actors(timeline: &Timeline, alert: &Alert) -> Vec<String> {
-    if let Some(actors) = alert
-        .pinned
-        .as_ref()
-        .and_then(|pinned| pinned.actors.as_ref())
-    {
+    if let Some(actors) = alert.pinned.as_ref().and_then(|pinned| pinned.actors.as_ref()) {
         return actors.clone();
     }
     let story = Story::of(alert);
-    let Some(organization) = timeline
-        .world
-        .organizations
-        .get(alert.organization as usize)
-    else {
+    let Some(organization) = timeline.world.organizations.get(alert.organization as usize) else {
         return Vec::new();
     };
     let mut dice = Dice::new(mix(alert.seed, 0xAC7));
-    let all = [
-        ("ACCOUNT", story.user.0),
-        ("ASSET", story.host),
-        ("IP_ADDRESS", story.client),
-    ];
+    let all = [("ACCOUNT", story.user.0), ("ASSET", story.host), ("IP_ADDRESS", story.client)];
     let kept: Vec<_> = all.into_iter().filter(|_| dice.chance(75)).collect();
     kept.into_iter()
         .enumerate()

@@ -5,10 +5,9 @@
 //! the investigation, later, and months later, and people who view, assign, prioritise, close and reopen. No claim is
 //! made that the proportions are those of a real tenant.
 
-use std::borrow::Cow;
-
-use super::vocabulary::{ANALYSTS, TAGS, title};
-use super::{Alert, AlertKind, Change, EVIDENCE_DELAY, Fields, Investigation, Person, World, spec};
+use super::draw::{cut, fields, person, pick, tags};
+use super::vocabulary::title;
+use super::{Alert, AlertKind, Change, EVIDENCE_DELAY, Investigation, World, spec};
 use crate::config::WorldConfig;
 use crate::moment::{DAY, HOUR, MINUTE, Micros, SECOND, micros};
 use crate::rng::{Dice, mix};
@@ -61,10 +60,7 @@ enum Age {
 
 impl Plan<'_> {
     fn fill(&self, world: &mut World) {
-        let growth = self
-            .config
-            .growth_per_day
-            .saturating_mul(self.config.horizon_days as usize);
+        let growth = self.config.growth_per_day.saturating_mul(self.config.horizon_days as usize);
         let groups = [
             (Age::Recent, self.config.investigations),
             (Age::Old, self.config.old_investigations),
@@ -85,13 +81,7 @@ impl Plan<'_> {
     }
 
     /// Adds one investigation; returns its creation.
-    fn investigation(
-        &self,
-        world: &mut World,
-        seed: u64,
-        age: Age,
-        before: Option<Micros>,
-    ) -> Micros {
+    fn investigation(&self, world: &mut World, seed: u64, age: Age, before: Option<Micros>) -> Micros {
         let mut dice = Dice::new(seed);
         let drawn = match age {
             Age::Recent => self.start - dice.between(SECOND, HISTORY_DAYS * DAY),
@@ -110,9 +100,7 @@ impl Plan<'_> {
         let manual = dice.chance(15);
         let fields = fields(&mut dice, manual);
         let organization = world.organizations.get(self.organization as usize);
-        let rrn = organization
-            .map(|organization| spec::investigation_rrn(organization, seed))
-            .unwrap_or_default();
+        let rrn = organization.map(|organization| spec::investigation_rrn(organization, seed)).unwrap_or_default();
         let retention = i64::from(self.config.retention_days) * DAY;
         let mut investigation = Investigation {
             seed,
@@ -165,10 +153,7 @@ impl Plan<'_> {
             }
             let change = match dice.below(10) {
                 0..=2 => Change::Viewed,
-                3 => Change::Priority(pick(
-                    dice,
-                    &["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"],
-                )),
+                3 => Change::Priority(pick(dice, &["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"])),
                 4 => Change::Assignee(person(dice)),
                 5 => Change::Tags(tags(dice)),
                 6 if !closed => Change::Title(title(dice)),
@@ -180,16 +165,8 @@ impl Plan<'_> {
                         pick(dice, &["INVESTIGATING", "WAITING", "CLOSED", "CLOSED"])
                     };
                     if next == "CLOSED" && dice.chance(60) {
-                        let verdict = [
-                            "BENIGN",
-                            "MALICIOUS",
-                            "FALSE_POSITIVE",
-                            "SECURITY_TEST",
-                            "NOT_APPLICABLE",
-                        ];
-                        investigation
-                            .changes
-                            .push((at, Change::Disposition(pick(dice, &verdict))));
+                        let verdict = ["BENIGN", "MALICIOUS", "FALSE_POSITIVE", "SECURITY_TEST", "NOT_APPLICABLE"];
+                        investigation.changes.push((at, Change::Disposition(pick(dice, &verdict))));
                     }
                     closed = next == "CLOSED";
                     if next == status {
@@ -206,12 +183,8 @@ impl Plan<'_> {
             let opened = at + dice.between(10 * MINUTE, DAY);
             let again = opened + dice.between(10 * MINUTE, DAY);
             if again <= self.end {
-                investigation
-                    .changes
-                    .push((opened, Change::Status("OPEN".into())));
-                investigation
-                    .changes
-                    .push((again, Change::Status("CLOSED".into())));
+                investigation.changes.push((opened, Change::Status("OPEN".into())));
+                investigation.changes.push((again, Change::Status("CLOSED".into())));
             }
         }
     }
@@ -235,12 +208,10 @@ impl Plan<'_> {
         };
         // Rarely all of them come late, at one instant: one by one they could be lost to a collector that has seen the
         // first and rightly thinks it old.
-        let late = dice
-            .chance(1)
-            .then(|| investigation.visible + dice.between(0, 3 * self.delay));
+        let late = dice.chance(1).then(|| investigation.visible + dice.between(0, 3 * self.delay));
         for ordinal in 0..first {
-            let created = (investigation.created - dice.between(-SECOND, 30 * SECOND))
-                .max(investigation.created - MINUTE);
+            let created =
+                (investigation.created - dice.between(-SECOND, 30 * SECOND)).max(investigation.created - MINUTE);
             let soon = investigation.visible.max(created) + dice.between(2 * SECOND, 90 * SECOND);
             let mut visible = late.map_or(soon, |late| late.max(created));
             if age != Age::Future {
@@ -258,23 +229,12 @@ impl Plan<'_> {
             _ => u64::from(dice.chance(20)) * (1 + dice.below(3)),
         };
         for ordinal in 0..later {
-            let from = if age == Age::Old {
-                self.start - 2 * DAY
-            } else {
-                investigation.created
-            };
+            let from = if age == Age::Old { self.start - 2 * DAY } else { investigation.created };
             let created = cut(dice.between(from, self.end.max(from)), dice);
             let visible = created + self.lag(dice);
             // The row may already show an alert that the list does not have yet.
             let on_row = dice.between(created, visible);
-            self.alert(
-                world,
-                investigation,
-                number,
-                first + ordinal,
-                (created, on_row, visible),
-                dice,
-            );
+            self.alert(world, investigation, number, first + ordinal, (created, on_row, visible), dice);
         }
     }
 
@@ -335,100 +295,7 @@ impl Plan<'_> {
     /// How many evidence records an alert has.
     fn evidence(&self, dice: &mut Dice) -> u16 {
         let most = self.config.evidence_per_alert as u64;
-        let count = if self.config.exact_alerts {
-            most
-        } else {
-            dice.below(most.saturating_add(1))
-        };
+        let count = if self.config.exact_alerts { most } else { dice.below(most.saturating_add(1)) };
         u16::try_from(count).unwrap_or(u16::MAX)
-    }
-}
-
-/// The instant with 0 to 6 fraction digits.
-fn cut(instant: Micros, dice: &mut Dice) -> Micros {
-    let step = dice
-        .pick(&[1_i64, 1, 10, 100, 1_000, 1_000, 10_000, 100_000, SECOND])
-        .max(1);
-    instant - instant.rem_euclid(step)
-}
-
-fn pick(dice: &mut Dice, values: &[&'static str]) -> Cow<'static, str> {
-    Cow::Borrowed(dice.pick(values))
-}
-
-/// An assignee, or nobody.
-fn person(dice: &mut Dice) -> Option<Person> {
-    let (name, email) = dice.pick(&ANALYSTS);
-    dice.chance(70).then(|| Person {
-        name: name.to_owned(),
-        email: email.to_owned(),
-    })
-}
-
-/// Tags in all their forms: null or absent, none, some.
-fn tags(dice: &mut Dice) -> Option<Vec<Cow<'static, str>>> {
-    match dice.below(4) {
-        0 | 1 => None,
-        2 => Some(Vec::new()),
-        _ => Some((0..=dice.below(3)).map(|_| pick(dice, &TAGS)).collect()),
-    }
-}
-
-/// How it looks when it is created: mostly documented values, sometimes ones that no document knows.
-fn fields(dice: &mut Dice, manual: bool) -> Fields {
-    let rare = |dice: &mut Dice, usual: Cow<'static, str>, unknown: &'static str| {
-        if dice.chance(2) {
-            Cow::Borrowed(unknown)
-        } else {
-            usual
-        }
-    };
-    let status = pick(
-        dice,
-        &["OPEN", "OPEN", "OPEN", "INVESTIGATING", "WAITING", "CLOSED"],
-    );
-    let priority = pick(
-        dice,
-        &[
-            "CRITICAL",
-            "HIGH",
-            "MEDIUM",
-            "MEDIUM",
-            "LOW",
-            "LOW",
-            "UNSPECIFIED",
-            "UNMAPPED",
-        ],
-    );
-    let disposition = pick(
-        dice,
-        &[
-            "UNDECIDED",
-            "UNDECIDED",
-            "UNDECIDED",
-            "BENIGN",
-            "MALICIOUS",
-            "UNKNOWN",
-        ],
-    );
-    let source = if manual {
-        pick(dice, &["USER", "USER", "MANUAL"])
-    } else {
-        pick(dice, &["ALERT", "ALERT", "ALERT", "HUNT"])
-    };
-    Fields {
-        title: title(dice),
-        source: rare(dice, source, "AUTOMATION"),
-        status: rare(dice, status, "ESCALATED"),
-        priority: rare(dice, priority, "P0_URGENT"),
-        disposition: rare(dice, disposition, "INCONCLUSIVE"),
-        assignee: if dice.chance(40) { person(dice) } else { None },
-        responsibility: if dice.chance(30) {
-            Some(pick(dice, &["CUSTOMER", "MDR"]))
-        } else {
-            None
-        },
-        tags: tags(dice),
-        raw: None,
     }
 }

@@ -80,12 +80,8 @@ impl InvestigationSpec {
         self.status = text_of(row, "status");
         self.priority = text_of(row, "priority");
         self.disposition = text_of(row, "disposition");
-        self.assignee = row
-            .get("assignee")
-            .and_then(|person| serde_json::from_value(person.clone()).ok());
-        self.tags = row
-            .get("tags")
-            .and_then(|tags| serde_json::from_value(tags.clone()).ok());
+        self.assignee = row.get("assignee").and_then(|person| serde_json::from_value(person.clone()).ok());
+        self.tags = row.get("tags").and_then(|tags| serde_json::from_value(tags.clone()).ok());
     }
 
     /// The changeable part.
@@ -98,9 +94,7 @@ impl InvestigationSpec {
             disposition: self.disposition.into(),
             assignee: self.assignee,
             responsibility: self.responsibility.map(Cow::from),
-            tags: self
-                .tags
-                .map(|tags| tags.into_iter().map(Cow::from).collect()),
+            tags: self.tags.map(|tags| tags.into_iter().map(Cow::from).collect()),
             raw: self.json,
         }
     }
@@ -195,30 +189,17 @@ impl AlertSpec {
 
 /// `rrn:investigation:{region}:{org}:investigation:{12}`.
 pub(crate) fn investigation_rrn(organization: &Organization, seed: u64) -> String {
-    format!(
-        "rrn:investigation:{}:{}:investigation:{}",
-        organization.region,
-        organization.id,
-        short_id(seed, 12)
-    )
+    format!("rrn:investigation:{}:{}:investigation:{}", organization.region, organization.id, short_id(seed, 12))
 }
 
 /// `rrn:alerts:{region}:{org}:{kind}:1:{32 hex}`.
 pub(crate) fn alert_rrn(organization: &Organization, kind: &str, seed: u64) -> String {
-    format!(
-        "rrn:alerts:{}:{}:{kind}:1:{}",
-        organization.alert_region(),
-        organization.id,
-        hex32(seed)
-    )
+    format!("rrn:alerts:{}:{}:{kind}:1:{}", organization.alert_region(), organization.id, hex32(seed))
 }
 
 /// A member as text, empty when it is not there.
 pub(crate) fn text_of(row: &Value, member: &str) -> String {
-    row.get(member)
-        .and_then(Value::as_str)
-        .unwrap_or_default()
-        .to_owned()
+    row.get(member).and_then(Value::as_str).unwrap_or_default().to_owned()
 }
 
 /// A member as an instant.

