@@ -254,7 +254,7 @@ fn a_search_finds_what_was_collected() {
     let stage = Stage::of(World::generate(&config(18, 30)));
     stage.poll("us").assert_ok();
     let search = |query: &str| {
-        let output = stage.command(&["search", "--state", "state", "--json", query]).output().unwrap();
+        let output = stage.command(&["search", "--state", "state", "--json", "--limit", "1000", query]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().count()
     };
