@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme,
 };
 use wasi::io::streams::StreamError;
 use wstd::runtime::AsyncPollable;
@@ -183,8 +183,12 @@ fn failed(code: &ErrorCode) -> TransportError {
         ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {
             (Kind::Timeout, true, "no answer in time")
         }
-        ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound => (Kind::Connection, false, "the host name cannot be resolved"),
-        ErrorCode::ConnectionRefused | ErrorCode::DestinationUnavailable => (Kind::Connection, false, "the connection was refused"),
+        ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound => {
+            (Kind::Connection, false, "the host name cannot be resolved")
+        }
+        ErrorCode::ConnectionRefused | ErrorCode::DestinationUnavailable => {
+            (Kind::Connection, false, "the connection was refused")
+        }
         ErrorCode::DestinationIpUnroutable => (Kind::Connection, false, "there is no route to the host"),
         ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError | ErrorCode::TlsAlertReceived(_) => {
             (Kind::Connection, false, "TLS could not be agreed on, or the certificate is not trusted")
@@ -192,16 +196,24 @@ fn failed(code: &ErrorCode) -> TransportError {
         ErrorCode::ConnectionTerminated => (Kind::Connection, true, "the connection was closed before the answer"),
         ErrorCode::ConnectionLimitReached => (Kind::Denied, false, "the host allows no more connections"),
         ErrorCode::HttpRequestDenied => (Kind::Denied, false, "the host's policy refuses the request"),
-        ErrorCode::DestinationIpProhibited => (Kind::Denied, false, "the host's policy refuses the address of the host name"),
+        ErrorCode::DestinationIpProhibited => {
+            (Kind::Denied, false, "the host's policy refuses the address of the host name")
+        }
         ErrorCode::HttpResponseBodySize(_) => (Kind::TooLarge, true, "the response is larger than the host allows"),
         ErrorCode::HttpResponseHeaderSectionSize(_) | ErrorCode::HttpResponseHeaderSize(_) => {
             (Kind::TooLarge, true, "the response has more headers than the host allows")
         }
         ErrorCode::HttpResponseIncomplete => (Kind::Protocol, true, "the response broke off"),
         ErrorCode::HttpResponseContentCoding(_) => (Kind::Protocol, true, "the response is not encoded as it says"),
-        ErrorCode::HttpResponseTransferCoding(_) | ErrorCode::HttpProtocolError => (Kind::Protocol, true, "the response breaks HTTP"),
+        ErrorCode::HttpResponseTransferCoding(_) | ErrorCode::HttpProtocolError => {
+            (Kind::Protocol, true, "the response breaks HTTP")
+        }
         ErrorCode::InternalError(Some(detail)) => {
-            return TransportError { kind: Kind::Connection, message: format!("the request failed: {detail}"), sent: true };
+            return TransportError {
+                kind: Kind::Connection,
+                message: format!("the request failed: {detail}"),
+                sent: true,
+            };
         }
         _ => (Kind::Connection, true, "the request failed"),
     };
