@@ -35,8 +35,8 @@ mod bindings {
     });
 }
 
+#[cfg(target_arch = "wasm32")]
+pub(crate) use bindings::export;
 pub use bindings::exports;
 pub use bindings::witfoo::signal_connector::log;
 pub use bindings::witfoo::signal_connector::types::*;
-#[cfg(target_arch = "wasm32")]
-pub(crate) use bindings::export;

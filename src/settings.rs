@@ -7,7 +7,8 @@
 
 use crate::api::calls::{INVESTIGATIONS, TRIAGE, TRIAGE_SEARCH, VALIDATE};
 use crate::contract::{
-    Choice, FieldError, IntegerRange, Origin, Plan, RequestRule, Scheme, Setting, SettingField, SettingKind, SettingValue,
+    Choice, FieldError, IntegerRange, Origin, Plan, RequestRule, Scheme, Setting, SettingField, SettingKind,
+    SettingValue,
 };
 use crate::region::{self, REGIONS, Region};
 
@@ -100,10 +101,15 @@ impl Settings {
         let mut errors = Vec::new();
         for (position, setting) in given.iter().enumerate() {
             if !fields().iter().any(|field| field.key == setting.key) {
-                let known: Vec<String> = fields().into_iter().map(|field| field.key).filter(|key| key != KEY_SETTING).collect();
-                errors.push(error(&setting.key, format!("there is no such setting; the settings are {}", known.join(", "))));
+                let known: Vec<String> =
+                    fields().into_iter().map(|field| field.key).filter(|key| key != KEY_SETTING).collect();
+                errors.push(error(
+                    &setting.key,
+                    format!("there is no such setting; the settings are {}", known.join(", ")),
+                ));
             } else if setting.key == KEY_SETTING {
-                errors.push(error(KEY_SETTING, "is a secret and must be configured as one, not as a setting".to_owned()));
+                errors
+                    .push(error(KEY_SETTING, "is a secret and must be configured as one, not as a setting".to_owned()));
             } else if given.iter().take(position).any(|earlier| earlier.key == setting.key) {
                 errors.push(error(&setting.key, "is set more than once".to_owned()));
             }
@@ -153,7 +159,10 @@ pub fn fields() -> Vec<SettingField> {
             kind: SettingKind::Choice(
                 REGIONS
                     .iter()
-                    .map(|region| Choice { value: region.code.to_owned(), label: format!("{} ({})", region.label, region.host) })
+                    .map(|region| Choice {
+                        value: region.code.to_owned(),
+                        label: format!("{} ({})", region.label, region.host),
+                    })
                     .collect(),
             ),
             required: true,
@@ -220,10 +229,8 @@ fn choose_region(given: &[Setting], errors: &mut Vec<FieldError>) -> Option<Regi
         None => errors.push(error("region", format!("is required; it is one of {}", allowed()))),
         Some(SettingValue::Text(code)) => match region::by_code(code) {
             Some(region) => return Some(region),
-            None => errors.push(error(
-                "region",
-                format!("is one of {}, not \"{}\"", allowed(), crate::text::shown(code, 64)),
-            )),
+            None => errors
+                .push(error("region", format!("is one of {}, not \"{}\"", allowed(), crate::text::shown(code, 64)))),
         },
         Some(other) => errors.push(error("region", format!("is one of {}, not {}", allowed(), shown(other)))),
     }
@@ -268,7 +275,11 @@ mod tests {
     }
 
     fn messages(given: &[Setting]) -> Vec<String> {
-        Settings::parse(given).unwrap_err().into_iter().map(|error| format!("{}: {}", error.key, error.message)).collect()
+        Settings::parse(given)
+            .unwrap_err()
+            .into_iter()
+            .map(|error| format!("{}: {}", error.key, error.message))
+            .collect()
     }
 
     #[test]
@@ -307,10 +318,14 @@ mod tests {
             text("api_key", "abc"),
         ]);
         assert_eq!(found.len(), 5, "{found:#?}");
-        assert!(found[0].starts_with("colour: there is no such setting; the settings are region, initial_lookback_days"));
+        assert!(
+            found[0].starts_with("colour: there is no such setting; the settings are region, initial_lookback_days")
+        );
         assert_eq!(found[1], "overlap_minutes: is set more than once");
         assert_eq!(found[2], "api_key: is a secret and must be configured as one, not as a setting");
-        assert!(found[3].starts_with("region: is one of us (US 1), us2 (US 2)") && found[3].ends_with("not \"mars\\n\""));
+        assert!(
+            found[3].starts_with("region: is one of us (US 1), us2 (US 2)") && found[3].ends_with("not \"mars\\n\"")
+        );
         assert_eq!(found[4], "collect_alerts: is true or false, not the text \"yes\"");
     }
 

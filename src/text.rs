@@ -26,7 +26,8 @@ pub fn shown(text: &str, most: usize) -> String {
 /// Control characters, and the characters that end a line or turn the
 /// direction of text in terminals and browsers.
 fn is_control(character: char) -> bool {
-    character.is_control() || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    character.is_control()
+        || matches!(character, '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The longest start of `text` of at most `most` bytes that ends between two

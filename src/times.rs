@@ -82,7 +82,8 @@ impl Utc {
     /// Date and time to the second. Beyond the year 9999 it is the epoch, which
     /// no time that was parsed can be.
     fn seconds(self) -> String {
-        let instant = OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
+        let instant =
+            OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
         let (year, month, day) = instant.to_calendar_date();
         let (hour, minute, second) = instant.to_hms();
         format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}", u8::from(month))

@@ -7,12 +7,13 @@
 //!
 //! Not guaranteed: headers whose values are not UTF-8 are left out.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
-    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest, RequestOptions,
-    Scheme,
+    ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
+    RequestOptions, Scheme,
 };
 use wasi::io::streams::StreamError;
 use wstd::runtime::AsyncPollable;
@@ -26,17 +27,22 @@ const SILENCE: Duration = Duration::from_secs(30);
 /// Most bytes asked of the host at once.
 const PIECE: u64 = 1 << 20;
 /// Largest response, in bytes. A page of a hundred records is a fraction of it.
-const LARGEST: usize = 32 << 20;
+const LARGEST: usize = 8 << 20;
+/// Most bytes of all responses that are being read at one time. Together with
+/// what is made of them they stay well within the memory that hosts give.
+const UNDER_WAY: usize = 20 << 20;
 
 /// Sends requests to one API host.
 pub(crate) struct WasiHttp {
     host: &'static str,
+    /// Bytes of the responses that are being read.
+    under_way: Cell<usize>,
 }
 
 impl WasiHttp {
     /// Requests to `host`, by TLS.
     pub(crate) const fn new(host: &'static str) -> Self {
-        Self { host }
+        Self { host, under_way: Cell::new(0) }
     }
 
     /// The request in the host's types, and its body to be written.
@@ -82,7 +88,7 @@ impl Transport for WasiHttp {
         }
         AsyncPollable::new(future.subscribe()).wait_for().await;
         match future.get() {
-            Some(Ok(Ok(response))) => read(&response).await,
+            Some(Ok(Ok(response))) => self.read(&response).await,
             Some(Ok(Err(code))) => Err(failed(&code)),
             // Neither can be: it was waited for, and is asked once.
             Some(Err(())) | None => Err(broken_off("the host gave no answer")),
@@ -108,49 +114,61 @@ async fn write(body: OutgoingBody, mut bytes: &[u8]) -> Result<(), TransportErro
     OutgoingBody::finish(body, None).map_err(|code| failed(&code))
 }
 
-/// Reads a response to its end.
-async fn read(response: &IncomingResponse) -> Result<Response, TransportError> {
-    let headers = response
-        .headers()
-        .entries()
-        .into_iter()
-        .filter_map(|(name, value)| Some((name.to_ascii_lowercase(), String::from_utf8(value).ok()?)))
-        .collect();
-    let status = response.status();
-    let body = response.consume().map_err(|()| broken_off("the host gave no body"))?;
-    let bytes = read_body(&body).await?;
-    // Dropping the body, trailers unread, closes the response.
-    Ok(Response { status, headers, body: bytes })
-}
+impl WasiHttp {
+    /// Reads a response to its end.
+    async fn read(&self, response: &IncomingResponse) -> Result<Response, TransportError> {
+        let headers = response
+            .headers()
+            .entries()
+            .into_iter()
+            .filter_map(|(name, value)| Some((name.to_ascii_lowercase(), String::from_utf8(value).ok()?)))
+            .collect();
+        let status = response.status();
+        let body = response.consume().map_err(|()| broken_off("the host gave no body"))?;
+        let mut taken = 0;
+        let bytes = self.read_body(&body, &mut taken).await;
+        self.under_way.set(self.under_way.get().saturating_sub(taken));
+        // Dropping the body, trailers unread, closes the response.
+        Ok(Response { status, headers, body: bytes? })
+    }
 
-async fn read_body(body: &IncomingBody) -> Result<Vec<u8>, TransportError> {
-    let stream = body.stream().map_err(|()| broken_off("the host gave no body"))?;
-    let mut bytes = Vec::new();
-    loop {
-        match stream.read(PIECE) {
-            Ok(piece) if piece.is_empty() => AsyncPollable::new(stream.subscribe()).wait_for().await,
-            Ok(piece) => {
-                if bytes.len().saturating_add(piece.len()) > LARGEST {
-                    return Err(TransportError {
-                        kind: Kind::TooLarge,
-                        message: format!("the response is larger than {LARGEST} bytes"),
-                        sent: true,
+    /// Reads a body. `taken` is what it adds to the bytes under way.
+    async fn read_body(&self, body: &IncomingBody, taken: &mut usize) -> Result<Vec<u8>, TransportError> {
+        let stream = body.stream().map_err(|()| broken_off("the host gave no body"))?;
+        let mut pieces: Vec<Vec<u8>> = Vec::new();
+        loop {
+            match stream.read(PIECE) {
+                Ok(piece) if piece.is_empty() => AsyncPollable::new(stream.subscribe()).wait_for().await,
+                Ok(piece) => {
+                    *taken = taken.saturating_add(piece.len());
+                    self.under_way.set(self.under_way.get().saturating_add(piece.len()));
+                    if *taken > LARGEST || self.under_way.get() > UNDER_WAY {
+                        return Err(too_large());
+                    }
+                    pieces.push(piece);
+                }
+                Err(StreamError::Closed) => return Ok(joined(pieces)),
+                Err(StreamError::LastOperationFailed(error)) => {
+                    return Err(match wasi::http::types::http_error_code(&error) {
+                        Some(code) => TransportError { sent: true, ..failed(&code) },
+                        None => broken_off("the response broke off"),
                     });
                 }
-                if bytes.is_empty() {
-                    bytes = piece;
-                } else {
-                    bytes.extend_from_slice(&piece);
-                }
-            }
-            Err(StreamError::Closed) => return Ok(bytes),
-            Err(StreamError::LastOperationFailed(error)) => {
-                return Err(match wasi::http::types::http_error_code(&error) {
-                    Some(code) => TransportError { sent: true, ..failed(&code) },
-                    None => broken_off("the response broke off"),
-                });
             }
         }
+    }
+}
+
+/// The pieces as one; most responses are one piece.
+fn joined(mut pieces: Vec<Vec<u8>>) -> Vec<u8> {
+    if pieces.len() == 1 { pieces.pop().unwrap_or_default() } else { pieces.concat() }
+}
+
+fn too_large() -> TransportError {
+    TransportError {
+        kind: Kind::TooLarge,
+        message: "the response is larger than a page of records can be".to_owned(),
+        sent: true,
     }
 }
 
@@ -165,8 +183,12 @@ fn failed(code: &ErrorCode) -> TransportError {
         ErrorCode::ConnectionReadTimeout | ErrorCode::ConnectionWriteTimeout | ErrorCode::HttpResponseTimeout => {
             (Kind::Timeout, true, "no answer in time")
         }
-        ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound => (Kind::Connection, false, "the host name cannot be resolved"),
-        ErrorCode::ConnectionRefused | ErrorCode::DestinationUnavailable => (Kind::Connection, false, "the connection was refused"),
+        ErrorCode::DnsError(_) | ErrorCode::DestinationNotFound => {
+            (Kind::Connection, false, "the host name cannot be resolved")
+        }
+        ErrorCode::ConnectionRefused | ErrorCode::DestinationUnavailable => {
+            (Kind::Connection, false, "the connection was refused")
+        }
         ErrorCode::DestinationIpUnroutable => (Kind::Connection, false, "there is no route to the host"),
         ErrorCode::TlsProtocolError | ErrorCode::TlsCertificateError | ErrorCode::TlsAlertReceived(_) => {
             (Kind::Connection, false, "TLS could not be agreed on, or the certificate is not trusted")
@@ -174,16 +196,24 @@ fn failed(code: &ErrorCode) -> TransportError {
         ErrorCode::ConnectionTerminated => (Kind::Connection, true, "the connection was closed before the answer"),
         ErrorCode::ConnectionLimitReached => (Kind::Denied, false, "the host allows no more connections"),
         ErrorCode::HttpRequestDenied => (Kind::Denied, false, "the host's policy refuses the request"),
-        ErrorCode::DestinationIpProhibited => (Kind::Denied, false, "the host's policy refuses the address of the host name"),
+        ErrorCode::DestinationIpProhibited => {
+            (Kind::Denied, false, "the host's policy refuses the address of the host name")
+        }
         ErrorCode::HttpResponseBodySize(_) => (Kind::TooLarge, true, "the response is larger than the host allows"),
         ErrorCode::HttpResponseHeaderSectionSize(_) | ErrorCode::HttpResponseHeaderSize(_) => {
             (Kind::TooLarge, true, "the response has more headers than the host allows")
         }
         ErrorCode::HttpResponseIncomplete => (Kind::Protocol, true, "the response broke off"),
         ErrorCode::HttpResponseContentCoding(_) => (Kind::Protocol, true, "the response is not encoded as it says"),
-        ErrorCode::HttpResponseTransferCoding(_) | ErrorCode::HttpProtocolError => (Kind::Protocol, true, "the response breaks HTTP"),
+        ErrorCode::HttpResponseTransferCoding(_) | ErrorCode::HttpProtocolError => {
+            (Kind::Protocol, true, "the response breaks HTTP")
+        }
         ErrorCode::InternalError(Some(detail)) => {
-            return TransportError { kind: Kind::Connection, message: format!("the request failed: {detail}"), sent: true };
+            return TransportError {
+                kind: Kind::Connection,
+                message: format!("the request failed: {detail}"),
+                sent: true,
+            };
         }
         _ => (Kind::Connection, true, "the request failed"),
     };

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use common::host::{Stage, key, text};
 use insightidr_simulator::{
-    AlertSpec, Fault, FaultProfile, InvestigationSpec, OrganizationConfig, RateLimit, Role, Rule, SimulatorConfig, World,
-    WorldConfig,
+    AlertSpec, Fault, FaultProfile, InvestigationSpec, OrganizationConfig, RateLimit, Role, Rule, SimulatorConfig,
+    World, WorldConfig,
 };
 use serde_json::Value;
 
@@ -27,10 +27,10 @@ fn the_first_poll_collects_everything_and_the_second_nothing() {
     let first = stage.poll("us");
     first.assert_ok();
     assert_eq!(stage.missing("us", start), Vec::<String>::new());
-    assert_eq!(first.new(), first.artifacts.len() as u64);
+    assert_eq!(first.new_artifacts(), first.artifacts.len() as u64);
     let investigations = first.json["streams"][0]["fetched"].as_u64().unwrap();
     let alerts = first.json["streams"][1]["fetched"].as_u64().unwrap();
-    assert!(investigations >= 230 && investigations + alerts == first.new(), "{first:#?}");
+    assert!(investigations >= 230 && investigations + alerts == first.new_artifacts(), "{first:#?}");
     for line in [
         format!("[INFO] rapid7-insightidr: fetched {investigations} investigations"),
         format!("[INFO] rapid7-insightidr: fetched {alerts} alerts"),
@@ -39,8 +39,12 @@ fn the_first_poll_collects_everything_and_the_second_nothing() {
     }
     let second = stage.poll("us");
     second.assert_ok();
-    assert_eq!((second.new(), second.artifacts.len()), (0, 0));
-    assert!(second.log.lines().any(|line| line == "[INFO] rapid7-insightidr: fetched 0 investigations"), "{}", second.log);
+    assert_eq!((second.new_artifacts(), second.artifacts.len()), (0, 0));
+    assert!(
+        second.log.lines().any(|line| line == "[INFO] rapid7-insightidr: fetched 0 investigations"),
+        "{}",
+        second.log
+    );
 }
 
 #[test]
@@ -49,12 +53,12 @@ fn new_and_late_rows_are_found_by_later_polls_and_nothing_comes_twice() {
     let start = stage.simulator.now();
     let mut new = 0;
     for _ in 0..8 {
-        new += stage.poll("us").assert_ok().new();
+        new += stage.poll("us").assert_ok().new_artifacts();
         stage.advance(minutes(10));
     }
     // One hour without growth lets the latest rows and alerts show.
     for _ in 0..2 {
-        new += stage.poll("us").assert_ok().new();
+        new += stage.poll("us").assert_ok().new_artifacts();
     }
     let truth = stage.simulator.truth();
     let collected = stage.collected("us");
@@ -109,20 +113,62 @@ fn every_failure_says_what_to_do_and_the_next_good_poll_collects_everything() {
     let alerts = "/idr/v2/investigations/*/alerts";
     let case = |name, rules, reason, status, remedy| Case { name, rules, reason, status, remedy };
     let cases = [
-        case("401", vec![Rule::new(list, status(401))], "unauthorized", Some(401), "Verify that the API Key is correct"),
-        case("401 halfway", vec![Rule::new(list, status(401)).after(1)], "unauthorized", Some(401), "has not been revoked"),
-        case("403", vec![Rule::new(list, status(403))], "forbidden", Some(403), "Platform Admin or at least read access"),
+        case(
+            "401",
+            vec![Rule::new(list, status(401))],
+            "unauthorized",
+            Some(401),
+            "Verify that the API Key is correct",
+        ),
+        case(
+            "401 halfway",
+            vec![Rule::new(list, status(401)).after(1)],
+            "unauthorized",
+            Some(401),
+            "has not been revoked",
+        ),
+        case(
+            "403",
+            vec![Rule::new(list, status(403))],
+            "forbidden",
+            Some(403),
+            "Platform Admin or at least read access",
+        ),
         case("404", vec![Rule::new("*", status(404))], "not-found", Some(404), "Region matches your Insight Platform"),
         case("429", vec![Rule::new(list, status(429))], "rate-limited", Some(429), "Polling Interval to 15 minutes"),
         case("500", vec![Rule::new("*", status(500)).after(3)], "unavailable", Some(500), "tried again automatically"),
         case("reset", vec![Rule::new(list, Fault::ResetBeforeHead {})], "unavailable", None, "reachable on port 443"),
         case("html", vec![Rule::new(list, Fault::Html {})], "malformed-response", Some(200), "proxy or firewall"),
-        case("{}", vec![Rule::new(list, Fault::EmptyObject {}).after(1)], "malformed-response", Some(200), "asked for again"),
-        case("cut", vec![Rule::new(list, Fault::Truncate { bytes: 900 })], "malformed-response", None, "asked for again"),
+        case(
+            "{}",
+            vec![Rule::new(list, Fault::EmptyObject {}).after(1)],
+            "malformed-response",
+            Some(200),
+            "asked for again",
+        ),
+        case(
+            "cut",
+            vec![Rule::new(list, Fault::Truncate { bytes: 900 })],
+            "malformed-response",
+            None,
+            "asked for again",
+        ),
         case("encoding", vec![Rule::new(list, Fault::WrongEncoding {})], "malformed-response", None, "asked for again"),
-        case("bomb", vec![Rule::new(list, Fault::GzipBomb { megabytes: 200 })], "malformed-response", None, "asked for again"),
+        case(
+            "bomb",
+            vec![Rule::new(list, Fault::GzipBomb { megabytes: 200 })],
+            "malformed-response",
+            None,
+            "asked for again",
+        ),
         case("alerts 403", vec![Rule::new(alerts, status(403))], "forbidden", Some(403), "read access"),
-        case("alerts {}", vec![Rule::new(alerts, Fault::EmptyObject {})], "malformed-response", Some(200), "asked for again"),
+        case(
+            "alerts {}",
+            vec![Rule::new(alerts, Fault::EmptyObject {})],
+            "malformed-response",
+            Some(200),
+            "asked for again",
+        ),
     ];
     for case in cases {
         let stage = Stage::of(World::generate(&config(13, 130)));
@@ -195,7 +241,8 @@ fn a_tenant_without_the_triage_api_is_collected_and_told_so() {
     assert_eq!(report.json["streams"][2]["state"], "unavailable", "{report:#?}");
     assert!(report.log.contains("[WARN] rapid7-insightidr: evidence"), "{}", report.log);
     assert_eq!(stage.missing("us", start), Vec::<String>::new());
-    let triage = |stage: &Stage| stage.simulator.requests().iter().filter(|one| one.path.starts_with("/idr/at")).count();
+    let triage =
+        |stage: &Stage| stage.simulator.requests().iter().filter(|one| one.path.starts_with("/idr/at")).count();
     assert_eq!(triage(&stage), 1, "one probe");
     stage.poll("us");
     assert_eq!(triage(&stage), 1, "and none again on the same day");
@@ -244,7 +291,10 @@ fn what_a_poll_stored_and_could_not_deliver_comes_out_of_the_next_one() {
     assert!(stored > 20 && report["artifacts"]["delivered"] == 0, "{report:#} {route}");
     let output = stage.command(&arguments).args(more).args(["--out", "late.jsonl"]).output().unwrap();
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!((&report["artifacts"]["new"], &report["artifacts"]["delivered"]), (&Value::from(0), &Value::from(stored)));
+    assert_eq!(
+        (&report["artifacts"]["new"], &report["artifacts"]["delivered"]),
+        (&Value::from(0), &Value::from(stored))
+    );
     let late = std::fs::read_to_string(stage.dir.path().join("late.jsonl")).unwrap();
     assert_eq!(late.lines().count() as u64, stored);
 }
@@ -254,7 +304,8 @@ fn a_search_finds_what_was_collected() {
     let stage = Stage::of(World::generate(&config(18, 30)));
     stage.poll("us").assert_ok();
     let search = |query: &str| {
-        let output = stage.command(&["search", "--state", "state", "--json", query]).output().unwrap();
+        let output =
+            stage.command(&["search", "--state", "state", "--json", "--limit", "1000", query]).output().unwrap();
         assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
         String::from_utf8(output.stdout).unwrap().lines().count()
     };

@@ -76,7 +76,15 @@ pub fn from_response(request: &Request, response: &Response, region: Region, now
     if let Some(said) = said {
         message.push_str(&format!(" \"{}\"", shown(&said, VENDOR_MESSAGE)));
     }
-    Some(Failure { reason, message, remedy, http_status: Some(response.status), correlation_id, request_sent: true, retry })
+    Some(Failure {
+        reason,
+        message,
+        remedy,
+        http_status: Some(response.status),
+        correlation_id,
+        request_sent: true,
+        retry,
+    })
 }
 
 /// The failure that a missing response is.
@@ -129,7 +137,15 @@ pub fn malformed(request: &Request, response: &Response, region: Region, what: &
 /// A failure without a request.
 #[must_use]
 pub fn plain(reason: FailureReason, message: String, remedy: &str, retry: RetryAdvice) -> Failure {
-    Failure { reason, message, remedy: remedy.to_owned(), http_status: None, correlation_id: None, request_sent: false, retry }
+    Failure {
+        reason,
+        message,
+        remedy: remedy.to_owned(),
+        http_status: None,
+        correlation_id: None,
+        request_sent: false,
+        retry,
+    }
 }
 
 /// Method, host and path, without the query.
@@ -174,8 +190,12 @@ mod tests {
     use crate::region;
 
     fn failure(status: u16, body: &str, headers: &[(&str, &str)]) -> Failure {
-        let request =
-            Request { method: Method::Get, target: "/idr/v2/investigations?size=100".to_owned(), body: None, accept_version: None };
+        let request = Request {
+            method: Method::Get,
+            target: "/idr/v2/investigations?size=100".to_owned(),
+            body: None,
+            accept_version: None,
+        };
         let headers = headers.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let response = Response { status, headers, body: body.as_bytes().to_vec() };
         from_response(&request, &response, region::by_code("us").unwrap(), Utc(0)).unwrap()

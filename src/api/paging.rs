@@ -45,7 +45,11 @@ pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
     // instead of the rows asked for.
     let total_pages = page.number("total_pages")?;
     let rows = page.rows(&["data"])?;
-    page.checked(Page { rows, total_rows: page.number("total_data")?, more: index.saturating_add(1) < total_pages }, index, size)
+    page.checked(
+        Page { rows, total_rows: page.number("total_data")?, more: index.saturating_add(1) < total_pages },
+        index,
+        size,
+    )
 }
 
 /// Reads page `index` of a list of the Alert Triage API.
@@ -83,7 +87,8 @@ struct Envelope<'a> {
 impl<'a> Envelope<'a> {
     fn read(body: &'a [u8]) -> Result<Self, String> {
         let text = std::str::from_utf8(body).map_err(|_| "text that is not UTF-8")?;
-        let members: Members<'a> = serde_json::from_str(text).map_err(|error| format!("not the JSON of a page: {error}"))?;
+        let members: Members<'a> =
+            serde_json::from_str(text).map_err(|error| format!("not the JSON of a page: {error}"))?;
         let metadata = members.object("metadata").ok_or("no `metadata`")?;
         Ok(Self { members, metadata })
     }
@@ -125,7 +130,8 @@ mod tests {
 
     #[test]
     fn a_page_is_read_with_its_rows_raw() {
-        let body = br#"{"data":[{"rrn":"a","n":1.0},null],"metadata":{"index":0,"size":2,"total_pages":1,"total_data":2}}"#;
+        let body =
+            br#"{"data":[{"rrn":"a","n":1.0},null],"metadata":{"index":0,"size":2,"total_pages":1,"total_data":2}}"#;
         let page = v2(body, 0).unwrap();
         assert_eq!(page.rows.iter().map(|row| row.get()).collect::<Vec<_>>(), [r#"{"rrn":"a","n":1.0}"#, "null"]);
         assert!(!page.more);
@@ -142,7 +148,10 @@ mod tests {
             (r#"{"data":[],"metadata":{"index":0,"total_pages":-1,"total_data":0}}"#, "no `total_pages`"),
             (r#"{"data":[{"a":1}],"metadata":{"index":0"#, "EOF"),
             (r#"{"data":[],"metadata":{"index":1,"total_pages":1,"total_data":0}}"#, "page 1 instead of page 0"),
-            (r#"{"data":[1],"metadata":{"index":0,"total_pages":1,"total_data":2}}"#, "1 rows where its totals promise 2"),
+            (
+                r#"{"data":[1],"metadata":{"index":0,"total_pages":1,"total_data":2}}"#,
+                "1 rows where its totals promise 2",
+            ),
             (r#"{"data":[],"metadata":{"index":0,"total_pages":2,"total_data":0}}"#, "empty page"),
         ] {
             let error = v2(body.as_bytes(), 0).unwrap_err();

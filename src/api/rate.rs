@@ -28,7 +28,10 @@ pub fn read(response: &Response, now: Utc) -> Rate {
     let number = |names: [&str; 2]| names.iter().find_map(|name| leading_number(response.header(name)?));
     let reset = number(["ratelimit-reset", "x-ratelimit-reset"]).map(|reset| after_reset(reset, now));
     let wait = response.header("retry-after").and_then(|value| retry_after(value, now)).or(reset);
-    Rate { remaining: number(["ratelimit-remaining", "x-ratelimit-remaining"]), wait: wait.map(|wait| wait.min(LONGEST)) }
+    Rate {
+        remaining: number(["ratelimit-remaining", "x-ratelimit-remaining"]),
+        wait: wait.map(|wait| wait.min(LONGEST)),
+    }
 }
 
 /// The number a value starts with; fractions are cut.

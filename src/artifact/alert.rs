@@ -140,7 +140,11 @@ mod tests {
         for (shape, name, code) in [
             ("null", None, None),
             (r#""rrn:cba:::detection-rule:A""#, None, Some("rrn:cba:::detection-rule:A")),
-            (r#"{"rule_name":"N","rule_rrn":"rrn:cba:::detection-rule:A"}"#, Some("N"), Some("rrn:cba:::detection-rule:A")),
+            (
+                r#"{"rule_name":"N","rule_rrn":"rrn:cba:::detection-rule:A"}"#,
+                Some("N"),
+                Some("rrn:cba:::detection-rule:A"),
+            ),
             ("[7]", None, None),
         ] {
             let raw = raw(&format!(r#"{{"id":"x","detection_rule_rrn":{shape}}}"#));

@@ -82,8 +82,12 @@ pub fn hash64<'a>(parts: impl IntoIterator<Item = &'a [u8]>) -> u64 {
 mod tests {
     use super::*;
 
-    const VERSION: Version<'_> =
-        Version { organization: "org", record: "rrn:investigation:us:org:investigation:ABC", ordinal: 0, fingerprint: 7 };
+    const VERSION: Version<'_> = Version {
+        organization: "org",
+        record: "rrn:investigation:us:org:investigation:ABC",
+        ordinal: 0,
+        fingerprint: 7,
+    };
 
     #[test]
     fn the_same_version_has_the_same_id_and_any_other_has_another() {

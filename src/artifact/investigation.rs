@@ -78,7 +78,8 @@ impl<'a> Investigation<'a> {
     #[must_use]
     pub fn artifact(&self, ordinal: u32, api_host: &str, nested: &[Nested], now: Utc) -> Artifact<'a> {
         let organization = self.members.text("organization_id").unwrap_or_default();
-        let version = Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint };
+        let version =
+            Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint };
         let event = self.event_time(ordinal, now);
         let (severity_code, severity_label) = severity::of_priority(self.members.text("priority").as_deref());
         let mut tags: Vec<Cow<'a, str>> = self.members.texts("tags").into_iter().take(64).map(field).collect();

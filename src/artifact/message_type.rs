@@ -24,7 +24,18 @@ const TABLE: [(&[&str], &str); 21] = [
     (&["defense evasion", "defense-evasion", "log deletion", "antivirus disabled"], "defense_evasion"),
     // Guessing keys shows as failures; stolen ones as access.
     (&["brute force", "password spray", "password guessing", "failed authentication"], "auth_failure"),
-    (&["credential access", "credential-access", "harvested credential", "leaked credential", "honey credential", "kerberoast", "mimikatz"], "credential_access"),
+    (
+        &[
+            "credential access",
+            "credential-access",
+            "harvested credential",
+            "leaked credential",
+            "honey credential",
+            "kerberoast",
+            "mimikatz",
+        ],
+        "credential_access",
+    ),
     (&["discovery", "reconnaissance", "network scan", "port scan", "honeypot"], "service_discovery"),
     (&["exploit", "initial access", "lateral movement"], "exploit_attempt"),
     // Software that should not run.
@@ -34,22 +45,41 @@ const TABLE: [(&[&str], &str); 21] = [
     (&["network traffic", "ids alert", "intrusion detection", "suspicious network"], "ids_event"),
     // Doings of people that break a habit or a rule.
     (&["policy violation", "restricted", "unapproved", "account shared", "watched"], "policy_violation"),
-    (&["account enabled", "account created", "account unlocked", "group member", "password reset", "configuration change"], "config_change"),
-    (&["multiple country", "first ingress", "ingress from", "new local user", "anomal", "unusual"], "anomalous_behavior"),
+    (
+        &[
+            "account enabled",
+            "account created",
+            "account unlocked",
+            "group member",
+            "password reset",
+            "configuration change",
+        ],
+        "config_change",
+    ),
+    (
+        &["multiple country", "first ingress", "ingress from", "new local user", "anomal", "unusual"],
+        "anomalous_behavior",
+    ),
     (&["denial of service"], "service_disruption"),
 ];
 
 /// The class for an alert, from its MITRE tactics first, then from `words`
 /// (type, rule name, title), each tried in order.
 #[must_use]
-pub fn classify<'a>(tactics: impl IntoIterator<Item = &'a str>, words: impl IntoIterator<Item = &'a str>) -> &'static str {
+pub fn classify<'a>(
+    tactics: impl IntoIterator<Item = &'a str>,
+    words: impl IntoIterator<Item = &'a str>,
+) -> &'static str {
     tactics
         .into_iter()
         .chain(words)
         .find_map(|text| {
             // Long titles are written by attackers: the start is enough.
             let text = crate::text::cut(text, 256).to_ascii_lowercase();
-            TABLE.iter().find(|(needles, _)| needles.iter().any(|needle| contains_word(&text, needle))).map(|(_, class)| *class)
+            TABLE
+                .iter()
+                .find(|(needles, _)| needles.iter().any(|needle| contains_word(&text, needle)))
+                .map(|(_, class)| *class)
         })
         .unwrap_or(SIEM_EVENT)
 }

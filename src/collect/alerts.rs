@@ -94,7 +94,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             // A small budget goes to few investigations that can be finished,
             // not to many that cannot.
-            let most = self.settings.concurrency.saturating_mul(GROUP).min(self.client.requests_left() / REQUESTS).max(1);
+            let most =
+                self.settings.concurrency.saturating_mul(GROUP).min(self.client.requests_left() / REQUESTS).max(1);
             let (group, rest) = left.split_at(most.min(left.len()));
             self.collect_group(group).await?;
             left = rest;
@@ -143,7 +144,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Some(_) => None,
         };
         if let Some(ordinal) = ordinal {
-            let nested = Nested { name: "alerts", records: alerts.iter().map(|alert| message::line(alert.raw)).collect() };
+            let nested =
+                Nested { name: "alerts", records: alerts.iter().map(|alert| message::line(alert.raw)).collect() };
             self.output.push(investigation.artifact(ordinal, host, &[nested], now).into_contract(INVESTIGATIONS));
             self.output.count(INVESTIGATIONS, 1);
             known.ordinal = ordinal;
@@ -196,7 +198,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let newest = if work.from_page > 0 { Some(now) } else { alerts.iter().filter_map(|alert| alert.created).max() };
         let until = match (newest, investigation.created) {
             (Some(newest), _) => newest.min(now).plus_seconds(overlap),
-            (None, Some(created)) if investigation.is_identified() && !is_manual(investigation) => created.plus_seconds(YOUNG),
+            (None, Some(created)) if investigation.is_identified() && !is_manual(investigation) => {
+                created.plus_seconds(YOUNG)
+            }
             _ => return Owed::Nothing,
         };
         if until > now { Owed::Until(until) } else { Owed::Nothing }
@@ -265,7 +269,13 @@ async fn list<T: Transport, C: Clock>(
         };
         // New alerts push old ones down, so a page may begin with what the one
         // before ended with; but never is it the same page.
-        let same = !page.rows.is_empty() && page.rows.iter().map(|row| row.get()).eq(listed.rows.get(last..).unwrap_or_default().iter().map(|row| row.get()));
+        let same = !page.rows.is_empty()
+            && page.rows.iter().map(|row| row.get()).eq(listed
+                .rows
+                .get(last..)
+                .unwrap_or_default()
+                .iter()
+                .map(|row| row.get()));
         if same || index >= MOST_PAGES {
             let why = if same { "the same page of alerts again" } else { "pages of alerts without end" };
             listed.stop = Some(client.malformed(&request, &response, why));

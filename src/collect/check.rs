@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 use super::evidence;
 use crate::api::client::{Client, Stop};
-use crate::api::records::Members;
 use crate::api::errors::{self, REMEDY_RATE_LIMITED};
+use crate::api::records::Members;
 use crate::api::transport::{Clock, Response, Transport};
 use crate::api::{calls, paging};
 use crate::contract::{Budget, CheckReport, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
@@ -25,13 +25,18 @@ const WINDOW: i64 = 390 * 86_400;
 /// # Errors
 ///
 /// The failure because of which nothing can be collected.
-pub async fn check<T: Transport, C: Clock>(transport: &T, clock: &C, settings: &Settings) -> Result<CheckReport, Failure> {
+pub async fn check<T: Transport, C: Clock>(
+    transport: &T,
+    clock: &C,
+    settings: &Settings,
+) -> Result<CheckReport, Failure> {
     let client = Client::new(transport, clock, settings.region, &BUDGET);
     client.send(&calls::validate()).await.map_err(failure)?;
     let now = client.now();
     let request = calls::investigations(now.plus_seconds(-WINDOW), now, 0, 1);
     let response = client.send(&request).await.map_err(failure)?;
-    let page = paging::v2_of(&response.body, 0, 1).map_err(|why| failure(client.malformed(&request, &response, &why)))?;
+    let page =
+        paging::v2_of(&response.body, 0, 1).map_err(|why| failure(client.malformed(&request, &response, &why)))?;
     let mut reports = vec![report(INVESTIGATIONS, StreamState::Ok)];
     if settings.collect_alerts {
         reports.push(report(ALERTS, alerts(&client, page.rows.first().copied()).await));
@@ -55,7 +60,9 @@ async fn alerts<T: Transport, C: Clock>(client: &Client<'_, T, C>, investigation
     let Some(rrn) = investigation.and_then(|raw| Members::of(raw).text("rrn")) else { return StreamState::Ok };
     let request = calls::alerts(&rrn, 0);
     let result = match client.send(&request).await {
-        Ok(response) => paging::v2(&response.body, 0).map(drop).map_err(|why| client.malformed(&request, &response, &why)),
+        Ok(response) => {
+            paging::v2(&response.body, 0).map(drop).map_err(|why| client.malformed(&request, &response, &why))
+        }
         Err(stop) => Err(stop),
     };
     match result {
@@ -72,9 +79,9 @@ fn report(stream: &str, state: StreamState) -> StreamReport {
 fn triage(result: Result<Response, Stop>) -> StreamState {
     match result.map_err(failure) {
         Ok(_) => StreamState::Ok,
-        Err(Failure { reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), .. }) => {
-            StreamState::Unavailable(evidence::unavailable(status))
-        }
+        Err(Failure {
+            reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..
+        }) => StreamState::Unavailable(evidence::unavailable(status)),
         Err(failure) => StreamState::Degraded(failure),
     }
 }

@@ -187,8 +187,11 @@ impl Checkpoint {
             return;
         }
         // A heap, since only the oldest need to be in order.
-        let mut by_age: BinaryHeap<Reverse<(bool, i64, String)>> =
-            self.known.iter().map(|(rrn, known)| Reverse((known.owed != Owed::Nothing, known.created, rrn.clone()))).collect();
+        let mut by_age: BinaryHeap<Reverse<(bool, i64, String)>> = self
+            .known
+            .iter()
+            .map(|(rrn, known)| Reverse((known.owed != Owed::Nothing, known.created, rrn.clone())))
+            .collect();
         for _ in 0..excess {
             if let Some(Reverse((_, _, rrn))) = by_age.pop() {
                 self.known.remove(&rrn);
@@ -226,7 +229,9 @@ mod front_coded {
         let mut known = BTreeMap::new();
         let mut before = String::new();
         for (shared, rest, entry) in entries {
-            let rrn = before.get(..shared).ok_or_else(|| D::Error::custom("an entry shares more than there is"))?.to_owned() + &rest;
+            let rrn =
+                before.get(..shared).ok_or_else(|| D::Error::custom("an entry shares more than there is"))?.to_owned()
+                    + &rest;
             before.clone_from(&rrn);
             known.insert(rrn, entry);
         }
@@ -249,13 +254,15 @@ mod tests {
     use super::*;
 
     fn sample() -> Checkpoint {
-        let known = Known { created: 5, fingerprint: u64::MAX, ordinal: 3, alerts: vec![1, u64::MAX], owed: Owed::Page(2) };
+        let known =
+            Known { created: 5, fingerprint: u64::MAX, ordinal: 3, alerts: vec![1, u64::MAX], owed: Owed::Page(2) };
         Checkpoint {
             host: "us.api.insight.rapid7.com".to_owned(),
             watermark: Some(Utc(1)),
             window: Some(Window { after: Utc(-5), before: Utc(7), index: 1 }),
             cycle: Some(Cycle { began: Utc(9), listed: true, revisited: Some("rrn:a".to_owned()) }),
-            known: [("rrn:ä".to_owned(), known.clone()), ("rrn:ö".to_owned(), known.clone()), ("s".to_owned(), known)].into(),
+            known: [("rrn:ä".to_owned(), known.clone()), ("rrn:ö".to_owned(), known.clone()), ("s".to_owned(), known)]
+                .into(),
             triage: Triage::Unavailable(403, Utc(3)),
             rate_limited: 1,
         }
@@ -274,7 +281,11 @@ mod tests {
         for position in 0..good.len() {
             let mut bad = good.clone();
             bad[position] ^= 0x55;
-            assert_eq!(Checkpoint::decode(&bad).unwrap_err().reason, FailureReason::CheckpointUnreadable, "byte {position}");
+            assert_eq!(
+                Checkpoint::decode(&bad).unwrap_err().reason,
+                FailureReason::CheckpointUnreadable,
+                "byte {position}"
+            );
             assert_eq!(Checkpoint::decode(&good[..position]).unwrap_err().reason, FailureReason::CheckpointUnreadable);
         }
         let mut newer = good;
@@ -288,9 +299,10 @@ mod tests {
         for number in 0..30_000i64 {
             let owed = if number == 0 { Owed::Page(1) } else { Owed::Nothing };
             let alerts = vec![u64::MAX; 20];
-            checkpoint
-                .known
-                .insert(format!("rrn:investigation:us:org:investigation:{number:012}"), Known { created: number, alerts, owed, ..Known::default() });
+            checkpoint.known.insert(
+                format!("rrn:investigation:us:org:investigation:{number:012}"),
+                Known { created: number, alerts, owed, ..Known::default() },
+            );
         }
         assert!(checkpoint.encode().unwrap().len() <= MAX_BYTES);
         let first = checkpoint.known.values().next().unwrap();

@@ -61,7 +61,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Reads the evidence of all alerts of a group that are new. The results
     /// stand as the alerts do; the stop is the first that concerns every
     /// request.
-    pub(super) async fn enrich(&mut self, group: &[Work<'_>], alerts: &[Vec<Alert<'_>>]) -> (Vec<Vec<Enriched>>, Option<Stop>) {
+    pub(super) async fn enrich(
+        &mut self,
+        group: &[Work<'_>],
+        alerts: &[Vec<Alert<'_>>],
+    ) -> (Vec<Vec<Enriched>>, Option<Stop>) {
         let mut enriched: Vec<Vec<Enriched>> =
             alerts.iter().map(|alerts| alerts.iter().map(|_| Enriched::Ready(Context::default())).collect()).collect();
         let wanted = self.wanted(group, alerts);
@@ -121,7 +125,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 _ => 0,
             };
             for (position, alert) in alerts.iter().enumerate() {
-                if alert.is_in_triage() && !known.is_some_and(|known| known.alerts.binary_search(&alert.key()).is_ok()) {
+                if alert.is_in_triage() && known.is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err()) {
                     jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
                 }
             }
@@ -142,7 +146,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let answer = self.client.send(&request).await;
         self.state.triage = match answer {
             Ok(_) => Triage::Available,
-            Err(Stop::Failed(failure)) if is_absence(&failure) => Triage::Unavailable(failure.http_status.unwrap_or(0), now),
+            Err(Stop::Failed(failure)) if is_absence(&failure) => {
+                Triage::Unavailable(failure.http_status.unwrap_or(0), now)
+            }
             Err(stop) => return Err(stop),
         };
         self.output.progress = true;
@@ -176,10 +182,14 @@ async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> R
     let mut context = Context::default();
     read_pages(client, |index| calls::evidences(rrn, index), |raw| context.evidence.push(message::line(raw))).await?;
     let (actors, entities) = (&mut context.actors, &mut context.entities);
-    read_pages(client, |index| calls::actors(rrn, index), |raw| {
-        entities.add_actor(&Members::of(raw));
-        actors.push(message::line(raw));
-    })
+    read_pages(
+        client,
+        |index| calls::actors(rrn, index),
+        |raw| {
+            entities.add_actor(&Members::of(raw));
+            actors.push(message::line(raw));
+        },
+    )
     .await?;
     Ok(context)
 }

@@ -75,13 +75,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let request = calls::investigations(window.after, window.before, window.index, PAGE_SIZE);
         let response = self.client.send(&request).await?;
-        let page = paging::v2(&response.body, window.index).map_err(|why| self.client.malformed(&request, &response, &why))?;
+        let page =
+            paging::v2(&response.body, window.index).map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(|raw| Investigation::of(raw)).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
-        let work: Vec<Work<'_>> =
-            rows.iter().filter_map(|investigation| Work::if_needed(investigation, self.state.known.get(investigation.rrn.as_ref()))).collect();
+        let work: Vec<Work<'_>> = rows
+            .iter()
+            .filter_map(|investigation| {
+                Work::if_needed(investigation, self.state.known.get(investigation.rrn.as_ref()))
+            })
+            .collect();
         self.collect(&work).await?;
-        if rows.iter().any(|row| matches!(self.state.known.get(row.rrn.as_ref()).map(|known| known.owed), Some(Owed::Page(_)))) {
+        if rows
+            .iter()
+            .any(|row| matches!(self.state.known.get(row.rrn.as_ref()).map(|known| known.owed), Some(Owed::Page(_))))
+        {
             return Err(Stop::Spent);
         }
         if !page.more {

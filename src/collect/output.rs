@@ -86,7 +86,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.cycle = None;
         }
         let hint = (self.state.rate_limited >= HINT_AFTER).then(|| {
-            "InsightIDR limits the rate of requests again and again: increase the Polling Interval to 15 minutes.".to_owned()
+            "InsightIDR limits the rate of requests again and again: increase the Polling Interval to 15 minutes."
+                .to_owned()
         });
         let reports = self.reports();
         Ok(Batch {

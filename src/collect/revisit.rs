@@ -104,6 +104,11 @@ async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> R
     let request = calls::investigation(rrn);
     let response = client.send(&request).await?;
     let malformed = |why: &str| client.malformed(&request, &response, why);
-    let raw: Box<RawValue> = serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
-    if Members::of(&raw).text("rrn").as_deref() == Some(rrn) { Ok(raw) } else { Err(malformed("another investigation than the one asked for")) }
+    let raw: Box<RawValue> =
+        serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
+    if Members::of(&raw).text("rrn").as_deref() == Some(rrn) {
+        Ok(raw)
+    } else {
+        Err(malformed("another investigation than the one asked for"))
+    }
 }

@@ -173,7 +173,7 @@ impl Report {
     }
 
     /// New artifacts, as the report says.
-    pub fn new(&self) -> u64 {
+    pub fn new_artifacts(&self) -> u64 {
         self.json["artifacts"]["new"].as_u64().unwrap_or_else(|| panic!("no report: {self:#?}"))
     }
 

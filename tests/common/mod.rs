@@ -1,5 +1,12 @@
 //! What the integration tests share.
-#![allow(dead_code, reason = "every test binary uses its own part")]
+#![allow(
+    dead_code,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "every test binary uses its own part, and tests may fail loudly"
+)]
 
 pub mod host;
 pub mod native;

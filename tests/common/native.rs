@@ -5,8 +5,8 @@ use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use pollster::block_on;
 use insightidr_simulator::{ApiKey, ClockMode, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World};
+use pollster::block_on;
 use rapid7_insightidr::api::transport::{
     Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
 };

@@ -51,7 +51,10 @@ impl Cleaner<'_> {
 
     /// Cleans the errors of fields.
     pub(super) fn field_errors(&self, errors: Vec<FieldError>) -> Vec<FieldError> {
-        let clean_one = |error: FieldError| FieldError { key: clean(self.redactor, &error.key, 128), message: self.text(&error.message) };
+        let clean_one = |error: FieldError| FieldError {
+            key: clean(self.redactor, &error.key, 128),
+            message: self.text(&error.message),
+        };
         errors.into_iter().take(256).map(clean_one).collect()
     }
 }

@@ -59,7 +59,9 @@ pub(super) fn audit(bytes: &[u8]) -> Result<Audit, LoadError> {
     // Another version of the contract explains every other difference, so it is named first.
     for name in exports.iter().chain(&imports) {
         let (interface, version) = split(name);
-        if interface.starts_with("witfoo:signal-connector/") && !version.is_some_and(|v| is_within(v, ACCEPTED_CONTRACT)) {
+        if interface.starts_with("witfoo:signal-connector/")
+            && !version.is_some_and(|v| is_within(v, ACCEPTED_CONTRACT))
+        {
             return Err(LoadError::ContractVersion { found: name.clone() });
         }
     }
@@ -94,7 +96,9 @@ fn is_within(version: &str, accepted: &str) -> bool {
     let Some(prefix) = accepted.strip_suffix('x') else {
         return false;
     };
-    version.strip_prefix(prefix).is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
+    version
+        .strip_prefix(prefix)
+        .is_some_and(|patch| !patch.is_empty() && patch.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 #[cfg(test)]
@@ -144,7 +148,12 @@ mod tests {
 
     #[test]
     fn imports_beyond_the_list_are_named_with_what_is_allowed() {
-        for import in ["wasi:filesystem/preopens@0.2.12", "wasi:sockets/tcp@0.2.12", "wasi:random/random@0.2.12", "acme:other/thing@1.0.0"] {
+        for import in [
+            "wasi:filesystem/preopens@0.2.12",
+            "wasi:sockets/tcp@0.2.12",
+            "wasi:random/random@0.2.12",
+            "acme:other/thing@1.0.0",
+        ] {
             let (code, text) = verdict(&component_with(&format!(r#"(import "{import}" (instance))"#)));
             assert_eq!(code, "component-forbidden-import");
             assert!(text.contains(import) && text.contains("wasi:http/outgoing-handler"), "{text}");

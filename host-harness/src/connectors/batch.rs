@@ -24,7 +24,12 @@ struct WithId<'a> {
 ///
 /// # Errors
 /// What is wrong, and where.
-pub(super) fn check(batch: Batch, descriptor: &Descriptor, limits: &Limits, cleaner: Cleaner<'_>) -> Result<Batch, String> {
+pub(super) fn check(
+    batch: Batch,
+    descriptor: &Descriptor,
+    limits: &Limits,
+    cleaner: Cleaner<'_>,
+) -> Result<Batch, String> {
     let streams: BTreeSet<&str> = descriptor.streams.iter().map(|stream| stream.name.as_str()).collect();
     if batch.checkpoint.len() > limits.checkpoint_bytes {
         return Err(format!(
@@ -64,11 +69,18 @@ pub(super) fn check(batch: Batch, descriptor: &Descriptor, limits: &Limits, clea
 }
 
 /// Checks that reports are about streams there are, each at most once.
-pub(super) fn check_reports(reports: &[StreamReport], streams: &BTreeSet<&str>, cleaner: Cleaner<'_>) -> Result<(), String> {
+pub(super) fn check_reports(
+    reports: &[StreamReport],
+    streams: &BTreeSet<&str>,
+    cleaner: Cleaner<'_>,
+) -> Result<(), String> {
     let mut seen = BTreeSet::new();
     for report in reports {
         if !streams.contains(report.stream.as_str()) {
-            return Err(format!("a report is about the stream {:?}, which is not described", cleaner.text(&report.stream)));
+            return Err(format!(
+                "a report is about the stream {:?}, which is not described",
+                cleaner.text(&report.stream)
+            ));
         }
         if !seen.insert(report.stream.as_str()) {
             return Err(format!("two reports are about the stream {}", report.stream));
@@ -127,7 +139,11 @@ mod tests {
 
     fn batch() -> Batch {
         Batch {
-            artifacts: vec![Artifact { id: ID.into(), stream: "records".into(), json: format!(r#"{{"id":"{ID}","n":[1,{{}}]}}"#) }],
+            artifacts: vec![Artifact {
+                id: ID.into(),
+                stream: "records".into(),
+                json: format!(r#"{{"id":"{ID}","n":[1,{{}}]}}"#),
+            }],
             checkpoint: vec![1, 2, 3],
             more: true,
             reports: vec![StreamReport { stream: "records".into(), fetched: 1, state: StreamState::Ok }],

@@ -85,11 +85,8 @@ impl Cache {
     /// # Errors
     /// When it cannot be written; nothing is left behind then.
     pub(super) fn put(&self, component: &str, engine: &str, code: &[u8]) -> io::Result<()> {
-        let aside = self.directory.join(format!(
-            ".{}-{}.tmp",
-            std::process::id(),
-            COUNTER.fetch_add(1, Ordering::Relaxed)
-        ));
+        let aside =
+            self.directory.join(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
         let written = write_private(&aside, &[&header(component, engine, code), code])
             .and_then(|()| fs::rename(&aside, self.path(component, engine)));
         if written.is_err() {

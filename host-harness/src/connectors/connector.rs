@@ -47,7 +47,8 @@ impl Connector {
     /// When the file cannot be read, or is not a connector that this host can run.
     pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
         let limit = engine.limits().component_bytes;
-        let unreadable = |error: std::io::Error| LoadError::Unreadable { path: path.to_owned(), why: error.to_string() };
+        let unreadable =
+            |error: std::io::Error| LoadError::Unreadable { path: path.to_owned(), why: error.to_string() };
         let metadata = tokio::fs::metadata(path).await.map_err(unreadable)?;
         if metadata.is_dir() {
             return Err(LoadError::Unreadable { path: path.to_owned(), why: "it is a directory".to_owned() });
@@ -74,9 +75,8 @@ impl Connector {
         let cache = cache.map(Path::to_owned);
         // Compiling takes all of a CPU for up to seconds; polls in flight go on meanwhile.
         let compiled = tokio::task::spawn_blocking(move || compile(&compiler, &bytes, cache));
-        let Compiled { audit, digest, pre, from_cache } = compiled
-            .await
-            .map_err(|error| LoadError::Host { why: error.to_string() })??;
+        let Compiled { audit, digest, pre, from_cache } =
+            compiled.await.map_err(|error| LoadError::Host { why: error.to_string() })??;
         let descriptor = describe(engine, &pre, &digest).await?;
         descriptor::check(&descriptor)?;
         let inner = Inner {
@@ -91,8 +91,12 @@ impl Connector {
         };
         let connector = Self { inner: Arc::new(inner) };
         tracing::debug!(
-            connector = connector.slug(), version = connector.descriptor().version, digest = connector.digest(),
-            from_cache, "loaded in {:?}", connector.load_time()
+            connector = connector.slug(),
+            version = connector.descriptor().version,
+            digest = connector.digest(),
+            from_cache,
+            "loaded in {:?}",
+            connector.load_time()
         );
         Ok(connector)
     }
@@ -160,10 +164,13 @@ impl Connector {
     pub async fn configure(&self, settings: &[types::Setting]) -> Result<types::Plan, ConfigureError> {
         let redactor = Redactor::default();
         let settings = settings.to_vec();
-        let (result, _usage) = run(self.engine(), self.pre(), self.pure(self.slug(), &redactor), move |instance, store| {
-            Box::pin(async move { instance.witfoo_signal_connector_connector().call_configure(store, &settings).await })
-        })
-        .await;
+        let (result, _usage) =
+            run(self.engine(), self.pre(), self.pure(self.slug(), &redactor), move |instance, store| {
+                Box::pin(
+                    async move { instance.witfoo_signal_connector_connector().call_configure(store, &settings).await },
+                )
+            })
+            .await;
         let cleaner = Cleaner { redactor: &redactor, most: self.engine().limits().text_bytes };
         match result.map_err(ConfigureError::Step)? {
             Ok(plan) => {
@@ -200,12 +207,16 @@ impl Connector {
 
 impl std::fmt::Debug for Connector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Connector").field("name", &self.inner.descriptor.name).field("digest", &self.inner.digest).finish()
+        f.debug_struct("Connector")
+            .field("name", &self.inner.descriptor.name)
+            .field("digest", &self.inner.digest)
+            .finish()
     }
 }
 
 /// A function that only computes has no business with the time; giving all calls the same makes their answers the same.
-static EPOCH: std::sync::LazyLock<Clock> = std::sync::LazyLock::new(|| Clock::virtual_at(time::OffsetDateTime::UNIX_EPOCH));
+static EPOCH: std::sync::LazyLock<Clock> =
+    std::sync::LazyLock::new(|| Clock::virtual_at(time::OffsetDateTime::UNIX_EPOCH));
 
 /// How a function runs that only computes: every request refused, a short deadline.
 fn pure<'a>(engine: &Engine, connector: &'a str, redactor: &'a Redactor, clock: &'a Clock) -> StepOptions<'a> {
@@ -267,7 +278,11 @@ fn from_cache(engine: &Engine, cache: &Cache, digest: &str) -> Option<Component>
 }
 
 /// Asks a component what it is.
-async fn describe(engine: &Engine, pre: &SignalConnectorPre<Guest>, digest: &str) -> Result<types::Descriptor, LoadError> {
+async fn describe(
+    engine: &Engine,
+    pre: &SignalConnectorPre<Guest>,
+    digest: &str,
+) -> Result<types::Descriptor, LoadError> {
     let redactor = Redactor::default();
     // It has no name yet.
     let name = digest.get(..12).unwrap_or(digest);

@@ -111,7 +111,9 @@ fn check_kind(field: &str, kind: &SettingKind) -> Result<(), LoadError> {
         SettingKind::Text(most) if !(1..=TEXT_SETTING).contains(most) => {
             wrong(field, "must allow 1 to 65536 bytes of text")
         }
-        SettingKind::Integer(range) if range.minimum > range.maximum => wrong(field, "must have a range that is not empty"),
+        SettingKind::Integer(range) if range.minimum > range.maximum => {
+            wrong(field, "must have a range that is not empty")
+        }
         SettingKind::Choice(choices) => {
             if choices.is_empty() || choices.len() > CHOICES {
                 return wrong(field, "must offer 1 to 256 choices");
@@ -139,7 +141,9 @@ fn check_default(field: &str, kind: &SettingKind, value: &SettingValue) -> Resul
         }
         (SettingKind::Integer(range), SettingValue::Integer(value)) => (range.minimum..=range.maximum).contains(value),
         (SettingKind::Boolean, SettingValue::Boolean(_)) => true,
-        (SettingKind::Choice(choices), SettingValue::Text(value)) => choices.iter().any(|choice| choice.value == *value),
+        (SettingKind::Choice(choices), SettingValue::Text(value)) => {
+            choices.iter().any(|choice| choice.value == *value)
+        }
         _ => false,
     };
     if fits { Ok(()) } else { wrong(field, "must be a value that the field takes, and is never given for a secret") }
@@ -147,8 +151,11 @@ fn check_default(field: &str, kind: &SettingKind, value: &SettingValue) -> Resul
 
 /// Checks that secrets and credentials belong to each other one to one.
 fn check_credentials(credentials: &[Credential], settings: &[SettingField]) -> Result<(), LoadError> {
-    let secrets: BTreeSet<&str> =
-        settings.iter().filter(|field| matches!(field.kind, SettingKind::Secret)).map(|field| field.key.as_str()).collect();
+    let secrets: BTreeSet<&str> = settings
+        .iter()
+        .filter(|field| matches!(field.kind, SettingKind::Secret))
+        .map(|field| field.key.as_str())
+        .collect();
     let mut used = BTreeSet::new();
     let mut headers = BTreeSet::new();
     for (at, credential) in credentials.iter().enumerate() {
@@ -163,7 +170,10 @@ fn check_credentials(credentials: &[Credential], settings: &[SettingField]) -> R
             return wrong(field("header"), "must be the name of an HTTP header");
         };
         if credential.header.len() > SHORT || !may_carry_credential(&name) {
-            return wrong(field("header"), "must not be a header that frames or routes a message or says what it holds");
+            return wrong(
+                field("header"),
+                "must not be a header that frames or routes a message or says what it holds",
+            );
         }
         if !headers.insert(name.as_str().to_owned()) {
             return wrong(field("header"), "must be unique");
@@ -203,7 +213,9 @@ fn is_slug(text: &str) -> bool {
 fn is_version(text: &str) -> bool {
     let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
     let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
-    let number = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'));
+    let number = |part: &str| {
+        !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
+    };
     let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
     let words = |part: Option<&str>| part.is_none_or(|part| part.split('.').all(word));
     core.split('.').count() == 3 && core.split('.').all(number) && words(pre) && words(build)
@@ -231,7 +243,12 @@ mod tests {
             default_poll_minutes: 5,
             minimum_poll_minutes: 1,
             multi_instance: true,
-            streams: vec![DataStream { name: "alerts".into(), noun: "alerts".into(), description: "Alerts.".into(), announced: true }],
+            streams: vec![DataStream {
+                name: "alerts".into(),
+                noun: "alerts".into(),
+                description: "Alerts.".into(),
+                announced: true,
+            }],
             settings: vec![
                 field("region", SettingKind::Choice(choices), Some(SettingValue::Text("us".into()))),
                 field("api_key", SettingKind::Secret, None),
@@ -285,7 +302,9 @@ mod tests {
             ("settings[0].default", |d| d.settings[0].default = Some(SettingValue::Integer(1))),
             ("settings[1].default", |d| d.settings[1].default = Some(SettingValue::Text("hunter2".into()))),
             ("settings[2].default", |d| d.settings[2].default = Some(SettingValue::Integer(391))),
-            ("settings[2].kind", |d| d.settings[2].kind = SettingKind::Integer(IntegerRange { minimum: 1, maximum: 0 })),
+            ("settings[2].kind", |d| {
+                d.settings[2].kind = SettingKind::Integer(IntegerRange { minimum: 1, maximum: 0 })
+            }),
             ("settings[3].kind", |d| d.settings[3].kind = SettingKind::Text(0)),
             ("settings[3].default", |d| d.settings[3].default = Some(SettingValue::Text("12345678901".into()))),
             ("credentials", |d| d.credentials.clear()),

@@ -176,7 +176,8 @@ async fn a_guest_that_hoards_handles_meets_its_limit() {
 #[tokio::test]
 async fn a_result_larger_than_the_host_takes_is_not_allocated() {
     // A batch whose checkpoint claims a hundred kilobytes.
-    let poll = "(i32.store (i32.add (i32.const {batch}) (i32.const 20)) (i32.const 100000)) (return (i32.const {batch}))";
+    let poll =
+        "(i32.store (i32.add (i32.const {batch}) (i32.const 20)) (i32.const 100000)) (return (i32.const {batch}))";
     let limits = Limits { hostcall_bytes: 50_000, ..Limits::default() };
     assert_eq!(failing(limits, poll).await.code(), "connector-trap");
     let limits = Limits { checkpoint_bytes: 99_999, ..Limits::default() };
@@ -273,7 +274,9 @@ async fn compiled_code_is_kept_and_only_sound_entries_are_used() {
 
     let entry = std::fs::read_dir(&cache).unwrap().next().unwrap().unwrap().path();
     let whole = std::fs::read(&entry).unwrap();
-    for damaged in [whole[..whole.len() - 1].to_vec(), vec![], [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat()] {
+    for damaged in
+        [whole[..whole.len() - 1].to_vec(), vec![], [&whole[..whole.len() - 1], &[whole[whole.len() - 1] ^ 1]].concat()]
+    {
         std::fs::write(&entry, &damaged).unwrap();
         assert!(!load().await.from_cache());
         assert!(load().await.from_cache(), "it was made anew");
@@ -362,7 +365,10 @@ async fn what_a_guest_logs_is_told_with_its_origin_and_capped() {
     let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
     assert_eq!(text.matches("xxxxxxxxxxxxxxxxxxxx…").count(), 10, "{text}");
     assert_eq!(text.matches("dropped").count(), 1, "{text}");
-    assert!(text.lines().all(|line| line.contains("connector=\"fixture\"") && line.contains("instance=\"one\"")), "{text}");
+    assert!(
+        text.lines().all(|line| line.contains("connector=\"fixture\"") && line.contains("instance=\"one\"")),
+        "{text}"
+    );
 }
 
 // ---- requests ---------------------------------------------------------------------
@@ -445,6 +451,7 @@ async fn the_budget_of_requests_is_enforced_by_the_host() {
 
 #[tokio::test]
 async fn describe_runs_with_every_request_denied() {
-    let describe = format!("(if (i32.ne (call $fetch {{host}} {{path}}) (i32.const {REQUEST_DENIED})) (then unreachable))");
+    let describe =
+        format!("(if (i32.ne (call $fetch {{host}} {{path}}) (i32.const {REQUEST_DENIED})) (then unreachable))");
     Connector::from_bytes(&engine(), component_with(&fixtures::descriptor(), GOOD, &describe), None).await.unwrap();
 }

@@ -68,8 +68,10 @@ impl Tenant {
         }
         if let Some(url) = routes.target(host) {
             tracing::warn!(
-                connector = connector.slug(), instance = name,
-                "a route sends what is meant for {host} to {}", url.as_str().trim_end_matches('/')
+                connector = connector.slug(),
+                instance = name,
+                "a route sends what is meant for {host} to {}",
+                url.as_str().trim_end_matches('/')
             );
         }
         let gate = Gate::new(GateOptions {
@@ -115,10 +117,11 @@ impl Tenant {
         let limits = self.inner.connector.engine().limits();
         let settings = Arc::clone(&self.inner.settings);
         let options = self.step(limits.requests_per_check, limits.wall_per_step);
-        let (result, usage) = run(self.inner.connector.engine(), self.inner.connector.pre(), options, move |instance, store| {
-            Box::pin(async move { instance.witfoo_signal_connector_connector().call_check(store, &settings).await })
-        })
-        .await;
+        let (result, usage) =
+            run(self.inner.connector.engine(), self.inner.connector.pre(), options, move |instance, store| {
+                Box::pin(async move { instance.witfoo_signal_connector_connector().call_check(store, &settings).await })
+            })
+            .await;
         let cleaner = self.cleaner();
         let report = result.and_then(|answer| match answer {
             Ok(report) => {
@@ -134,7 +137,11 @@ impl Tenant {
 
     /// Does one bounded step of collecting. `checkpoint` is what the last committed step gave. The batch was checked
     /// against the contract; artifacts and checkpoint are to be committed together.
-    pub async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: types::Budget) -> (Result<types::Batch, StepError>, Usage) {
+    pub async fn poll(
+        &self,
+        checkpoint: Option<Vec<u8>>,
+        budget: types::Budget,
+    ) -> (Result<types::Batch, StepError>, Usage) {
         let connector = &self.inner.connector;
         let limits = connector.engine().limits();
         let settings = Arc::clone(&self.inner.settings);
@@ -178,12 +185,19 @@ impl Tenant {
 
 impl std::fmt::Debug for Tenant {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Tenant").field("name", &self.inner.name).field("connector", &self.inner.connector).finish_non_exhaustive()
+        f.debug_struct("Tenant")
+            .field("name", &self.inner.name)
+            .field("connector", &self.inner.connector)
+            .finish_non_exhaustive()
     }
 }
 
 /// Checks that the secrets are those the connector needs, and are given as secrets.
-fn check_secrets(descriptor: &types::Descriptor, settings: &[types::Setting], secrets: &Secrets) -> Result<(), TenantError> {
+fn check_secrets(
+    descriptor: &types::Descriptor,
+    settings: &[types::Setting],
+    secrets: &Secrets,
+) -> Result<(), TenantError> {
     let fields: Vec<&types::SettingField> =
         descriptor.settings.iter().filter(|field| matches!(field.kind, SettingKind::Secret)).collect();
     if let Some(setting) = settings.iter().find(|setting| fields.iter().any(|field| field.key == setting.key)) {
@@ -201,9 +215,13 @@ fn check_secrets(descriptor: &types::Descriptor, settings: &[types::Setting], se
 }
 
 /// The headers that carry the secrets there are.
-fn credentials(descriptor: &types::Descriptor, secrets: &Secrets) -> Result<Vec<(HeaderName, HeaderValue)>, NetworkError> {
+fn credentials(
+    descriptor: &types::Descriptor,
+    secrets: &Secrets,
+) -> Result<Vec<(HeaderName, HeaderValue)>, NetworkError> {
     // The descriptor and the secrets were checked, so neither conversion fails; no message may hold the value.
-    let unusable = |what: &str| NetworkError::Client { why: format!("a credential's {what} cannot stand in a request") };
+    let unusable =
+        |what: &str| NetworkError::Client { why: format!("a credential's {what} cannot stand in a request") };
     descriptor
         .credentials
         .iter()
@@ -219,9 +237,7 @@ fn credentials(descriptor: &types::Descriptor, secrets: &Secrets) -> Result<Vec<
 /// Takes secrets out of what a connector says about settings: somebody may have pasted a secret into one.
 fn redact(error: ConfigureError, redactor: &Redactor) -> ConfigureError {
     match error {
-        ConfigureError::Fields(errors) => {
-            ConfigureError::Fields(Cleaner { redactor, most: 4096 }.field_errors(errors))
-        }
+        ConfigureError::Fields(errors) => ConfigureError::Fields(Cleaner { redactor, most: 4096 }.field_errors(errors)),
         other => other,
     }
 }

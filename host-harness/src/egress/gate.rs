@@ -159,7 +159,9 @@ impl Gate {
         if !meter.take_request() {
             meter.add_denied();
             tracing::warn!(
-                connector = self.connector, instance = self.instance, code = "egress-budget",
+                connector = self.connector,
+                instance = self.instance,
+                code = "egress-budget",
                 "refused a request: the step has used up its budget of requests"
             );
             return Err(Error::ConnectionLimitReached);
@@ -176,16 +178,17 @@ impl Gate {
             .map_err(|_| Error::HttpResponseTimeout)?
             .map_err(|error| {
                 tracing::debug!(
-                    connector = self.connector, instance = self.instance,
-                    "request failed: {}", self.redactor.redact(&describe(&error))
+                    connector = self.connector,
+                    instance = self.instance,
+                    "request failed: {}",
+                    self.redactor.redact(&describe(&error))
                 );
                 to_wasi(&error, Phase::Head)
             })?;
         let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
         self.clean(&mut parts.headers)?;
         let scrubber = Scrubber::new(self.redactor.clone());
-        let body =
-            GuardedBody::new(body, place, scrubber, meter, self.limits.response_body_bytes, between_bytes);
+        let body = GuardedBody::new(body, place, scrubber, meter, self.limits.response_body_bytes, between_bytes);
         Ok(Response::from_parts(parts, body.boxed_unsync()))
     }
 
@@ -273,7 +276,9 @@ impl Gate {
         let text = denial.to_string();
         let text: String = self.redactor.redact(&text).chars().take(1024).collect();
         tracing::warn!(
-            connector = self.connector, instance = self.instance, code = denial.code(),
+            connector = self.connector,
+            instance = self.instance,
+            code = denial.code(),
             "refused a request: {text}"
         );
     }

@@ -63,13 +63,30 @@ mod tests {
     fn framing_routing_and_credential_headers_are_the_hosts() {
         let forbidden = forbidden_to_guests(&[name("X-Api-Key")]);
         for header in [
-            "host", "connection", "keep-alive", "transfer-encoding", "upgrade", "proxy-authorization", "proxy-connection",
-            "proxy-anything", "te", "trailer", "expect", "authorization", "cookie", "set-cookie", "http2-settings",
-            "x-api-key", "X-API-KEY", "x-forwarded-host",
+            "host",
+            "connection",
+            "keep-alive",
+            "transfer-encoding",
+            "upgrade",
+            "proxy-authorization",
+            "proxy-connection",
+            "proxy-anything",
+            "te",
+            "trailer",
+            "expect",
+            "authorization",
+            "cookie",
+            "set-cookie",
+            "http2-settings",
+            "x-api-key",
+            "X-API-KEY",
+            "x-forwarded-host",
         ] {
             assert!(forbidden(&name(header)), "{header}");
         }
-        for header in ["accept", "accept-version", "content-type", "user-agent", "r7-correlation-id", "retry-after", "x-other"] {
+        for header in
+            ["accept", "accept-version", "content-type", "user-agent", "r7-correlation-id", "retry-after", "x-other"]
+        {
             assert!(!forbidden(&name(header)), "{header}");
         }
     }

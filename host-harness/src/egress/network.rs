@@ -90,7 +90,8 @@ impl NetworkOptions {
             .with_root_certificates(roots)
             .with_no_client_auth();
         // A configuration of one's own is used as it is, so the protocols to offer must be named here.
-        config.alpn_protocols = if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
+        config.alpn_protocols =
+            if http2 { vec![b"h2".to_vec(), b"http/1.1".to_vec()] } else { vec![b"http/1.1".to_vec()] };
         Ok(config)
     }
 
@@ -132,10 +133,14 @@ mod tests {
 
     #[test]
     fn the_password_of_a_proxy_is_never_shown() {
-        let options = NetworkOptions { extra_ca_files: vec![], proxy: Some("http://u:hunter2@proxy.example:3128".parse().unwrap()) };
+        let options = NetworkOptions {
+            extra_ca_files: vec![],
+            proxy: Some("http://u:hunter2@proxy.example:3128".parse().unwrap()),
+        };
         assert!(!format!("{options:?}").contains("hunter2"));
         assert_eq!(options.proxy().unwrap().unwrap().1, "proxy.example");
-        let wrong = NetworkOptions { extra_ca_files: vec![], proxy: Some("ftp://u:hunter2@proxy.example".parse().unwrap()) };
+        let wrong =
+            NetworkOptions { extra_ca_files: vec![], proxy: Some("ftp://u:hunter2@proxy.example".parse().unwrap()) };
         let error = wrong.proxy().unwrap_err();
         assert_eq!(error.code(), "network-proxy");
         assert!(!error.to_string().contains("hunter2"));

@@ -230,7 +230,8 @@ fn decode(segment: &str) -> Result<Vec<u8>, &'static str> {
             decoded.push(byte);
             continue;
         }
-        let mut digit = || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).and_then(|d| u8::try_from(d).ok());
+        let mut digit =
+            || bytes.next().and_then(|byte| char::from(byte).to_digit(16)).and_then(|d| u8::try_from(d).ok());
         let (Some(high), Some(low)) = (digit(), digit()) else {
             return Err("it holds a percent sign without two hexadecimal digits");
         };

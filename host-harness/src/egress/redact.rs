@@ -204,7 +204,10 @@ mod tests {
     #[test]
     fn repeated_and_overlapping_secrets_are_all_replaced() {
         let redactor = redactor(&["abcdef", "abcdefghij", "fghi"]);
-        assert_eq!(redactor.redact("abcdefghij abcdef fghi abcdefabcdef"), "[redacted] [redacted] [redacted] [redacted][redacted]");
+        assert_eq!(
+            redactor.redact("abcdefghij abcdef fghi abcdefabcdef"),
+            "[redacted] [redacted] [redacted] [redacted][redacted]"
+        );
     }
 
     #[test]

@@ -86,7 +86,8 @@ impl Routes {
     /// When it is malformed or its host was given before.
     pub fn add(&mut self, route: &str) -> Result<(), RouteError> {
         // What is echoed must not hold what may be a password (`http://user:password@host`) nor run on for ever.
-        let shown = || if route.contains('@') { "HOST=URL with a user".to_owned() } else { route.chars().take(200).collect() };
+        let shown =
+            || if route.contains('@') { "HOST=URL with a user".to_owned() } else { route.chars().take(200).collect() };
         let (host, target) = route.split_once('=').ok_or_else(|| RouteError::Form { route: shown() })?;
         if !is_host_name(host) {
             return Err(RouteError::Host { route: shown() });
@@ -168,10 +169,14 @@ mod tests {
 
     #[test]
     fn a_route_maps_a_host_to_an_origin_and_shows_itself() {
-        let routes = Routes::parse(["us.api.example.com=http://127.0.0.1:8811", "eu.api.example.com=https://[::1]:9/"]).unwrap();
+        let routes =
+            Routes::parse(["us.api.example.com=http://127.0.0.1:8811", "eu.api.example.com=https://[::1]:9/"]).unwrap();
         assert_eq!(routes.target("us.api.example.com").unwrap().as_str(), "http://127.0.0.1:8811/");
         assert!(routes.target("other.example.com").is_none());
-        assert_eq!(routes.to_string(), "eu.api.example.com -> https://[::1]:9, us.api.example.com -> http://127.0.0.1:8811");
+        assert_eq!(
+            routes.to_string(),
+            "eu.api.example.com -> https://[::1]:9, us.api.example.com -> http://127.0.0.1:8811"
+        );
         assert_eq!(Routes::new().to_string(), "none");
     }
 
@@ -208,9 +213,26 @@ mod tests {
         for good in ["a.b", "us.api.insight.example.com", "xn--bcher-kva.example", "1.example.com", "a-b.c1"] {
             assert!(is_host_name(good), "{good}");
         }
-        for bad in
-            ["", "a", "localhost", "1.2.3.4", "127.1", "0x7f.1", "1.2", "[::1]", "a..b", ".a.b", "a.b.", "-a.b", "a-.b", "A.b", "a_b.c", "a b.c", "a.b:80", "ü.de"]
-        {
+        for bad in [
+            "",
+            "a",
+            "localhost",
+            "1.2.3.4",
+            "127.1",
+            "0x7f.1",
+            "1.2",
+            "[::1]",
+            "a..b",
+            ".a.b",
+            "a.b.",
+            "-a.b",
+            "a-.b",
+            "A.b",
+            "a_b.c",
+            "a b.c",
+            "a.b:80",
+            "ü.de",
+        ] {
             assert!(!is_host_name(bad), "{bad}");
         }
         assert!(!is_host_name(&format!("{}.com", "a".repeat(64))));

@@ -85,7 +85,8 @@ async fn serve(
             }
         };
         let head = String::from_utf8(bytes[..end].to_vec()).unwrap();
-        let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
+        let length =
+            head.lines().find_map(|line| line.strip_prefix("content-length: ")).map_or(0, |n| n.parse().unwrap());
         while bytes.len() < end + 4 + length {
             stream.read_buf(&mut bytes).await.unwrap();
         }
@@ -296,7 +297,8 @@ async fn gzip_is_undone_and_no_header_says_otherwise() {
     let packed = gzip(text.as_bytes());
     let server = Server::start(move |_| Reply::Pieces(vec![response("content-encoding: gzip\r\n", &packed)])).await;
     let meter = Arc::new(StepMeter::new(1));
-    let answer = gate_to(&server).send(Arc::clone(&meter), request("https://api.example.com/v1/x"), None).await.unwrap();
+    let answer =
+        gate_to(&server).send(Arc::clone(&meter), request("https://api.example.com/v1/x"), None).await.unwrap();
     assert!(!answer.headers().contains_key("content-encoding"));
     assert!(!answer.headers().contains_key("content-length"));
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), text.as_bytes());
@@ -600,7 +602,8 @@ async fn a_server_that_does_not_speak_tls_is_an_error_of_tls() {
 #[tokio::test]
 async fn a_proxy_is_used_when_it_is_configured_but_not_for_what_is_routed() {
     let proxy = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
-    let network = || NetworkOptions { extra_ca_files: vec![], proxy: Some(format!("http://{}", proxy.address).parse().unwrap()) };
+    let network =
+        || NetworkOptions { extra_ca_files: vec![], proxy: Some(format!("http://{}", proxy.address).parse().unwrap()) };
     let gate = Setup { network: network(), policy: policy(types::Scheme::Http, 80), ..Setup::new() }.gate();
     send(&gate, request("http://api.example.com/v1/x")).await.unwrap();
     assert!(proxy.requests()[0].starts_with("GET http://api.example.com/v1/x HTTP/1.1\r\n"), "{:?}", proxy.requests());

@@ -118,11 +118,12 @@ impl StepError {
         match self {
             Self::Failure(failure) => failure.remedy.clone(),
             Self::Trap { .. } | Self::BadBatch { .. } => {
-                "This is a defect of the connector. Install another version of it, or report it with this message."
+                { "This is a defect of the connector. Install another version of it, or report it with this message." }
+                    .to_owned()
             }
-            .to_owned(),
             Self::MemoryLimit { .. } => {
-                "Give the step a smaller budget, or raise the memory limit if the connector really needs more.".to_owned()
+                "Give the step a smaller budget, or raise the memory limit if the connector really needs more."
+                    .to_owned()
             }
             Self::CpuLimit { .. } => {
                 "Give the step a smaller budget. If that does not help, this is a defect of the connector.".to_owned()
@@ -131,7 +132,9 @@ impl StepError {
                 "The vendor or the network is slow. The step is tried again; if this repeats, check the connection."
                     .to_owned()
             }
-            Self::Host { .. } => "Try again. If it repeats, check the memory and the limits of this machine.".to_owned(),
+            Self::Host { .. } => {
+                "Try again. If it repeats, check the memory and the limits of this machine.".to_owned()
+            }
         }
     }
 }

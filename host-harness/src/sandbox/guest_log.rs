@@ -57,7 +57,8 @@ impl log::Host for GuestLog {
         let Some(text) = self.admit(&message) else {
             if !std::mem::replace(&mut self.dropped, true) {
                 tracing::warn!(
-                    connector = self.connector, instance = self.instance,
+                    connector = self.connector,
+                    instance = self.instance,
                     "dropped what the connector logged beyond the limit of a step"
                 );
             }

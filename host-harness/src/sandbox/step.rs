@@ -66,14 +66,7 @@ where
         Some(gate) => Hooks::through(Arc::clone(gate), Arc::clone(&meter)),
         None => Hooks::deny_all(options.connector, Arc::clone(&meter)),
     };
-    let guest = Guest::new(
-        options.connector,
-        options.instance,
-        options.redactor.clone(),
-        options.clock,
-        hooks,
-        limits,
-    );
+    let guest = Guest::new(options.connector, options.instance, options.redactor.clone(), options.clock, hooks, limits);
     let stderr = guest.stderr.clone();
     let mut store = Store::new(engine.wasmtime(), guest);
     store.limiter(|guest| &mut guest.memory);
