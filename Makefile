@@ -20,7 +20,7 @@ run: component host ## Collect from a simulated InsightIDR for two tenants and s
 	@HOST_HARNESS=$(HOST) CONNECTOR=$(COMPONENT) host-harness/demo.sh
 
 test: component guests ## Run all tests: unit, simulator, host, and the real component end to end
-	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release $(HOST_PACKAGES)
+	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release --no-fail-fast $(HOST_PACKAGES)
 
 bench: component ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release --bench poll
