@@ -23,7 +23,7 @@ test: component guests ## Run all tests: unit, simulator, host, and the real com
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release --no-fail-fast $(HOST_PACKAGES)
 
 bench: component ## Measure the cost of a step and of a poll, as ratios
-	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release --bench poll
+	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll
 
 check: toolchain ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
