@@ -110,7 +110,8 @@ impl<'a> Investigation<'a> {
             source_info: Some(field(self.rrn.clone())),
             application: APPLICATION,
             start_time_utc: Some(event.rfc3339()),
-            end_time_utc: self.members.time("latest_alert_time").map(Utc::rfc3339),
+            // Alerts commonly come before the investigation that is made of them.
+            end_time_utc: self.members.time("latest_alert_time").filter(|end| *end >= event).map(Utc::rfc3339),
             message: message::message(self.raw, nested),
             ..Artifact::default()
         }
