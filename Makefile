@@ -29,7 +29,7 @@ check: toolchain ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --all-targets $(HOST_PACKAGES) -- -D warnings
 	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr -p probe-guest -- -D warnings
-	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --no-deps $(HOST_PACKAGES)
+	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --no-deps --document-private-items $(HOST_PACKAGES)
 
 fmt: ## Format the code
 	$(CARGO) fmt --all
