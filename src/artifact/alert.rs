@@ -82,6 +82,7 @@ impl<'a> Alert<'a> {
         let organization = of.members.text("organization_id").unwrap_or_default();
         let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
         let created = self.created.or_else(|| self.members.time("first_event_time")).or(of.created).unwrap_or(now);
+        let start = self.members.time("first_event_time").unwrap_or(created);
         let (severity_code, severity_label) = severity::of_priority(of.members.text("priority").as_deref());
         let (rule_name, rule_rrn) = self.rule();
         let title = self.members.text("title").or_else(|| self.members.text("alert_type_description"));
@@ -118,8 +119,8 @@ impl<'a> Alert<'a> {
             source_info: Some(field(self.id.clone())),
             application: APPLICATION,
             vendor_code: rule_rrn.map(field),
-            start_time_utc: Some(self.members.time("first_event_time").unwrap_or(created).rfc3339()),
-            end_time_utc: self.members.time("latest_event_time").map(Utc::rfc3339),
+            start_time_utc: Some(start.rfc3339()),
+            end_time_utc: self.members.time("latest_event_time").filter(|end| *end >= start).map(Utc::rfc3339),
             entities: context.entities,
             message: message::message(self.raw, &nested),
             ..Artifact::default()

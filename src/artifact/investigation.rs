@@ -56,6 +56,12 @@ impl<'a> Investigation<'a> {
         Self { raw, members, rrn, created, fingerprint }
     }
 
+    /// Whether it is in one of the states that are listed as not closed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.members.text("status").as_deref(), Some("OPEN" | "INVESTIGATING" | "WAITING"))
+    }
+
     /// Whether it could have alerts to ask for.
     #[must_use]
     pub fn is_identified(&self) -> bool {
@@ -104,7 +110,8 @@ impl<'a> Investigation<'a> {
             source_info: Some(field(self.rrn.clone())),
             application: APPLICATION,
             start_time_utc: Some(event.rfc3339()),
-            end_time_utc: self.members.time("latest_alert_time").map(Utc::rfc3339),
+            // Alerts commonly come before the investigation that is made of them.
+            end_time_utc: self.members.time("latest_alert_time").filter(|end| *end >= event).map(Utc::rfc3339),
             message: message::message(self.raw, nested),
             ..Artifact::default()
         }

@@ -20,7 +20,8 @@ use report::Report;
 use setting::Setting;
 
 fn main() -> anyhow::Result<()> {
-    let connector = std::env::var_os("CONNECTOR").context("CONNECTOR is not set; run the benchmark with `make bench`")?;
+    let connector =
+        std::env::var_os("CONNECTOR").context("CONNECTOR is not set; run the benchmark with `make bench`")?;
     let setting = Setting::new(Path::new(&connector))?;
     let mut report = Report::new();
     eprintln!("loading and fresh instances …");

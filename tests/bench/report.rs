@@ -33,13 +33,20 @@ impl Report {
     }
 
     /// Adds a figure.
-    pub(crate) fn add(&mut self, name: &'static str, unit: &'static str, target: Option<&'static str>, samples: Vec<f64>) {
+    pub(crate) fn add(
+        &mut self,
+        name: &'static str,
+        unit: &'static str,
+        target: Option<&'static str>,
+        samples: Vec<f64>,
+    ) {
         self.figures.push(Figure { name, unit, target, samples });
     }
 
     /// Prints the table and writes the file.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
-        let mut text = format!("{:<56} {:>10} {:>10} {:>10}  {:<12} {}\n", "", "median", "least", "most", "unit", "target");
+        let mut text =
+            format!("{:<56} {:>10} {:>10} {:>10}  {:<12} {}\n", "", "median", "least", "most", "unit", "target");
         for figure in &self.figures {
             let sorted = sorted(&figure.samples);
             let end = |value: Option<&f64>| value.map_or_else(String::new, |value| number(*value));
@@ -106,5 +113,11 @@ pub(crate) fn median(samples: &[f64]) -> f64 {
 
 /// Three figures or so.
 fn number(value: f64) -> String {
-    if value >= 100.0 { format!("{value:.0}") } else if value >= 10.0 { format!("{value:.1}") } else { format!("{value:.2}") }
+    if value >= 100.0 {
+        format!("{value:.0}")
+    } else if value >= 10.0 {
+        format!("{value:.1}")
+    } else {
+        format!("{value:.2}")
+    }
 }
