@@ -331,3 +331,31 @@ fn a_search_finds_what_was_collected() {
     assert!(search("stream:rapid7_insightidr") >= 30);
     assert_eq!(search("no-such-word-anywhere"), 0);
 }
+
+#[test]
+fn a_second_signal_ends_a_poll_whose_output_takes_no_data_and_nothing_is_lost() {
+    use std::io::Read as _;
+    use std::process::Command;
+
+    let stage = Stage::of(World::generate(&config(20, 120)));
+    let start = stage.simulator.now();
+    let pipe = stage.dir.path().join("pipe");
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let connector = common::host::connector();
+    let route = format!("us.api.insight.rapid7.com={}", stage.url());
+    let clock = start.format(&time::format_description::well_known::Rfc3339).unwrap();
+    let mut arguments = vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", "us", "--state", "state"];
+    arguments.extend(["--set", "region=us", "--secret", "api_key=env:KEY_US", "--route", &route, "--clock", &clock]);
+    let mut poll = stage.command(&arguments).args(["--out", "pipe"]).spawn().unwrap();
+    // One byte, and the poll is in the middle of writing more than a pipe holds.
+    let mut reader = std::fs::File::open(&pipe).unwrap();
+    reader.read_exact(&mut [0]).unwrap();
+    for signal in ["INT", "TERM"] {
+        assert!(Command::new("kill").args(["-s", signal, &poll.id().to_string()]).status().unwrap().success());
+    }
+    let code = poll.wait().unwrap().code();
+    assert!(matches!(code, Some(130 | 143)), "{code:?}");
+    drop(reader);
+    stage.poll("us").assert_ok();
+    assert_eq!(stage.missing("us", start), Vec::<String>::new());
+}

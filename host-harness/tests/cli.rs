@@ -195,3 +195,21 @@ fn every_command_has_help() {
         assert!(stdout.contains("Examples:"), "{command}");
     }
 }
+
+#[test]
+fn a_standard_error_that_nobody_reads_changes_nothing() {
+    let dir = temporary();
+    drop(host_harness::store::Store::open(&dir.path().join("state")).expect("store"));
+    // One writes a log line, the other the message of an error.
+    for (arguments, expected) in [(["search", "--state", "state"], 0), (["search", "--state", "none"], 2)] {
+        let (reader, writer) = std::io::pipe().expect("pipe");
+        drop(reader);
+        let status = std::process::Command::new(env!("CARGO_BIN_EXE_host-harness"))
+            .current_dir(dir.path())
+            .args(arguments)
+            .stderr(writer)
+            .status()
+            .expect("runs");
+        assert_eq!(status.code(), Some(expected), "{arguments:?}");
+    }
+}

@@ -15,7 +15,7 @@ use super::signals::Signals;
 use super::{Context, output};
 use crate::contract::types::Budget;
 use crate::instances::cycle::{CycleOptions, Run, Surroundings};
-use crate::instances::report::{Status, counted};
+use crate::instances::report::{End, Status, counted};
 use crate::sinks::LinesSink;
 use crate::store::Store;
 
@@ -145,10 +145,10 @@ impl Poll {
         } else if !to_stdout {
             output::print(&poll_report::page(&polled, &cycle))?;
         }
-        Ok(match (signalled.load(Ordering::Relaxed), cycle.status()) {
-            (0, Status::Ok) => 0,
-            (0, Status::Degraded | Status::Failed) => EXIT_FAILED,
-            (signal, _) => signal,
+        Ok(match (cycle.end, cycle.status()) {
+            (End::Interrupted, _) => signalled.load(Ordering::Relaxed),
+            (_, Status::Ok) => 0,
+            (_, Status::Degraded | Status::Failed) => EXIT_FAILED,
         })
     }
 

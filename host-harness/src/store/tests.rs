@@ -362,3 +362,22 @@ fn known_hostile_queries_are_harmless() {
     }
     assert_eq!(found(&store, "acme_siem"), [1], "and nothing was changed");
 }
+
+#[test]
+fn a_backlog_of_large_artifacts_is_given_in_portions_and_whole() {
+    let (_dir, store, instance) = store();
+    let large = format!(r#","message":"{}""#, "x".repeat(6 << 20));
+    for number in 0..6 {
+        store.commit_step(&instance, &batch(vec![artifact(number, &large)], b"one"), NOW).expect("commit");
+    }
+    let mut portions = Vec::new();
+    loop {
+        let portion = store.undelivered(&instance, 1_000).expect("waiting");
+        if portion.is_empty() {
+            break;
+        }
+        store.mark_delivered(&instance, &portion).expect("marked");
+        portions.push(portion.len());
+    }
+    assert_eq!(portions, [3, 3]);
+}
