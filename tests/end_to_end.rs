@@ -344,7 +344,8 @@ fn a_second_signal_ends_a_poll_whose_output_takes_no_data_and_nothing_is_lost() 
     let connector = common::host::connector();
     let route = format!("us.api.insight.rapid7.com={}", stage.url());
     let clock = start.format(&time::format_description::well_known::Rfc3339).unwrap();
-    let mut arguments = vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", "us", "--state", "state"];
+    let mut arguments =
+        vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", "us", "--state", "state"];
     arguments.extend(["--set", "region=us", "--secret", "api_key=env:KEY_US", "--route", &route, "--clock", &clock]);
     let mut poll = stage.command(&arguments).args(["--out", "pipe"]).spawn().unwrap();
     // One byte, and the poll is in the middle of writing more than a pipe holds.
