@@ -169,10 +169,14 @@ fn the_filter_of_this_test_forgets_after_ten_quiet_minutes() {
     assert_eq!(after(&[0, 11]), 2);
     assert_eq!(after(&[0, 9, 18]), 1, "the window slides");
     let different: BTreeMap<&str, &str> = COMPARED.iter().map(|field| (*field, "y")).collect();
-    let filter = filtered(&[(start, artifact.clone()), (start, serde_json::json!({"id": "b", "x": 1})), (start, {
-        let mut other = serde_json::to_value(different).unwrap();
-        other["id"] = "c".into();
-        other
-    })]);
+    let filter = filtered(&[
+        (start, artifact.clone()),
+        (start, serde_json::json!({"id": "b", "x": 1})),
+        (start, {
+            let mut other = serde_json::to_value(different).unwrap();
+            other["id"] = "c".into();
+            other
+        }),
+    ]);
     assert_eq!(filter.passed, 3);
 }

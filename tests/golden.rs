@@ -20,28 +20,80 @@ use time::format_description::well_known::Rfc3339;
 /// The keys of the Conductor's artifact: meta, source, destination, net, identity, file, classification, severity,
 /// detection, context, syslog, place, time, raw, enrichment.
 const KEYS: [&str; 61] = [
-    "id", "hash", "org_id", "appliance_id",
-    "clientIP", "clientPort", "clientHostname", "clientMAC", "clientBytes", "clientPackets",
-    "serverIP", "serverPort", "serverHostname", "serverMAC", "serverBytes", "serverPackets",
-    "protocol", "totalBytes", "fqdn",
-    "userName", "emailFrom", "emailTo", "emailSubject", "emailClient", "emailSendingServer",
-    "fileName", "fileHash", "filePath",
-    "streamName", "messageType", "action", "tags",
-    "severityCode", "severityLabel",
-    "ruleName", "ruleCategory", "cve", "cveDescription", "matchedLeadRules", "attackTechniqueIds", "stixIndicatorIds",
+    "id",
+    "hash",
+    "org_id",
+    "appliance_id",
+    "clientIP",
+    "clientPort",
+    "clientHostname",
+    "clientMAC",
+    "clientBytes",
+    "clientPackets",
+    "serverIP",
+    "serverPort",
+    "serverHostname",
+    "serverMAC",
+    "serverBytes",
+    "serverPackets",
+    "protocol",
+    "totalBytes",
+    "fqdn",
+    "userName",
+    "emailFrom",
+    "emailTo",
+    "emailSubject",
+    "emailClient",
+    "emailSendingServer",
+    "fileName",
+    "fileHash",
+    "filePath",
+    "streamName",
+    "messageType",
+    "action",
+    "tags",
+    "severityCode",
+    "severityLabel",
+    "ruleName",
+    "ruleCategory",
+    "cve",
+    "cveDescription",
+    "matchedLeadRules",
+    "attackTechniqueIds",
+    "stixIndicatorIds",
     "matchedPredicateRules",
-    "senderHost", "sourceInfo", "program", "pid", "application", "vendorCode", "uri",
-    "facilityCode", "facilityLabel", "priority",
+    "senderHost",
+    "sourceInfo",
+    "program",
+    "pid",
+    "application",
+    "vendorCode",
+    "uri",
+    "facilityCode",
+    "facilityLabel",
+    "priority",
     "geoRegion",
-    "startTimeUTC", "endTimeUTC",
+    "startTimeUTC",
+    "endTimeUTC",
     "message",
-    "productIds", "clientSetIds", "serverSetIds", "fileSetIds", "userSetIds",
+    "productIds",
+    "clientSetIds",
+    "serverSetIds",
+    "fileSetIds",
+    "userSetIds",
 ];
 
 /// The keys that the Conductor fills itself.
 const CONDUCTORS_OWN: [&str; 9] = [
-    "hash", "org_id", "appliance_id", "matchedLeadRules", "matchedPredicateRules", "productIds", "clientSetIds",
-    "serverSetIds", "userSetIds",
+    "hash",
+    "org_id",
+    "appliance_id",
+    "matchedLeadRules",
+    "matchedPredicateRules",
+    "productIds",
+    "clientSetIds",
+    "serverSetIds",
+    "userSetIds",
 ];
 
 /// The levels of the search page.
@@ -64,7 +116,9 @@ fn check(json: &str, record: &str) {
         }
     }
     let text = |key: &str| artifact.get(key).and_then(Value::as_str);
-    for key in ["id", "streamName", "messageType", "severityCode", "severityLabel", "senderHost", "sourceInfo", "message"] {
+    for key in
+        ["id", "streamName", "messageType", "severityCode", "severityLabel", "senderHost", "sourceInfo", "message"]
+    {
         assert!(text(key).is_some(), "{key} is always there");
     }
     assert_eq!(text("streamName"), Some("rapid7_insightidr"));
@@ -220,7 +274,12 @@ fn an_anomaly_alert_with_a_uuid_and_no_rule() {
         json: r#"{"id":"0d9e7a7a-53b6-4f0b-8a8e-1fb1b6b8ab1d","title":"Multiple Country Authentications","alert_type":"Multiple Country Authentications","alert_type_description":"A user has authenticated from several countries","alert_source":"User Behavior Analytics","created_time":"2026-01-14T13:00:00Z","first_event_time":"2026-01-10T13:00:00.0419Z","latest_event_time":"2026-01-14T12:59:59.932Z","detection_rule_rrn":null}"#,
         ..Alert::default()
     };
-    let changes = [("title", r#""Multiple Country Authentications""#), ("priority", r#""LOW""#), ("tags", "[]"), ("assignee", "null")];
+    let changes = [
+        ("title", r#""Multiple Country Authentications""#),
+        ("priority", r#""LOW""#),
+        ("tags", "[]"),
+        ("assignee", "null"),
+    ];
     insta::assert_snapshot!(collected(&investigation(&changes), &[alert]));
 }
 
@@ -230,7 +289,10 @@ fn a_rule_that_is_a_text_and_an_alert_without_its_source() {
         id: "rrn:alerts:us1:11111111-2222-3333-4444-555555555555:alert:1:ffffffffffffffffffffffffffffffff",
         json: r#"{"id":"rrn:alerts:us1:11111111-2222-3333-4444-555555555555:alert:1:ffffffffffffffffffffffffffffffff","title":"Suspicious Process - Renamed PowerShell","alert_type":"Attacker Behavior Detected","alert_type_description":"","created_time":"2026-01-14T13:00:00.5Z","first_event_time":null,"latest_event_time":null,"detection_rule_rrn":"rrn:cba:us:11111111-2222-3333-4444-555555555555:detection-rule:0A1B2C3D4E5F"}"#,
         // An asset that is only known by its address.
-        actors: vec![r#"{"type":"ASSET","display_name":"2001:db8::7"}"#, r#"{"type":"ACCOUNT","display_name":"CORP\\svc-backup"}"#],
+        actors: vec![
+            r#"{"type":"ASSET","display_name":"2001:db8::7"}"#,
+            r#"{"type":"ACCOUNT","display_name":"CORP\\svc-backup"}"#,
+        ],
         ..Alert::default()
     };
     insta::assert_snapshot!(collected(&investigation(&[("priority", r#""CRITICAL""#)]), &[alert]));
@@ -347,7 +409,10 @@ fn an_investigation_without_an_rrn_is_kept_and_says_so() {
 #[test]
 fn an_alert_without_an_id_is_kept_and_says_so() {
     let json = r#"{"title":"Nameless","alert_source":"Investigations","created_time":"2026-01-14T13:00:00Z"}"#;
-    insta::assert_snapshot!(collected(ABA, &[Alert { id: "6b1f2f0e-0000-4000-8000-000000000005", json, ..Alert::default() }]));
+    insta::assert_snapshot!(collected(
+        ABA,
+        &[Alert { id: "6b1f2f0e-0000-4000-8000-000000000005", json, ..Alert::default() }]
+    ));
 }
 
 #[test]

@@ -69,8 +69,7 @@ fn field<'a>(fields: &'a [SettingField], label: &str) -> &'a SettingField {
 #[test]
 fn the_form_has_the_fields_of_the_guide_and_needs_no_others() {
     let fields = descriptor::describe().settings;
-    let required: Vec<&str> =
-        fields.iter().filter(|field| field.required).map(|field| field.label.as_str()).collect();
+    let required: Vec<&str> = fields.iter().filter(|field| field.required).map(|field| field.label.as_str()).collect();
     assert_eq!(required, ["Region", "API Key"]);
     let labels: Vec<&str> = fields.iter().map(|field| field.label.as_str()).collect();
     assert_eq!(labels[..2], ["Region", "API Key"], "the guide's fields come first");
@@ -220,7 +219,11 @@ fn a_rate_limit_is_backed_off_from_and_a_wrong_key_is_not_tried_again_and_again(
 fn an_endpoint_that_cannot_be_reached_is_named_with_its_port() {
     let error = TransportError { kind: TransportErrorKind::Connection, message: "refused".to_owned(), sent: false };
     let failure = errors::from_transport(&request(), &error, region::by_code("ca").unwrap());
-    assert!(failure.remedy.contains("Confirm that the regional endpoint ca.api.insight.rapid7.com is reachable on port 443"));
+    assert!(
+        failure
+            .remedy
+            .contains("Confirm that the regional endpoint ca.api.insight.rapid7.com is reachable on port 443")
+    );
 }
 
 #[test]
@@ -228,7 +231,8 @@ fn the_log_of_a_failed_poll_has_the_number_and_the_advice_that_operators_are_tol
     let stage = Stage::of(some_investigations(1));
     stage.simulator.set_faults(FaultProfile::new([Rule::new("*", unauthorized())]));
     let report = stage.poll("us");
-    let line = grep(&report.log).into_iter().find(|line| line.contains("401")).unwrap_or_else(|| panic!("{}", report.log));
+    let line =
+        grep(&report.log).into_iter().find(|line| line.contains("401")).unwrap_or_else(|| panic!("{}", report.log));
     for words in TROUBLESHOOTING[0].1 {
         assert!(line.contains(words), "\"{words}\" is not in: {line}");
     }

@@ -75,7 +75,8 @@ fn answer(mut stream: TcpStream) -> Option<String> {
 }
 
 fn percent_encoded(text: &str) -> String {
-    let encode = |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+    let encode =
+        |byte: u8| if byte.is_ascii_alphanumeric() { char::from(byte).to_string() } else { format!("%{byte:02X}") };
     text.bytes().map(encode).collect()
 }
 
@@ -167,7 +168,9 @@ fn a_connector_that_dumps_all_it_can_see_has_seen_no_secret_and_nothing_of_its_h
     }
     assert!(!artifacts.contains("surroundings-of-the-host"));
     let files = files(dir.path());
-    assert!(files.iter().any(|file| file.ends_with("state.sqlite")) && files.iter().any(|file| file.ends_with("out.jsonl")));
+    assert!(
+        files.iter().any(|file| file.ends_with("state.sqlite")) && files.iter().any(|file| file.ends_with("out.jsonl"))
+    );
     for file in files {
         assert_clean(&file.display().to_string(), &std::fs::read(&file).unwrap());
     }
@@ -207,12 +210,12 @@ impl Customer {
 
 /// A whole cycle: artifacts by id.
 async fn cycle(tenant: &Tenant) -> BTreeMap<String, String> {
-    let budget =
-        Budget { requests: 100, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 };
+    let budget = Budget { requests: 100, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 };
     let mut checkpoint = None;
     let mut artifacts = BTreeMap::new();
     loop {
-        let batch = tenant.poll(checkpoint, budget).await.0.unwrap_or_else(|error| panic!("{}: {error}", tenant.name()));
+        let batch =
+            tenant.poll(checkpoint, budget).await.0.unwrap_or_else(|error| panic!("{}: {error}", tenant.name()));
         artifacts.extend(batch.artifacts.into_iter().map(|artifact| (artifact.id, artifact.json)));
         if !batch.more {
             return artifacts;
@@ -234,10 +237,12 @@ async fn alone_and_together(customers: [Customer; 2]) {
         investigations: 60,
         ..WorldConfig::default()
     };
-    let keys = customers.map(|one| ApiKey { organization: Some(one.name.to_owned()), ..ApiKey::new(one.region, one.key()) });
+    let keys =
+        customers.map(|one| ApiKey { organization: Some(one.name.to_owned()), ..ApiKey::new(one.region, one.key()) });
     // A little latency, so that the two are really under way at once.
     let latency = Duration::from_millis(2);
-    let config_ = SimulatorConfig { keys: keys.to_vec(), clock: ClockMode::Frozen, latency, ..SimulatorConfig::default() };
+    let config_ =
+        SimulatorConfig { keys: keys.to_vec(), clock: ClockMode::Frozen, latency, ..SimulatorConfig::default() };
     let simulator = Simulator::new(World::generate(&config), config_);
     let server = Server::start(simulator.clone()).await.unwrap();
     let engine = Engine::new(EngineOptions::default()).unwrap();
