@@ -5,9 +5,9 @@
 //! parsed before it is compared. Requests carry milliseconds and `Z`; a `+`
 //! would need percent-encoding and local offsets have misled other clients.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use serde::{Deserialize, Serialize};
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 /// An instant, in microseconds since 1970-01-01T00:00:00Z.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -20,14 +20,12 @@ const SECOND: i64 = 1_000_000;
 
 impl Utc {
     /// Parses a time of the vendor's. A time without an offset is UTC. `None`
-    /// for anything that is not a time of the years 1 to 9999.
+    /// for anything that is not a time of the years 1970 to 9999.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
-        let text = text.trim();
-        let instant = OffsetDateTime::parse(text, &Rfc3339)
-            .or_else(|_| OffsetDateTime::parse(&format!("{text}Z"), &Rfc3339))
-            .ok()?;
-        i64::try_from(instant.unix_timestamp_nanos() / 1_000).ok().map(Self)
+        let (local, offset) = split_offset(text.trim());
+        let instant = humantime::parse_rfc3339_weak(local).ok()?.duration_since(UNIX_EPOCH).ok()?;
+        Some(Self::from_unix(instant.as_secs(), instant.subsec_nanos()).plus_seconds(-offset))
     }
 
     /// From seconds and nanoseconds since 1970, as the wall clock gives them.
@@ -65,28 +63,39 @@ impl Utc {
     /// As a query parameter: milliseconds and `Z`.
     #[must_use]
     pub fn query(self) -> String {
-        let fraction = self.0.rem_euclid(SECOND) / MILLI;
-        format!("{}.{fraction:03}Z", self.seconds())
+        humantime::format_rfc3339_millis(self.system_time()).to_string()
     }
 
     /// As an artifact's time: RFC 3339 in UTC with the digits it needs.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        let fraction = format!("{:06}", self.0.rem_euclid(SECOND));
-        match fraction.trim_end_matches('0') {
-            "" => format!("{}Z", self.seconds()),
-            digits => format!("{}.{digits}Z", self.seconds()),
-        }
+        let text = humantime::format_rfc3339_micros(self.system_time()).to_string();
+        format!("{}Z", text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
     }
 
-    /// Date and time to the second. Beyond the year 9999 it is the epoch, which
-    /// no time that was parsed can be.
-    fn seconds(self) -> String {
-        let instant =
-            OffsetDateTime::from_unix_timestamp(self.0.div_euclid(SECOND)).unwrap_or(OffsetDateTime::UNIX_EPOCH);
-        let (year, month, day) = instant.to_calendar_date();
-        let (hour, minute, second) = instant.to_hms();
-        format!("{year:04}-{:02}-{day:02}T{hour:02}:{minute:02}:{second:02}", u8::from(month))
+    /// As the standard library has it; within the years 1970 to 9999.
+    fn system_time(self) -> SystemTime {
+        /// 9999-12-31T23:59:59Z, in seconds.
+        const LAST: u64 = 253_402_300_799;
+        let micros = u64::try_from(self.0).unwrap_or(0).min(LAST * 1_000_000);
+        UNIX_EPOCH + Duration::from_micros(micros)
+    }
+}
+
+/// A time's text without its offset, and the offset in seconds east of UTC.
+fn split_offset(text: &str) -> (&str, i64) {
+    let at = text.len().saturating_sub("+00:00".len());
+    let (Some(local), Some(offset)) = (text.get(..at), text.get(at..)) else { return (text, 0) };
+    let sign = match offset.as_bytes().first() {
+        Some(b'+') => 1,
+        Some(b'-') => -1,
+        _ => return (text, 0),
+    };
+    // A date's own dashes are no offset: hours and minutes are parted by a colon.
+    let parts = offset.get(1..).and_then(|offset| offset.split_once(':'));
+    match parts.map(|(hours, minutes)| (hours.parse::<i64>(), minutes.parse::<i64>())) {
+        Some((Ok(hours @ 0..=23), Ok(minutes @ 0..=59))) => (local, sign * (hours * 3_600 + minutes * 60)),
+        _ => (text, 0),
     }
 }
 
@@ -106,6 +115,8 @@ mod tests {
             ("2026-11-01T10:00:00.757109999Z", 757_109),
             ("2026-11-01T12:00:00+02:00", 0),
             ("2026-11-01T10:00:00", 0),
+            ("2026-11-01T04:30:00.5-05:30", 500_000),
+            (" 2026-11-01T10:00:00Z ", 0),
         ] {
             assert_eq!(Utc::parse(text), Some(Utc(base.0 + micros)), "{text}");
         }
@@ -113,7 +124,16 @@ mod tests {
 
     #[test]
     fn what_is_no_time_is_none() {
-        for text in ["", "01-01-2020T00:00:00", "yesterday", "2026-13-01T00:00:00Z", "12"] {
+        for text in [
+            "",
+            "01-01-2020T00:00:00",
+            "yesterday",
+            "2026-13-01T00:00:00Z",
+            "12",
+            "2026-11-01",
+            "2026-11-01T10:00:00+99:00",
+            "+00:00",
+        ] {
             assert_eq!(Utc::parse(text), None, "{text}");
         }
     }

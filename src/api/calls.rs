@@ -25,6 +25,9 @@ const INVESTIGATIONS_VERSION: &str = "investigations-preview";
 /// `Accept-version` documented for the Alert Triage API.
 const TRIAGE_VERSION: &str = "strong-force-preview";
 
+/// The statuses that are not closed.
+const OPEN: &str = "&statuses=OPEN,INVESTIGATING,WAITING";
+
 /// What may stand in a path segment as it is. Colons of RRNs may; a slash in an
 /// RRN could lead elsewhere and is encoded.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b':').remove(b'-').remove(b'_').remove(b'~');
@@ -45,13 +48,28 @@ pub fn validate() -> Request {
     get(VALIDATE.to_owned(), None)
 }
 
-/// The first page of the investigations created between two instants, both
-/// excluded, oldest first.
+/// A page of the investigations created between two instants, both excluded,
+/// oldest first; only those that are not closed if so wanted.
 #[must_use]
-pub fn investigations(after: Utc, before: Utc, index: u64, size: u64) -> Request {
+pub fn investigations(after: Utc, before: Utc, index: u64, size: u64, open_only: bool) -> Request {
+    let statuses = if open_only { OPEN } else { "" };
     get(
         format!(
-            "{INVESTIGATIONS}?index={index}&size={size}&sort=created_time,ASC&start_time={}&end_time={}",
+            "{INVESTIGATIONS}?index={index}&size={size}&sort=created_time,ASC&start_time={}&end_time={}{statuses}",
+            after.query(),
+            before.query()
+        ),
+        Some(INVESTIGATIONS_VERSION),
+    )
+}
+
+/// A page of the investigations created between two instants, those with the
+/// newest alert first.
+#[must_use]
+pub fn investigations_by_alert(after: Utc, before: Utc, index: u64) -> Request {
+    get(
+        format!(
+            "{INVESTIGATIONS}?index={index}&size={PAGE_SIZE}&sort=alerts_most_recent_created_time,DESC&start_time={}&end_time={}",
             after.query(),
             before.query()
         ),
@@ -112,7 +130,7 @@ mod tests {
 
     #[test]
     fn lists_are_never_left_to_the_vendors_defaults() {
-        let target = investigations(Utc(0), Utc(1_000_000), 2, 100).target;
+        let target = investigations(Utc(0), Utc(1_000_000), 2, 100, false).target;
         assert_eq!(
             target,
             "/idr/v2/investigations?index=2&size=100&sort=created_time,ASC&start_time=1970-01-01T00:00:00.000Z&end_time=1970-01-01T00:00:01.000Z"

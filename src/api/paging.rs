@@ -69,15 +69,6 @@ pub fn triage(body: &[u8], index: u64) -> Result<Page<'_>, String> {
     page.checked(Page { rows, total_rows: page.number("total_items")?, more }, index, PAGE_SIZE)
 }
 
-/// Reads a bare array.
-///
-/// # Errors
-///
-/// What is wrong with it, for the operator.
-pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
-    serde_json::from_slice(body).map_err(|error| format!("not a JSON array: {error}"))
-}
-
 /// A page's members and those of its `metadata`.
 struct Envelope<'a> {
     members: Members<'a>,

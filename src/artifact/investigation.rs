@@ -56,6 +56,12 @@ impl<'a> Investigation<'a> {
         Self { raw, members, rrn, created, fingerprint }
     }
 
+    /// Whether it is in one of the states that are listed as not closed.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        matches!(self.members.text("status").as_deref(), Some("OPEN" | "INVESTIGATING" | "WAITING"))
+    }
+
     /// Whether it could have alerts to ask for.
     #[must_use]
     pub fn is_identified(&self) -> bool {

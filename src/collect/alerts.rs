@@ -140,8 +140,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut known = before.cloned().unwrap_or_default();
         let ordinal = match before {
             None => Some(0),
-            Some(before) if before.fingerprint != investigation.fingerprint => Some(before.ordinal.saturating_add(1)),
-            Some(_) => None,
+            Some(before) if before.fingerprint == investigation.fingerprint => None,
+            Some(before) if before.silent => Some(0),
+            Some(before) => Some(before.ordinal.saturating_add(1)),
         };
         if let Some(ordinal) = ordinal {
             let nested =
@@ -151,6 +152,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             known.ordinal = ordinal;
             known.fingerprint = investigation.fingerprint;
             known.created = investigation.created.unwrap_or(now).0;
+            known.silent = false;
         }
         let mut failure = listed.stop.as_ref().and_then(local_failure);
         let mut untouched = false;
@@ -185,25 +187,32 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some(failure) = failure {
             self.output.degrade(ALERTS, *failure);
         }
+        known.open = investigation.is_open();
+        known.listed = self.state.number;
         self.output.progress |= before != Some(&known);
         self.state.known.insert(investigation.rrn.clone().into_owned(), known);
     }
 
     /// Whether alerts of this investigation may still become visible: it is
-    /// young and made of alerts but has none, or the newest alert is younger
-    /// than the overlap and another may lie hidden behind it.
+    /// young and made of alerts but has none, or the newest alert, listed or
+    /// only shown by its row, is younger than the overlap and another may lie
+    /// hidden behind it.
     fn young(&self, work: &Work<'_>, alerts: &[Alert<'_>], now: Utc) -> Owed {
         let investigation = work.investigation;
         let overlap = self.settings.overlap_minutes.saturating_mul(60);
-        let newest = if work.from_page > 0 { Some(now) } else { alerts.iter().filter_map(|alert| alert.created).max() };
-        let until = match (newest, investigation.created) {
-            (Some(newest), _) => newest.min(now).plus_seconds(overlap),
-            (None, Some(created)) if investigation.is_identified() && !is_manual(investigation) => {
-                created.plus_seconds(YOUNG)
-            }
-            _ => return Owed::Nothing,
-        };
-        if until > now { Owed::Until(until) } else { Owed::Nothing }
+        let promised = investigation.members.time("latest_alert_time");
+        let newest = alerts.iter().filter_map(|alert| alert.created).chain(promised).max();
+        let newest = if work.from_page > 0 { Some(now) } else { newest };
+        let hidden = newest.map(|newest| newest.min(now).plus_seconds(overlap));
+        let absent = investigation
+            .created
+            .filter(|_| alerts.is_empty() && work.from_page == 0)
+            .filter(|_| investigation.is_identified() && !is_manual(investigation))
+            .map(|created| created.plus_seconds(YOUNG));
+        match hidden.max(absent) {
+            Some(until) if until > now => Owed::Until(until),
+            _ => Owed::Nothing,
+        }
     }
 }
 

@@ -33,7 +33,7 @@ pub async fn check<T: Transport, C: Clock>(
     let client = Client::new(transport, clock, settings.region, &BUDGET);
     client.send(&calls::validate()).await.map_err(failure)?;
     let now = client.now();
-    let request = calls::investigations(now.plus_seconds(-WINDOW), now, 0, 1);
+    let request = calls::investigations(now.plus_seconds(-WINDOW), now, 0, 1, false);
     let response = client.send(&request).await.map_err(failure)?;
     let page =
         paging::v2_of(&response.body, 0, 1).map_err(|why| failure(client.malformed(&request, &response, &why)))?;

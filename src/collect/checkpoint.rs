@@ -40,8 +40,17 @@ pub struct Checkpoint {
     /// Everything created before this instant has been listed. Absent before
     /// the first full listing.
     pub watermark: Option<Utc>,
-    /// The listing under way.
+    /// The listing of new investigations under way.
     pub window: Option<Window>,
+    /// Created before this and never seen to change: not collected. Where the
+    /// initial look-back of the first cycle began.
+    pub floor: Option<Utc>,
+    /// Everything that gained an alert before this instant has been listed.
+    pub gained: Option<Utc>,
+    /// When everything was last listed again.
+    pub relisted: Option<Utc>,
+    /// Number of the cycle, to tell what was listed in it.
+    pub number: u32,
     /// The cycle under way; absent between cycles.
     pub cycle: Option<Cycle>,
     /// Investigations by RRN.
@@ -70,10 +79,25 @@ pub struct Window {
 pub struct Cycle {
     /// When it began: what it collects up to.
     pub began: Utc,
-    /// Whether the listing of new investigations is done.
-    pub listed: bool,
-    /// The RRN up to which investigations with work left to do were revisited.
-    pub revisited: Option<String>,
+    /// How far it is.
+    pub phase: Phase,
+}
+
+/// The parts of a cycle, in their order: new data first, so that under a tight
+/// limit it does not wait for the re-listing of what is known.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Phase {
+    /// What was created since the last cycle.
+    New,
+    /// What gained alerts since the last cycle: the next page.
+    Gained(u64),
+    /// What is owed something: the RRN up to which that is done.
+    Owed(Option<String>),
+    /// What is not closed, or, if the flag is set, everything: the window left.
+    Known(Window, bool),
+    /// What has left the list of what is not closed: the RRN up to which that
+    /// is done.
+    Left(Option<String>),
 }
 
 /// What is remembered of an investigation.
@@ -89,6 +113,13 @@ pub struct Known {
     pub alerts: Vec<u64>,
     /// Work left to do on it.
     pub owed: Owed,
+    /// Whether it was not closed when it was last seen.
+    pub open: bool,
+    /// Whether it is only known, because it was there before the look-back, and
+    /// no version of it has been turned into an artifact.
+    pub silent: bool,
+    /// The cycle in which it was last listed.
+    pub listed: u32,
 }
 
 /// Work left to do on an investigation.
@@ -254,13 +285,25 @@ mod tests {
     use super::*;
 
     fn sample() -> Checkpoint {
-        let known =
-            Known { created: 5, fingerprint: u64::MAX, ordinal: 3, alerts: vec![1, u64::MAX], owed: Owed::Page(2) };
+        let known = Known {
+            created: 5,
+            fingerprint: u64::MAX,
+            ordinal: 3,
+            alerts: vec![1, u64::MAX],
+            owed: Owed::Page(2),
+            open: true,
+            silent: true,
+            listed: 7,
+        };
         Checkpoint {
             host: "us.api.insight.rapid7.com".to_owned(),
             watermark: Some(Utc(1)),
             window: Some(Window { after: Utc(-5), before: Utc(7), index: 1 }),
-            cycle: Some(Cycle { began: Utc(9), listed: true, revisited: Some("rrn:a".to_owned()) }),
+            floor: Some(Utc(-9)),
+            gained: Some(Utc(2)),
+            relisted: None,
+            number: 7,
+            cycle: Some(Cycle { began: Utc(9), phase: Phase::Owed(Some("rrn:a".to_owned())) }),
             known: [("rrn:ä".to_owned(), known.clone()), ("rrn:ö".to_owned(), known.clone()), ("s".to_owned(), known)]
                 .into(),
             triage: Triage::Unavailable(403, Utc(3)),

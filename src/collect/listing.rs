@@ -19,7 +19,7 @@
 
 use super::Step;
 use super::alerts::Work;
-use super::checkpoint::{Owed, Window};
+use super::checkpoint::{Known, Owed, Phase, Window};
 use crate::api::calls;
 use crate::api::client::Stop;
 use crate::api::paging::{self, PAGE_SIZE};
@@ -28,7 +28,7 @@ use crate::artifact::investigation::Investigation;
 use crate::times::Utc;
 
 /// Seconds in a day.
-const DAY: i64 = 86_400;
+pub(super) const DAY: i64 = 86_400;
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Lists windows until the cycle's beginning is reached.
@@ -39,7 +39,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 None => self.open_window(),
             };
             self.state.window = Some(window);
-            match self.list_page(window).await? {
+            match self.list_page(window, Listing::New).await? {
                 Some(next) => self.state.window = Some(next),
                 None => {
                     self.state.watermark = Some(window.before);
@@ -51,57 +51,92 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             self.output.progress = true;
         }
-        if let Some(cycle) = &mut self.state.cycle {
-            cycle.listed = true;
-        }
+        self.enter(Phase::Gained(0));
         Ok(())
     }
 
     /// The window from where the last one ended to the cycle's beginning.
-    fn open_window(&self) -> Window {
+    fn open_window(&mut self) -> Window {
         let before = self.cycle_began();
         let after = match self.state.watermark {
             Some(watermark) => watermark.min(before).plus_seconds(-60 * self.settings.overlap_minutes),
             None => before.plus_seconds(-DAY * self.settings.lookback_days),
         };
+        self.state.floor = self.state.floor.or(Some(after));
         Window { after: after.just_before(), before, index: 0 }
     }
 
-    /// Lists one page and collects what is on it. Gives the window that is
-    /// left, if any.
-    async fn list_page(&mut self, window: Window) -> Result<Option<Window>, Stop> {
+    /// Lists one page and collects what on it is new or changed. Gives the
+    /// window that is left, if any.
+    pub(super) async fn list_page(&mut self, window: Window, listing: Listing) -> Result<Option<Window>, Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
-        let request = calls::investigations(window.after, window.before, window.index, PAGE_SIZE);
+        let Window { after, before, index } = window;
+        let open_only = listing == Listing::Open;
+        let request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
         let response = self.client.send(&request).await?;
-        let page =
-            paging::v2(&response.body, window.index).map_err(|why| self.client.malformed(&request, &response, &why))?;
+        let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(|raw| Investigation::of(raw)).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
-        let work: Vec<Work<'_>> = rows
-            .iter()
-            .filter_map(|investigation| {
-                Work::if_needed(investigation, self.state.known.get(investigation.rrn.as_ref()))
-            })
-            .collect();
-        self.collect(&work).await?;
-        if rows
-            .iter()
-            .any(|row| matches!(self.state.known.get(row.rrn.as_ref()).map(|known| known.owed), Some(Owed::Page(_))))
-        {
-            return Err(Stop::Spent);
-        }
+        self.take(&rows, listing == Listing::New).await?;
         if !page.more {
             return Ok(None);
         }
-        let last = rows.iter().filter_map(|row| row.created).max().map_or(window.after, Utc::just_before);
-        Ok(Some(if last > window.after {
+        let last = rows.iter().filter_map(|row| row.created).max().map_or(after, Utc::just_before);
+        Ok(Some(if last > after {
             Window { after: last, index: 0, ..window }
         } else {
-            Window { index: window.index.saturating_add(1), ..window }
+            Window { index: index.saturating_add(1), ..window }
         }))
     }
+
+    /// Collects what of listed rows is new or changed, and notes the rest.
+    /// Unless `all`, rows that were there before the look-back and have not
+    /// been collected are only remembered, so that a change of them shows.
+    ///
+    /// # Errors
+    ///
+    /// When not everything could be collected: the same page has to be asked
+    /// for again.
+    pub(super) async fn take(&mut self, rows: &[Investigation<'_>], all: bool) -> Result<(), Stop> {
+        let mut work = Vec::new();
+        let number = self.state.number;
+        let floor = self.state.floor;
+        for row in rows {
+            if let Some(known) = self.state.known.get_mut(row.rrn.as_ref()) {
+                known.listed = number;
+                known.open = row.is_open();
+                work.extend(Work::if_needed(row, Some(known)));
+            } else if all || row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor)) {
+                work.push(Work { investigation: row, from_page: 0 });
+            } else {
+                let silent = Known {
+                    created: row.created.map_or(0, |created| created.0),
+                    fingerprint: row.fingerprint,
+                    open: row.is_open(),
+                    silent: true,
+                    listed: number,
+                    ..Known::default()
+                };
+                self.state.known.insert(row.rrn.clone().into_owned(), silent);
+            }
+        }
+        self.collect(&work).await?;
+        let owed = |row: &Investigation<'_>| self.state.known.get(row.rrn.as_ref()).map(|known| known.owed);
+        if rows.iter().any(|row| matches!(owed(row), Some(Owed::Page(_)))) { Err(Stop::Spent) } else { Ok(()) }
+    }
+}
+
+/// What a listing by creation time is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Listing {
+    /// What is new.
+    New,
+    /// Changes of what is not closed.
+    Open,
+    /// Changes of anything.
+    Everything,
 }
 
 /// Whether the rows are in the order and the window that were asked for, to

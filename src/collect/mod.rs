@@ -1,11 +1,19 @@
 //! Collecting: what is asked for when, within one step.
 //!
 //! A cycle is the steps from one polling interval to the end of `more`. It
-//! lists what was created since the watermark less the overlap ([`listing`]),
-//! collects the alerts of what is new or changed ([`alerts`]) with their
-//! evidence ([`evidence`]), and then goes back to investigations with work left
-//! to do ([`revisit`]). A step is a pure transaction: everything it learns is in
-//! the batch it yields, and nothing moves past what the batch holds.
+//!
+//! 1. lists what was created since the watermark less the overlap
+//!    ([`listing`]);
+//! 2. lists what gained alerts since then, whatever its age ([`gained`]);
+//! 3. goes back to investigations with work left to do ([`revisit`]);
+//! 4. lists again what is not closed, and from time to time everything, to find
+//!    changes of state ([`relisting`]);
+//! 5. reads singly what has left that list ([`revisit`]).
+//!
+//! Whatever is new or changed is collected with its alerts ([`alerts`]) and
+//! their evidence ([`evidence`]). A step is a pure transaction: everything it
+//! learns is in the batch it yields, and nothing moves past what the batch
+//! holds.
 //!
 //! Guarantees, and what they rest on: see [`listing`] and [`alerts`].
 
@@ -14,15 +22,17 @@ pub mod check;
 pub mod checkpoint;
 pub mod evidence;
 pub mod fan_out;
+pub mod gained;
 pub mod listing;
 pub mod output;
+pub mod relisting;
 pub mod revisit;
 
 use crate::api::client::{Client, Stop};
 use crate::api::transport::{Clock, Transport};
 use crate::contract::{Batch, Budget, Failure};
 use crate::settings::Settings;
-use checkpoint::{Checkpoint, Cycle};
+use checkpoint::{Checkpoint, Cycle, Phase};
 use output::Output;
 
 /// One step under way.
@@ -63,14 +73,35 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// The cycle, as far as it goes in this step.
     async fn run(&mut self) -> Result<(), Stop> {
         let now = self.client.now();
-        let cycle = self.state.cycle.get_or_insert(Cycle { began: now, listed: false, revisited: None });
-        if !cycle.listed {
-            self.list_new().await?;
+        if self.state.cycle.is_none() {
+            self.state.cycle = Some(Cycle { began: now, phase: Phase::New });
+            self.state.number = self.state.number.wrapping_add(1);
         }
-        if self.settings.collect_alerts {
-            self.revisit().await?;
+        // Each part ends by setting the next; the step may end in any of them.
+        while let Some(cycle) = &self.state.cycle {
+            match cycle.phase.clone() {
+                Phase::New => self.list_new().await?,
+                Phase::Gained(page) => self.list_gained(page).await?,
+                Phase::Owed(after) => {
+                    self.revisit(after, false).await?;
+                    self.start_relisting();
+                }
+                Phase::Known(window, whole) => self.relist(window, whole).await?,
+                Phase::Left(after) => {
+                    self.revisit(after, true).await?;
+                    break;
+                }
+            }
         }
         Ok(())
+    }
+
+    /// Goes on to a part of the cycle.
+    fn enter(&mut self, phase: Phase) {
+        if let Some(cycle) = &mut self.state.cycle {
+            cycle.phase = phase;
+        }
+        self.output.progress = true;
     }
 
     /// When the cycle began.

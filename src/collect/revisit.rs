@@ -1,7 +1,8 @@
 //! Going back to investigations with work left to do.
 //!
 //! Young ones whose alerts may still become visible, ones whose alerts could
-//! not be listed, and ones that a step had no room to finish. Each is read
+//! not be listed, ones that a step had no room to finish; and, at the end of a
+//! cycle, ones that have left the list of what is not closed. Each is read
 //! singly, which also shows a change of its state. This comes after the listing
 //! of new investigations: under a tight limit new data goes first.
 
@@ -11,7 +12,7 @@ use serde_json::value::RawValue;
 
 use super::Step;
 use super::alerts::Work;
-use super::checkpoint::Owed;
+use super::checkpoint::{Owed, Phase};
 use super::fan_out::fan_out;
 use crate::api::calls;
 use crate::api::client::{Client, Stop, is_local};
@@ -28,10 +29,13 @@ const REQUESTS: usize = 4;
 const GROUP: usize = 32;
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
-    /// Goes back to every investigation that is due, in the order of RRNs.
-    pub(super) async fn revisit(&mut self) -> Result<(), Stop> {
+    /// Goes back to every investigation that is due, in the order of RRNs
+    /// behind `after`: what is owed something, or what has `left` the list of
+    /// what is not closed.
+    pub(super) async fn revisit(&mut self, after: Option<String>, left: bool) -> Result<(), Stop> {
+        let mut after = after;
         loop {
-            let due = self.due();
+            let due = self.due(after.as_ref(), left);
             let Some(last) = due.last().cloned() else { return Ok(()) };
             if !self.has_room() {
                 return Err(Stop::Spent);
@@ -41,24 +45,25 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // Not finished: the next step starts with this group again.
                 return Err(Stop::Spent);
             }
-            if let Some(cycle) = &mut self.state.cycle {
-                cycle.revisited = Some(last);
-            }
-            self.output.progress = true;
+            after = Some(last);
+            self.enter(if left { Phase::Left(after.clone()) } else { Phase::Owed(after.clone()) });
         }
     }
 
     /// The next investigations that are due in this cycle.
-    fn due(&self) -> Vec<String> {
-        let Some(cycle) = &self.state.cycle else { return Vec::new() };
-        let from = cycle.revisited.clone().map_or(Bound::Unbounded, Bound::Excluded);
+    fn due(&self, after: Option<&String>, left: bool) -> Vec<String> {
+        let began = self.cycle_began();
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.state
             .known
-            .range((from, Bound::Unbounded))
+            .range::<String, _>((from, Bound::Unbounded))
             .filter(|(_, known)| match known.owed {
+                // In the second round only what a full step had to leave.
+                Owed::Page(_) => true,
+                _ if left => known.open && known.listed != self.state.number,
                 Owed::Nothing => false,
-                Owed::Page(_) | Owed::Until(_) => true,
-                Owed::Failed(_, not_before) => not_before <= cycle.began,
+                Owed::Until(_) => self.settings.collect_alerts,
+                Owed::Failed(_, not_before) => self.settings.collect_alerts && not_before <= began,
             })
             .map(|(rrn, _)| rrn.clone())
             .take(GROUP.min(self.client.requests_left() / REQUESTS).max(1))
@@ -76,6 +81,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     // Gone at the vendor: nothing more can be known of it.
                     if let Some(known) = self.state.known.get_mut(rrn) {
                         known.owed = Owed::Nothing;
+                        known.open = false;
                     }
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => self.output.degrade(INVESTIGATIONS, *failure),

@@ -22,7 +22,7 @@ struct Record(Vec<u8>);
 impl Data {
     /// Places bytes at an address that is a multiple of eight.
     fn place(&mut self, bytes: &[u8]) -> u32 {
-        while self.bytes.len() % 8 != 0 {
+        while !self.bytes.len().is_multiple_of(8) {
             self.bytes.push(0);
         }
         let address = BASE + u32::try_from(self.bytes.len()).unwrap();
@@ -44,7 +44,7 @@ impl Record {
     }
 
     fn align(mut self, to: usize) -> Self {
-        while self.0.len() % to != 0 {
+        while !self.0.len().is_multiple_of(to) {
             self.0.push(0);
         }
         self

@@ -1,0 +1,49 @@
+//! Changes of state: listing again what is known.
+//!
+//! The vendor has no filter on changes, so status, priority, disposition,
+//! assignee, title and tags are found by listing again: everything that is not
+//! closed in every cycle, and everything there is from time to time, which
+//! finds changes of closed investigations and whatever became visible later
+//! than the overlap. What has left the list of what is not closed is read
+//! singly afterwards (`revisit`): it was closed, or is gone.
+//!
+//! Not guaranteed: a state that comes and goes between two listings is not
+//! seen.
+
+use super::Step;
+use super::checkpoint::{Phase, Window};
+use super::gained::KEPT_DAYS;
+use super::listing::{DAY, Listing};
+use crate::api::client::Stop;
+use crate::api::transport::{Clock, Transport};
+
+/// Seconds after which everything is listed again.
+const EVERYTHING: i64 = 6 * 3_600;
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Begins the listing: of everything if that is due.
+    pub(super) fn start_relisting(&mut self) {
+        let began = self.cycle_began();
+        let whole = self.state.relisted.is_none_or(|relisted| began.seconds_since(relisted) >= EVERYTHING);
+        let after = began.plus_seconds(-DAY * KEPT_DAYS).just_before();
+        // In the first cycle what was created within the look-back has just
+        // been listed; what lies before it is listed once, to be known.
+        let before = if self.state.relisted.is_none() { self.state.floor.unwrap_or(began) } else { began };
+        self.enter(Phase::Known(Window { after, before: before.plus_seconds(1), index: 0 }, whole));
+    }
+
+    /// Lists what is left of the window.
+    pub(super) async fn relist(&mut self, window: Window, whole: bool) -> Result<(), Stop> {
+        let listing = if whole { Listing::Everything } else { Listing::Open };
+        let mut window = window;
+        while let Some(next) = self.list_page(window, listing).await? {
+            window = next;
+            self.enter(Phase::Known(window, whole));
+        }
+        if whole {
+            self.state.relisted = Some(self.cycle_began());
+        }
+        self.enter(Phase::Left(None));
+        Ok(())
+    }
+}

@@ -1,0 +1,181 @@
+//! Changes over days of virtual time: new alerts on old investigations, and
+//! every state that a poll could see, against the simulator's truth.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use common::native::Tenant;
+use insightidr_simulator::{Change, InvestigationSpec, Truth, TruthInvestigation, World, WorldConfig};
+use serde_json::Value;
+use time::OffsetDateTime;
+
+/// What makes a version, as text, in one order.
+fn version(row: &Value) -> String {
+    ["title", "source", "status", "priority", "disposition", "assignee", "responsibility", "tags", "latest_alert_time"]
+        .map(|key| match &row[key] {
+            Value::Null => String::new(),
+            Value::Array(list) if list.is_empty() => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+        .join("|")
+}
+
+/// The versions that were collected of each investigation, in order.
+fn collected(tenant: &Tenant) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<(u32, String)>> = BTreeMap::new();
+    for artifact in tenant.store.values() {
+        let rrn = artifact["sourceInfo"].as_str().unwrap();
+        let sender = artifact["senderHost"].as_str().unwrap();
+        if rrn.contains(":investigation:") {
+            let row: Value = serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap();
+            let ordinal = sender.rsplit('.').next().unwrap().parse().unwrap();
+            found.entry(rrn.to_owned()).or_default().push((ordinal, version(&row)));
+        }
+    }
+    found
+        .into_iter()
+        .map(|(rrn, mut versions)| {
+            versions.sort();
+            (rrn, versions.into_iter().map(|(_, version)| version).collect())
+        })
+        .collect()
+}
+
+fn shown(investigation: &TruthInvestigation, at: OffsetDateTime) -> Option<String> {
+    investigation.version_at(at).map(|version_| version(&version_.value()))
+}
+
+fn is_closed(version: &str) -> bool {
+    version.split('|').nth(2) == Some("CLOSED")
+}
+
+/// Polls every `interval` for `days`, and gives the times of the polls.
+fn poll_for(tenant: &mut Tenant, days: u64, interval: Duration) -> Vec<OffsetDateTime> {
+    let mut polls = Vec::new();
+    for _ in 0..(days * 86_400 / interval.as_secs()) {
+        polls.push(tenant.link.simulator.now());
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+        tenant.advance(interval);
+    }
+    polls
+}
+
+/// One quiet day later everything has been listed again.
+fn settle(tenant: &mut Tenant) {
+    for _ in 0..5 {
+        tenant.advance(Duration::from_secs(6 * 3_600));
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    }
+}
+
+#[test]
+fn every_state_that_a_poll_could_see_is_collected_once_and_none_is_invented() {
+    for seed in 21..25 {
+        let world =
+            World::generate(&WorldConfig { seed, investigations: 60, growth_per_day: 60, ..WorldConfig::default() });
+        let mut tenant = Tenant::of(world);
+        let floor = tenant.link.simulator.now() - time::Duration::days(28);
+        let polls = poll_for(&mut tenant, 3, Duration::from_secs(20 * 60));
+        settle(&mut tenant);
+        let truth = tenant.link.simulator.truth();
+        let collected = collected(&tenant);
+        for one in truth.investigations.iter().filter(|one| one.created > floor && one.visible_at <= truth.now) {
+            let what = format!("seed {seed}: {}", one.rrn);
+            let versions = &collected.get(&one.rrn).unwrap_or_else(|| panic!("{what} is missing"));
+            // None twice in a row, none that never was.
+            assert!(versions.windows(2).all(|pair| pair[0] != pair[1]), "{what}: {versions:#?}");
+            let real: BTreeSet<String> = one.versions.iter().map(|version_| version(&version_.value())).collect();
+            assert!(versions.iter().all(|version| real.contains(version)), "{what}: {versions:#?} {real:#?}");
+            // What a poll saw while it was not closed, and how it was closed.
+            let mut was_open = true;
+            for poll in &polls {
+                let Some(version) = shown(one, *poll) else { continue };
+                assert!(
+                    is_closed(&version) && !was_open || versions.contains(&version),
+                    "{what} at {poll}: {version} {versions:#?}"
+                );
+                was_open = !is_closed(&version);
+            }
+            // The last state of all.
+            if let Some(last) = shown(one, truth.now) {
+                assert_eq!(versions.last(), Some(&last), "{what}");
+            }
+        }
+        assert_eq!(tenant.repeated, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn an_investigation_of_any_age_that_gains_an_alert_is_collected_with_all_its_alerts() {
+    for seed in 31..34 {
+        let config = WorldConfig { seed, investigations: 30, old_investigations: 40, ..WorldConfig::default() };
+        let mut tenant = Tenant::of(World::generate(&config));
+        let start = tenant.link.simulator.now();
+        poll_for(&mut tenant, 3, Duration::from_secs(30 * 60));
+        settle(&mut tenant);
+        let truth = tenant.link.simulator.truth();
+        let floor = start - time::Duration::days(28);
+        let collected = tenant.collected();
+        let gained: Vec<&String> = gained_within(&truth, floor);
+        let old = truth.investigations.iter().filter(|one| one.created < floor && gained.contains(&&one.rrn)).count();
+        assert!(old > 5, "seed {seed}: the world has old investigations that gain alerts");
+        for alert in
+            truth.alerts.iter().filter(|alert| alert.investigation.as_ref().is_some_and(|rrn| gained.contains(&rrn)))
+        {
+            if alert.visible_at <= truth.now {
+                assert!(collected.contains_key(&alert.id), "seed {seed}: {alert:#?}");
+                assert_eq!(collected.get(&alert.id), Some(&1), "seed {seed}");
+            }
+        }
+        for rrn in gained {
+            assert!(collected.contains_key(rrn), "seed {seed}: {rrn}");
+        }
+    }
+}
+
+/// Investigations with an alert that came into view after `floor`.
+fn gained_within(truth: &Truth, floor: OffsetDateTime) -> Vec<&String> {
+    let shown: BTreeSet<&String> = truth
+        .investigations
+        .iter()
+        .filter(|one| one.gone_at.is_none_or(|gone| gone > truth.now))
+        .map(|one| &one.rrn)
+        .collect();
+    let alerts = truth.alerts.iter().filter(|alert| alert.created > floor && alert.on_row_at <= truth.now);
+    alerts.filter_map(|alert| alert.investigation.as_ref()).filter(|rrn| shown.contains(rrn)).collect()
+}
+
+#[test]
+fn a_state_that_returns_is_a_version_of_its_own() {
+    let start = WorldConfig::default().start;
+    let mut world = World::empty_in("us");
+    world.set_start(start);
+    let created = start - time::Duration::hours(2);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    for (hours, status) in [(1, "CLOSED"), (2, "OPEN"), (3, "CLOSED")] {
+        world.add_change(id, start + time::Duration::hours(hours), Change::Status(status.into())).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    let mut new = Vec::new();
+    for _ in 0..5 {
+        new.push(tenant.cycle().new);
+        tenant.advance(Duration::from_secs(3_600));
+    }
+    // Reopening is a change of a closed one: the list of what is not closed
+    // shows it at once.
+    assert_eq!(new, [1, 1, 1, 1, 0]);
+    let statuses: Vec<String> = collected(&tenant)
+        .into_values()
+        .next()
+        .unwrap()
+        .iter()
+        .map(|version| version.split('|').nth(2).unwrap().to_owned())
+        .collect();
+    assert_eq!(statuses[1..], ["CLOSED", "OPEN", "CLOSED"]);
+}
