@@ -198,6 +198,22 @@ fn every_failure_says_what_to_do_and_the_next_good_poll_collects_everything() {
     }
 }
 
+/// The one test that has to wait in real time: the patience that runs out is
+/// that of the host's transport, which knows no other clock.
+#[test]
+fn a_vendor_that_does_not_answer_is_a_timeout_and_the_next_good_poll_collects_everything() {
+    let stage = Stage::of(World::generate(&config(19, 20)));
+    let start = stage.simulator.now();
+    let stall = Fault::Stall { seconds: 60.0, after_head: false };
+    stage.simulator.set_faults(FaultProfile::new([Rule::new("/idr/v2/investigations", stall)]));
+    let bad = stage.poll("us");
+    assert_eq!((bad.code, &bad.json["failure"]["code"]), (1, &Value::from("timeout")), "{bad:#?}");
+    assert!(text(&bad.json["failure"]["remedy"]).contains("reachable on port 443"), "{bad:#?}");
+    stage.simulator.set_faults(FaultProfile::default());
+    stage.poll("us").assert_ok();
+    assert_eq!(stage.missing("us", start), Vec::<String>::new());
+}
+
 /// What was there at the beginning and has not been delivered.
 fn missing_at(stage: &Stage, start: time::OffsetDateTime) -> Vec<String> {
     let now = stage.simulator.now();

@@ -46,12 +46,12 @@ impl Report {
     /// Prints the table and writes the file.
     pub(crate) fn finish(self) -> anyhow::Result<()> {
         let mut text =
-            format!("{:<52} {:>10} {:>10} {:>10}  {:<12} {}\n", "", "median", "least", "most", "unit", "target");
+            format!("{:<56} {:>10} {:>10} {:>10}  {:<12} {}\n", "", "median", "least", "most", "unit", "target");
         for figure in &self.figures {
             let sorted = sorted(&figure.samples);
             let end = |value: Option<&f64>| value.map_or_else(String::new, |value| number(*value));
             let line = format!(
-                "{:<52} {:>10} {:>10} {:>10}  {:<12} {}",
+                "{:<56} {:>10} {:>10} {:>10}  {:<12} {}",
                 figure.name,
                 number(median(&figure.samples)),
                 end(sorted.first()),
