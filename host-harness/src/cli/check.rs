@@ -47,6 +47,7 @@ impl Check {
         let (result, usage) = tenant.check().await;
         spinner.finish_and_clear();
         let result = result.map_err(|error| FailureReport::from(&error));
+        let good = result.as_ref().is_ok_and(is_good);
         if self.json {
             output::print_json(&as_json(connector.slug(), &result, usage.requests), false)?;
         }
@@ -55,8 +56,7 @@ impl Check {
                 if !self.json {
                     output::print(&page(&report))?;
                 }
-                let bad = report.reports.iter().any(|report| matches!(report.state, StreamState::Degraded(_)));
-                Ok(if bad { EXIT_FAILED } else { 0 })
+                Ok(if good { 0 } else { EXIT_FAILED })
             }
             Err(failure) => {
                 tracing::error!(connector = connector.slug(), instance = NAME, "check failed: {}", failure.sentence());
@@ -64,6 +64,11 @@ impl Check {
             }
         }
     }
+}
+
+/// Whether everything can be collected or is knowingly not offered.
+fn is_good(report: &CheckReport) -> bool {
+    !report.reports.iter().any(|report| matches!(report.state, StreamState::Degraded(_)))
 }
 
 /// For people.
@@ -91,7 +96,7 @@ fn as_json(connector: &str, result: &Result<CheckReport, FailureReport>, request
         result.iter().flat_map(|report| &report.reports).map(super::poll_report::stream_of_check).collect();
     json!({
         "connector": connector,
-        "ok": result.is_ok(),
+        "ok": result.as_ref().is_ok_and(is_good),
         "summary": result.as_ref().ok().map(|report| &report.summary),
         "streams": streams,
         "failure": result.as_ref().err(),

@@ -16,6 +16,7 @@ mod search;
 mod signals;
 mod simulate;
 
+use std::io::Write as _;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -103,7 +104,8 @@ pub fn main() -> ExitCode {
     match run(cli) {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
-            eprintln!("{error}");
+            // `eprintln!` would panic when nobody reads standard error any more.
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::from(error.exit)
         }
     }

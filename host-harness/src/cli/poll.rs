@@ -99,10 +99,14 @@ impl Poll {
         let mut signals = Signals::listen()?;
         let signalled = Arc::new(AtomicU8::new(0));
         let seen = signalled.clone();
-        let stop = async move {
+        let (stopped, stop) = tokio::sync::oneshot::channel();
+        // On a thread of the runtime, so that a second signal ends the process even while an output takes no data.
+        tokio::spawn(async move {
             seen.store(signals.next().await, Ordering::Relaxed);
-            tokio::spawn(async move { std::process::exit(i32::from(signals.next().await)) });
-        };
+            // Nobody listens any more when the cycle is over.
+            let _ = stopped.send(());
+            std::process::exit(i32::from(signals.next().await));
+        });
         spinner.set_message("polling");
         let cycle = Run {
             collector: &tenant,
@@ -124,7 +128,7 @@ impl Poll {
                 },
             },
         }
-        .cycle(stop)
+        .cycle(async { stop.await.unwrap_or_default() })
         .await;
         spinner.finish_and_clear();
 

@@ -98,13 +98,15 @@ struct Line<'a> {
 }
 
 impl Write for Line<'_> {
+    /// A reader that has gone away (`2>&1 | head`) is no reason to stop collecting: what cannot be written is dropped.
+    /// An error here would make the subscriber complain on standard error as well, and panic.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        self.progress.suspend(|| io::stderr().lock().write_all(line))?;
+        let _ = self.progress.suspend(|| io::stderr().lock().write_all(line));
         Ok(line.len())
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        io::stderr().flush()
+        Ok(())
     }
 }
 

@@ -10,6 +10,10 @@ use uuid::Uuid;
 
 use super::{Instance, Store, StoreError};
 
+/// Bytes of artifacts after which a portion ends, so that a backlog of large
+/// ones takes no more memory than the largest step did.
+const PORTION_BYTES: usize = 16 << 20;
+
 /// An artifact that waits for delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
@@ -24,24 +28,29 @@ pub struct Undelivered {
 }
 
 impl Store {
-    /// What waits for delivery, in the order of arrival, at most `limit`.
+    /// What waits for delivery, in the order of arrival, at most `limit` and
+    /// about 16 MiB; empty only when nothing waits.
     pub fn undelivered(&self, instance: &Instance, limit: u32) -> Result<Vec<Undelivered>, StoreError> {
         self.database.with(|connection| {
-            connection
-                .prepare_cached(
-                    "SELECT a.seq, a.id, a.stream, a.json FROM outbox o JOIN artifact a ON a.seq = o.artifact
-                     WHERE o.instance = ?1 ORDER BY o.artifact LIMIT ?2",
-                )?
-                .query_map(params![instance.key, limit], |row| {
-                    let id: [u8; 16] = row.get(1)?;
-                    Ok(Undelivered {
-                        seq: row.get(0)?,
-                        id: Uuid::from_bytes(id),
-                        stream: row.get(2)?,
-                        json: row.get(3)?,
-                    })
-                })?
-                .collect()
+            let mut statement = connection.prepare_cached(
+                "SELECT a.seq, a.id, a.stream, a.json FROM outbox o JOIN artifact a ON a.seq = o.artifact
+                 WHERE o.instance = ?1 ORDER BY o.artifact LIMIT ?2",
+            )?;
+            let rows = statement.query_map(params![instance.key, limit], |row| {
+                let id: [u8; 16] = row.get(1)?;
+                Ok(Undelivered { seq: row.get(0)?, id: Uuid::from_bytes(id), stream: row.get(2)?, json: row.get(3)? })
+            })?;
+            let mut portion = Vec::new();
+            let mut bytes = 0_usize;
+            for artifact in rows {
+                let artifact: Undelivered = artifact?;
+                bytes = bytes.saturating_add(artifact.json.len());
+                portion.push(artifact);
+                if bytes >= PORTION_BYTES {
+                    break;
+                }
+            }
+            Ok(portion)
         })
     }
 
