@@ -360,6 +360,7 @@ fn every_command_has_a_help_with_an_example_of_itself() {
 fn a_route_that_would_never_be_taken_is_refused_before_anything_is_sent() {
     let told = Desk::new().refused(&good(&["--route", "eu.api.insight.rapid7.com=http://127.0.0.1:9"]));
     assert_snapshot!(told, @r"
+    [WARN] rapid7-insightidr: a route sends what is meant for us.api.insight.rapid7.com to SIMULATOR
     error: --route is for eu.api.insight.rapid7.com, but with these settings the connector only reaches us.api.insight.rapid7.com
     help: route us.api.insight.rapid7.com, or correct the settings
     ");
