@@ -23,6 +23,12 @@ pub fn shown(text: &str, most: usize) -> String {
     shown
 }
 
+/// Whether there is nothing in `text` that would have to be escaped.
+#[must_use]
+pub fn is_plain(text: &str) -> bool {
+    !text.chars().any(is_control)
+}
+
 /// Control characters, and the characters that end a line or turn the
 /// direction of text in terminals and browsers.
 fn is_control(character: char) -> bool {

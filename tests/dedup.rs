@@ -97,6 +97,8 @@ fn the_filter_collapses_nothing_of_a_generated_world() {
         let config = WorldConfig { seed, investigations: 150, growth_per_day: 400, ..WorldConfig::default() };
         let arrivals = collect(World::generate(&config), 4);
         assert!(arrivals.len() > 500, "{} artifacts", arrivals.len());
+        let later = arrivals.iter().filter(|(_, one)| !one["senderHost"].as_str().unwrap().ends_with(".0")).count();
+        assert!(later > 5, "{later} later versions");
         let filter = filtered(&arrivals);
         assert_eq!(filter.collapsed, Vec::<(String, String)>::new(), "seed {seed}");
         assert_eq!(filter.passed, arrivals.len());

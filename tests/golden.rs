@@ -19,82 +19,17 @@ use time::format_description::well_known::Rfc3339;
 
 /// The keys of the Conductor's artifact: meta, source, destination, net, identity, file, classification, severity,
 /// detection, context, syslog, place, time, raw, enrichment.
-const KEYS: [&str; 61] = [
-    "id",
-    "hash",
-    "org_id",
-    "appliance_id",
-    "clientIP",
-    "clientPort",
-    "clientHostname",
-    "clientMAC",
-    "clientBytes",
-    "clientPackets",
-    "serverIP",
-    "serverPort",
-    "serverHostname",
-    "serverMAC",
-    "serverBytes",
-    "serverPackets",
-    "protocol",
-    "totalBytes",
-    "fqdn",
-    "userName",
-    "emailFrom",
-    "emailTo",
-    "emailSubject",
-    "emailClient",
-    "emailSendingServer",
-    "fileName",
-    "fileHash",
-    "filePath",
-    "streamName",
-    "messageType",
-    "action",
-    "tags",
-    "severityCode",
-    "severityLabel",
-    "ruleName",
-    "ruleCategory",
-    "cve",
-    "cveDescription",
-    "matchedLeadRules",
-    "attackTechniqueIds",
-    "stixIndicatorIds",
-    "matchedPredicateRules",
-    "senderHost",
-    "sourceInfo",
-    "program",
-    "pid",
-    "application",
-    "vendorCode",
-    "uri",
-    "facilityCode",
-    "facilityLabel",
-    "priority",
-    "geoRegion",
-    "startTimeUTC",
-    "endTimeUTC",
-    "message",
-    "productIds",
-    "clientSetIds",
-    "serverSetIds",
-    "fileSetIds",
-    "userSetIds",
-];
+const KEYS: &str = "id hash org_id appliance_id clientIP clientPort clientHostname clientMAC clientBytes clientPackets \
+    serverIP serverPort serverHostname serverMAC serverBytes serverPackets protocol totalBytes fqdn \
+    userName emailFrom emailTo emailSubject emailClient emailSendingServer fileName fileHash filePath \
+    streamName messageType action tags severityCode severityLabel ruleName ruleCategory cve \
+    cveDescription matchedLeadRules attackTechniqueIds stixIndicatorIds matchedPredicateRules senderHost \
+    sourceInfo program pid application vendorCode uri facilityCode facilityLabel priority geoRegion \
+    startTimeUTC endTimeUTC message productIds clientSetIds serverSetIds fileSetIds userSetIds";
 
 /// The keys that the Conductor fills itself.
-const CONDUCTORS_OWN: [&str; 9] = [
-    "hash",
-    "org_id",
-    "appliance_id",
-    "matchedLeadRules",
-    "matchedPredicateRules",
-    "productIds",
-    "clientSetIds",
-    "serverSetIds",
-    "userSetIds",
-];
+const CONDUCTORS_OWN: &str = "hash org_id appliance_id matchedLeadRules matchedPredicateRules stixIndicatorIds productIds \
+    clientSetIds serverSetIds fileSetIds userSetIds";
 
 /// The levels of the search page.
 const LEVELS: [&str; 5] = ["informational", "low", "medium", "high", "critical"];
@@ -104,9 +39,11 @@ const LEVELS: [&str; 5] = ["informational", "low", "medium", "high", "critical"]
 /// Checks what holds for every artifact, given the vendor's record that it was made of.
 fn check(json: &str, record: &str) {
     let artifact: Map<String, Value> = serde_json::from_str(json).unwrap();
+    let among = |keys: &str, key: &str| keys.split(' ').any(|one| one == key);
+    assert_eq!(KEYS.split(' ').count(), 61);
     for (key, value) in &artifact {
-        assert!(KEYS.contains(&key.as_str()), "{key} is no key of an artifact");
-        assert!(!CONDUCTORS_OWN.contains(&key.as_str()), "{key} is the Conductor's to fill");
+        assert!(among(KEYS, key), "{key} is no key of an artifact");
+        assert!(!among(CONDUCTORS_OWN, key), "{key} is the Conductor's to fill");
         match value {
             Value::String(text) => assert!(!text.is_empty(), "{key} is empty and should be left out"),
             Value::Array(texts) if key == "tags" || key == "attackTechniqueIds" => {

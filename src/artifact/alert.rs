@@ -10,6 +10,7 @@ use super::investigation::Investigation;
 use super::message::{self, Nested};
 use super::{APPLICATION, Artifact, STREAM_NAME, field, message_type, severity};
 use crate::api::records::{Members, scalar};
+use crate::text::cut;
 use crate::times::Utc;
 
 /// An alert as listed with its investigation.
@@ -99,11 +100,10 @@ impl<'a> Alert<'a> {
         if context.missing {
             tags.push(Cow::Borrowed("evidence-unavailable"));
         }
-        let parent = format!("{{\"rrn\":{}}}", message::quoted(&of.rrn));
         let nested = [
-            Nested { name: "investigation", records: vec![parent] },
-            Nested { name: "evidence", records: context.evidence },
-            Nested { name: "actors", records: context.actors },
+            Nested { name: "investigation", records: vec![parent(of)], single: true },
+            Nested { name: "evidence", records: context.evidence, single: false },
+            Nested { name: "actors", records: context.actors, single: false },
         ];
         Artifact {
             id: version.id(created),
@@ -126,6 +126,16 @@ impl<'a> Alert<'a> {
             ..Artifact::default()
         }
     }
+}
+
+/// What of its investigation stands in an alert's message.
+fn parent(of: &Investigation<'_>) -> String {
+    let members: Vec<String> =
+        [("rrn", Some(of.rrn.clone())), ("title", of.members.text("title")), ("priority", of.members.text("priority"))]
+            .into_iter()
+            .filter_map(|(name, value)| Some(format!("\"{name}\":{}", message::quoted(cut(&value?, 1024)))))
+            .collect();
+    format!("{{{}}}", members.join(","))
 }
 
 #[cfg(test)]

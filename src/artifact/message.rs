@@ -25,6 +25,9 @@ pub struct Nested {
     pub name: &'static str,
     /// The records, each one line of JSON.
     pub records: Vec<String>,
+    /// Whether there is only ever one, which then stands for itself instead of
+    /// in a list.
+    pub single: bool,
 }
 
 /// A record as one line, cut where it is too large.
@@ -48,7 +51,8 @@ pub fn message(raw: &RawValue, nested: &[Nested]) -> String {
     for list in nested.iter().filter(|list| !list.records.is_empty()) {
         let prefix = if taken.has(list.name) { "collected_" } else { "" };
         separate(&mut message);
-        message.push_str(&format!("\"{prefix}{}\":[", list.name));
+        let (open, close) = if list.single { ("", "") } else { ("[", "]") };
+        message.push_str(&format!("\"{prefix}{}\":{open}", list.name));
         let mut kept = 0_usize;
         for record in &list.records {
             if record.len() > left {
@@ -61,7 +65,10 @@ pub fn message(raw: &RawValue, nested: &[Nested]) -> String {
             message.push_str(record);
             kept = kept.saturating_add(1);
         }
-        message.push(']');
+        if list.single && kept == 0 {
+            message.push_str("null");
+        }
+        message.push_str(close);
         if kept < list.records.len() {
             cuts.push((format!("{prefix}{}", list.name), list.records.len().saturating_sub(kept)));
         }
@@ -143,7 +150,7 @@ mod tests {
 
     #[test]
     fn records_are_nested_beside_members_of_the_same_name() {
-        let nested = [Nested { name: "alerts", records: vec!["1".to_owned(), "2".to_owned()] }];
+        let nested = [Nested { name: "alerts", records: vec!["1".to_owned(), "2".to_owned()], single: false }];
         assert_eq!(message(&raw("{}"), &nested), r#"{"alerts":[1,2]}"#);
         assert_eq!(message(&raw(r#"{"alerts":0}"#), &nested), r#"{"alerts":0,"collected_alerts":[1,2]}"#);
         assert_eq!(message(&raw("[7]"), &nested), "[7]");
@@ -152,7 +159,7 @@ mod tests {
     #[test]
     fn what_is_left_out_is_counted() {
         let big = format!("\"{}\"", "x".repeat(NESTED / 2));
-        let nested = [Nested { name: "alerts", records: vec![big.clone(), big.clone(), big] }];
+        let nested = [Nested { name: "alerts", records: vec![big.clone(), big.clone(), big], single: false }];
         let message = message(&raw("{\"a\":1}"), &nested);
         assert!(message.ends_with(r#"],"witfoo_cut":{"alerts":2}}"#), "{}", &message[message.len() - 60..]);
         assert!(serde_json::from_str::<serde_json::Value>(&message).is_ok());

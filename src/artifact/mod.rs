@@ -89,15 +89,16 @@ impl Artifact<'_> {
     }
 }
 
-/// A text of the vendor's for a field: cut to a length that search and rules
-/// bear; the whole of it stands in the message.
+/// A text of the vendor's for a field: on one line, control characters
+/// escaped (titles are written by attackers), and cut to a length that search
+/// and rules bear. The whole of it stands in the message as it was.
 #[must_use]
 pub fn field(text: Cow<'_, str>) -> Cow<'_, str> {
-    /// Longest field, in bytes.
+    /// Longest field, in characters.
     const LONGEST: usize = 1024;
-    match text {
-        Cow::Borrowed(text) => Cow::Borrowed(crate::text::cut(text, LONGEST)),
-        Cow::Owned(text) if text.len() <= LONGEST => Cow::Owned(text),
-        Cow::Owned(text) => Cow::Owned(crate::text::cut(&text, LONGEST).to_owned()),
+    if text.len() <= LONGEST && crate::text::is_plain(&text) {
+        text
+    } else {
+        Cow::Owned(crate::text::shown(&text, LONGEST))
     }
 }

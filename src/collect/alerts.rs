@@ -145,8 +145,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Some(before) => Some(before.ordinal.saturating_add(1)),
         };
         if let Some(ordinal) = ordinal {
-            let nested =
-                Nested { name: "alerts", records: alerts.iter().map(|alert| message::line(alert.raw)).collect() };
+            let nested = Nested {
+                name: "alerts",
+                records: alerts.iter().map(|alert| message::line(alert.raw)).collect(),
+                single: false,
+            };
             self.output.push(investigation.artifact(ordinal, host, &[nested], now).into_contract(INVESTIGATIONS));
             self.output.count(INVESTIGATIONS, 1);
             known.ordinal = ordinal;

@@ -1,9 +1,9 @@
 //! One whole poll over HTTP to a vendor that takes its time, against the ideal.
 //!
 //! A poll is what the command does: a new tenant without connections, steps to the end, everything committed to disk
-//! and delivered to a file. The ideal is that of a client for which only the vendor's latency costs time: one round for
-//! the list, then the alert calls, as many at a time as the settings allow. The connector asks for one page more after a
-//! full one, because the vendor's totals move; so a second ideal counts that round.
+//! and delivered to a file. The ideal is that of a client for which only the vendor's latency costs time: the rounds of
+//! the lists, one after the other, and the alert calls, as many at a time as the settings allow. The lists are four: new
+//! investigations, the page behind a full one (the vendor's totals move), what gained alerts, and what is known.
 
 use std::time::Duration;
 
@@ -21,6 +21,8 @@ use crate::setting::{Setting, Vendor, simulator};
 pub(crate) const LATENCY: Duration = Duration::from_millis(50);
 /// Investigations, with one alert each.
 const INVESTIGATIONS: usize = 100;
+/// Requests of the lists, one after the other.
+const LISTS: usize = 4;
 /// Requests at a time; see `settings`.
 const CONCURRENCY: usize = 8;
 /// Polls.
@@ -30,28 +32,25 @@ const RUNS: usize = 9;
 pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
     let vendor = Vendor::of(simulator(INVESTIGATIONS, 1, LATENCY))?;
     let connector = setting.load(true)?;
-    let rounds = u32::try_from(1 + INVESTIGATIONS.div_ceil(CONCURRENCY))?;
+    let rounds = u32::try_from(LISTS + INVESTIGATIONS.div_ceil(CONCURRENCY))?;
     let ideal = LATENCY.saturating_mul(rounds).as_secs_f64();
-    let with_empty_page = LATENCY.saturating_mul(rounds + 1).as_secs_f64();
-    let (mut walls, mut ratios, mut ratios_with_empty_page) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut walls, mut ratios) = (Vec::new(), Vec::new());
     let (mut cpu, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let cycle = poll(setting, &connector, &vendor)?;
         let (requests, artifacts) = (usize::try_from(cycle.usage.requests)?, usize::try_from(cycle.delivered)?);
         anyhow::ensure!(
-            cycle.status() == Status::Ok && (requests, artifacts) == (2 + INVESTIGATIONS, 2 * INVESTIGATIONS),
+            cycle.status() == Status::Ok && (requests, artifacts) == (LISTS + INVESTIGATIONS, 2 * INVESTIGATIONS),
             "the poll is not the one to measure: {cycle:#?}"
         );
         walls.push(cycle.elapsed.as_secs_f64() * 1e3);
         ratios.push(cycle.elapsed.as_secs_f64() / ideal);
-        ratios_with_empty_page.push(cycle.elapsed.as_secs_f64() / with_empty_page);
         cpu.push(cycle.usage.guest_cpu.unwrap_or_default().as_secs_f64() * 1e3);
         #[expect(clippy::cast_precision_loss, reason = "a size for people")]
         peaks.push(cycle.usage.guest_peak_bytes as f64 / f64::from(1 << 20));
     }
     report.add("poll, 100 alert calls at 50 ms, 8 at a time", "ms", None, walls);
-    report.add("poll : ideal of 14 rounds", "ratio", Some("<= 1.2"), ratios);
-    report.add("poll : ideal of 15 rounds, with the empty second page", "ratio", None, ratios_with_empty_page);
+    report.add("poll : ideal of 17 rounds", "ratio", Some("<= 1.2"), ratios);
     report.add("poll, time in the guest", "ms", None, cpu);
     report.add("poll, memory of the guest at its peak", "MiB", None, peaks);
     Ok(())

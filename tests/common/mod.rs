@@ -8,5 +8,6 @@
     reason = "every test binary uses its own part, and tests may fail loudly"
 )]
 
+pub mod desk;
 pub mod host;
 pub mod native;

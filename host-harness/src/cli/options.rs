@@ -84,7 +84,16 @@ impl Understood {
             clock: self.clock.clone(),
             network: self.network.clone(),
         };
-        Ok(connector.tenant(options).await?)
+        let tenant = connector.tenant(options).await?;
+        // A route that is never taken is a slip of the pen, and the secret would go to the real vendor.
+        let planned = &tenant.plan().origin.host;
+        match self.routes.iter().find(|(host, _)| *host != planned.as_str()) {
+            None => Ok(tenant),
+            Some((host, _)) => Err(CliError::usage(format!(
+                "--route is for {host}, but with these settings the connector only reaches {planned}"
+            ))
+            .help(format!("route {planned}, or correct the settings"))),
+        }
     }
 }
 
