@@ -7,7 +7,7 @@
 //! Not guaranteed: that the answer is still the newest when it is used; a poll keeps the version it began with.
 
 use super::{Connector, TenantOptions};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
 use time::OffsetDateTime;
@@ -65,7 +65,7 @@ pub struct LiveInstance {
 }
 
 /// What is known of a connector file or version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorReport {
     /// Integration type; the file's name while the type is not known.
     pub integration_type: String,
@@ -77,7 +77,7 @@ pub struct ConnectorReport {
     pub file: String,
     /// What has become of it.
     pub state: ConnectorState,
-    /// Why, in one line, unless it serves.
+    /// Why, in one line; of one that serves, what is still to be shown.
     pub reason: Option<String>,
     /// Stable code of the reason.
     pub code: Option<String>,
@@ -90,14 +90,14 @@ pub struct ConnectorReport {
 }
 
 /// What has become of a connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectorState {
     /// It serves its type.
     Serving,
     /// It is being compiled or is proving itself; what served before still does.
     Loading,
-    /// It wants more than the operator granted; see `connectors release`.
+    /// It wants more than the operator granted; see `connectors confirm`.
     Held,
     /// It failed and is not tried before its time; see `connectors release`.
     Quarantined,

@@ -43,4 +43,5 @@ pub use secrets::Secrets;
 
 pub(crate) use headers::may_carry_credential;
 pub(crate) use policy::ambiguity;
+pub(crate) use policy::lies_below;
 pub(crate) use routes::is_host_name;

@@ -1,0 +1,194 @@
+//! The registry: connectors come, prove themselves, serve and go while tenants are polled.
+//!
+//! What: a directory is looked at every [`LOOK_EVERY`]. A new component is digested, audited, compiled aside, asked to
+//! describe itself, tried on the live instances, kept to what the operator grants, and only then put in place of the
+//! one before, which finishes its polls and is put back when the new one fails in its first ones. What fails goes into
+//! quarantine.
+//! Why this order: whatever a file holds, what serves goes on serving until something better has been shown.
+//! Not guaranteed: that a connector which passes is well-meaning. It reaches what the operator grants and nothing else.
+
+mod canary;
+mod files;
+mod grant;
+mod home;
+mod kept;
+mod life;
+mod pins;
+mod quarantine;
+mod report;
+mod state;
+mod trial;
+mod versions;
+
+#[cfg(test)]
+mod tests;
+
+pub use canary::outcome;
+pub use grant::OriginError;
+pub use grant::origin;
+pub use home::RecordError;
+pub use pins::NotGranted;
+
+pub(super) use pins::Ceiling;
+
+use super::Connector;
+use super::serving::{ConnectorReport, LiveInstances, PollOutcome, Serving, integration_type};
+use crate::sandbox::{Clock, Engine};
+use files::Files;
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use home::Home;
+use quarantine::Quarantine;
+use sha2::{Digest as _, Sha256};
+use state::State;
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::path::PathBuf;
+use std::pin::pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{OnceCell, Semaphore, watch};
+use trial::{COMPILERS, Loader};
+use uuid::Uuid;
+
+/// How often the directory and the operator's records are looked at.
+pub const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Longest time from the bytes of a component to its description. The largest that is allowed takes a few seconds on
+/// two CPUs.
+pub const COMPILE_TIME: Duration = Duration::from_secs(30);
+
+/// How a registry is set up.
+#[derive(Clone, Debug)]
+pub struct RegistryOptions {
+    /// Where connectors are: files that end in `.wasm`.
+    pub directory: PathBuf,
+    /// The host's state directory; the registry uses `connectors/` in it.
+    pub state: PathBuf,
+    /// Where compiled code is kept; in the state directory when not given.
+    pub cache: Option<PathBuf>,
+    /// Origins that the configuration grants, by integration type, as [`origin`] writes them. A type that is not here
+    /// is granted what it asked for at first load.
+    pub origins: BTreeMap<String, BTreeSet<String>>,
+    /// The time.
+    pub clock: Clock,
+    /// Longest time for compiling; see [`COMPILE_TIME`].
+    pub compile_time: Duration,
+}
+
+/// The connectors of a host. Clones are the same registry.
+#[derive(Clone)]
+pub struct Registry {
+    inner: Arc<Inner>,
+}
+
+/// What clones share.
+struct Inner {
+    home: Home,
+    quarantine: Quarantine,
+    ceiling: Arc<Ceiling>,
+    clock: Clock,
+    loader: Loader,
+    files: Arc<Mutex<Files>>,
+    state: Mutex<State>,
+    /// Done once, before the first look.
+    restored: OnceCell<()>,
+    /// What was last written to disk.
+    written: Mutex<Vec<ConnectorReport>>,
+    /// What the last look complained of, so that it is said once.
+    complaint: Mutex<String>,
+    changes: watch::Sender<u64>,
+}
+
+impl Registry {
+    /// Opens a registry. Nothing is loaded before the first scan.
+    ///
+    /// # Errors
+    /// When its place in the state directory cannot be used.
+    pub fn open(engine: Engine, options: RegistryOptions) -> Result<Self, RecordError> {
+        let home = Home::open(&options.state)?;
+        let build = format!("{} {}", engine.compatibility(), env!("CARGO_PKG_VERSION"));
+        let inner = Inner {
+            quarantine: Quarantine::new(home.clone(), super::hex(&Sha256::digest(build))),
+            ceiling: Arc::new(Ceiling::new(home.clone(), options.clock.clone(), options.origins)),
+            loader: Loader {
+                engine,
+                cache: options.cache.unwrap_or_else(|| home.compiled()),
+                time: options.compile_time,
+                places: Arc::new(Semaphore::new(COMPILERS)),
+            },
+            clock: options.clock,
+            files: Arc::new(Mutex::new(Files::new(&options.directory))),
+            state: Mutex::default(),
+            restored: OnceCell::new(),
+            written: Mutex::default(),
+            complaint: Mutex::default(),
+            changes: watch::Sender::new(0),
+            home,
+        };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Takes over what a changed configuration grants. What is held because of it is judged again at the next look.
+    pub fn grant(&self, origins: BTreeMap<String, BTreeSet<String>>) {
+        if self.inner.ceiling.configure(origins) {
+            self.inner.changed();
+        }
+    }
+
+    /// Looks at the directory once and sees everything that is found through to its end. The first scan begins with
+    /// the versions that proved themselves before a restart. A file that was written a moment ago is judged by the
+    /// next scan.
+    pub async fn scan(&self, live: &dyn LiveInstances) {
+        let mut judgements: FuturesUnordered<_> =
+            self.inner.look().await.into_iter().map(|job| self.inner.judge(job, live)).collect();
+        while judgements.next().await.is_some() {}
+        self.inner.publish().await;
+    }
+
+    /// Scans every [`LOOK_EVERY`] until `stop` ends. A component that takes long to load or to try holds up no other.
+    pub async fn watch(&self, live: &dyn LiveInstances, stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
+        let mut judgements = FuturesUnordered::new();
+        let mut looks = tokio::time::interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                Some(()) = judgements.next(), if !judgements.is_empty() => {}
+                _ = looks.tick() => judgements.extend(self.inner.look().await.into_iter().map(|job| self.inner.judge(job, live))),
+            }
+            self.inner.publish().await;
+        }
+    }
+}
+
+impl Serving for Registry {
+    fn current(&self, integration_type: &str) -> Option<Connector> {
+        lock(&self.inner.state).serving.get(integration_type).map(|served| served.connector.clone())
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.inner.changes.subscribe()
+    }
+
+    fn polled(&self, connector: &Connector, instance: Uuid, outcome: PollOutcome) {
+        self.inner.polled(&integration_type(connector.slug()), connector.digest(), instance, outcome);
+    }
+
+    fn report(&self) -> Vec<ConnectorReport> {
+        report::rows(&lock(&self.inner.state))
+    }
+}
+
+impl std::fmt::Debug for Registry {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Registry").field("home", &self.inner.home).finish_non_exhaustive()
+    }
+}
+
+/// Nothing panics while a lock is held, so a poisoned one is as good as any.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
