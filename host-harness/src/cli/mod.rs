@@ -6,6 +6,7 @@
 //! vendor, 130 or 143 after SIGINT or SIGTERM. Options stay as they are.
 
 mod check;
+mod connectors;
 mod error;
 mod inspect;
 mod options;
@@ -78,6 +79,7 @@ enum Command {
     Check(check::Check),
     Poll(Box<poll::Poll>),
     Search(search::Search),
+    Connectors(connectors::Connectors),
     Simulate(simulate::Simulate),
 }
 
@@ -132,6 +134,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
             Command::Check(command) => command.run(&context).await,
             Command::Poll(command) => command.run(&context).await,
             Command::Search(command) => command.run(),
+            Command::Connectors(command) => command.run(),
             Command::Simulate(command) => command.run().await,
         }
     })

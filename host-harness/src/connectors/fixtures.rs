@@ -189,7 +189,8 @@ fn build(descriptor: &types::Descriptor, plan: &types::Plan, poll: &str, describ
         ("{batch}", lay_batch(&mut data, &format!(r#"{{"id":"{ARTIFACT_ID}"}}"#))),
         ("{bad}", lay_batch(&mut data, r#"{"id":"another"}"#)),
         ("{failure}", failure),
-        // In the payload of the result, the value of the option.
+        // In the payload of the result: the reason, and the value of the status' option.
+        ("{failure-reason}", failure + 8),
         ("{failure-status}", failure + 8 + 22),
         ("{text}", data.place(&[b'x'; 64])),
         ("{base}", BASE),
@@ -203,7 +204,8 @@ fn build(descriptor: &types::Descriptor, plan: &types::Plan, poll: &str, describ
     ]
     .map(|(name, text)| (name, format!("(i32.const {}) (i32.const {})", data.place(text.as_bytes()), text.len())));
     let bytes: String = data.bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    let mut text = include_str!("fixture.wat").replace("{poll}", poll)
+    let mut text = include_str!("fixture.wat")
+        .replace("{poll}", poll)
         .replace("{describe}", describe)
         .replace("{configure}", configure);
     for (name, address) in addresses {

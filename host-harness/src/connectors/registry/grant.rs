@@ -33,10 +33,8 @@ pub(super) struct Grant {
 impl Grant {
     /// What a connector with this description asks for with this plan.
     pub(super) fn asked(descriptor: &types::Descriptor, plan: &types::Plan) -> Self {
-        let rule = |rule: &types::RequestRule| Rule {
-            method: rule.method.clone(),
-            path_prefix: rule.path_prefix.clone(),
-        };
+        let rule =
+            |rule: &types::RequestRule| Rule { method: rule.method.clone(), path_prefix: rule.path_prefix.clone() };
         Self {
             origins: BTreeSet::from([Policy::from_plan(plan).origin()]),
             rules: plan.rules.iter().map(rule).collect(),

@@ -86,8 +86,7 @@ impl Inner {
                 due.push(file.clone());
             }
         }
-        let jobs: Vec<Job> =
-            due.into_iter().map(|file| Job { judgement: state.begin(&file, now), file }).collect();
+        let jobs: Vec<Job> = due.into_iter().map(|file| Job { judgement: state.begin(&file, now), file }).collect();
         drop(state);
         if !jobs.is_empty() {
             self.changed();
@@ -102,8 +101,7 @@ impl Inner {
         let (read, bytes) = match tokio::task::spawn_blocking(move || (read(&path, limit), path)).await {
             Ok((Ok(bytes), _)) => (hex(&Sha256::digest(&bytes)), bytes),
             Ok((Err(error), _)) => {
-                let (NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) =
-                    not_loaded(&error);
+                let (NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) = not_loaded(&error);
                 // A file may be on a disk that comes back.
                 let retry = matches!(error, LoadError::Unreadable { .. });
                 return self.refuse(&job, fault, None, retry);
@@ -323,12 +321,12 @@ impl Inner {
     fn take_back(&self, integration_type: &str, failed: &Connector, file: &str, fault: &Fault) {
         let version = Some((integration_type, failed.descriptor().version.as_str()));
         let now = self.clock.now();
-        let record = self.quarantine.put(
-            Failed { digest: failed.digest(), version, file, code: fault.code, reason: &fault.reason },
-            now,
-        );
+        let record = self
+            .quarantine
+            .put(Failed { digest: failed.digest(), version, file, code: fault.code, reason: &fault.reason }, now);
         let back = self.withdraw(integration_type, failed.digest());
-        let what = back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
+        let what =
+            back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
         tracing::error!(
             connector = failed.slug(),
             digest = failed.digest(),
@@ -367,7 +365,8 @@ impl Inner {
     fn obey_operator(&self) {
         let serving: Vec<(String, Connector, String)> = {
             let state = lock(&self.state);
-            let entry = |(name, served): (&String, &Served)| (name.clone(), served.connector.clone(), served.file.clone());
+            let entry =
+                |(name, served): (&String, &Served)| (name.clone(), served.connector.clone(), served.file.clone());
             state.serving.iter().map(entry).collect()
         };
         for (integration_type, connector, file) in serving {
@@ -457,7 +456,9 @@ impl Inner {
                     let served = Served::new(connector, &kept.file, self.clock.now());
                     lock(&self.state).serving.insert(integration_type, served);
                 }
-                Ok(_) => tracing::warn!("the kept component of {integration_type} is another connector's, it is not used"),
+                Ok(_) => {
+                    tracing::warn!("the kept component of {integration_type} is another connector's, it is not used")
+                }
                 Err(NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) => {
                     tracing::warn!("the kept component of {integration_type} is not used: {}", fault.reason);
                 }
@@ -475,7 +476,8 @@ impl Inner {
 
     /// Refuses a file; `retry`: the host or its disk is to blame, so it is judged again soon.
     fn refuse(&self, job: &Job, fault: Fault, basis: Option<Basis>, retry: bool) {
-        let retry_at = retry.then(|| self.clock.now().checked_add(time::Duration::try_from(HOST_RETRY).ok()?)).flatten();
+        let retry_at =
+            retry.then(|| self.clock.now().checked_add(time::Duration::try_from(HOST_RETRY).ok()?)).flatten();
         self.settle(job, ConnectorState::Refused, fault, basis, retry_at);
     }
 

@@ -13,6 +13,7 @@ mod grant;
 mod home;
 mod kept;
 mod life;
+mod operator;
 mod pins;
 mod quarantine;
 mod report;
@@ -27,6 +28,10 @@ pub use canary::outcome;
 pub use grant::OriginError;
 pub use grant::origin;
 pub use home::RecordError;
+pub use operator::Confirmed;
+pub use operator::Listing;
+pub use operator::Operator;
+pub use operator::OperatorError;
 pub use pins::NotGranted;
 
 pub(super) use pins::Ceiling;

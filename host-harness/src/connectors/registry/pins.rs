@@ -10,9 +10,9 @@
 //! Not guaranteed: that what was asked for at first load is harmless. Name the origins in the configuration where that
 //! matters.
 
-use super::grant::Grant;
 use super::super::Connector;
 use super::super::serving::integration_type;
+use super::grant::Grant;
 use super::home::{Home, Kind, RecordError};
 use super::lock;
 use crate::contract::types;

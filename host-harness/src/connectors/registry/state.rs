@@ -72,9 +72,7 @@ impl Served {
         let awaited: BTreeMap<Uuid, u32> = instances
             .iter()
             // After a restart nothing was polled yet; a checkpoint says that it worked once.
-            .filter(|(id, has_checkpoint)| {
-                *last.get(id).or_else(|| previous.worked.get(id)).unwrap_or(has_checkpoint)
-            })
+            .filter(|(id, has_checkpoint)| *last.get(id).or_else(|| previous.worked.get(id)).unwrap_or(has_checkpoint))
             .map(|(id, _)| (*id, 0))
             .collect();
         if !awaited.is_empty() {

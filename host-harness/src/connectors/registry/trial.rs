@@ -139,8 +139,7 @@ pub(super) async fn prove(
         found.instances.push((instance.id, instance.checkpoint.is_some()));
         let options = &instance.options;
         let redactor = Redactor::new(&options.secrets);
-        let named =
-            |what: &dyn Display| clean(&redactor, &format!("instance {}: {what}", options.name), REASON_BYTES);
+        let named = |what: &dyn Display| clean(&redactor, &format!("instance {}: {what}", options.name), REASON_BYTES);
         match new.configure(&options.settings).await {
             Ok(plan) => {
                 let asked = Grant::asked(new.descriptor(), &plan);
@@ -185,7 +184,9 @@ pub(super) async fn prove(
     }
     match canary(new, old, integration_type, live).await {
         Canary::Failed(fault) => return Finding::Failed(Fault { reason: shown(&fault.reason), ..fault }),
-        Canary::Inconclusive(why) => found.notes.push(format!("the canary step says nothing about it: {}", shown(&why))),
+        Canary::Inconclusive(why) => {
+            found.notes.push(format!("the canary step says nothing about it: {}", shown(&why)))
+        }
         Canary::Worked => {}
     }
     Finding::Passed(found)

@@ -61,8 +61,7 @@ mod tests {
 
     fn order(new: &str, old: &str, same_file: bool, old_is_there: bool) -> &'static str {
         let file = if same_file { "old.wasm" } else { "new.wasm" };
-        let order =
-            compare(Place { version: new, file }, Place { version: old, file: "old.wasm" }, old_is_there);
+        let order = compare(Place { version: new, file }, Place { version: old, file: "old.wasm" }, old_is_there);
         match order {
             Order::Newer => "newer",
             Order::Rebuild => "rebuild",

@@ -1,0 +1,211 @@
+//! `host-harness connectors`: which connectors serve, and what is done about
+//! those that do not.
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::error::CliError;
+use super::output;
+use crate::connectors::registry::{Operator, OperatorError};
+use crate::connectors::serving::{ConnectorReport, ConnectorState};
+use crate::log::escape;
+
+/// Show, quarantine, release and confirm connectors
+///
+/// Works on the state directory of a host, whether it runs or not. A running
+/// host obeys within seconds.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-harness connectors list --state ./state
+  host-harness connectors quarantine --state ./state acme_siem --reason 'loses records'
+  host-harness connectors release --state ./state 3f9a0c
+  host-harness connectors confirm --state ./state acme_siem")]
+pub(super) struct Connectors {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show every connector: what serves, what does not, and why
+    List {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take a version out of service until it is released
+    ///
+    /// If it has not proved itself yet, the version before serves again; else
+    /// nothing does, until another version comes.
+    Quarantine {
+        #[command(flatten)]
+        state: State,
+        /// Integration type, file, or at least six characters of the digest
+        #[arg(value_name = "WHICH")]
+        which: String,
+        /// Why, shown in `list`
+        #[arg(long, value_name = "TEXT", default_value = "the operator said so")]
+        reason: String,
+    },
+    /// Try a version in quarantine again now
+    Release {
+        #[command(flatten)]
+        state: State,
+        /// Integration type, file, or at least six characters of the digest
+        #[arg(value_name = "WHICH", required_unless_present = "all")]
+        which: Option<String>,
+        /// All that are in quarantine
+        #[arg(long, conflicts_with = "which")]
+        all: bool,
+    },
+    /// Grant what a version asks for that is held
+    ///
+    /// Look at `list` first: it names the origins, requests and headers.
+    Confirm {
+        #[command(flatten)]
+        state: State,
+        /// Integration type, or at least six characters of the digest
+        #[arg(value_name = "WHICH")]
+        which: String,
+    },
+}
+
+/// Where the host keeps its state.
+#[derive(Debug, Args)]
+struct State {
+    /// The host's state directory
+    #[arg(long = "state", value_name = "DIR")]
+    path: PathBuf,
+}
+
+impl State {
+    fn operator(&self) -> Result<Operator, CliError> {
+        Ok(Operator::at(&self.path)?)
+    }
+}
+
+impl Connectors {
+    pub(super) fn run(self) -> Result<u8, CliError> {
+        match self.action {
+            Action::List { state, json } => list(&state.operator()?, json)?,
+            Action::Quarantine { state, which, reason } => {
+                let digest = state.operator()?.quarantine(&which, &reason, OffsetDateTime::now_utc())?;
+                output::print(&format!("{digest} is in quarantine\n"))?;
+            }
+            Action::Release { state, which, all: _ } => {
+                let released = state.operator()?.release(which.as_deref())?;
+                let lines: String = released.iter().map(|digest| format!("{digest} is released\n")).collect();
+                output::print(&lines)?;
+            }
+            Action::Confirm { state, which } => {
+                let confirmed = state.operator()?.confirm(&which, OffsetDateTime::now_utc())?;
+                let mut text =
+                    format!("{} {} is granted:\n", escape(&confirmed.integration_type), escape(&confirmed.version));
+                for right in confirmed.granted {
+                    text.push_str(&format!("  {}\n", escape(&right)));
+                }
+                output::print(&text)?;
+            }
+        }
+        Ok(0)
+    }
+}
+
+/// Shows what is known.
+fn list(operator: &Operator, json: bool) -> Result<(), CliError> {
+    let listing = operator.list()?;
+    for text in &listing.unreadable {
+        tracing::warn!("{text}");
+    }
+    if json {
+        let written = listing.written.and_then(|time| time.format(&Rfc3339).ok());
+        return output::print_json(&json!({ "written": written, "connectors": listing.connectors }), true);
+    }
+    match listing.written {
+        Some(time) => tracing::info!("as a host reported at {}", shown(time)),
+        None => tracing::info!("no host has reported yet"),
+    }
+    output::print(&text(&listing.connectors))
+}
+
+/// The rows, each with its reason below.
+fn text(connectors: &[ConnectorReport]) -> String {
+    let rows: Vec<Vec<String>> = connectors.iter().map(row).collect();
+    let mut text = String::new();
+    for (line, connector) in output::table("", &rows).lines().zip(connectors) {
+        text.push_str(line);
+        text.push('\n');
+        if let Some(reason) = &connector.reason {
+            let code = connector.code.as_ref().map(|code| format!(" ({})", escape(code))).unwrap_or_default();
+            let retry = connector.retry_at.map(|at| format!("; tried again at {}", shown(at))).unwrap_or_default();
+            text.push_str(&format!("  {}{code}{retry}\n", escape(reason)));
+        }
+    }
+    text
+}
+
+/// Type, version, state, since, digest, file.
+fn row(connector: &ConnectorReport) -> Vec<String> {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { escape(text) };
+    let state = match connector.state {
+        ConnectorState::Serving => "serving",
+        ConnectorState::Loading => "loading",
+        ConnectorState::Held => "held",
+        ConnectorState::Quarantined => "quarantined",
+        ConnectorState::Refused => "refused",
+    };
+    vec![
+        or_dash(&connector.integration_type),
+        or_dash(&connector.version),
+        state.to_owned(),
+        shown(connector.since),
+        or_dash(connector.digest.get(..12).unwrap_or(&connector.digest)),
+        or_dash(&connector.file),
+    ]
+}
+
+/// A time to the second.
+fn shown(time: OffsetDateTime) -> String {
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+}
+
+impl From<OperatorError> for CliError {
+    fn from(error: OperatorError) -> Self {
+        Self::usage(&error).help(error.help())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connector_is_a_line_with_its_reason_below() {
+        let mut connector = ConnectorReport {
+            integration_type: "acme_siem".into(),
+            version: "1.2.0".into(),
+            digest: "0123456789abcdef".repeat(4),
+            file: "acme.wasm".into(),
+            state: ConnectorState::Serving,
+            reason: None,
+            code: None,
+            retry_at: None,
+            since: OffsetDateTime::UNIX_EPOCH,
+        };
+        let serving = connector.clone();
+        connector.state = ConnectorState::Quarantined;
+        connector.version = String::new();
+        connector.reason = Some("it crashed\n[INFO] forged".into());
+        connector.code = Some("connector-trap".into());
+        connector.retry_at = Some(OffsetDateTime::UNIX_EPOCH + time::Duration::MINUTE);
+        insta::assert_snapshot!(text(&[serving, connector]), @"");
+    }
+}
