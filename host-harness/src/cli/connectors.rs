@@ -206,6 +206,10 @@ mod tests {
         connector.reason = Some("it crashed\n[INFO] forged".into());
         connector.code = Some("connector-trap".into());
         connector.retry_at = Some(OffsetDateTime::UNIX_EPOCH + time::Duration::MINUTE);
-        insta::assert_snapshot!(text(&[serving, connector]), @"");
+        insta::assert_snapshot!(text(&[serving, connector]), @r"
+        acme_siem  1.2.0  serving      1970-01-01T00:00:00Z  0123456789ab  acme.wasm
+        acme_siem  -      quarantined  1970-01-01T00:00:00Z  0123456789ab  acme.wasm
+          it crashed\n[INFO] forged (connector-trap); tried again at 1970-01-01T00:01:00Z
+        ");
     }
 }

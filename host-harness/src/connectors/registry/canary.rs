@@ -146,3 +146,18 @@ fn may_be_its_own(error: &StepError) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::Duration;
+
+    #[test]
+    fn who_waits_without_having_asked_anybody_is_to_blame_and_who_waits_for_the_vendor_is_not() {
+        let error = StepError::WallClock { limit: Duration::from_secs(30) };
+        assert_eq!(outcome(&error, &Usage::default()), PollOutcome::ConnectorFailed);
+        assert_eq!(outcome(&error, &Usage { requests: 1, ..Usage::default() }), PollOutcome::Inconclusive);
+        let error = StepError::Host { why: "no memory".into() };
+        assert_eq!(outcome(&error, &Usage::default()), PollOutcome::Inconclusive);
+    }
+}

@@ -25,7 +25,6 @@ async fn a_version_that_fails_by_itself_is_put_into_quarantine() {
         ("(return (i32.const {bad}))", "bad-batch"),
         (failing!("8"), "checkpoint-unreadable"),
         (failing!("10"), "internal"),
-        // Waits for ever without having asked anybody; the budget of the canary ends it.
         ("(drop (memory.grow (i32.const 60000))) unreachable", "memory-limit"),
     ] {
         assert_eq!(fate(poll).await, ("1.0.0".into(), code.into()), "{poll}");

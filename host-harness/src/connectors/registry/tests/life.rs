@@ -294,7 +294,7 @@ async fn an_operators_quarantine_takes_effect_at_the_next_look_and_release_ends_
 #[tokio::test]
 async fn the_operator_sees_what_the_host_sees_and_is_told_of_wrong_names() {
     let world = World::new();
-    assert_eq!(Operator::at(world.folder.path()).unwrap_err().code(), "connectors-no-host");
+    assert_eq!(Operator::at(&world.directory()).unwrap_err().code(), "connectors-no-host");
     world.version(FILE, "1.0.0");
     world.put("text.wasm", b"hello");
     world.scan().await;
