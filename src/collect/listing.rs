@@ -79,7 +79,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(|raw| Investigation::of(raw)).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
-        self.take(&rows, listing == Listing::New).await?;
+        self.take(&rows, listing).await?;
         if !page.more {
             return Ok(None);
         }
@@ -92,14 +92,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Collects what of listed rows is new or changed, and notes the rest.
-    /// Unless `all`, rows that were there before the look-back and have not
-    /// been collected are only remembered, so that a change of them shows.
+    /// When the listing is for changes, rows that were there before the
+    /// look-back and have not been collected are only remembered, so that a
+    /// change of them shows.
     ///
     /// # Errors
     ///
     /// When not everything could be collected: the same page has to be asked
     /// for again.
-    pub(super) async fn take(&mut self, rows: &[Investigation<'_>], all: bool) -> Result<(), Stop> {
+    pub(super) async fn take(&mut self, rows: &[Investigation<'_>], listing: Listing) -> Result<(), Stop> {
+        let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
         let number = self.state.number;
         let floor = self.state.floor;
@@ -107,7 +109,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if let Some(known) = self.state.known.get_mut(row.rrn.as_ref()) {
                 known.listed = number;
                 known.open = row.is_open();
-                work.extend(Work::if_needed(row, Some(known)));
+                let silent = known.silent;
+                match Work::if_needed(row, Some(known)) {
+                    Some(needed) => work.push(needed),
+                    None if !silent && self.may_have_comments(row, listing) => {
+                        work.push(Work { investigation: row, from_page: 0 });
+                    }
+                    None => {}
+                }
             } else if all || row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor)) {
                 work.push(Work { investigation: row, from_page: 0 });
             } else {
@@ -133,6 +142,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 pub(super) enum Listing {
     /// What is new.
     New,
+    /// What gained alerts.
+    Gained,
     /// Changes of what is not closed.
     Open,
     /// Changes of anything.
