@@ -14,13 +14,13 @@ pub const ALERTS: &str = "alerts";
 pub const EVIDENCE: &str = "evidence";
 
 /// The stream of alerts that belong to no investigation.
-pub const UNINVESTIGATED: &str = "uninvestigated_alerts";
+pub const UNINVESTIGATED: &str = "uninvestigated-alerts";
 /// The stream of alerts of Rapid7's other products.
-pub const PRODUCT_ALERTS: &str = "product_alerts";
+pub const PRODUCT_ALERTS: &str = "product-alerts";
 /// The stream of comments.
 pub const COMMENTS: &str = "comments";
 /// The stream of restricted evidence.
-pub const RESTRICTED: &str = "restricted_evidence";
+pub const RESTRICTED: &str = "restricted-evidence";
 
 /// The descriptor.
 #[must_use]
@@ -50,5 +50,5 @@ pub fn describe() -> Descriptor {
 }
 
 fn stream(name: &str, description: &str, announced: bool) -> DataStream {
-    DataStream { name: name.to_owned(), noun: name.replace('_', " "), description: description.to_owned(), announced }
+    DataStream { name: name.to_owned(), noun: name.replace('-', " "), description: description.to_owned(), announced }
 }

@@ -25,6 +25,7 @@ use crate::artifact::extra::{Extra, Kind};
 use crate::artifact::investigation::Investigation;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::descriptor::{COMMENTS, PRODUCT_ALERTS, RESTRICTED};
+use crate::times::Utc;
 
 /// A kind and what its endpoint gave for one investigation.
 pub(super) type ReadExtra = (Kind, Result<Vec<Box<RawValue>>, Stop>);
@@ -118,20 +119,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         stop.map_or(Ok(missing), Err)
     }
 
-    /// Whether somebody may have written a comment since the last such listing.
-    pub(super) fn may_have_comments(&self, row: &Investigation<'_>, listing: Listing) -> bool {
+    /// Since when whatever was looked at may have a new comment that an
+    /// earlier listing of this kind has not led to.
+    pub(super) fn comments_since(&self, listing: Listing) -> Option<Utc> {
         let [open, everything] = self.state.beyond.listed;
-        let since = match listing {
-            Listing::New | Listing::Gained => return false,
-            Listing::Open => open,
-            Listing::Everything if row.is_open() => return self.settings.collect_comments,
-            Listing::Everything => everything,
-        };
-        let overlap = self.settings.overlap_minutes.saturating_mul(60);
-        self.settings.collect_comments
-            && row.members.time("last_accessed").is_some_and(|accessed| {
-                since.is_none_or(|since| accessed > since.plus_seconds(overlap.saturating_neg()))
-            })
+        let since = if listing == Listing::Open { open } else { everything };
+        since.map(|since| since.plus_seconds(self.settings.overlap_minutes.saturating_mul(-60)))
     }
 
     /// Why a stream of these is not there, if it is not.
@@ -141,6 +134,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Triage::Unavailable(status, _) => Some(unavailable(name, *status)),
             Triage::Unknown | Triage::Available => None,
         }
+    }
+}
+
+/// Whether a listing for changes shows that somebody may have written a comment.
+/// Those are read in the next cycle, one investigation at a time, so that each
+/// step gets on.
+pub(super) fn may_have_comments(row: &Investigation<'_>, listing: Listing, since: Option<Utc>) -> bool {
+    let looked_at =
+        || row.members.time("last_accessed").is_some_and(|accessed| since.is_none_or(|since| accessed > since));
+    match listing {
+        Listing::New | Listing::Gained => false,
+        Listing::Open => looked_at(),
+        Listing::Everything => row.is_open() || looked_at(),
     }
 }
 
@@ -160,7 +166,7 @@ pub(super) fn unavailable(stream: &str, status: u16) -> Failure {
             if status == 404 { FailureReason::NotFound } else { FailureReason::Forbidden },
             format!(
                 "the endpoint of {} answers {status}: this tenant or key does not have it",
-                stream.replace('_', " ")
+                stream.replace('-', " ")
             ),
             &format!("Everything else is collected. It is asked again a day later. {remedy}"),
             RetryAdvice::AfterSeconds(u64::try_from(ASK_AGAIN).unwrap_or(0)),

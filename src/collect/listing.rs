@@ -20,6 +20,7 @@
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
+use super::extras::may_have_comments;
 use crate::api::calls;
 use crate::api::client::Stop;
 use crate::api::paging::{self, PAGE_SIZE};
@@ -103,17 +104,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) async fn take(&mut self, rows: &[Investigation<'_>], listing: Listing) -> Result<(), Stop> {
         let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
+        let (comments, since, began) =
+            (self.settings.collect_comments, self.comments_since(listing), self.cycle_began());
         let number = self.state.number;
         let floor = self.state.floor;
         for row in rows {
             if let Some(known) = self.state.known.get_mut(row.rrn.as_ref()) {
                 known.listed = number;
                 known.open = row.is_open();
-                let silent = known.silent;
                 match Work::if_needed(row, Some(known)) {
                     Some(needed) => work.push(needed),
-                    None if !silent && self.may_have_comments(row, listing) => {
-                        work.push(Work { investigation: row, from_page: 0 });
+                    None if comments && !known.silent && known.owed == Owed::Nothing => {
+                        if may_have_comments(row, listing, since) {
+                            known.owed = Owed::Until(began);
+                        }
                     }
                     None => {}
                 }

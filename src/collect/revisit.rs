@@ -70,6 +70,23 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .collect()
     }
 
+    /// Notes that an investigation is not there: for good when it has not been
+    /// for as long as the overlap, since one copy of the vendor's data may know
+    /// what another does not know yet.
+    fn not_found(&mut self, rrn: &str) {
+        let began = self.cycle_began();
+        let again = began.plus_seconds(self.settings.overlap_minutes.saturating_mul(60));
+        let Some(known) = self.state.known.get_mut(rrn) else { return };
+        match known.owed {
+            Owed::Until(until) if until <= began => {
+                known.owed = Owed::Nothing;
+                known.open = false;
+            }
+            Owed::Until(_) => {}
+            Owed::Nothing | Owed::Page(_) | Owed::Failed(..) => known.owed = Owed::Until(again),
+        }
+    }
+
     async fn revisit_group(&mut self, due: &[String]) -> Result<(), Stop> {
         let reads = fan_out(self.settings.concurrency, due.iter().map(|rrn| read(&self.client, rrn))).await;
         let mut stop = None;
@@ -78,11 +95,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             match result {
                 Ok(raw) => records.push((rrn, raw)),
                 Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => {
-                    // Gone at the vendor: nothing more can be known of it.
-                    if let Some(known) = self.state.known.get_mut(rrn) {
-                        known.owed = Owed::Nothing;
-                        known.open = false;
-                    }
+                    self.not_found(rrn);
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => self.output.degrade(INVESTIGATIONS, *failure),
                 Err(why) => stop = stop.or(Some(why)),
