@@ -57,10 +57,11 @@ impl<'a> Investigation<'a> {
         Self { raw, members, rrn, created, fingerprint }
     }
 
-    /// Whether it is in one of the states that are listed as not closed.
+    /// Whether it is not closed. A state that nobody knows yet is not closed:
+    /// the list of what is not closed will lack it, so it is read singly.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.members.text("status").as_deref(), Some("OPEN" | "INVESTIGATING" | "WAITING"))
+        self.members.text("status").is_some_and(|status| status != "CLOSED")
     }
 
     /// Whether it could have alerts to ask for.
