@@ -11,7 +11,7 @@ HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check fmt component host guests toolchain clean
+.PHONY: help run test soak bench check fmt component host guests toolchain clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -21,6 +21,10 @@ run: component host ## Collect from a simulated InsightIDR for two tenants and s
 
 test: component guests ## Run all tests: unit, simulator, host, and the real component end to end
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release --no-fail-fast $(HOST_PACKAGES)
+
+soak: component guests ## Run the random tests for an hour or more: thousands of scenarios, hundreds of kills
+	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
+		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test completeness --test crash --test fuzz -- --nocapture
 
 bench: component ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll

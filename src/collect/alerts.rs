@@ -262,6 +262,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some(failure) = failure {
             self.output.degrade(ALERTS, *failure);
         }
+        if !matches!(known.owed, Owed::Page(_)) {
+            self.visited.push(investigation.rrn.clone().into_owned());
+        }
         known.open = investigation.is_open();
         known.listed = self.state.number;
         self.output.progress |= before.as_ref() != Some(&known);

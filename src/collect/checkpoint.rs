@@ -352,6 +352,27 @@ mod tests {
         assert_eq!(Checkpoint::decode(&bytes).unwrap(), checkpoint);
     }
 
+    /// Kept as written by the version that introduced each format; see
+    /// `tests/fixtures`.
+    #[test]
+    fn every_format_that_was_ever_written_is_read() {
+        let bytes: [&[u8]; 2] = [
+            include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
+        ];
+        for (format, bytes) in (1..).zip(bytes) {
+            assert_eq!(bytes.get(5), Some(&format));
+            let mut checkpoint = Checkpoint::decode(bytes).unwrap();
+            assert_eq!(checkpoint.host, "us.api.insight.rapid7.com");
+            assert!(!checkpoint.known.is_empty() && checkpoint.cycle.is_some());
+            assert_eq!(checkpoint.beyond == Beyond::default(), format == 1, "format {format}");
+            // And written in the newest.
+            let again = checkpoint.encode().unwrap();
+            assert_eq!(again.get(5), Some(&FORMAT));
+            assert_eq!(Checkpoint::decode(&again).unwrap(), checkpoint);
+        }
+    }
+
     #[test]
     fn every_damage_is_a_typed_failure() {
         let good = sample().encode().unwrap();

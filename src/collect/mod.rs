@@ -51,6 +51,9 @@ pub struct Step<'a, T, C> {
     /// What rules say of MITRE ATT&CK, by the RRN of their version, as far as
     /// it had to be asked for in this step.
     rules: Vec<(String, Mitre)>,
+    /// Investigations that the group at hand has finished, as far as this cycle
+    /// is concerned.
+    visited: Vec<String>,
 }
 
 /// Does one step.
@@ -73,7 +76,8 @@ pub async fn step<T: Transport, C: Clock>(
         Some(_) | None => Checkpoint::new(host),
     };
     let client = Client::new(transport, clock, settings.region, &budget);
-    let mut step = Step { client, settings, budget, state, output: Output::default(), rules: Vec::new() };
+    let mut step =
+        Step { client, settings, budget, state, output: Output::default(), rules: Vec::new(), visited: Vec::new() };
     let outcome = step.run().await;
     step.finish(outcome)
 }

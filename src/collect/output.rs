@@ -62,7 +62,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
                 self.state.rate_limited = 0;
-                (false, None)
+                // A cycle that was left unfinished long ago, by a crash or an
+                // outage, says nothing about what has come since: another one
+                // follows at once.
+                let overlap = self.settings.overlap_minutes.saturating_mul(60);
+                let is_stale = self.client.now().seconds_since(self.cycle_began()) >= overlap;
+                self.state.cycle = None;
+                (is_stale, None)
             }
             Err(Stop::Spent) if self.output.progress => (true, None),
             Err(Stop::Spent) => return Err(exhausted()),

@@ -40,7 +40,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if !self.has_room() {
                 return Err(Stop::Spent);
             }
-            self.revisit_group(&due).await?;
+            let outcome = self.revisit_group(&due).await;
+            if outcome.is_err() {
+                // What is finished needs not be done again by the next step.
+                if let Some(done) = self.finished(&due) {
+                    self.enter(if left { Phase::Left(Some(done)) } else { Phase::Owed(Some(done)) });
+                }
+            }
+            outcome?;
             if due.iter().any(|rrn| matches!(self.state.known.get(rrn).map(|known| known.owed), Some(Owed::Page(_)))) {
                 // Not finished: the next step starts with this group again.
                 return Err(Stop::Spent);
@@ -66,7 +73,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Failed(_, not_before) => self.settings.collect_alerts && not_before <= began,
             })
             .map(|(rrn, _)| rrn.clone())
-            .take(GROUP.min(self.client.requests_left() / REQUESTS).max(1))
+            .take(GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1))
             .collect()
     }
 
@@ -87,7 +94,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
     }
 
+    /// The last of those at the start of a group that have nothing left to do in
+    /// this cycle.
+    fn finished(&self, due: &[String]) -> Option<String> {
+        due.iter().take_while(|rrn| self.visited.contains(*rrn)).last().cloned()
+    }
+
     async fn revisit_group(&mut self, due: &[String]) -> Result<(), Stop> {
+        self.visited.clear();
         let reads = fan_out(self.settings.concurrency, due.iter().map(|rrn| read(&self.client, rrn))).await;
         let mut stop = None;
         let mut records = Vec::new();
@@ -96,8 +110,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Ok(raw) => records.push((rrn, raw)),
                 Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => {
                     self.not_found(rrn);
+                    self.visited.push(rrn.clone());
                 }
-                Err(Stop::Failed(failure)) if is_local(&failure) => self.output.degrade(INVESTIGATIONS, *failure),
+                Err(Stop::Failed(failure)) if is_local(&failure) => {
+                    self.visited.push(rrn.clone());
+                    self.output.degrade(INVESTIGATIONS, *failure);
+                }
                 Err(why) => stop = stop.or(Some(why)),
             }
         }
