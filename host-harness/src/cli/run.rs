@@ -100,12 +100,12 @@ impl Run {
                 Answers { board: board.clone(), metrics: metrics.clone(), serving: serving.clone(), store, token };
             tokio::spawn(http::serve(listener, answers));
         }
-        // Twice, since a file is judged at the second look.
-        registry.look(&*live).await;
-        registry.look(&*live).await;
         let (sender, receiver) = watch::channel(Arc::new(config));
         tokio::spawn(watching::watch(self.config.clone(), text, sender, board.clone(), clock));
         let supervisor = Supervisor::new(receiver, serving, live.clone(), around, board, metrics);
+        // Twice, since a file is judged at the second look.
+        registry.look(&*live).await;
+        registry.look(&*live).await;
         tokio::spawn(async move { registry.watch(&*live).await });
         tracing::info!("host started with {}", self.config.display());
         supervisor

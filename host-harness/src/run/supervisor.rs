@@ -76,7 +76,6 @@ pub struct Supervisor {
 /// The instances that a new version of a connector has to prove itself on.
 pub struct Live {
     around: SharedSurrounding,
-    serving: Mutex<Option<Arc<dyn Serving>>>,
     instances: Mutex<Vec<(Arc<InstanceConfig>, store::Instance)>>,
 }
 
@@ -84,7 +83,7 @@ impl Live {
     /// Knows of no instance yet.
     #[must_use]
     pub fn new(around: SharedSurrounding) -> Arc<Self> {
-        Arc::new(Self { around, serving: Mutex::default(), instances: Mutex::default() })
+        Arc::new(Self { around, instances: Mutex::default() })
     }
 }
 
@@ -111,7 +110,7 @@ impl LiveInstances for Live {
 }
 
 impl Supervisor {
-    /// Sets up; nothing is polled yet.
+    /// Sets up, so that the instances are known; nothing is polled yet.
     #[must_use]
     pub fn new(
         config: watch::Receiver<Arc<Config>>,
@@ -121,8 +120,7 @@ impl Supervisor {
         board: Board,
         metrics: Metrics,
     ) -> Self {
-        *live.serving.lock().unwrap_or_else(PoisonError::into_inner) = Some(serving.clone());
-        Self {
+        let mut supervisor = Self {
             config,
             serving,
             around,
@@ -133,14 +131,15 @@ impl Supervisor {
             polls: JoinSet::new(),
             stop: watch::channel(false).0,
             live,
-        }
+        };
+        supervisor.configure();
+        supervisor
     }
 
     /// Polls until `stop`, then lets the polls under way end.
     pub async fn run(mut self, stop: impl Future<Output = ()> + Send) {
         let mut stop = std::pin::pin!(stop);
         let mut served = self.serving.changes();
-        self.configure();
         loop {
             self.start_due();
             let next = self.queue.first().map(|(due, _)| *due).filter(|_| self.has_place());

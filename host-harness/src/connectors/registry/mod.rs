@@ -363,6 +363,7 @@ impl Registry {
         let wants = Pin::of(connector.digest(), connector.descriptor(), &plans);
         if let Some(pin) = records.pins.get(&kind)
             && pin.digest != connector.digest()
+            && !pin.origins.is_empty()
             && !records.released.contains(connector.digest())
         {
             let more = pin.lacks(&wants);
