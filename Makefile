@@ -8,10 +8,11 @@ HOST       := $(TARGET_DIR)/release/host-harness
 # One selection of packages for every build of the host, so that wasmtime is
 # compiled once and not once for each set of features.
 HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr
+GUEST_PACKAGES := -p probe-guest -p hostile-guest -p audit-log-connector
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
-.PHONY: help run test bench check fmt component host guests toolchain clean
+.PHONY: help run test soak bench check fmt component host guests toolchain clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -22,13 +23,17 @@ run: component host ## Collect from a simulated InsightIDR for two tenants and s
 test: component guests ## Run all tests: unit, simulator, host, and the real component end to end
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release --no-fail-fast $(HOST_PACKAGES)
 
+soak: component guests ## Run the random tests for an hour or more: thousands of scenarios, hundreds of kills
+	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
+		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test completeness --test crash --test fuzz -- --nocapture
+
 bench: component ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll
 
 check: toolchain ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --all-targets $(HOST_PACKAGES) -- -D warnings
-	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr -p probe-guest -- -D warnings
+	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr $(GUEST_PACKAGES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --no-deps --document-private-items $(HOST_PACKAGES)
 
 fmt: ## Format the code
@@ -45,8 +50,8 @@ component: toolchain ## Build the connector: dist/rapid7_insightidr.wasm
 	@cp $(TARGET_DIR)/$(WASM)/component/rapid7_insightidr.wasm $(COMPONENT)
 	@echo "$(COMPONENT): $$(wc -c < $(COMPONENT)) bytes"
 
-guests: toolchain ## Build the components that only tests use
-	$(CARGO) build --profile component --target $(WASM) -p probe-guest
+guests: toolchain ## Build the example and the components that only tests use
+	$(CARGO) build --profile component --target $(WASM) $(GUEST_PACKAGES)
 
 host: ## Build the host: target/release/host-harness
 	$(CARGO) build --release $(HOST_PACKAGES)

@@ -13,6 +13,15 @@ pub const ALERTS: &str = "alerts";
 /// The stream of evidence and actors, which enriches alerts.
 pub const EVIDENCE: &str = "evidence";
 
+/// The stream of alerts that belong to no investigation.
+pub const UNINVESTIGATED: &str = "uninvestigated-alerts";
+/// The stream of alerts of Rapid7's other products.
+pub const PRODUCT_ALERTS: &str = "product-alerts";
+/// The stream of comments.
+pub const COMMENTS: &str = "comments";
+/// The stream of restricted evidence.
+pub const RESTRICTED: &str = "restricted-evidence";
+
 /// The descriptor.
 #[must_use]
 pub fn describe() -> Descriptor {
@@ -30,6 +39,10 @@ pub fn describe() -> Descriptor {
             stream(INVESTIGATIONS, "Threat investigations with alerts and evidence", true),
             stream(ALERTS, "Detection rule triggers and anomaly alerts", true),
             stream(EVIDENCE, "Evidence and actors behind alerts, where the tenant has the Alert Triage API", false),
+            stream(UNINVESTIGATED, "Alerts outside investigations, where the tenant has the Alert Triage API", false),
+            stream(PRODUCT_ALERTS, "Alerts of other Rapid7 products in investigations", false),
+            stream(COMMENTS, "Comments on investigations, if switched on", false),
+            stream(RESTRICTED, "Restricted evidence of investigations, if switched on and enabled by Rapid7", false),
         ],
         settings: settings::fields(),
         credentials: vec![Credential { setting: KEY_SETTING.to_owned(), header: KEY_HEADER.to_owned() }],
@@ -37,5 +50,5 @@ pub fn describe() -> Descriptor {
 }
 
 fn stream(name: &str, description: &str, announced: bool) -> DataStream {
-    DataStream { name: name.to_owned(), noun: name.to_owned(), description: description.to_owned(), announced }
+    DataStream { name: name.to_owned(), noun: name.replace('-', " "), description: description.to_owned(), announced }
 }

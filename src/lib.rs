@@ -24,6 +24,8 @@ pub mod collect;
 mod component;
 pub mod contract;
 pub mod descriptor;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod fuzz;
 pub mod region;
 pub mod settings;
 pub mod text;

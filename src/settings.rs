@@ -5,7 +5,7 @@
 //! in the form but never among the settings: the host keeps it and adds it to
 //! requests itself.
 
-use crate::api::calls::{INVESTIGATIONS, TRIAGE, TRIAGE_SEARCH, VALIDATE};
+use crate::api::calls::{COMMENTS, INVESTIGATIONS, RESTRICTED, TRIAGE, TRIAGE_RRNS, TRIAGE_SEARCH, VALIDATE};
 use crate::contract::{
     Choice, FieldError, IntegerRange, Origin, Plan, RequestRule, Scheme, Setting, SettingField, SettingKind,
     SettingValue,
@@ -72,6 +72,35 @@ const EVIDENCE: Switch = Switch {
     help: "Add evidence and actors to alerts, where the tenant has the Alert Triage API. Needs Collect alerts.",
     default: true,
 };
+const UNINVESTIGATED: Switch = Switch {
+    key: "collect_uninvestigated_alerts",
+    label: "Collect alerts outside investigations",
+    help: "Collect the alerts that belong to no investigation, where the tenant has the Alert Triage API. Needs Collect \
+           alerts.",
+    default: true,
+};
+const PRODUCT_ALERTS: Switch = Switch {
+    key: "collect_product_alerts",
+    label: "Collect alerts of other Rapid7 products",
+    help: "Collect what Threat Command and the Insight Agent have alerted on in every investigation. Needs one more \
+           request for each investigation that is new or changed.",
+    default: true,
+};
+const COLLECT_COMMENTS: Switch = Switch {
+    key: "collect_comments",
+    label: "Collect comments",
+    help: "Collect what people write about investigations. Comments can hold personal data and secrets.",
+    default: false,
+};
+const COLLECT_RESTRICTED: Switch = Switch {
+    key: "collect_restricted_evidence",
+    label: "Collect restricted evidence",
+    help: "Collect evidence from the endpoint that Rapid7's support enables for an organization.",
+    default: false,
+};
+/// The switches, in the order of the form.
+const SWITCHES: [&Switch; 6] =
+    [&ALERTS, &EVIDENCE, &UNINVESTIGATED, &PRODUCT_ALERTS, &COLLECT_COMMENTS, &COLLECT_RESTRICTED];
 
 /// Validated settings.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -86,6 +115,14 @@ pub struct Settings {
     pub collect_alerts: bool,
     /// Whether evidence and actors are collected; only with alerts.
     pub collect_evidence: bool,
+    /// Whether alerts outside investigations are collected; only with alerts.
+    pub collect_uninvestigated: bool,
+    /// Whether alerts of other Rapid7 products are collected.
+    pub collect_product_alerts: bool,
+    /// Whether comments are collected.
+    pub collect_comments: bool,
+    /// Whether restricted evidence is collected.
+    pub collect_restricted: bool,
     /// Requests under way at once, 1 to 32.
     pub concurrency: usize,
 }
@@ -118,15 +155,19 @@ impl Settings {
         let lookback_days = number(given, &LOOKBACK, &mut errors);
         let overlap_minutes = number(given, &OVERLAP, &mut errors);
         let concurrency = number(given, &CONCURRENCY, &mut errors);
-        let collect_alerts = switch(given, &ALERTS, &mut errors);
-        let collect_evidence = switch(given, &EVIDENCE, &mut errors);
+        let [collect_alerts, evidence, uninvestigated, product_alerts, comments, restricted] =
+            SWITCHES.map(|field| switch(given, field, &mut errors));
         match region {
             Some(region) if errors.is_empty() => Ok(Self {
                 region,
                 lookback_days,
                 overlap_minutes,
                 collect_alerts,
-                collect_evidence: collect_alerts && collect_evidence,
+                collect_evidence: collect_alerts && evidence,
+                collect_uninvestigated: collect_alerts && uninvestigated,
+                collect_product_alerts: product_alerts,
+                collect_comments: comments,
+                collect_restricted: restricted,
                 concurrency: usize::try_from(concurrency).unwrap_or(1),
             }),
             _ => Err(errors),
@@ -138,18 +179,30 @@ impl Settings {
 /// what is read here.
 #[must_use]
 pub fn plan(settings: &Settings) -> Plan {
+    let mut rules = vec![("GET", VALIDATE), ("GET", INVESTIGATIONS)];
+    if settings.collect_evidence || settings.collect_uninvestigated {
+        // Both only read; other calls beside them do not.
+        rules.extend([("GET", TRIAGE), ("POST", TRIAGE_SEARCH), ("POST", TRIAGE_RRNS)]);
+    }
+    if settings.collect_comments {
+        rules.push(("GET", COMMENTS));
+    }
+    if settings.collect_restricted {
+        rules.push(("GET", RESTRICTED));
+    }
     Plan {
         origin: Origin { scheme: Scheme::Https, host: settings.region.host.to_owned(), port: 443 },
-        rules: [("GET", VALIDATE), ("GET", INVESTIGATIONS), ("GET", TRIAGE), ("POST", TRIAGE_SEARCH)]
+        rules: rules
+            .into_iter()
             .map(|(method, prefix)| RequestRule { method: method.to_owned(), path_prefix: prefix.to_owned() })
-            .to_vec(),
+            .collect(),
     }
 }
 
 /// The form.
 #[must_use]
 pub fn fields() -> Vec<SettingField> {
-    vec![
+    let mut fields = vec![
         SettingField {
             key: "region".to_owned(),
             label: "Region".to_owned(),
@@ -161,7 +214,7 @@ pub fn fields() -> Vec<SettingField> {
                     .iter()
                     .map(|region| Choice {
                         value: region.code.to_owned(),
-                        label: format!("{} ({})", region.label, region.host),
+                        label: format!("{}, {}", region.label, region.host),
                     })
                     .collect(),
             ),
@@ -178,10 +231,10 @@ pub fn fields() -> Vec<SettingField> {
         },
         number_field(&LOOKBACK),
         number_field(&OVERLAP),
-        switch_field(&ALERTS),
-        switch_field(&EVIDENCE),
-        number_field(&CONCURRENCY),
-    ]
+    ];
+    fields.extend(SWITCHES.map(switch_field));
+    fields.push(number_field(&CONCURRENCY));
+    fields
 }
 
 fn number_field(number: &Number) -> SettingField {
@@ -288,6 +341,29 @@ mod tests {
         assert_eq!(settings.region.host, "ap.api.insight.rapid7.com");
         assert_eq!((settings.lookback_days, settings.overlap_minutes, settings.concurrency), (28, 20, 8));
         assert!(settings.collect_alerts && settings.collect_evidence);
+        assert!(settings.collect_uninvestigated && settings.collect_product_alerts);
+        assert!(!settings.collect_comments && !settings.collect_restricted);
+    }
+
+    #[test]
+    fn a_plan_grants_what_the_settings_need_and_nothing_else() {
+        let switch = |key: &str, on| Setting { key: key.to_owned(), value: SettingValue::Boolean(on) };
+        let granted = |given: &[Setting]| -> Vec<String> {
+            let settings = Settings::parse(&[&[text("region", "us")], given].concat()).unwrap();
+            plan(&settings).rules.into_iter().map(|rule| format!("{} {}", rule.method, rule.path_prefix)).collect()
+        };
+        let least = ["GET /validate", "GET /idr/v2/investigations"];
+        let triage = ["GET /idr/at/alerts", "POST /idr/at/alerts/ops/search", "POST /idr/at/alerts/ops/rrns"];
+        assert_eq!(granted(&[]), [least.as_slice(), &triage].concat());
+        assert_eq!(granted(&[switch("collect_alerts", false)]), least);
+        assert_eq!(
+            granted(&[
+                switch("collect_alerts", false),
+                switch("collect_comments", true),
+                switch("collect_restricted_evidence", true)
+            ]),
+            [least.as_slice(), &["GET /idr/v1/comments", "GET /idr/v1/restricted/investigations"]].concat()
+        );
     }
 
     #[test]

@@ -4,54 +4,13 @@
 
 mod common;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::native::Tenant;
-use insightidr_simulator::{Change, InvestigationSpec, Truth, TruthInvestigation, World, WorldConfig};
-use serde_json::Value;
+use common::versions::{collected, is_closed, shown, version};
+use insightidr_simulator::{Change, InvestigationSpec, Truth, World, WorldConfig};
 use time::OffsetDateTime;
-
-/// What makes a version, as text, in one order.
-fn version(row: &Value) -> String {
-    ["title", "source", "status", "priority", "disposition", "assignee", "responsibility", "tags", "latest_alert_time"]
-        .map(|key| match &row[key] {
-            Value::Null => String::new(),
-            Value::Array(list) if list.is_empty() => String::new(),
-            Value::String(text) => text.clone(),
-            other => other.to_string(),
-        })
-        .join("|")
-}
-
-/// The versions that were collected of each investigation, in order.
-fn collected(tenant: &Tenant) -> BTreeMap<String, Vec<String>> {
-    let mut found: BTreeMap<String, Vec<(u32, String)>> = BTreeMap::new();
-    for artifact in tenant.store.values() {
-        let rrn = artifact["sourceInfo"].as_str().unwrap();
-        let sender = artifact["senderHost"].as_str().unwrap();
-        if rrn.contains(":investigation:") {
-            let row: Value = serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap();
-            let ordinal = sender.rsplit('.').next().unwrap().parse().unwrap();
-            found.entry(rrn.to_owned()).or_default().push((ordinal, version(&row)));
-        }
-    }
-    found
-        .into_iter()
-        .map(|(rrn, mut versions)| {
-            versions.sort();
-            (rrn, versions.into_iter().map(|(_, version)| version).collect())
-        })
-        .collect()
-}
-
-fn shown(investigation: &TruthInvestigation, at: OffsetDateTime) -> Option<String> {
-    investigation.version_at(at).map(|version_| version(&version_.value()))
-}
-
-fn is_closed(version: &str) -> bool {
-    version.split('|').nth(2) == Some("CLOSED")
-}
 
 /// Polls every `interval` for `days`, and gives the times of the polls.
 fn poll_for(tenant: &mut Tenant, days: u64, interval: Duration) -> Vec<OffsetDateTime> {

@@ -20,8 +20,17 @@ pub const TRIAGE: &str = "/idr/at/alerts";
 /// Path of the search of the Alert Triage API.
 pub const TRIAGE_SEARCH: &str = "/idr/at/alerts/ops/search";
 
+/// Path of the reads by RRN of the Alert Triage API.
+pub const TRIAGE_RRNS: &str = "/idr/at/alerts/ops/rrns";
+/// Path of comments.
+pub const COMMENTS: &str = "/idr/v1/comments";
+/// Path of restricted evidence.
+pub const RESTRICTED: &str = "/idr/v1/restricted/investigations";
+
 /// `Accept-version` documented for investigations.
 const INVESTIGATIONS_VERSION: &str = "investigations-preview";
+/// `Accept-version` documented for comments; newer tenants do not need it.
+const COMMENTS_VERSION: &str = "comments-preview";
 /// `Accept-version` documented for the Alert Triage API.
 const TRIAGE_VERSION: &str = "strong-force-preview";
 
@@ -104,15 +113,56 @@ pub fn actors(alert_rrn: &str, index: u64) -> Request {
     get(format!("{TRIAGE}/{}/actors?index={index}&size={PAGE_SIZE}", segment(alert_rrn)), Some(TRIAGE_VERSION))
 }
 
-/// The lightest request of the Alert Triage API: RRNs of one alert.
+/// All alerts of Rapid7's other products in an investigation; this list has no
+/// pages.
 #[must_use]
-pub fn triage_probe(after: Utc, before: Utc) -> Request {
-    Request {
-        method: Method::Post,
-        target: format!("{TRIAGE_SEARCH}?index=0&size=1&rrns_only=true"),
-        body: Some(format!(r#"{{"search":{{"start_time":"{}","end_time":"{}"}}}}"#, after.query(), before.query())),
-        accept_version: Some(TRIAGE_VERSION),
-    }
+pub fn product_alerts(rrn: &str) -> Request {
+    get(format!("{INVESTIGATIONS}/{}/rapid7-product-alerts", segment(rrn)), Some(INVESTIGATIONS_VERSION))
+}
+
+/// A page of the comments on an investigation, oldest first, so that a new one
+/// shifts nothing.
+#[must_use]
+pub fn comments(rrn: &str, index: u64, size: u64) -> Request {
+    get(
+        format!("{COMMENTS}?target={}&index={index}&size={size}&sortDirection=ASC", segment(rrn)),
+        Some(COMMENTS_VERSION),
+    )
+}
+
+/// The restricted evidence of an investigation, which has no pages.
+#[must_use]
+pub fn restricted_evidence(rrn: &str) -> Request {
+    get(format!("{RESTRICTED}/{}/evidence", segment(rrn)), None)
+}
+
+/// One alert of the Alert Triage API, with the MITRE codes of its rule.
+#[must_use]
+pub fn triage_alert(rrn: &str) -> Request {
+    get(format!("{TRIAGE}/{}", segment(rrn)), Some(TRIAGE_VERSION))
+}
+
+/// Alerts of the Alert Triage API by their RRNs, at most 100.
+#[must_use]
+pub fn triage_alerts(rrns: &[&str]) -> Request {
+    let rrns: Vec<String> = rrns.iter().map(|rrn| crate::artifact::message::quoted(rrn)).collect();
+    post(TRIAGE_RRNS.to_owned(), format!(r#"{{"rrns":[{}]}}"#, rrns.join(",")))
+}
+
+/// A page of the RRNs of the alerts created between two instants, both
+/// excluded, in no order. With RRNs only, because pages of whole alerts are
+/// inconsistent when they are deep.
+#[must_use]
+pub fn triage_search(after: Utc, before: Utc, index: u64, size: u64) -> Request {
+    post(
+        format!("{TRIAGE_SEARCH}?index={index}&size={size}&rrns_only=true"),
+        format!(r#"{{"search":{{"start_time":"{}","end_time":"{}"}}}}"#, after.query(), before.query()),
+    )
+}
+
+/// A `POST` of the Alert Triage API. They only read.
+fn post(target: String, body: String) -> Request {
+    Request { method: Method::Post, target, body: Some(body), accept_version: Some(TRIAGE_VERSION) }
 }
 
 #[cfg(test)]

@@ -116,9 +116,16 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.requests_left.get() < requests || self.clock.elapsed().saturating_sub(self.started) >= self.time
     }
 
-    /// Requests left to the step.
+    /// Requests that may still be made: what is left to the step, or of the
+    /// vendor's allowance as last heard, whichever is less.
     pub fn requests_left(&self) -> usize {
-        usize::try_from(self.requests_left.get()).unwrap_or(usize::MAX)
+        let allowed = [self.investigations.get(), self.triage.get()]
+            .into_iter()
+            .filter_map(|allowance| allowance.remaining)
+            .map(|remaining| remaining.saturating_sub(RESERVE))
+            .chain([u64::from(self.requests_left.get())])
+            .min();
+        allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
     }
 
     /// Sends a request and gives its response with status 200.

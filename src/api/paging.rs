@@ -59,14 +59,83 @@ pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
 /// What is wrong with it, for the operator. Partial data (`region_failures`)
 /// is wrong too.
 pub fn triage(body: &[u8], index: u64) -> Result<Page<'_>, String> {
+    triage_of(body, index, &["data", "evidences", "actors"])
+}
+
+/// Reads page `index` of the RRNs that a search of the Alert Triage API found.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator.
+pub fn triage_rrns(body: &[u8], index: u64) -> Result<Page<'_>, String> {
+    triage_of(body, index, &["rrns"])
+}
+
+fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
     let page = Envelope::read(body)?;
-    let failures = page.members.list("region_failures");
-    if !failures.is_empty() {
-        return Err(format!("partial data, {} region(s) failed", failures.len()));
-    }
-    let rows = page.rows(&["data", "evidences", "actors"])?;
+    whole(&page.members)?;
+    let rows = page.rows(names)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     page.checked(Page { rows, total_rows: page.number("total_items")?, more }, index, PAGE_SIZE)
+}
+
+/// Reads a page of comments: some have no `metadata`.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator.
+pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
+    let members = object(body)?;
+    if members.object("metadata").is_some() {
+        return v2_of(body, index, size);
+    }
+    let rows = rows_of(&members, &["data"])?;
+    let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
+    Ok(Page { rows, total_rows: count, more: count >= size })
+}
+
+/// Reads a list that is nothing but an array.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator.
+pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
+    serde_json::from_str(utf8(body)?).map_err(|error| format!("not a JSON array: {error}"))
+}
+
+/// Reads a list without pages under the first of these names that is there.
+///
+/// # Errors
+///
+/// What is wrong with it, for the operator. Partial data is wrong too.
+pub fn listed<'a>(body: &'a [u8], names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+    let members = object(body)?;
+    whole(&members)?;
+    rows_of(&members, names)
+}
+
+/// Refuses partial data, which comes with status 200.
+fn whole(members: &Members<'_>) -> Result<(), String> {
+    match members.list("region_failures").len() {
+        0 => Ok(()),
+        failures => Err(format!("partial data, {failures} region(s) failed")),
+    }
+}
+
+fn utf8(body: &[u8]) -> Result<&str, String> {
+    std::str::from_utf8(body).map_err(|_| "text that is not UTF-8".to_owned())
+}
+
+fn object(body: &[u8]) -> Result<Members<'_>, String> {
+    serde_json::from_str(utf8(body)?).map_err(|error| format!("not the JSON of a page: {error}"))
+}
+
+/// The rows under the first of these names that is an array.
+fn rows_of<'a>(members: &Members<'a>, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+    names
+        .iter()
+        .find_map(|name| serde_json::from_str(members.raw(name)?.get()).ok())
+        .ok_or_else(|| format!("no `{}`", names.join("` or `")))
 }
 
 /// A page's members and those of its `metadata`.
@@ -77,9 +146,7 @@ struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     fn read(body: &'a [u8]) -> Result<Self, String> {
-        let text = std::str::from_utf8(body).map_err(|_| "text that is not UTF-8")?;
-        let members: Members<'a> =
-            serde_json::from_str(text).map_err(|error| format!("not the JSON of a page: {error}"))?;
+        let members = object(body)?;
         let metadata = members.object("metadata").ok_or("no `metadata`")?;
         Ok(Self { members, metadata })
     }
@@ -89,12 +156,9 @@ impl<'a> Envelope<'a> {
         self.metadata.text(key).and_then(|text| text.parse().ok()).ok_or_else(|| format!("no `{key}`"))
     }
 
-    /// The rows, under the first of these names that is an array.
+    /// The rows.
     fn rows(&self, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
-        names
-            .iter()
-            .find_map(|name| serde_json::from_str(self.members.raw(name)?.get()).ok())
-            .ok_or_else(|| format!("no `{}`", names.join("` or `")))
+        rows_of(&self.members, names)
     }
 
     /// The checks that all pages share.
@@ -165,5 +229,26 @@ mod tests {
         let bad = r#"{"evidences":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#;
         assert!(triage(bad.as_bytes(), 0).unwrap_err().contains("partial data"));
         assert!(triage(br#"{"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#, 0).is_err());
+    }
+
+    #[test]
+    fn lists_without_pages_are_as_strict() {
+        assert_eq!(bare(b"[{},7]").unwrap().len(), 2);
+        for body in ["{}", "", "null", "<html>", "[1", "[1]x"] {
+            assert!(bare(body.as_bytes()).is_err(), "{body}");
+        }
+        assert_eq!(listed(br#"{"alerts":[1],"region_failures":[]}"#, &["alerts"]).unwrap().len(), 1);
+        for body in [r#"{"alerts":[1],"region_failures":[{}]}"#, "{}", "[]", r#"{"alerts":{}}"#] {
+            assert!(listed(body.as_bytes(), &["alerts"]).is_err(), "{body}");
+        }
+    }
+
+    #[test]
+    fn comments_come_with_and_without_metadata() {
+        assert!(comments(br#"{"data":[1,2]}"#, 0, 2).unwrap().more, "a full page is never taken for the last");
+        assert!(!comments(br#"{"data":[1]}"#, 0, 2).unwrap().more);
+        let with = br#"{"data":[1],"metadata":{"index":0,"total_pages":1,"total_data":2}}"#;
+        assert!(comments(with, 0, 2).is_err(), "totals that are there count");
+        assert!(comments(b"{}", 0, 2).is_err());
     }
 }

@@ -8,7 +8,8 @@ use super::entities::Entities;
 use super::identity::{Version, hash64};
 use super::investigation::Investigation;
 use super::message::{self, Nested};
-use super::{APPLICATION, Artifact, STREAM_NAME, field, message_type, severity};
+use super::mitre::Mitre;
+use super::{Artifact, field, message_type, severity};
 use crate::api::records::{Members, scalar};
 use crate::text::cut;
 use crate::times::Utc;
@@ -34,8 +35,14 @@ pub struct Context {
     pub evidence: Vec<String>,
     /// Actors, each one line of JSON.
     pub actors: Vec<String>,
-    /// What the actors say.
+    /// What actors and evidence say.
     pub entities: Entities,
+    /// The alert as the Alert Triage API has it, one line of JSON.
+    pub triage: Option<String>,
+    /// Name of the rule there.
+    pub rule_name: Option<String>,
+    /// What the rule says of MITRE ATT&CK.
+    pub mitre: Mitre,
     /// Whether there should be evidence but none can be had.
     pub missing: bool,
 }
@@ -45,7 +52,6 @@ impl<'a> Alert<'a> {
     #[must_use]
     pub fn of(raw: &'a RawValue) -> Self {
         let members = Members::of(raw);
-        // Product alerts keep theirs within the detail member.
         let id = members.text("id").filter(|id| id.len() <= 512).unwrap_or_else(|| {
             let hash = hash64([crate::text::compact_json(raw.get()).as_bytes()]);
             Cow::Owned(format!("unidentified:{hash:016x}"))
@@ -84,11 +90,10 @@ impl<'a> Alert<'a> {
         let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
         let created = self.created.or_else(|| self.members.time("first_event_time")).or(of.created).unwrap_or(now);
         let start = self.members.time("first_event_time").unwrap_or(created);
-        let (severity_code, severity_label) = severity::of_priority(of.members.text("priority").as_deref());
         let (rule_name, rule_rrn) = self.rule();
+        let rule_name = rule_name.or(context.rule_name.map(Cow::Owned));
         let title = self.members.text("title").or_else(|| self.members.text("alert_type_description"));
-        let words: Vec<Cow<'a, str>> =
-            [self.members.text("alert_type"), rule_name.clone(), title.clone()].into_iter().flatten().collect();
+        let kind = self.members.text("alert_type");
         let mut tags = Vec::new();
         if self.members.is_empty() {
             tags.push(Cow::Borrowed("unmapped:not-an-object"));
@@ -102,34 +107,36 @@ impl<'a> Alert<'a> {
         }
         let nested = [
             Nested { name: "investigation", records: vec![parent(of)], single: true },
+            Nested { name: "triage", records: context.triage.into_iter().collect(), single: true },
             Nested { name: "evidence", records: context.evidence, single: false },
             Nested { name: "actors", records: context.actors, single: false },
         ];
         Artifact {
             id: version.id(created),
-            stream_name: STREAM_NAME,
-            message_type: message_type::classify([], words.iter().map(AsRef::as_ref)),
+            message_type: message_type::classify(
+                &context.mitre,
+                &[kind.as_deref(), rule_name.as_deref(), title.as_deref()],
+            ),
             action: Some("alert".to_owned()),
             tags,
-            severity_code,
-            severity_label,
+            severity: severity::of_priority(of.members.text("priority").as_deref()),
             rule_name: rule_name.or(title).map(field),
-            rule_category: self.members.text("alert_type").or_else(|| self.members.text("alert_source")).map(field),
+            rule_category: kind.or_else(|| self.members.text("alert_source")).map(field),
+            attack_technique_ids: context.mitre.techniques,
             sender_host: version.sender_host(api_host),
             source_info: Some(field(self.id.clone())),
-            application: APPLICATION,
             vendor_code: rule_rrn.map(field),
-            start_time_utc: Some(start.rfc3339()),
-            end_time_utc: self.members.time("latest_event_time").filter(|end| *end >= start).map(Utc::rfc3339),
+            start: Some(start),
+            end: self.members.time("latest_event_time").filter(|end| *end >= start),
             entities: context.entities,
             message: message::message(self.raw, &nested),
-            ..Artifact::default()
         }
     }
 }
 
-/// What of its investigation stands in an alert's message.
-fn parent(of: &Investigation<'_>) -> String {
+/// What of its investigation stands in the message of an alert.
+#[must_use]
+pub fn parent(of: &Investigation<'_>) -> String {
     let members: Vec<String> =
         [("rrn", Some(of.rrn.clone())), ("title", of.members.text("title")), ("priority", of.members.text("priority"))]
             .into_iter()

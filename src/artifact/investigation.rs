@@ -6,7 +6,8 @@ use serde_json::value::RawValue;
 
 use super::identity::{Version, hash64};
 use super::message::{self, Nested};
-use super::{APPLICATION, Artifact, STREAM_NAME, field, message_type, severity};
+use super::mitre::Mitre;
+use super::{Artifact, field, message_type, severity};
 use crate::api::records::Members;
 use crate::text::cut;
 use crate::times::Utc;
@@ -56,10 +57,11 @@ impl<'a> Investigation<'a> {
         Self { raw, members, rrn, created, fingerprint }
     }
 
-    /// Whether it is in one of the states that are listed as not closed.
+    /// Whether it is not closed. A state that nobody knows yet is not closed:
+    /// the list of what is not closed will lack it, so it is read singly.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        matches!(self.members.text("status").as_deref(), Some("OPEN" | "INVESTIGATING" | "WAITING"))
+        self.members.text("status").is_some_and(|status| status != "CLOSED")
     }
 
     /// Whether it could have alerts to ask for.
@@ -87,7 +89,6 @@ impl<'a> Investigation<'a> {
         let version =
             Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint };
         let event = self.event_time(ordinal, now);
-        let (severity_code, severity_label) = severity::of_priority(self.members.text("priority").as_deref());
         let mut tags: Vec<Cow<'a, str>> = self.members.texts("tags").into_iter().take(64).map(field).collect();
         if self.members.is_empty() {
             tags.push(Cow::Borrowed("unmapped:not-an-object"));
@@ -98,20 +99,17 @@ impl<'a> Investigation<'a> {
         }
         Artifact {
             id: version.id(event),
-            stream_name: STREAM_NAME,
-            message_type: message_type::classify([], self.members.text("title").as_deref()),
+            message_type: message_type::classify(&Mitre::default(), &[self.members.text("title").as_deref()]),
             action: self.members.text("status").map(|status| cut(&status, 64).to_ascii_lowercase()),
             tags,
-            severity_code,
-            severity_label,
+            severity: severity::of_priority(self.members.text("priority").as_deref()),
             rule_name: self.members.text("title").map(field),
             rule_category: self.members.text("source").map(field),
             sender_host: version.sender_host(api_host),
             source_info: Some(field(self.rrn.clone())),
-            application: APPLICATION,
-            start_time_utc: Some(event.rfc3339()),
+            start: Some(event),
             // Alerts commonly come before the investigation that is made of them.
-            end_time_utc: self.members.time("latest_alert_time").filter(|end| *end >= event).map(Utc::rfc3339),
+            end: self.members.time("latest_alert_time").filter(|end| *end >= event),
             message: message::message(self.raw, nested),
             ..Artifact::default()
         }

@@ -40,12 +40,18 @@ pub fn line(raw: &RawValue) -> String {
 /// The message: the record with what is nested.
 #[must_use]
 pub fn message(raw: &RawValue, nested: &[Nested]) -> String {
-    let mut message = line(raw);
+    message_of(line(raw), &Members::of(raw), nested)
+}
+
+/// The message made of a line and the members that it has.
+#[must_use]
+pub fn message_of(line: String, taken: &Members<'_>, nested: &[Nested]) -> String {
+    let mut message = line;
     // Only an object can hold anything.
-    if message.pop() != Some('}') {
-        return line(raw);
+    if !message.ends_with('}') {
+        return message;
     }
-    let taken = Members::of(raw);
+    message.pop();
     let mut left = NESTED;
     let mut cuts = Vec::new();
     for list in nested.iter().filter(|list| !list.records.is_empty()) {
@@ -76,6 +82,36 @@ pub fn message(raw: &RawValue, nested: &[Nested]) -> String {
     mark(&mut message, &cuts);
     message.push('}');
     message
+}
+
+/// A record of the Alert Triage API as one line, without the tenant's token
+/// that the vendor puts into it: whoever has that token has a part of the
+/// tenant's identity.
+#[must_use]
+pub fn triage_line(raw: &RawValue) -> String {
+    let members = Members::of(raw);
+    if !members.object("organization").is_some_and(|organization| organization.has("product_token")) {
+        return line(raw);
+    }
+    let without = |members: &Members<'_>, replace: &dyn Fn(&str, &RawValue) -> Option<String>| {
+        let parts: Vec<String> = members
+            .iter()
+            .filter_map(|(name, value)| Some(format!("{}:{}", quoted(name), replace(name, value)?)))
+            .collect();
+        format!("{{{}}}", parts.join(","))
+    };
+    let masked = without(&members, &|name, value| {
+        Some(if name == "organization" {
+            without(&Members::of(value), &|name, value| (name != "product_token").then(|| value.get().to_owned()))
+        } else {
+            value.get().to_owned()
+        })
+    });
+    match RawValue::from_string(masked) {
+        Ok(masked) => line(&masked),
+        // Members of a JSON object make a JSON object.
+        Err(_) => String::from("{}"),
+    }
 }
 
 /// A large record with its long members cut.
@@ -154,6 +190,16 @@ mod tests {
         assert_eq!(message(&raw("{}"), &nested), r#"{"alerts":[1,2]}"#);
         assert_eq!(message(&raw(r#"{"alerts":0}"#), &nested), r#"{"alerts":0,"collected_alerts":[1,2]}"#);
         assert_eq!(message(&raw("[7]"), &nested), "[7]");
+    }
+
+    #[test]
+    fn the_tenants_token_is_left_out_and_nothing_else() {
+        let record = raw(r#"{"rrn":"r","organization":{"id":"o","product_token":"S3CRET","flags":[ ]},"n":1.10}"#);
+        assert_eq!(triage_line(&record), r#"{"rrn":"r","organization":{"id":"o","flags":[]},"n":1.10}"#);
+        let plain = raw(r#"{"rrn":"r","organization":null}"#);
+        assert_eq!(triage_line(&plain), plain.get());
+        let twice = raw(r#"{"organization":{"product_token":"S3CRET"},"organization":{"product_token":"S3CRET"}}"#);
+        assert!(!triage_line(&twice).contains("S3CRET"));
     }
 
     #[test]

@@ -1,9 +1,11 @@
 //! The `messageType` of an artifact: its event class among the Conductor's.
 //!
 //! Lead rules key on this value alone, so it is only chosen where the vendor
-//! says it plainly: a MITRE ATT&CK tactic first, else the words of the alert's
-//! type or the rule's name; whatever is left is a `siem_event`. One table, read
+//! says it plainly: a MITRE ATT&CK tactic or technique first, else the words of
+//! the alert's type or the rule's name; whatever is left is a `siem_event`. One table, read
 //! from the top; the first row that matches wins.
+
+use super::mitre::Mitre;
 
 /// What nothing else fits.
 pub const SIEM_EVENT: &str = "siem_event";
@@ -11,23 +13,43 @@ pub const SIEM_EVENT: &str = "siem_event";
 /// Words in lower case, the class, and why.
 const TABLE: [(&[&str], &str); 21] = [
     // What was done to the victim says more than how it was reached.
-    (&["ransomware"], "ransomware_encryption"),
-    (&["impact", "data destruction", "shadow copies"], "data_destruction"),
-    (&["exfiltration"], "data_exfiltration"),
-    (&["collection", "data staged"], "data_staging"),
+    (&["ransomware", "t1486"], "ransomware_encryption"),
+    (&["impact", "ta0040", "t1485", "t1490", "data destruction", "shadow copies"], "data_destruction"),
+    (&["exfiltration", "ta0010", "t1041", "t1048", "t1567"], "data_exfiltration"),
+    (&["collection", "ta0009", "t1074", "data staged"], "data_staging"),
     // The mail that was clicked, then the mail that only came.
-    (&["phishing link", "clicked"], "phishing_click"),
-    (&["phishing", "spoofed domain", "suspicious email"], "phishing_email"),
+    (&["phishing link", "clicked", "t1204.001"], "phishing_click"),
+    (&["phishing", "t1566", "spoofed domain", "suspicious email"], "phishing_email"),
     // Tactics with a class of their own.
-    (&["command and control", "command-and-control", "beacon", "botnet"], "botnet_connection"),
-    (&["privilege escalation", "account privilege escalated"], "privilege_escalation"),
-    (&["defense evasion", "defense-evasion", "log deletion", "antivirus disabled"], "defense_evasion"),
+    (
+        &[
+            "command and control",
+            "command-and-control",
+            "ta0011",
+            "t1071",
+            "t1095",
+            "t1571",
+            "t1572",
+            "beacon",
+            "botnet",
+        ],
+        "botnet_connection",
+    ),
+    (&["privilege escalation", "ta0004", "t1068", "t1548", "account privilege escalated"], "privilege_escalation"),
+    (
+        &["defense evasion", "defense-evasion", "ta0005", "t1070", "t1562", "log deletion", "antivirus disabled"],
+        "defense_evasion",
+    ),
     // Guessing keys shows as failures; stolen ones as access.
-    (&["brute force", "password spray", "password guessing", "failed authentication"], "auth_failure"),
+    (&["brute force", "t1110", "password spray", "password guessing", "failed authentication"], "auth_failure"),
     (
         &[
             "credential access",
             "credential-access",
+            "ta0006",
+            "t1003",
+            "t1555",
+            "t1558",
             "harvested credential",
             "leaked credential",
             "honey credential",
@@ -36,12 +58,33 @@ const TABLE: [(&[&str], &str); 21] = [
         ],
         "credential_access",
     ),
-    (&["discovery", "reconnaissance", "network scan", "port scan", "honeypot"], "service_discovery"),
-    (&["exploit", "initial access", "lateral movement"], "exploit_attempt"),
+    (
+        &["discovery", "ta0007", "ta0043", "t1046", "t1018", "reconnaissance", "network scan", "port scan", "honeypot"],
+        "service_discovery",
+    ),
+    (
+        &["exploit", "initial access", "ta0001", "lateral movement", "ta0008", "t1190", "t1203", "t1210"],
+        "exploit_attempt",
+    ),
     // Software that should not run.
     (&["malware", "virus", "trojan", "malicious hash", "malicious file"], "malicious_software"),
-    (&["suspicious process", "attacker tool", "execution", "persistence", "attacker technique"], "malicious_behavior"),
-    (&["threat command", "threat intel", "ioc", "community threat", "indicator of compromise"], "ioc_match"),
+    (
+        &[
+            "suspicious process",
+            "attacker tool",
+            "execution",
+            "ta0002",
+            "t1059",
+            "persistence",
+            "ta0003",
+            "attacker technique",
+        ],
+        "malicious_behavior",
+    ),
+    (
+        &["threat command", "threat_command", "threat intel", "ioc", "community threat", "indicator of compromise"],
+        "ioc_match",
+    ),
     (&["network traffic", "ids alert", "intrusion detection", "suspicious network"], "ids_event"),
     // Doings of people that break a habit or a rule.
     (&["policy violation", "restricted", "unapproved", "account shared", "watched"], "policy_violation"),
@@ -63,16 +106,14 @@ const TABLE: [(&[&str], &str); 21] = [
     (&["denial of service"], "service_disruption"),
 ];
 
-/// The class for an alert, from its MITRE tactics first, then from `words`
-/// (type, rule name, title), each tried in order.
+/// The class for a record, from what its rule says of MITRE ATT&CK first
+/// (tactics, which the vendor names, then techniques), then from `words` (type,
+/// rule name, title), each tried in order.
 #[must_use]
-pub fn classify<'a>(
-    tactics: impl IntoIterator<Item = &'a str>,
-    words: impl IntoIterator<Item = &'a str>,
-) -> &'static str {
-    tactics
-        .into_iter()
-        .chain(words)
+pub fn classify(mitre: &Mitre, words: &[Option<&str>]) -> &'static str {
+    let codes = mitre.tactics.iter().chain(&mitre.techniques).map(String::as_str);
+    codes
+        .chain(words.iter().copied().flatten())
         .find_map(|text| {
             // Long titles are written by attackers: the start is enough.
             let text = crate::text::cut(text, 256).to_ascii_lowercase();
@@ -95,14 +136,23 @@ fn contains_word(text: &str, needle: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn of(codes: &str, words: &[&str]) -> &'static str {
+        let json = format!(r#"{{"mitre_tcodes":{codes}}}"#);
+        let mitre = Mitre::of_rule(&crate::api::records::Members::parse(&json).unwrap());
+        classify(&mitre, &words.iter().copied().map(Some).collect::<Vec<_>>())
+    }
+
     #[test]
-    fn tactics_come_before_words_and_unknown_things_are_siem_events() {
-        assert_eq!(classify(["Credential Access"], ["Malware found"]), "credential_access");
-        assert_eq!(classify([], ["Account Privilege Escalated"]), "privilege_escalation");
-        assert_eq!(classify([], ["Brute Force - Local Account"]), "auth_failure");
-        assert_eq!(classify([], ["Multiple country authentications"]), "anomalous_behavior");
-        assert_eq!(classify(["T1110"], ["", "Something else"]), SIEM_EVENT);
-        assert_eq!(classify([], ["biochemistry viola"]), SIEM_EVENT, "a needle inside a word is no match");
+    fn tactics_come_before_techniques_before_words_and_unknown_things_are_siem_events() {
+        assert_eq!(of(r#"["T1110","Credential Access"]"#, &["Malware found"]), "credential_access");
+        assert_eq!(of(r#"["T1110.003"]"#, &["Malware found"]), "auth_failure");
+        assert_eq!(of(r#"["TA0006","T1110"]"#, &[]), "credential_access");
+        assert_eq!(of(r#"["T9999"]"#, &["Malware found"]), "malicious_software");
+        assert_eq!(of("[]", &["Account Privilege Escalated"]), "privilege_escalation");
+        assert_eq!(of("[]", &["Brute Force - Local Account"]), "auth_failure");
+        assert_eq!(of("[]", &["Multiple country authentications"]), "anomalous_behavior");
+        assert_eq!(of("[]", &["", "Something else"]), SIEM_EVENT);
+        assert_eq!(of("[]", &["biochemistry viola"]), SIEM_EVENT, "a needle inside a word is no match");
     }
 
     #[test]

@@ -12,17 +12,21 @@
 //! it for the next step as if it had not been seen.
 
 use std::cell::{Cell, RefCell};
+use std::future::Future;
 
+use futures::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 
 use super::Step;
 use super::checkpoint::{Known, MAX_ALERTS, Owed};
 use super::evidence::Enriched;
+use super::extras::ReadExtra;
 use super::fan_out::fan_out;
 use crate::api::client::{Client, Stop};
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::Alert;
+use crate::artifact::extra::Kind;
 use crate::artifact::investigation::Investigation;
 use crate::artifact::message::{self, Nested};
 use crate::contract::{Failure, FailureReason};
@@ -32,7 +36,7 @@ use crate::times::Utc;
 /// Groups hold this many investigations for each concurrent request.
 const GROUP: usize = 4;
 /// Requests that one investigation takes at least: its alerts, and evidence and
-/// actors of one.
+/// actors of one. What else is collected of it comes on top.
 const REQUESTS: usize = 3;
 /// Seconds during which an investigation made of alerts may still lack them.
 const YOUNG: i64 = 3_600;
@@ -40,7 +44,7 @@ const YOUNG: i64 = 3_600;
 /// for again; doubled each time.
 const FIRST_RETRY: i64 = 240;
 /// Pages of alerts of one investigation after which the listing cannot be right.
-const MOST_PAGES: u64 = 1_000;
+pub(super) const MOST_PAGES: u64 = 1_000;
 /// Longest such wait, in seconds.
 const LAST_RETRY: i64 = 6 * 3_600;
 
@@ -64,6 +68,17 @@ impl<'a> Work<'a> {
         };
         Some(Self { investigation, from_page })
     }
+}
+
+/// What one request of a group was for, and what came of it.
+enum Answer {
+    Alerts(Listed),
+    Extra(Kind, Result<Vec<Box<RawValue>>, Stop>),
+}
+
+/// Requests of a group are of several kinds but are made together.
+fn boxed<'p>(part: impl Future<Output = Answer> + 'p) -> LocalBoxFuture<'p, Answer> {
+    Box::pin(part)
 }
 
 /// The alerts of one investigation, as far as they could be listed.
@@ -94,8 +109,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             // A small budget goes to few investigations that can be finished,
             // not to many that cannot.
-            let most =
-                self.settings.concurrency.saturating_mul(GROUP).min(self.client.requests_left() / REQUESTS).max(1);
+            let most = self
+                .settings
+                .concurrency
+                .saturating_mul(GROUP)
+                .min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len()))
+                .max(1);
             let (group, rest) = left.split_at(most.min(left.len()));
             self.collect_group(group).await?;
             left = rest;
@@ -104,17 +123,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     async fn collect_group(&mut self, group: &[Work<'_>]) -> Result<(), Stop> {
-        let listed = if self.settings.collect_alerts {
-            self.list_alerts(group).await
-        } else {
-            group.iter().map(|_| Listed::default()).collect()
-        };
+        let (listed, extras) = self.list_group(group).await;
         let alerts: Vec<Vec<Alert<'_>>> =
             listed.iter().map(|listed| listed.rows.iter().map(|raw| Alert::of(raw)).collect()).collect();
         let (enriched, mut stop) = self.enrich(group, &alerts).await;
-        for (((work, listed), alerts), enriched) in group.iter().zip(&listed).zip(&alerts).zip(enriched) {
+        let results = group.iter().zip(&listed).zip(&alerts).zip(enriched).zip(extras);
+        for ((((work, listed), alerts), enriched), extras) in results {
             if !listed.is_untouched(work.from_page) {
-                self.emit(work, listed, alerts, enriched);
+                self.emit(work, listed, alerts, enriched, extras, &mut stop);
             }
         }
         for listed in listed {
@@ -123,22 +139,66 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         stop.map_or(Ok(()), Err)
     }
 
-    /// Lists the alerts of a group, as many requests at a time as may be.
-    async fn list_alerts(&self, group: &[Work<'_>]) -> Vec<Listed> {
+    /// Lists the alerts of a group and whatever else belongs to its members, as
+    /// many requests at a time as may be.
+    async fn list_group(&self, group: &[Work<'_>]) -> (Vec<Listed>, Vec<Vec<ReadExtra>>) {
         let room = Cell::new(usize::try_from(self.budget.artifacts).unwrap_or(usize::MAX));
         let denied = RefCell::new(None);
-        let listings = group.iter().map(|work| list(&self.client, work, &room, &denied));
-        fan_out(self.settings.concurrency, listings).await
+        let kinds = self.extra_kinds();
+        let (room, denied, client) = (&room, &denied, &self.client);
+        let listings = group
+            .iter()
+            .filter(|_| self.settings.collect_alerts)
+            .map(|work| boxed(async move { Answer::Alerts(list(client, work, room, denied).await) }));
+        let extras = group.iter().filter(|work| work.investigation.is_identified()).flat_map(|work| {
+            let rrn = work.investigation.rrn.as_ref();
+            kinds.iter().map(move |kind| {
+                boxed(async move { Answer::Extra(*kind, super::extras::read(client, *kind, rrn).await) })
+            })
+        });
+        let mut answers = fan_out(self.settings.concurrency, listings.chain(extras)).await.into_iter();
+        let mut listed: Vec<Listed> = Vec::with_capacity(group.len());
+        if self.settings.collect_alerts {
+            listed.extend(answers.by_ref().take(group.len()).map(|answer| match answer {
+                Answer::Alerts(listed) => listed,
+                Answer::Extra(..) => Listed::default(),
+            }));
+        } else {
+            listed.extend(group.iter().map(|_| Listed::default()));
+        }
+        let extras = group
+            .iter()
+            .map(|work| {
+                let count = if work.investigation.is_identified() { kinds.len() } else { 0 };
+                answers
+                    .by_ref()
+                    .take(count)
+                    .filter_map(|answer| match answer {
+                        Answer::Extra(kind, rows) => Some((kind, rows)),
+                        Answer::Alerts(_) => None,
+                    })
+                    .collect()
+            })
+            .collect();
+        (listed, extras)
     }
 
     /// Turns an investigation and its alerts into artifacts and remembers them.
-    fn emit(&mut self, work: &Work<'_>, listed: &Listed, alerts: &[Alert<'_>], enriched: Vec<Enriched>) {
+    fn emit(
+        &mut self,
+        work: &Work<'_>,
+        listed: &Listed,
+        alerts: &[Alert<'_>],
+        enriched: Vec<Enriched>,
+        extras: Vec<ReadExtra>,
+        stop: &mut Option<Stop>,
+    ) {
         let investigation = work.investigation;
         let host = self.settings.region.host;
         let now = self.cycle_began();
-        let before = self.state.known.get(investigation.rrn.as_ref());
-        let mut known = before.cloned().unwrap_or_default();
-        let ordinal = match before {
+        let before = self.state.known.get(investigation.rrn.as_ref()).cloned();
+        let mut known = before.clone().unwrap_or_default();
+        let ordinal = match &before {
             None => Some(0),
             Some(before) if before.fingerprint == investigation.fingerprint => None,
             Some(before) if before.silent => Some(0),
@@ -161,11 +221,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut untouched = false;
         for (alert, enriched) in alerts.iter().zip(enriched) {
             let context = match enriched {
-                Enriched::Ready(context) => context,
+                Enriched::Ready(context) => *context,
                 Enriched::Held(why) => {
                     failure = failure.or(Some(why));
                     continue;
                 }
+                // Its evidence is asked for again while its investigation is
+                // owed another look, which is as long as it may be late.
+                Enriched::Waiting => continue,
                 Enriched::Untouched => {
                     untouched = true;
                     continue;
@@ -180,19 +243,31 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             }
         }
+        let missing = match self.emit_extras(investigation, extras, &mut known) {
+            Ok(missing) => missing,
+            Err(why) => {
+                untouched = true;
+                *stop = stop.take().or(Some(why));
+                false
+            }
+        };
         known.owed = match (&failure, listed.next_page) {
             _ if untouched => Owed::Page(work.from_page),
             (Some(_), _) => failed_again(known.owed, now),
             (None, Some(page)) => Owed::Page(page),
+            _ if missing => failed_again(known.owed, now),
             (None, None) if self.settings.collect_alerts => self.young(work, alerts, now),
             (None, None) => Owed::Nothing,
         };
         if let Some(failure) = failure {
             self.output.degrade(ALERTS, *failure);
         }
+        if !matches!(known.owed, Owed::Page(_)) {
+            self.visited.push(investigation.rrn.clone().into_owned());
+        }
         known.open = investigation.is_open();
         known.listed = self.state.number;
-        self.output.progress |= before != Some(&known);
+        self.output.progress |= before.as_ref() != Some(&known);
         self.state.known.insert(investigation.rrn.clone().into_owned(), known);
     }
 

@@ -1,22 +1,25 @@
 //! The check before an instance is saved: key, region and access.
 //!
-//! Up to four light requests: the key alone; one investigation, which proves
-//! region and role; its alerts; and the Alert Triage API.
+//! A few light requests: the key alone; one investigation, which proves region
+//! and role; its alerts; the Alert Triage API; and one for each stream that is
+//! switched on besides.
 
 use serde_json::value::RawValue;
 
-use super::evidence;
+use super::output::streams;
+use super::{evidence, extras};
 use crate::api::client::{Client, Stop};
 use crate::api::errors::{self, REMEDY_RATE_LIMITED};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Response, Transport};
 use crate::api::{calls, paging};
+use crate::artifact::extra::Kind;
 use crate::contract::{Budget, CheckReport, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
-use crate::descriptor::{ALERTS, EVIDENCE, INVESTIGATIONS};
+use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, PRODUCT_ALERTS, RESTRICTED, UNINVESTIGATED};
 use crate::settings::Settings;
 
 /// Tries included, and time for slow answers.
-const BUDGET: Budget = Budget { requests: 12, artifacts: 1, artifact_bytes: 1, wall_time_milliseconds: 60_000 };
+const BUDGET: Budget = Budget { requests: 20, artifacts: 1, artifact_bytes: 1, wall_time_milliseconds: 60_000 };
 /// Seconds back from now in which an investigation is looked for.
 const WINDOW: i64 = 390 * 86_400;
 
@@ -37,13 +40,24 @@ pub async fn check<T: Transport, C: Clock>(
     let response = client.send(&request).await.map_err(failure)?;
     let page =
         paging::v2_of(&response.body, 0, 1).map_err(|why| failure(client.malformed(&request, &response, &why)))?;
-    let mut reports = vec![report(INVESTIGATIONS, StreamState::Ok)];
-    if settings.collect_alerts {
-        reports.push(report(ALERTS, alerts(&client, page.rows.first().copied()).await));
-    }
-    if settings.collect_evidence {
-        let probe = calls::triage_probe(now.plus_seconds(-86_400), now);
-        reports.push(report(EVIDENCE, triage(client.send(&probe).await)));
+    let mut reports = Vec::new();
+    let mut triage_state = None;
+    for stream in streams(settings) {
+        let state = match stream {
+            ALERTS => alerts(&client, page.rows.first().copied()).await,
+            EVIDENCE | UNINVESTIGATED => match &triage_state {
+                Some(known) => StreamState::clone(known),
+                None => {
+                    let probe = calls::triage_search(now.plus_seconds(-86_400), now, 0, 1);
+                    triage_state.insert(triage(client.send(&probe).await)).clone()
+                }
+            },
+            PRODUCT_ALERTS => extra(&client, Kind::ProductAlert, stream, page.rows.first().copied()).await,
+            COMMENTS => extra(&client, Kind::Comment, stream, page.rows.first().copied()).await,
+            RESTRICTED => extra(&client, Kind::Restricted, stream, page.rows.first().copied()).await,
+            _ => StreamState::Ok,
+        };
+        reports.push(report(stream, state));
     }
     Ok(CheckReport {
         summary: format!(
@@ -68,6 +82,24 @@ async fn alerts<T: Transport, C: Clock>(client: &Client<'_, T, C>, investigation
     match result {
         Ok(()) => StreamState::Ok,
         Err(stop) => StreamState::Degraded(failure(stop)),
+    }
+}
+
+/// Whether what else belongs to an investigation can be read; taken for granted
+/// where there is none.
+async fn extra<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    kind: Kind,
+    stream: &str,
+    investigation: Option<&RawValue>,
+) -> StreamState {
+    let Some(rrn) = investigation.and_then(|raw| Members::of(raw).text("rrn")) else { return StreamState::Ok };
+    match extras::read(client, kind, &rrn).await.map_err(failure) {
+        Ok(_) => StreamState::Ok,
+        Err(Failure {
+            reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..
+        }) => StreamState::Unavailable(extras::unavailable(stream, status)),
+        Err(failure) => StreamState::Degraded(failure),
     }
 }
 

@@ -20,8 +20,8 @@ use crate::times::Utc;
 
 /// First bytes of every checkpoint.
 const MAGIC: &[u8; 5] = b"R7IDR";
-/// The format written.
-const FORMAT: u8 = 1;
+/// The format written. Format 2 is format 1 followed by [`Beyond`].
+const FORMAT: u8 = 2;
 /// Magic, format, hash.
 const HEADER: usize = 14;
 /// Most investigations remembered.
@@ -60,6 +60,28 @@ pub struct Checkpoint {
     pub triage: Triage,
     /// Consecutive steps that ended in a rate limit, for the hint.
     pub rate_limited: u32,
+    /// What format 2 has added.
+    #[serde(skip)]
+    pub beyond: Beyond,
+}
+
+/// What is remembered since format 2.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Beyond {
+    /// Every alert outside investigations that was created before this instant
+    /// has been collected.
+    pub uninvestigated: Option<Utc>,
+    /// Keys of such alerts that were collected, with their creation in
+    /// microseconds since 1970: those that may be listed again.
+    pub outside: BTreeMap<u64, i64>,
+    /// Cycles in a row in which that listing failed at one alert.
+    pub outside_failures: u32,
+    /// Whether the endpoints beside the alerts of an investigation are there,
+    /// in the order of [`crate::artifact::extra::Kind`].
+    pub extras: [Triage; 3],
+    /// When the last listing of what is not closed began, and the last one of
+    /// everything: what was looked at since may have a new comment.
+    pub listed: [Option<Utc>; 2],
 }
 
 /// A listing of what was created between two instants.
@@ -98,6 +120,9 @@ pub enum Phase {
     /// What has left the list of what is not closed: the RRN up to which that
     /// is done.
     Left(Option<String>),
+    /// Alerts outside investigations, between `Gained` and `Owed`: the time of
+    /// creation up to which this cycle has them.
+    Outside(Option<Utc>),
 }
 
 /// What is remembered of an investigation.
@@ -109,7 +134,8 @@ pub struct Known {
     pub fingerprint: u64,
     /// Ordinal of that version.
     pub ordinal: u32,
-    /// Keys of the alerts turned into artifacts, in order.
+    /// Keys of the alerts, and whatever else belongs to it, that were turned
+    /// into artifacts, in order.
     pub alerts: Vec<u64>,
     /// Work left to do on it.
     pub owed: Owed,
@@ -138,7 +164,7 @@ pub enum Owed {
     Until(Utc),
 }
 
-/// Whether the tenant has the Alert Triage API.
+/// Whether the tenant has an API, as far as is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Triage {
     /// Not asked yet.
@@ -176,11 +202,12 @@ impl Checkpoint {
         if hash != hash64([body]).to_le_bytes() {
             return Err(unreadable("its checksum is wrong"));
         }
-        match postcard::take_from_bytes(body) {
-            Ok((checkpoint, [])) => Ok(checkpoint),
-            Ok(_) => Err(unreadable("bytes follow its end")),
-            Err(error) => Err(unreadable(&format!("its content is not that of format {format} ({error})"))),
+        let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
+        let (mut checkpoint, mut rest) = postcard::take_from_bytes::<Self>(body).map_err(wrong)?;
+        if *format >= 2 {
+            (checkpoint.beyond, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
         }
+        if rest.is_empty() { Ok(checkpoint) } else { Err(unreadable("bytes follow its end")) }
     }
 
     /// Writes it, within its bounds.
@@ -191,7 +218,7 @@ impl Checkpoint {
     pub fn encode(&mut self) -> Result<Vec<u8>, Failure> {
         self.forget(MAX_KNOWN);
         loop {
-            let body = postcard::to_allocvec(self).map_err(|error| {
+            let body = postcard::to_allocvec(&(&*self, &self.beyond)).map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,
                     format!("the checkpoint cannot be written: {error}"),
@@ -308,6 +335,13 @@ mod tests {
                 .into(),
             triage: Triage::Unavailable(403, Utc(3)),
             rate_limited: 1,
+            beyond: Beyond {
+                uninvestigated: Some(Utc(4)),
+                outside: [(1, -1), (u64::MAX, i64::MAX)].into(),
+                outside_failures: 2,
+                extras: [Triage::Available, Triage::Unknown, Triage::Unavailable(404, Utc(5))],
+                listed: [Some(Utc(6)), None],
+            },
         }
     }
 
@@ -316,6 +350,27 @@ mod tests {
         let mut checkpoint = sample();
         let bytes = checkpoint.encode().unwrap();
         assert_eq!(Checkpoint::decode(&bytes).unwrap(), checkpoint);
+    }
+
+    /// Kept as written by the version that introduced each format; see
+    /// `tests/fixtures`.
+    #[test]
+    fn every_format_that_was_ever_written_is_read() {
+        let bytes: [&[u8]; 2] = [
+            include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
+        ];
+        for (format, bytes) in (1..).zip(bytes) {
+            assert_eq!(bytes.get(5), Some(&format));
+            let mut checkpoint = Checkpoint::decode(bytes).unwrap();
+            assert_eq!(checkpoint.host, "us.api.insight.rapid7.com");
+            assert!(!checkpoint.known.is_empty() && checkpoint.cycle.is_some());
+            assert_eq!(checkpoint.beyond == Beyond::default(), format == 1, "format {format}");
+            // And written in the newest.
+            let again = checkpoint.encode().unwrap();
+            assert_eq!(again.get(5), Some(&FORMAT));
+            assert_eq!(Checkpoint::decode(&again).unwrap(), checkpoint);
+        }
     }
 
     #[test]

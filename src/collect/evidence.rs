@@ -8,24 +8,24 @@
 //!
 //! Guaranteed: alerts never wait for an API that is not there. An alert whose
 //! evidence fails for another reason is held back and asked for again, and goes
-//! without evidence after [`HELD`] failures. An alert without its evidence says
-//! so by a tag.
+//! without evidence after [`HELD`] failures; it then says so by a tag. An alert
+//! without any evidence that is younger than the overlap waits for it.
 
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Owed, Triage};
-use super::fan_out::fan_out;
 use crate::api::client::{Client, Stop};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Request, Transport};
 use crate::api::{calls, errors, paging};
 use crate::artifact::alert::{Alert, Context};
-use crate::artifact::message;
+use crate::artifact::{evidence, message};
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::descriptor::EVIDENCE;
+use crate::times::Utc;
 
 /// Failures after which an alert goes without its evidence.
-const HELD: u32 = 3;
+pub(super) const HELD: u32 = 3;
 /// Seconds after which an absent API is asked for again.
 const PROBE_AGAIN: i64 = 86_400;
 /// Pages of evidence, or of actors, that are read of one alert.
@@ -34,9 +34,11 @@ const PAGES: u64 = 10;
 /// What became of an alert's evidence.
 pub enum Enriched {
     /// The alert can be turned into an artifact.
-    Ready(Context),
-    /// It waits for its evidence.
+    Ready(Box<Context>),
+    /// It waits for its evidence, which could not be read.
     Held(Box<Failure>),
+    /// It is young and has no evidence yet.
+    Waiting,
     /// Nothing was asked: the step had to stop.
     Untouched,
 }
@@ -67,7 +69,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         alerts: &[Vec<Alert<'_>>],
     ) -> (Vec<Vec<Enriched>>, Option<Stop>) {
         let mut enriched: Vec<Vec<Enriched>> =
-            alerts.iter().map(|alerts| alerts.iter().map(|_| Enriched::Ready(Context::default())).collect()).collect();
+            alerts.iter().map(|alerts| alerts.iter().map(|_| Enriched::Ready(Box::default())).collect()).collect();
         let wanted = self.wanted(group, alerts);
         if wanted.is_empty() {
             return (enriched, None);
@@ -77,19 +79,28 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Ok(()) if matches!(self.state.triage, Triage::Unavailable(..)) => {
                 wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
             }
-            Ok(()) => self.read_all(wanted).await,
+            Ok(()) => {
+                let rrns: Vec<&str> = wanted.iter().map(|job| job.id).collect();
+                let contexts = self.contexts(&rrns).await;
+                wanted.into_iter().zip(contexts).collect()
+            }
             Err(why) => wanted.into_iter().map(|job| (job, Err(why.clone()))).collect(),
         };
         let mut absent = false;
+        let results: Vec<(Job<'_>, Result<Context, Stop>)> = results;
         for (job, result) in results {
+            let created = alerts.get(job.investigation).and_then(|alerts| alerts.get(job.alert)?.created);
             let outcome = match result {
+                Ok(context) if !context.missing && context.evidence.is_empty() && self.is_young(created) => {
+                    Enriched::Waiting
+                }
                 Ok(context) => {
                     self.output.count(EVIDENCE, context.evidence.len());
-                    Enriched::Ready(context)
+                    Enriched::Ready(Box::new(context))
                 }
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
                     absent = true;
-                    Enriched::Ready(Context { missing: true, ..Context::default() })
+                    Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
                 }
                 Err(why) if !why.is_local() => {
                     stop = stop.or(Some(why));
@@ -99,7 +110,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.output.degrade(EVIDENCE, (*failure).clone());
                     Enriched::Held(failure)
                 }
-                Err(_) => Enriched::Ready(Context { missing: true, ..Context::default() }),
+                Err(_) => Enriched::Ready(Box::new(Context { missing: true, ..Context::default() })),
             };
             if let Some(slot) = enriched.get_mut(job.investigation).and_then(|alerts| alerts.get_mut(job.alert)) {
                 *slot = outcome;
@@ -135,14 +146,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Finds out whether the API is there, when that is not known or the
     /// answer is a day old.
-    async fn probe_if_due(&mut self) -> Result<(), Stop> {
+    pub(super) async fn probe_if_due(&mut self) -> Result<(), Stop> {
         let now = self.cycle_began();
         match self.state.triage {
             Triage::Available => return Ok(()),
             Triage::Unavailable(_, since) if now.seconds_since(since) < PROBE_AGAIN => return Ok(()),
             Triage::Unknown | Triage::Unavailable(..) => {}
         }
-        let request = calls::triage_probe(now.plus_seconds(-PROBE_AGAIN), now);
+        let request = calls::triage_search(now.plus_seconds(-PROBE_AGAIN), now, 0, 1);
         let answer = self.client.send(&request).await;
         self.state.triage = match answer {
             Ok(_) => Triage::Available,
@@ -155,10 +166,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         Ok(())
     }
 
-    /// Reads evidence and actors, as many requests at a time as may be.
-    async fn read_all<'w>(&self, wanted: Vec<Job<'w>>) -> Vec<(Job<'w>, Result<Context, Stop>)> {
-        let contexts = fan_out(self.settings.concurrency, wanted.iter().map(|job| read(&self.client, job.id))).await;
-        wanted.into_iter().zip(contexts).collect()
+    /// Whether evidence of what was created then may still become visible.
+    fn is_young(&self, created: Option<Utc>) -> bool {
+        let overlap = self.settings.overlap_minutes.saturating_mul(60);
+        created.is_some_and(|created| created.min(self.cycle_began()).plus_seconds(overlap) > self.cycle_began())
     }
 }
 
@@ -173,15 +184,25 @@ struct Job<'w> {
 }
 
 /// Whether a failure says that something is not there, or not for this key.
-fn is_absence(failure: &Failure) -> bool {
+pub(super) fn is_absence(failure: &Failure) -> bool {
     matches!(failure.reason, FailureReason::NotFound | FailureReason::Forbidden)
 }
 
 /// Evidence and actors of one alert.
-async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Context, Stop> {
+pub(super) async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Context, Stop> {
     let mut context = Context::default();
-    read_pages(client, |index| calls::evidences(rrn, index), |raw| context.evidence.push(message::line(raw))).await?;
-    let (actors, entities) = (&mut context.actors, &mut context.entities);
+    let (evidence, entities) = (&mut context.evidence, &mut context.entities);
+    let mut found = Vec::new();
+    read_pages(
+        client,
+        |index| calls::evidences(rrn, index),
+        |raw| {
+            found.push(evidence::entities(raw));
+            evidence.push(message::line(raw));
+        },
+    )
+    .await?;
+    let actors = &mut context.actors;
     read_pages(
         client,
         |index| calls::actors(rrn, index),
@@ -191,6 +212,8 @@ async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> R
         },
     )
     .await?;
+    // What the vendor has named comes before what a log line says.
+    found.into_iter().for_each(|found| entities.fill_from(found));
     Ok(context)
 }
 

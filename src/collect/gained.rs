@@ -14,7 +14,7 @@
 
 use super::Step;
 use super::checkpoint::Phase;
-use super::listing::DAY;
+use super::listing::{DAY, Listing};
 use crate::api::client::Stop;
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
@@ -41,7 +41,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.enter(Phase::Gained(index));
         }
         self.state.gained = Some(began);
-        self.enter(Phase::Owed(None));
+        self.enter(Phase::Outside(None));
         Ok(())
     }
 
@@ -65,7 +65,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .into_iter()
             .filter(|row| row.members.time("latest_alert_time").is_some_and(|latest| latest > since))
             .collect();
-        self.take(&recent, true).await?;
+        self.take(&recent, Listing::Gained).await?;
         let in_order = times.is_sorted_by(|a, b| a.floor_millisecond() >= b.floor_millisecond());
         Ok(!page.more || (in_order && times.last().is_some_and(|oldest| *oldest <= since)))
     }

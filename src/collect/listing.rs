@@ -20,6 +20,7 @@
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
+use super::extras::may_have_comments;
 use crate::api::calls;
 use crate::api::client::Stop;
 use crate::api::paging::{self, PAGE_SIZE};
@@ -79,7 +80,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(|raw| Investigation::of(raw)).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
-        self.take(&rows, listing == Listing::New).await?;
+        self.take(&rows, listing).await?;
         if !page.more {
             return Ok(None);
         }
@@ -92,22 +93,34 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Collects what of listed rows is new or changed, and notes the rest.
-    /// Unless `all`, rows that were there before the look-back and have not
-    /// been collected are only remembered, so that a change of them shows.
+    /// When the listing is for changes, rows that were there before the
+    /// look-back and have not been collected are only remembered, so that a
+    /// change of them shows.
     ///
     /// # Errors
     ///
     /// When not everything could be collected: the same page has to be asked
     /// for again.
-    pub(super) async fn take(&mut self, rows: &[Investigation<'_>], all: bool) -> Result<(), Stop> {
+    pub(super) async fn take(&mut self, rows: &[Investigation<'_>], listing: Listing) -> Result<(), Stop> {
+        let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
+        let (comments, since, began) =
+            (self.settings.collect_comments, self.comments_since(listing), self.cycle_began());
         let number = self.state.number;
         let floor = self.state.floor;
         for row in rows {
             if let Some(known) = self.state.known.get_mut(row.rrn.as_ref()) {
                 known.listed = number;
                 known.open = row.is_open();
-                work.extend(Work::if_needed(row, Some(known)));
+                match Work::if_needed(row, Some(known)) {
+                    Some(needed) => work.push(needed),
+                    None if comments && !known.silent && known.owed == Owed::Nothing => {
+                        if may_have_comments(row, listing, since) {
+                            known.owed = Owed::Until(began);
+                        }
+                    }
+                    None => {}
+                }
             } else if all || row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor)) {
                 work.push(Work { investigation: row, from_page: 0 });
             } else {
@@ -133,6 +146,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 pub(super) enum Listing {
     /// What is new.
     New,
+    /// What gained alerts.
+    Gained,
     /// Changes of what is not closed.
     Open,
     /// Changes of anything.

@@ -5,13 +5,15 @@
 //! 1. lists what was created since the watermark less the overlap
 //!    ([`listing`]);
 //! 2. lists what gained alerts since then, whatever its age ([`gained`]);
-//! 3. goes back to investigations with work left to do ([`revisit`]);
-//! 4. lists again what is not closed, and from time to time everything, to find
+//! 3. lists the alerts that belong to no investigation ([`outside`]);
+//! 4. goes back to investigations with work left to do ([`revisit`]);
+//! 5. lists again what is not closed, and from time to time everything, to find
 //!    changes of state ([`relisting`]);
-//! 5. reads singly what has left that list ([`revisit`]).
+//! 6. reads singly what has left that list ([`revisit`]).
 //!
-//! Whatever is new or changed is collected with its alerts ([`alerts`]) and
-//! their evidence ([`evidence`]). A step is a pure transaction: everything it
+//! Whatever is new or changed is collected with its alerts ([`alerts`]), their
+//! evidence ([`evidence`], [`triage`]) and what else belongs to it
+//! ([`extras`]). A step is a pure transaction: everything it
 //! learns is in the batch it yields, and nothing moves past what the batch
 //! holds.
 //!
@@ -21,15 +23,19 @@ pub mod alerts;
 pub mod check;
 pub mod checkpoint;
 pub mod evidence;
+pub mod extras;
 pub mod fan_out;
 pub mod gained;
 pub mod listing;
 pub mod output;
+pub mod outside;
 pub mod relisting;
 pub mod revisit;
+pub mod triage;
 
 use crate::api::client::{Client, Stop};
 use crate::api::transport::{Clock, Transport};
+use crate::artifact::mitre::Mitre;
 use crate::contract::{Batch, Budget, Failure};
 use crate::settings::Settings;
 use checkpoint::{Checkpoint, Cycle, Phase};
@@ -42,6 +48,12 @@ pub struct Step<'a, T, C> {
     budget: Budget,
     state: Checkpoint,
     output: Output,
+    /// What rules say of MITRE ATT&CK, by the RRN of their version, as far as
+    /// it had to be asked for in this step.
+    rules: Vec<(String, Mitre)>,
+    /// Investigations that the group at hand has finished, as far as this cycle
+    /// is concerned.
+    visited: Vec<String>,
 }
 
 /// Does one step.
@@ -64,7 +76,8 @@ pub async fn step<T: Transport, C: Clock>(
         Some(_) | None => Checkpoint::new(host),
     };
     let client = Client::new(transport, clock, settings.region, &budget);
-    let mut step = Step { client, settings, budget, state, output: Output::default() };
+    let mut step =
+        Step { client, settings, budget, state, output: Output::default(), rules: Vec::new(), visited: Vec::new() };
     let outcome = step.run().await;
     step.finish(outcome)
 }
@@ -82,6 +95,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             match cycle.phase.clone() {
                 Phase::New => self.list_new().await?,
                 Phase::Gained(page) => self.list_gained(page).await?,
+                Phase::Outside(reached) => {
+                    self.collect_outside(reached).await?;
+                    self.enter(Phase::Owed(None));
+                }
                 Phase::Owed(after) => {
                     self.revisit(after, false).await?;
                     self.start_relisting();

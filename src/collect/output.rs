@@ -6,7 +6,8 @@ use crate::api::client::Stop;
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
 use crate::contract::{Artifact, Batch, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
-use crate::descriptor::{ALERTS, EVIDENCE, INVESTIGATIONS};
+use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, INVESTIGATIONS, PRODUCT_ALERTS, RESTRICTED, UNINVESTIGATED};
+use crate::settings::Settings;
 
 /// Rate limits in a row after which a longer interval is advised.
 const HINT_AFTER: u32 = 3;
@@ -61,7 +62,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
                 self.state.rate_limited = 0;
-                (false, None)
+                // A cycle that was left unfinished long ago, by a crash or an
+                // outage, says nothing about what has come since: another one
+                // follows at once.
+                let overlap = self.settings.overlap_minutes.saturating_mul(60);
+                let is_stale = self.client.now().seconds_since(self.cycle_began()) >= overlap;
+                self.state.cycle = None;
+                (is_stale, None)
             }
             Err(Stop::Spent) if self.output.progress => (true, None),
             Err(Stop::Spent) => return Err(exhausted()),
@@ -102,14 +109,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// One report for each stream that is switched on.
     fn reports(&self) -> Vec<StreamReport> {
-        let mut streams = vec![INVESTIGATIONS];
-        if self.settings.collect_alerts {
-            streams.push(ALERTS);
-        }
-        if self.settings.collect_evidence {
-            streams.push(EVIDENCE);
-        }
-        streams
+        streams(self.settings)
             .into_iter()
             .map(|stream| StreamReport {
                 stream: stream.to_owned(),
@@ -121,8 +121,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// The state of a stream at the end of the step.
     fn state_of(&self, stream: &str) -> StreamState {
-        if let (EVIDENCE, Triage::Unavailable(status, _)) = (stream, self.state.triage) {
+        if let (EVIDENCE | UNINVESTIGATED, Triage::Unavailable(status, _)) = (stream, self.state.triage) {
             return StreamState::Unavailable(super::evidence::unavailable(status));
+        }
+        if let Some(failure) = self.unavailable_extra(stream) {
+            return StreamState::Unavailable(failure);
         }
         if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
             return StreamState::Degraded(failure.clone());
@@ -140,12 +143,28 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 }
 
+/// The streams that are switched on.
+pub(super) fn streams(settings: &Settings) -> Vec<&'static str> {
+    [
+        (true, INVESTIGATIONS),
+        (settings.collect_alerts, ALERTS),
+        (settings.collect_evidence, EVIDENCE),
+        (settings.collect_uninvestigated, UNINVESTIGATED),
+        (settings.collect_product_alerts, PRODUCT_ALERTS),
+        (settings.collect_comments, COMMENTS),
+        (settings.collect_restricted, RESTRICTED),
+    ]
+    .into_iter()
+    .filter_map(|(on, stream)| on.then_some(stream))
+    .collect()
+}
+
 /// The budget let nothing be done.
 fn exhausted() -> Failure {
     errors::plain(
         FailureReason::BudgetExhausted,
         "the budget of the step was used up before anything could be collected".to_owned(),
-        "Give a step more requests or more time.",
+        "Give a step more requests (10 are enough for any) or more time.",
         RetryAdvice::BackOff,
     )
 }

@@ -40,8 +40,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             window = next;
             self.enter(Phase::Known(window, whole));
         }
+        let began = Some(self.cycle_began());
+        let [open, everything] = &mut self.state.beyond.listed;
+        *open = began;
         if whole {
-            self.state.relisted = Some(self.cycle_began());
+            *everything = began;
+            self.state.relisted = began;
         }
         self.enter(Phase::Left(None));
         Ok(())

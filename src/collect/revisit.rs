@@ -40,7 +40,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if !self.has_room() {
                 return Err(Stop::Spent);
             }
-            self.revisit_group(&due).await?;
+            let outcome = self.revisit_group(&due).await;
+            if outcome.is_err() {
+                // What is finished needs not be done again by the next step.
+                if let Some(done) = self.finished(&due) {
+                    self.enter(if left { Phase::Left(Some(done)) } else { Phase::Owed(Some(done)) });
+                }
+            }
+            outcome?;
             if due.iter().any(|rrn| matches!(self.state.known.get(rrn).map(|known| known.owed), Some(Owed::Page(_)))) {
                 // Not finished: the next step starts with this group again.
                 return Err(Stop::Spent);
@@ -66,11 +73,35 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Failed(_, not_before) => self.settings.collect_alerts && not_before <= began,
             })
             .map(|(rrn, _)| rrn.clone())
-            .take(GROUP.min(self.client.requests_left() / REQUESTS).max(1))
+            .take(GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1))
             .collect()
     }
 
+    /// Notes that an investigation is not there: for good when it has not been
+    /// for as long as the overlap, since one copy of the vendor's data may know
+    /// what another does not know yet.
+    fn not_found(&mut self, rrn: &str) {
+        let began = self.cycle_began();
+        let again = began.plus_seconds(self.settings.overlap_minutes.saturating_mul(60));
+        let Some(known) = self.state.known.get_mut(rrn) else { return };
+        match known.owed {
+            Owed::Until(until) if until <= began => {
+                known.owed = Owed::Nothing;
+                known.open = false;
+            }
+            Owed::Until(_) => {}
+            Owed::Nothing | Owed::Page(_) | Owed::Failed(..) => known.owed = Owed::Until(again),
+        }
+    }
+
+    /// The last of those at the start of a group that have nothing left to do in
+    /// this cycle.
+    fn finished(&self, due: &[String]) -> Option<String> {
+        due.iter().take_while(|rrn| self.visited.contains(*rrn)).last().cloned()
+    }
+
     async fn revisit_group(&mut self, due: &[String]) -> Result<(), Stop> {
+        self.visited.clear();
         let reads = fan_out(self.settings.concurrency, due.iter().map(|rrn| read(&self.client, rrn))).await;
         let mut stop = None;
         let mut records = Vec::new();
@@ -78,13 +109,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             match result {
                 Ok(raw) => records.push((rrn, raw)),
                 Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => {
-                    // Gone at the vendor: nothing more can be known of it.
-                    if let Some(known) = self.state.known.get_mut(rrn) {
-                        known.owed = Owed::Nothing;
-                        known.open = false;
-                    }
+                    self.not_found(rrn);
+                    self.visited.push(rrn.clone());
                 }
-                Err(Stop::Failed(failure)) if is_local(&failure) => self.output.degrade(INVESTIGATIONS, *failure),
+                Err(Stop::Failed(failure)) if is_local(&failure) => {
+                    self.visited.push(rrn.clone());
+                    self.output.degrade(INVESTIGATIONS, *failure);
+                }
                 Err(why) => stop = stop.or(Some(why)),
             }
         }

@@ -9,5 +9,7 @@
 )]
 
 pub mod desk;
+pub mod faults;
 pub mod host;
 pub mod native;
+pub mod versions;

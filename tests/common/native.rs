@@ -28,10 +28,17 @@ pub struct InProcess {
     elapsed: Cell<Duration>,
     /// Answers of more than this are a time-out.
     patience: Duration,
+    /// Requests after which nothing goes on any more, as if the machine had
+    /// been switched off.
+    pub dies_after: Cell<Option<u64>>,
 }
 
 impl Transport for InProcess {
     async fn send(&self, request: &Request) -> Result<Response, TransportError> {
+        match self.dies_after.get() {
+            Some(0) => return std::future::pending().await,
+            left => self.dies_after.set(left.map(|left| left - 1)),
+        }
         let mut simulated = SimRequest::get("us", KEY, request.target.clone());
         simulated.method = request.method.name().to_owned();
         if request.method == Method::Post {
@@ -121,6 +128,7 @@ impl Tenant {
                 simulator: Simulator::new(world, config),
                 elapsed: Cell::new(Duration::ZERO),
                 patience: Duration::from_secs(30),
+                dies_after: Cell::new(None),
             },
             settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
             budget: BUDGET,
@@ -137,6 +145,17 @@ impl Tenant {
             block_on(collect::step(&self.link, &self.link, &settings, self.checkpoint.as_deref(), self.budget))?;
         self.commit(&batch);
         Ok(batch)
+    }
+
+    /// One step that dies at request `at`, or at its end if there are fewer:
+    /// whatever it has learned is lost.
+    pub fn die(&mut self, at: u64) {
+        let settings = Settings::parse(&self.settings).unwrap();
+        self.link.dies_after.set(Some(at));
+        let step = collect::step(&self.link, &self.link, &settings, self.checkpoint.as_deref(), self.budget);
+        // Everything in process is there at once, so what is pending is dead.
+        drop(futures::FutureExt::now_or_never(step));
+        self.link.dies_after.set(None);
     }
 
     /// What a host does with a batch.
@@ -158,7 +177,12 @@ impl Tenant {
         let before = self.store.len();
         loop {
             cycle.steps += 1;
-            assert!(cycle.steps < 10_000, "a cycle ends");
+            if cycle.steps >= 2_000 {
+                let requests = self.link.simulator.requests();
+                let last = requests.iter().rev().take(40).rev();
+                let last: Vec<String> = last.map(|one| format!("{:?} {}", one.status, one.path)).collect();
+                panic!("a cycle ends; its last requests: {last:#?} {:?}", cycle.degraded);
+            }
             match self.step() {
                 Err(failure) => {
                     cycle.failure = Some(failure);

@@ -56,7 +56,7 @@ pub(super) struct Poll {
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_steps: u32,
     /// Requests that one step may make
-    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(4..=10_000))]
+    #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     budget_requests: u32,
     /// Directory in which the compiled connector is kept [default: cache in
     /// the state directory]

@@ -7,6 +7,7 @@
 //! Not guaranteed: that the answer is still the newest when it is used; a poll keeps the version it began with.
 
 use super::{Connector, TenantOptions};
+use crate::instances::failure::FailureReport;
 use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
@@ -49,8 +50,12 @@ pub enum PollOutcome {
 
 /// The instances that are configured, for a new version to prove itself on.
 pub trait LiveInstances: Send + Sync {
-    /// Every enabled instance of the type whose configuration is sound.
-    fn live<'a>(&'a self, integration_type: &'a str) -> Pin<Box<dyn Future<Output = Vec<LiveInstance>> + Send + 'a>>;
+    /// Every enabled instance of the type, set up for this version of its connector; or why it cannot be.
+    fn live<'a>(
+        &'a self,
+        integration_type: &'a str,
+        connector: &'a Connector,
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>>;
 }
 
 /// One of them.
@@ -62,6 +67,19 @@ pub struct LiveInstance {
     pub options: TenantOptions,
     /// The checkpoint of the last committed step.
     pub checkpoint: Option<Vec<u8>>,
+}
+
+/// An instance that cannot be set up for a version.
+#[derive(Clone, Debug)]
+pub struct NotReady {
+    /// What its state is kept under.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Whether it has a checkpoint.
+    pub has_checkpoint: bool,
+    /// Why.
+    pub failure: FailureReport,
 }
 
 /// What is known of a connector file or version.

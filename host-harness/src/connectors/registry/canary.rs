@@ -7,7 +7,7 @@
 //! Not guaranteed: that a version which passes collects what it should; that is what its first polls are watched for.
 
 use super::super::serving::{LiveInstance, LiveInstances, PollOutcome};
-use super::super::{Connector, TenantError};
+use super::super::{ConfigureError, Connector, TenantError};
 use super::trial::Fault;
 use crate::contract::types::{Budget, FailureReason};
 use crate::sandbox::{StepError, Usage};
@@ -37,7 +37,7 @@ pub(super) async fn canary(
     integration_type: &str,
     live: &dyn LiveInstances,
 ) -> Canary {
-    let mut instances = live.live(integration_type).await;
+    let mut instances: Vec<_> = live.live(integration_type, new).await.into_iter().flatten().collect();
     // Reading a checkpoint is what a new version fails at most easily, so those that have one come first.
     instances.sort_by_key(|instance| (instance.checkpoint.is_none(), instance.id));
     let mut unclear = "no instance is configured to try it on".to_owned();
@@ -61,7 +61,7 @@ pub(super) async fn canary(
             faults.push(Fault { code: failure.code, reason: text });
             continue;
         };
-        let again = live.live(integration_type).await.into_iter().find(|instance| instance.id == id);
+        let again = live.live(integration_type, old).await.into_iter().flatten().find(|instance| instance.id == id);
         let compared = match again {
             Some(instance) => attempt(old, instance).await.err(),
             None => Some(failure.clone()),
@@ -95,9 +95,7 @@ async fn attempt(connector: &Connector, instance: LiveInstance) -> Result<(), Fa
     let LiveInstance { options, checkpoint, .. } = instance;
     let tenant = connector.tenant(options).await.map_err(|error| {
         let speaks = match &error {
-            TenantError::Configure(super::super::ConfigureError::Step(_) | super::super::ConfigureError::Plan(_)) => {
-                PollOutcome::ConnectorFailed
-            }
+            TenantError::Configure(ConfigureError::Step(_) | ConfigureError::Plan(_)) => PollOutcome::ConnectorFailed,
             _ => PollOutcome::Inconclusive,
         };
         Failure { speaks, may_be_its_own: false, code: error.code(), text: error.to_string() }

@@ -54,6 +54,7 @@ impl Inner {
         }
         self.obey_operator();
         self.pass_time();
+        self.see_grants();
         self.due(look.settled)
     }
 
@@ -201,7 +202,7 @@ impl Inner {
                 }
                 Finding::Held { asked, why } => {
                     self.ceiling.hold(&new, &asked, &why);
-                    let fault = Fault { code: why.code(), reason: shown(&why.to_string()) };
+                    let fault = Fault { code: why.code(), reason: shown(&format!("{why}. {}", why.remedy())) };
                     let basis = Basis::Granted(self.ceiling.state(&integration_type));
                     return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
                 }
@@ -382,6 +383,18 @@ impl Inner {
                 connector.descriptor().version
             );
             self.show_quarantined_serving(&file, connector.digest(), &record);
+        }
+    }
+
+    /// Tells instances that wait for a grant when what is granted has changed.
+    fn see_grants(&self) {
+        let types: Vec<String> = lock(&self.state).serving.keys().cloned().collect();
+        let granted: Vec<String> = types.iter().map(|name| self.ceiling.state(name)).collect();
+        let mut seen = lock(&self.granted);
+        if *seen != granted {
+            *seen = granted;
+            drop(seen);
+            self.changed();
         }
     }
 

@@ -102,6 +102,8 @@ struct Inner {
     written: Mutex<Vec<ConnectorReport>>,
     /// What the last look complained of, so that it is said once.
     complaint: Mutex<String>,
+    /// What was granted to the types that serve at the last look.
+    granted: Mutex<Vec<String>>,
     changes: watch::Sender<u64>,
 }
 
@@ -128,6 +130,7 @@ impl Registry {
             restored: OnceCell::new(),
             written: Mutex::default(),
             complaint: Mutex::default(),
+            granted: Mutex::default(),
             changes: watch::Sender::new(0),
             home,
         };

@@ -75,18 +75,27 @@ impl NotGranted {
         "not-granted"
     }
 
-    /// What is asked for, and what to do.
+    /// What is asked for.
     fn text(&self) -> String {
-        let Self { integration_type, lacks, configured, damaged } = self;
-        let what = format!("it asks for more than is granted: {}", lacks.join(", "));
-        let what = match damaged {
+        let what = format!("it asks for more than is granted: {}", self.lacks.join(", "));
+        match &self.damaged {
             Some(why) => format!("{what} (what was granted is not known: {why})"),
             None => what,
-        };
-        if *configured {
-            format!("{what}; name it among the origins in [grants.{integration_type}] of the configuration to allow it")
+        }
+    }
+
+    /// What the operator can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let integration_type = &self.integration_type;
+        if self.configured {
+            format!(
+                "To allow it, name it among the origins in [grants.{integration_type}] of the configuration; else correct the settings."
+            )
         } else {
-            format!("{what}; run `host-harness connectors confirm {integration_type}` to allow it")
+            format!(
+                "To allow it, run `host-harness connectors confirm {integration_type}`; else correct the settings, or go back to the version before."
+            )
         }
     }
 }

@@ -7,7 +7,7 @@
 //! keep all others from being collected.
 //! Not guaranteed: that compiling ends when its time is up; the thread is left to itself, and only so many are.
 
-use super::super::serving::LiveInstances;
+use super::super::serving::{LiveInstances, NotReady};
 use super::super::{ConfigureError, Connector, LoadError};
 use super::canary::{Canary, canary};
 use super::grant::Grant;
@@ -135,7 +135,23 @@ pub(super) async fn prove(
     let mut sound = 0_usize;
     let mut faults = Vec::new();
     let mut beyond = Grant::default();
-    for instance in live.live(integration_type).await {
+    for instance in live.live(integration_type, new).await {
+        let instance = match instance {
+            Ok(instance) => instance,
+            Err(NotReady { id, name, has_checkpoint, failure }) => {
+                found.instances.push((id, has_checkpoint));
+                let text = shown(&format!("instance {name}: {}", failure.message));
+                let is_ready_for_old = match old {
+                    Some(old) => live.live(integration_type, old).await.iter().flatten().any(|other| other.id == id),
+                    None => false,
+                };
+                if is_ready_for_old {
+                    return Finding::Failed(Fault { code: "invalid-settings", reason: text });
+                }
+                found.notes.push(text);
+                continue;
+            }
+        };
         found.instances.push((instance.id, instance.checkpoint.is_some()));
         let options = &instance.options;
         let redactor = Redactor::new(&options.secrets);

@@ -127,3 +127,20 @@ async fn settings_that_the_first_version_refuses_are_the_instances_trouble() {
     other.scan().await;
     assert_eq!(other.fate(FILE), (ConnectorState::Quarantined, "connector-trap".into()));
 }
+
+#[tokio::test]
+async fn a_version_that_requires_a_setting_that_no_instance_has_does_not_serve() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    let mut demanding = Fixture::version("2.0.0");
+    let mut field = demanding.descriptor.settings[1].clone();
+    (field.key, field.required) = ("new".into(), true);
+    demanding.descriptor.settings.push(field);
+    world.fixture(FILE, &demanding);
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "invalid-settings".into()));
+    world.assert_reason(FILE, &["instance acme", "the setting new is missing"]);
+}

@@ -7,11 +7,14 @@ mod probation;
 mod restarts;
 
 use super::super::fixtures::Fixture;
-use super::super::serving::{ConnectorReport, ConnectorState, LiveInstance, LiveInstances, PollOutcome, Serving as _};
+use super::super::serving::{
+    ConnectorReport, ConnectorState, LiveInstance, LiveInstances, NotReady, PollOutcome, Serving as _,
+};
 use super::super::{Connector, TenantOptions};
 use super::{COMPILE_TIME, Registry, RegistryOptions};
 use crate::contract::types;
 use crate::egress::{NetworkOptions, Routes, Secrets};
+use crate::instances::failure::FailureReport;
 use crate::sandbox::{Clock, Engine, EngineOptions, Limits};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
@@ -50,15 +53,23 @@ impl Instances {
 }
 
 impl LiveInstances for Instances {
-    fn live<'a>(&'a self, integration_type: &'a str) -> Pin<Box<dyn Future<Output = Vec<LiveInstance>> + Send + 'a>> {
+    fn live<'a>(
+        &'a self,
+        integration_type: &'a str,
+        connector: &'a Connector,
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>> {
         let instances = self.0.lock().unwrap();
         let live = instances
             .iter()
             .filter(|_| integration_type == TYPE)
-            .map(|(id, name, checkpoint)| LiveInstance {
-                id: *id,
-                options: options(name),
-                checkpoint: checkpoint.clone(),
+            .map(|(id, name, checkpoint)| {
+                // As a host types the settings by the connector's form: this one knows no other setting.
+                if connector.descriptor().settings.iter().any(|field| field.key == "new" && field.required) {
+                    let failure = FailureReport::new("setting-missing", "the setting new is missing", "");
+                    let has_checkpoint = checkpoint.is_some();
+                    return Err(NotReady { id: *id, name: name.clone(), has_checkpoint, failure });
+                }
+                Ok(LiveInstance { id: *id, options: options(name), checkpoint: checkpoint.clone() })
             })
             .collect();
         Box::pin(std::future::ready(live))

@@ -1,0 +1,266 @@
+//! Evidence as entities.
+//!
+//! Evidence is whatever the log line was: JSON, JSON in a string in JSON, plain
+//! text, broken JSON. What can be read as JSON is walked through, and members
+//! whose names are in [`TABLE`] fill the fields of [`Entities`]; everything
+//! else stays in the message only.
+//!
+//! The walk is bounded in depth, members and bytes: attackers write some of
+//! this.
+
+use serde_json::value::RawValue;
+
+use super::entities::{Entities, Field};
+use crate::api::records::{Members, scalar};
+
+/// Deepest nesting that is walked into, strings that hold JSON included.
+const DEPTH: u8 = 8;
+/// Most members that are looked at in one record.
+const MEMBERS: usize = 2_000;
+/// Largest JSON text that is walked, in bytes.
+const BYTES: usize = 256 * 1024;
+
+/// Names of members, lower case without separators, and the field they fill. A
+/// name with a slash counts only within a member of the name before it. Of two
+/// that fill the same field the upper one wins.
+const TABLE: [(&str, Field); 61] = [
+    ("sourceip", Field::ClientIp),
+    ("sourceaddress", Field::ClientIp),
+    ("sourceipaddress", Field::ClientIp),
+    ("sourceassetaddress", Field::ClientIp),
+    ("srcip", Field::ClientIp),
+    ("clientip", Field::ClientIp),
+    ("clientaddress", Field::ClientIp),
+    ("callerip", Field::ClientIp),
+    ("ipaddress", Field::ClientIp),
+    ("address", Field::ClientIp),
+    ("sourceport", Field::ClientPort),
+    ("srcport", Field::ClientPort),
+    ("hostname", Field::ClientHostname),
+    ("sourceasset", Field::ClientHostname),
+    ("asset", Field::ClientHostname),
+    ("sourcehost", Field::ClientHostname),
+    ("computername", Field::ClientHostname),
+    ("asset/name", Field::ClientHostname),
+    ("destinationip", Field::ServerIp),
+    ("destinationaddress", Field::ServerIp),
+    ("destip", Field::ServerIp),
+    ("dstip", Field::ServerIp),
+    ("serverip", Field::ServerIp),
+    ("destinationport", Field::ServerPort),
+    ("destport", Field::ServerPort),
+    ("dstport", Field::ServerPort),
+    ("transportprotocol", Field::Protocol),
+    ("protocol", Field::Protocol),
+    ("destinationasset", Field::ServerHostname),
+    ("destinationhost", Field::ServerHostname),
+    ("desthost", Field::ServerHostname),
+    ("query", Field::Fqdn),
+    ("fqdn", Field::Fqdn),
+    ("domain", Field::Fqdn),
+    ("topprivatedomain", Field::Fqdn),
+    // The account is what was used; the user is often the person's full name.
+    ("account", Field::UserName),
+    ("username", Field::UserName),
+    ("account/name", Field::UserName),
+    ("sourceuser", Field::UserName),
+    ("destinationuser", Field::UserName),
+    ("userid", Field::UserName),
+    ("user", Field::UserName),
+    ("user/name", Field::UserName),
+    ("filename", Field::FileName),
+    ("file/name", Field::FileName),
+    ("targetfile/name", Field::FileName),
+    ("filepath", Field::FilePath),
+    ("exepath", Field::FilePath),
+    ("file/path", Field::FilePath),
+    ("targetfile/path", Field::FilePath),
+    ("exefile/path", Field::FilePath),
+    ("imagepath", Field::FilePath),
+    ("sha256", Field::FileHash),
+    ("filehash", Field::FileHash),
+    ("sha1", Field::FileHash),
+    ("md5", Field::FileHash),
+    ("process/name", Field::Program),
+    ("processname", Field::Program),
+    ("url", Field::Uri),
+    ("uri", Field::Uri),
+    ("requesturl", Field::Uri),
+];
+
+/// Members that describe something else than what happened: the parent of the
+/// process, where an address lies, what an indicator is.
+const ELSEWHERE: [&str; 5] = ["parent", "geoip", "grandparent", "eventsource", "hashreputation"];
+
+/// The entities of one record: of a record of evidence, its `data`; of a
+/// record of another kind, all of it.
+#[must_use]
+pub fn entities(raw: &RawValue) -> Entities {
+    let mut walk = Walk { found: Entities::default(), left: MEMBERS };
+    let members = Members::of(raw);
+    match members.raw("data") {
+        Some(data) => walk.value(data, "", "", DEPTH),
+        None => walk.json(raw.get(), "", DEPTH),
+    }
+    walk.found
+}
+
+/// The entities of keys with values, as an alert lists what its rule is
+/// interested in.
+#[must_use]
+pub fn of_keys(keys: &[&RawValue]) -> Entities {
+    let mut walk = Walk { found: Entities::default(), left: MEMBERS };
+    for key in keys.iter().take(MEMBERS) {
+        let key = Members::of(key);
+        if let (Some(name), Some(value)) = (key.text("key"), key.texts("values").first()) {
+            walk.text(&plain(&name), "", value);
+        }
+    }
+    walk.found
+}
+
+struct Walk {
+    found: Entities,
+    /// Members that may still be looked at.
+    left: usize,
+}
+
+impl Walk {
+    /// An object or a list as text.
+    fn json(&mut self, json: &str, parent: &str, depth: u8) {
+        let Some(deeper) = depth.checked_sub(1) else { return };
+        if json.len() > BYTES {
+            return;
+        }
+        if let Some(members) = Members::parse(json) {
+            for (name, value) in members.iter() {
+                let name = plain(name);
+                if !ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)) {
+                    self.value(value, &name, parent, deeper);
+                }
+            }
+        } else if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(json) {
+            for element in elements {
+                self.value(element, "", parent, deeper);
+            }
+        }
+    }
+
+    /// A value under a name.
+    fn value(&mut self, value: &RawValue, name: &str, parent: &str, depth: u8) {
+        let Some(left) = self.left.checked_sub(1) else { return };
+        self.left = left;
+        match scalar(value) {
+            None => self.json(value.get(), name, depth),
+            Some(text) if text.starts_with(['{', '[']) => self.json(&text, name, depth),
+            Some(text) => self.text(name, parent, &text),
+        }
+    }
+
+    /// A text under a name.
+    fn text(&mut self, name: &str, parent: &str, text: &str) {
+        let row = TABLE.iter().enumerate().find(|(_, (key, _))| match key.split_once('/') {
+            Some((within, key)) => key == name && within == parent,
+            None => *key == name,
+        });
+        if let Some((rank, (_, field))) = row {
+            self.found.offer(*field, rank, text);
+        }
+    }
+}
+
+/// A name in lower case without separators: `sourceAddress`, `source_address`
+/// and `Source Address` are the same.
+fn plain(name: &str) -> String {
+    crate::text::cut(name, 64)
+        .chars()
+        .filter(char::is_ascii_alphanumeric)
+        .map(|character| character.to_ascii_lowercase())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn raw(json: &str) -> Box<RawValue> {
+        RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    /// The entities of evidence with this `data`.
+    fn of(data: &str) -> Vec<(&'static str, String)> {
+        let record = raw(&format!(r#"{{"rrn":"e","data":{}}}"#, serde_json::to_string(data).unwrap()));
+        entities(&record).iter().map(|(name, value)| (name, value.to_owned())).collect()
+    }
+
+    fn pairs<const N: usize>(expected: [(&'static str, &str); N]) -> Vec<(&'static str, String)> {
+        expected.map(|(name, value)| (name, value.to_owned())).to_vec()
+    }
+
+    #[test]
+    fn a_process_is_read_with_its_file_and_without_its_parent() {
+        let hash = "ab".repeat(32);
+        let process = format!(
+            r#"{{"hostname":"pc-7","parent_process":{{"name":"explorer.exe","exe_path":"C:\\Windows\\explorer.exe"}},
+                "process":{{"name":"evil.exe","exe_path":"C:\\evil.exe","username":"CORP\\jdoe",
+                "hashes":{{"md5":"{}","sha256":"{hash}"}}}}}}"#,
+            "cd".repeat(16)
+        );
+        let expected = pairs([
+            ("clientHostname", "pc-7"),
+            ("userName", "CORP\\jdoe"),
+            ("filePath", "C:\\evil.exe"),
+            ("fileHash", &hash),
+            ("program", "evil.exe"),
+        ]);
+        assert_eq!(of(&process), expected);
+        // The same within a string within a string.
+        let inner = serde_json::to_string(&process).unwrap();
+        assert_eq!(of(&format!(r#"{{"content":{inner}}}"#)), expected);
+    }
+
+    #[test]
+    fn a_connection_is_read_with_its_ends() {
+        assert_eq!(
+            of(
+                r#"{"source_address":"10.0.0.1","source_port":"51034","destination_address":"192.0.2.7","destination_port":443,
+                "transport_protocol":"TCP","source_ip":"not an address","url":"https://evil.example/a","user":"Jane Doe","account":"jdoe"}"#
+            ),
+            pairs([
+                ("clientIP", "10.0.0.1"),
+                ("clientPort", "51034"),
+                ("serverIP", "192.0.2.7"),
+                ("serverPort", "443"),
+                ("protocol", "tcp"),
+                ("userName", "jdoe"),
+                ("uri", "https://evil.example/a"),
+            ])
+        );
+    }
+
+    #[test]
+    fn what_is_no_json_says_nothing_and_does_no_harm() {
+        for data in ["", "User jdoe was seen", r#"{"user":"jdoe""#, "7", "null", "\u{0}\u{202e}"] {
+            assert_eq!(of(data), []);
+        }
+        let deep = format!(r#"{}{{"user":"jdoe"}}{}"#, r#"{"a":["#.repeat(3_000), "]}".repeat(3_000));
+        assert_eq!(of(&deep), [], "below the depth that is walked");
+        let mut nested = r#"{"user":"jdoe"}"#.to_owned();
+        for _ in 0..12 {
+            nested = format!(r#"{{"content":{}}}"#, serde_json::to_string(&nested).unwrap());
+        }
+        assert_eq!(of(&nested), [], "strings in strings count as depth");
+        let wide = format!("[{}]", vec![r#"{"user":""}"#; 100_000].join(","));
+        assert_eq!(of(&wide), []);
+        for record in ["7", "null", "[]", r#"{"data":7}"#, r#"{"data":null}"#] {
+            assert_eq!(entities(&raw(record)), Entities::default());
+        }
+    }
+
+    #[test]
+    fn every_name_of_the_table_is_written_as_names_are_compared() {
+        for (name, _) in TABLE {
+            assert!(name.split('/').all(|part| part == plain(part)), "{name}");
+        }
+    }
+}

@@ -1,0 +1,226 @@
+//! Alerts that belong to no investigation, from the Alert Triage API.
+//!
+//! Their RRNs are listed by time of creation, from where the last cycle ended
+//! less the overlap, to as long before now as the overlap: by then what becomes
+//! part of an investigation has done so, and is collected with that. RRNs that
+//! are new are read by the hundred; those of no investigation are collected
+//! with their evidence.
+//!
+//! The order of a search is not known and its totals move, so nothing rests on
+//! either: a window is cut in half until it holds a few pages, all of it is
+//! listed within one step, and it counts as listed only when as many different
+//! RRNs came as its total says.
+//!
+//! Not guaranteed: changes of such an alert after it was collected are not
+//! seen.
+
+use std::collections::BTreeMap;
+
+use super::Step;
+use super::alerts::MOST_PAGES;
+use super::checkpoint::{Phase, Triage};
+use super::evidence::{HELD, is_absence};
+use super::fan_out::fan_out;
+use super::triage::{BATCH, Records, find, read_alert, read_alerts};
+use crate::api::client::Stop;
+use crate::api::records::scalar;
+use crate::api::transport::{Clock, Transport};
+use crate::api::{calls, paging};
+use crate::artifact::alert::Context;
+use crate::artifact::identity::hash64;
+use crate::artifact::triage_alert::TriageAlert;
+use crate::descriptor::{EVIDENCE, UNINVESTIGATED};
+use crate::times::Utc;
+
+/// Longest window of one search, in microseconds: the vendor takes 6 months.
+const LONGEST: i64 = 28 * 86_400 * 1_000_000;
+/// Shortest window that is cut in half, in microseconds.
+const SHORTEST: i64 = 2_000;
+/// RRNs of a window above which it is cut in half.
+const MOST: u64 = 1_000;
+/// Times that a window is listed again in one step when RRNs are missing.
+const AGAIN: u32 = 2;
+/// Most alerts remembered as collected.
+const MOST_KNOWN: usize = 10_000;
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Collects what is new up to the overlap before the cycle's beginning.
+    /// `reached` is how far an earlier step of the cycle came.
+    pub(super) async fn collect_outside(&mut self, reached: Option<Utc>) -> Result<(), Stop> {
+        if !self.settings.collect_uninvestigated {
+            return Ok(());
+        }
+        if let Err(stop) = self.probe_if_due().await {
+            return self.outside_failed(stop);
+        }
+        if self.state.triage != Triage::Available {
+            return Ok(());
+        }
+        let overlap = self.settings.overlap_minutes.saturating_mul(60);
+        let end = self.cycle_began().plus_seconds(overlap.saturating_neg());
+        // What became visible late is looked for once more.
+        let again = |done: Utc| done.min(end).plus_seconds(overlap.saturating_neg());
+        let mut from = reached.or(self.state.beyond.uninvestigated.map(again)).or(self.state.floor).unwrap_or(end);
+        let mut span = LONGEST;
+        while from < end {
+            let until = Utc(from.0.saturating_add(span)).min(end);
+            match self.outside_window(from, until).await {
+                Ok(true) => {
+                    self.enter(Phase::Outside(Some(until)));
+                    let beyond = &mut self.state.beyond;
+                    beyond.uninvestigated = beyond.uninvestigated.max(Some(until));
+                    beyond.outside_failures = 0;
+                    span = span.saturating_mul(2).min(LONGEST);
+                    from = until;
+                }
+                Ok(false) => span = until.0.saturating_sub(from.0) / 2,
+                Err(stop) => return self.outside_failed(stop),
+            }
+        }
+        self.forget_outside(overlap);
+        Ok(())
+    }
+
+    /// A failure of this stream alone leaves the others to go on.
+    fn outside_failed(&mut self, stop: Stop) -> Result<(), Stop> {
+        match stop {
+            Stop::Failed(failure) if is_absence(&failure) => {
+                // One call may be missing; the API itself may have gone.
+                self.state.triage = Triage::Unknown;
+                self.output.degrade(UNINVESTIGATED, *failure);
+                Ok(())
+            }
+            Stop::Failed(failure) if crate::api::client::is_local(&failure) => {
+                self.state.beyond.outside_failures = self.state.beyond.outside_failures.saturating_add(1);
+                self.output.degrade(UNINVESTIGATED, *failure);
+                Ok(())
+            }
+            stop => Err(stop),
+        }
+    }
+
+    /// Collects one window. Tells whether it was small enough.
+    async fn outside_window(&mut self, from: Utc, until: Utc) -> Result<bool, Stop> {
+        if !self.has_room() {
+            return Err(Stop::Spent);
+        }
+        let Some(rrns) = self.outside_rrns(from, until).await? else { return Ok(false) };
+        let new: Vec<String> =
+            rrns.into_iter().filter(|rrn| !self.state.beyond.outside.contains_key(&hash64([rrn.as_bytes()]))).collect();
+        for batch in new.chunks(BATCH) {
+            self.outside_batch(batch).await?;
+        }
+        Ok(true)
+    }
+
+    /// The RRNs of a window; none if there are too many and it can be cut.
+    async fn outside_rrns(&self, from: Utc, until: Utc) -> Result<Option<Vec<String>>, Stop> {
+        let can_halve = until.0.saturating_sub(from.0) > SHORTEST;
+        let (mut rrns, mut seen) = (Vec::new(), BTreeMap::<u64, i64>::new());
+        let (mut index, mut tries) = (0_u64, 0);
+        loop {
+            // Bounds are excluded, and finer than a request can say.
+            let request = calls::triage_search(from.just_before(), until, index, paging::PAGE_SIZE);
+            let response = self.client.send(&request).await?;
+            let malformed = |why: &str| self.client.malformed(&request, &response, why);
+            let page = paging::triage_rrns(&response.body, index).map_err(|why| malformed(&why))?;
+            for rrn in page.rows.iter().filter_map(|raw| scalar(raw)) {
+                if seen.insert(hash64([rrn.as_bytes()]), 0).is_none() {
+                    rrns.push(rrn.into_owned());
+                }
+            }
+            if can_halve && page.total_rows > MOST {
+                return Ok(None);
+            }
+            if page.more && index < MOST_PAGES {
+                index = index.saturating_add(1);
+                continue;
+            }
+            if u64::try_from(rrns.len()).unwrap_or(u64::MAX) >= page.total_rows {
+                return Ok(Some(rrns));
+            }
+            if tries >= AGAIN {
+                let (count, total) = (rrns.len(), page.total_rows);
+                return Err(malformed(&format!("{count} different alerts where its totals promise {total}")));
+            }
+            (index, tries) = (0, tries + 1);
+        }
+    }
+
+    /// Reads alerts and collects those of no investigation.
+    async fn outside_batch(&mut self, rrns: &[String]) -> Result<(), Stop> {
+        if !self.has_room() {
+            return Err(Stop::Spent);
+        }
+        let names: Vec<&str> = rrns.iter().map(String::as_str).collect();
+        let mut records = read_alerts(&self.client, &names).await?;
+        self.read_missing(&names, &mut records).await?;
+        let alerts: Vec<TriageAlert<'_>> =
+            records.iter().map(|(_, raw)| TriageAlert::of(raw)).filter(|alert| !alert.is_investigated()).collect();
+        // As many at a time as leaves requests for all of what one needs.
+        let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
+        for group in alerts.chunks(most) {
+            if !self.has_room() {
+                return Err(Stop::Spent);
+            }
+            self.outside_group(group).await?;
+        }
+        Ok(())
+    }
+
+    /// Reads singly what a read by the hundred has left out. What is unknown
+    /// there too is gone.
+    async fn read_missing(&self, names: &[&str], records: &mut Records) -> Result<(), Stop> {
+        let missing: Vec<&str> = names.iter().copied().filter(|rrn| find(records, rrn).is_none()).collect();
+        let reads = missing.iter().map(|rrn| read_alert(&self.client, rrn));
+        for (rrn, result) in missing.iter().zip(fan_out(self.settings.concurrency, reads).await) {
+            match result {
+                Ok(raw) => records.push(((*rrn).to_owned(), raw)),
+                Err(Stop::Failed(failure)) if is_absence(&failure) => {}
+                Err(stop) => return Err(stop),
+            }
+        }
+        Ok(())
+    }
+
+    /// Turns alerts into artifacts.
+    async fn outside_group(&mut self, alerts: &[TriageAlert<'_>]) -> Result<(), Stop> {
+        let (host, now) = (self.settings.region.host, self.cycle_began());
+        let rrns: Vec<&str> = alerts.iter().map(|alert| alert.rrn.as_ref()).collect();
+        let mut failed = None;
+        for (alert, context) in alerts.iter().zip(self.contexts(&rrns).await) {
+            let context = match context {
+                // The record stands for itself.
+                Ok(context) => Context { triage: None, ..context },
+                Err(Stop::Failed(failure))
+                    if is_absence(&failure)
+                        || (crate::api::client::is_local(&failure) && self.state.beyond.outside_failures >= HELD) =>
+                {
+                    Context { missing: true, ..Context::default() }
+                }
+                Err(stop) => {
+                    failed = failed.or(Some(stop));
+                    continue;
+                }
+            };
+            self.output.count(EVIDENCE, context.evidence.len());
+            self.output.push(alert.artifact(context, host, now).into_contract(UNINVESTIGATED));
+            self.output.count(UNINVESTIGATED, 1);
+            let created = alert.created().unwrap_or(now);
+            self.state.beyond.outside.insert(hash64([alert.rrn.as_bytes()]), created.0);
+        }
+        failed.map_or(Ok(()), Err)
+    }
+
+    /// Forgets alerts that will not be listed again: their ids would be the
+    /// same anyway.
+    fn forget_outside(&mut self, overlap: i64) {
+        let Some(done) = self.state.beyond.uninvestigated else { return };
+        let listed_again = done.plus_seconds(-overlap).just_before();
+        let outside = &mut self.state.beyond.outside;
+        outside.retain(|_, created| *created >= listed_again.0);
+        while outside.len() > MOST_KNOWN {
+            outside.pop_first();
+        }
+    }
+}

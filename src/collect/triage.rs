@@ -1,0 +1,194 @@
+//! Alerts as the Alert Triage API has them, with their evidence, their actors
+//! and what their rules say of MITRE ATT&CK.
+//!
+//! Alerts are read by the hundred. Where such a read leaves the codes of a
+//! rule out, as searches do, one alert of the rule is read singly, once for
+//! each rule and step.
+
+use std::future::Future;
+
+use futures::future::LocalBoxFuture;
+use serde_json::value::RawValue;
+
+use super::Step;
+use super::evidence::{is_absence, read};
+use super::fan_out::fan_out;
+use crate::api::client::{Client, Stop};
+use crate::api::records::Members;
+use crate::api::transport::{Clock, Transport};
+use crate::api::{calls, paging};
+use crate::artifact::alert::Context;
+use crate::artifact::mitre::Mitre;
+use crate::artifact::{evidence, message};
+
+/// Alerts of one read.
+pub(super) const BATCH: usize = 100;
+
+/// Records by RRN. Lists are searched from end to end here: they are short, and
+/// every kind of map is a hundredth of the component.
+pub(super) type Records = Vec<(String, Box<RawValue>)>;
+
+/// An entry of a list by its name.
+pub(super) fn find<'l, V>(list: &'l [(String, V)], name: &str) -> Option<&'l V> {
+    list.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+/// What a request was for, and what came of it.
+enum Answer {
+    Context(Box<Result<Context, Stop>>),
+    Rule(Result<Mitre, Stop>),
+}
+
+/// Requests of several kinds are made together.
+fn boxed<'p>(part: impl Future<Output = Answer> + 'p) -> LocalBoxFuture<'p, Answer> {
+    Box::pin(part)
+}
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Everything that is known of alerts, in their order. Evidence is asked
+    /// for last: what there is no room for is then missing for some alerts, and
+    /// not for all of them in every step.
+    pub(super) async fn contexts(&mut self, rrns: &[&str]) -> Vec<Result<Context, Stop>> {
+        let client = &self.client;
+        let reads = rrns.chunks(BATCH).map(|batch| read_alerts(client, batch));
+        // An API that has alerts but no such read gives no details; any other
+        // failure of it is one of every alert that was asked for.
+        let batches: Vec<Result<Records, Stop>> = fan_out(self.settings.concurrency, reads)
+            .await
+            .into_iter()
+            .map(|batch| match batch {
+                Err(Stop::Failed(failure)) if is_absence(&failure) => Ok(Records::new()),
+                other => other,
+            })
+            .collect();
+        let unknown = self.unknown_rules(batches.iter().flatten().flatten());
+        let client = &self.client;
+        let rules = unknown.iter().map(|(_, rrn)| boxed(async move { Answer::Rule(read_codes(client, rrn).await) }));
+        let contexts = rrns
+            .iter()
+            .enumerate()
+            .filter(|(position, _)| {
+                self.settings.collect_evidence && batches.get(position / BATCH).is_some_and(Result::is_ok)
+            })
+            .map(|(_, rrn)| boxed(async move { Answer::Context(Box::new(read(client, rrn).await)) }));
+        let mut answers = fan_out(self.settings.concurrency, rules.chain(contexts)).await.into_iter();
+        let mut failed_rules = Vec::new();
+        for ((rule, _), answer) in unknown.into_iter().zip(answers.by_ref()) {
+            match answer {
+                Answer::Rule(Ok(mitre)) => self.rules.push((rule, mitre)),
+                Answer::Rule(Err(Stop::Failed(failure))) if is_absence(&failure) => {
+                    self.rules.push((rule, Mitre::default()));
+                }
+                Answer::Rule(Err(stop)) => failed_rules.push((rule, stop)),
+                Answer::Context(_) => {}
+            }
+        }
+        rrns.iter()
+            .enumerate()
+            .map(|(position, rrn)| {
+                let records = match batches.get(position / BATCH) {
+                    Some(Err(stop)) => return Err(stop.clone()),
+                    Some(Ok(records)) => records.as_slice(),
+                    None => &[],
+                };
+                let mut context = match self.settings.collect_evidence.then(|| answers.next()).flatten() {
+                    Some(Answer::Context(context)) => (*context)?,
+                    _ => Context::default(),
+                };
+                if let Some(raw) = find(records, rrn) {
+                    add_details(&mut context, raw, &self.rules, &failed_rules)?;
+                    context.triage = Some(message::triage_line(raw));
+                }
+                Ok(context)
+            })
+            .collect()
+    }
+
+    /// The rules of these alerts whose codes neither they nor an earlier read
+    /// give, each with the RRN of an alert of it.
+    fn unknown_rules<'r>(&self, records: impl Iterator<Item = &'r (String, Box<RawValue>)>) -> Vec<(String, String)> {
+        let mut unknown: Vec<(String, String)> = Vec::new();
+        for (rrn, raw) in records {
+            if let Some(rule) = rule_without_codes(&Members::of(raw))
+                && find(&self.rules, &rule).is_none()
+                && find(&unknown, &rule).is_none()
+            {
+                unknown.push((rule, rrn.clone()));
+            }
+        }
+        unknown
+    }
+}
+
+/// Adds what the alert itself says.
+///
+/// # Errors
+///
+/// That its rule could not be read.
+fn add_details(
+    context: &mut Context,
+    raw: &RawValue,
+    rules: &[(String, Mitre)],
+    failed: &[(String, Stop)],
+) -> Result<(), Stop> {
+    let alert = Members::of(raw);
+    if let Some(rule) = alert.object("rule") {
+        context.rule_name = rule.text("name").map(|name| name.into_owned());
+        context.mitre = Mitre::of_rule(&rule);
+    }
+    if let Some(rule) = rule_without_codes(&alert) {
+        if let Some(stop) = find(failed, &rule) {
+            return Err(stop.clone());
+        }
+        if let Some(mitre) = find(rules, &rule) {
+            context.mitre = mitre.clone();
+        }
+    }
+    context.entities.fill_from(evidence::of_keys(&alert.list("rule_keys_of_interest")));
+    Ok(())
+}
+
+/// The RRN of the alert's rule (of its version where that is known), if the
+/// alert does not give its codes.
+fn rule_without_codes(alert: &Members<'_>) -> Option<String> {
+    let rule = alert.object("rule")?;
+    if !Mitre::of_rule(&rule).is_empty() {
+        return None;
+    }
+    rule.text("version_rrn").or_else(|| rule.text("rrn")).map(|rrn| rrn.into_owned())
+}
+
+/// Reads alerts by their RRNs; what is unknown there is left out.
+pub(super) async fn read_alerts<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    rrns: &[&str],
+) -> Result<Records, Stop> {
+    let request = calls::triage_alerts(rrns);
+    let response = client.send(&request).await?;
+    let rows = paging::listed(&response.body, &["alerts", "data"])
+        .map_err(|why| client.malformed(&request, &response, &why))?;
+    Ok(rows.into_iter().filter_map(|raw| Some((Members::of(raw).text("rrn")?.into_owned(), raw.to_owned()))).collect())
+}
+
+/// Reads one alert for the codes of its rule.
+async fn read_codes<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Mitre, Stop> {
+    let raw = read_alert(client, rrn).await?;
+    Ok(Members::of(&raw).object("rule").map(|rule| Mitre::of_rule(&rule)).unwrap_or_default())
+}
+
+/// Reads one alert.
+pub(super) async fn read_alert<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    rrn: &str,
+) -> Result<Box<RawValue>, Stop> {
+    let request = calls::triage_alert(rrn);
+    let response = client.send(&request).await?;
+    let malformed = |why: &str| client.malformed(&request, &response, why);
+    let raw: Box<RawValue> =
+        serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
+    if Members::of(&raw).text("rrn").as_deref() == Some(rrn) {
+        Ok(raw)
+    } else {
+        Err(malformed("another alert than the one asked for"))
+    }
+}

@@ -1,0 +1,58 @@
+//! Everything that can go wrong with an answer.
+
+use insightidr_simulator::Fault;
+
+/// Everything that can go wrong with an answer, and can pass.
+pub fn faults() -> Vec<Fault> {
+    let status = |status| Fault::Status { status, body: None, headers: Default::default(), retry_after: None };
+    vec![
+        status(400),
+        status(401),
+        status(403),
+        status(404),
+        status(408),
+        status(429),
+        status(500),
+        status(502),
+        status(503),
+        status(504),
+        status(204),
+        status(207),
+        Fault::Status {
+            status: 429,
+            body: Some("slow down".into()),
+            headers: Default::default(),
+            retry_after: Some("7".into()),
+        },
+        Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: Some("soon".into()) },
+        Fault::ResetBeforeHead {},
+        Fault::ResetAfterHead {},
+        Fault::Truncate { bytes: 10 },
+        Fault::TruncateJson { bytes: None },
+        Fault::Stall { seconds: 3_600.0, after_head: false },
+        Fault::Stall { seconds: 3_600.0, after_head: true },
+        Fault::Html {},
+        Fault::EmptyObject {},
+        Fault::EmptyBody {},
+        Fault::NullBody {},
+        Fault::NoData {},
+        Fault::NullData {},
+        Fault::WrongType {},
+        Fault::NoMetadata {},
+        Fault::MissingRows { rows: 3 },
+        Fault::ShortTotal { less: 60 },
+        Fault::LongTotal { more: 500 },
+        Fault::DuplicatePage {},
+        Fault::EndlessPages {},
+        Fault::RegionFailures {},
+        Fault::InvalidUtf8 {},
+        Fault::WrongEncoding {},
+        Fault::Redirect { location: "https://elsewhere.example/".into(), status: 302 },
+    ]
+}
+
+/// Whether a fault says that something is not there, or not for this key: that
+/// is believed for a while.
+pub fn is_absence(fault: &Fault) -> bool {
+    matches!(fault, Fault::Status { status: 403 | 404, .. })
+}

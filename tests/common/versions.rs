@@ -1,0 +1,53 @@
+//! Versions of investigations: what makes one, and which were collected.
+
+use std::collections::BTreeMap;
+
+use insightidr_simulator::TruthInvestigation;
+use serde_json::Value;
+use time::OffsetDateTime;
+
+use super::native::Tenant;
+
+/// What makes a version, as text, in one order.
+pub fn version(row: &Value) -> String {
+    ["title", "source", "status", "priority", "disposition", "assignee", "responsibility", "tags", "latest_alert_time"]
+        .map(|key| match &row[key] {
+            Value::Null => String::new(),
+            Value::Array(list) if list.is_empty() => String::new(),
+            Value::String(text) => text.clone(),
+            other => other.to_string(),
+        })
+        .join("|")
+}
+
+/// The versions that were collected of each investigation, in order.
+pub fn collected(tenant: &Tenant) -> BTreeMap<String, Vec<String>> {
+    let mut found: BTreeMap<String, Vec<(u32, String)>> = BTreeMap::new();
+    for artifact in tenant.store.values() {
+        let rrn = artifact["sourceInfo"].as_str().unwrap();
+        let sender = artifact["senderHost"].as_str().unwrap();
+        let action = artifact["action"].as_str().unwrap_or_default();
+        if rrn.contains(":investigation:") && !matches!(action, "alert" | "product_alert" | "comment" | "evidence") {
+            let row: Value = serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap();
+            let ordinal = sender.rsplit('.').next().unwrap().parse().unwrap();
+            found.entry(rrn.to_owned()).or_default().push((ordinal, version(&row)));
+        }
+    }
+    found
+        .into_iter()
+        .map(|(rrn, mut versions)| {
+            versions.sort();
+            (rrn, versions.into_iter().map(|(_, version)| version).collect())
+        })
+        .collect()
+}
+
+/// The version of an investigation that shows at an instant.
+pub fn shown(investigation: &TruthInvestigation, at: OffsetDateTime) -> Option<String> {
+    investigation.version_at(at).map(|state| version(&state.value()))
+}
+
+/// Whether a version is closed.
+pub fn is_closed(version: &str) -> bool {
+    version.split('|').nth(2) == Some("CLOSED")
+}

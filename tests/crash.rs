@@ -1,0 +1,77 @@
+//! `kill -9` at random moments of a large collection: nothing is lost, nothing
+//! is in the store twice.
+//!
+//! `SOAK_KILLS` sets how often the host is killed; `make soak` does it 200 times.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::process::Stdio;
+use std::time::Duration;
+
+use common::host::{Stage, connector, text};
+use host_harness::store::Reader;
+use insightidr_simulator::{World, WorldConfig};
+use time::format_description::well_known::Rfc3339;
+
+/// A sequence of numbers that looks random and is the same for a seed.
+struct Dice(u64);
+
+impl Dice {
+    /// The next number below `limit`.
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % limit
+    }
+}
+
+#[test]
+fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice() {
+    let kills: u64 = std::env::var("SOAK_KILLS").ok().and_then(|kills| kills.parse().ok()).unwrap_or(12);
+    let seed = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("SOAK_SEED={seed}");
+    let mut dice = Dice(seed);
+    // Enough that the collection outlasts the kills: each gets it a little further.
+    let investigations = usize::try_from(400 + kills * 25).unwrap();
+    let world = WorldConfig { seed: 77, investigations, evidence_per_alert: 1, ..WorldConfig::default() };
+    let stage = Stage::of(World::generate(&world));
+    let start = stage.simulator.now();
+    // Small steps, so that there are many moments between two of them.
+    let steps = ["--budget-requests", "60"];
+    let mut interrupted = 0;
+    for _ in 0..kills {
+        let connector = connector();
+        let route = format!("us.api.insight.rapid7.com={}", stage.url());
+        let clock = stage.simulator.now().format(&Rfc3339).unwrap();
+        let mut arguments = vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", "us"];
+        arguments.extend(["--set", "region=us", "--secret", "api_key=env:KEY_US", "--route", &route]);
+        arguments.extend(["--clock", &clock, "--state", "state", "--out", "us.jsonl"]);
+        arguments.extend(steps);
+        let mut host = stage.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+        // A moment within start, steps, commits and deliveries alike.
+        std::thread::sleep(Duration::from_millis(20 + dice.below(600)));
+        interrupted += u64::from(host.try_wait().unwrap().is_none());
+        host.kill().unwrap();
+        host.wait().unwrap();
+        // A line that was being written when the host died is cut off by it when it opens the file again.
+    }
+    assert!(interrupted * 2 > kills, "most polls were under way when they were killed: {interrupted} of {kills}");
+    let last = stage.poll_with("us", &steps);
+    last.assert_ok();
+    assert_eq!(last.json["artifacts"]["repeated"], 0, "what was stored before is never collected again: {last:#?}");
+    assert_eq!(stage.missing("us", start), Vec::<String>::new());
+    let delivered = stage.delivered("us");
+    let ids: BTreeSet<String> = delivered.iter().map(|artifact| text(&artifact["id"])).collect();
+    let counts = Reader::open(&stage.dir.path().join("state")).unwrap().counts().unwrap();
+    assert_eq!(counts.artifacts, ids.len() as u64, "every stored artifact was delivered and none is stored twice");
+    assert_eq!(counts.undelivered, 0);
+    let names: Vec<(String, String)> = delivered
+        .iter()
+        .map(|artifact| (text(&artifact["id"]), text(&artifact["senderHost"])))
+        .collect::<BTreeSet<_>>()
+        .into_iter()
+        .collect();
+    let versions: BTreeSet<&String> = names.iter().map(|(_, name)| name).collect();
+    assert_eq!(versions.len(), names.len(), "no version of a record has two ids");
+}
