@@ -13,6 +13,7 @@ use super::output;
 use crate::connectors::registry::{Operator, OperatorError};
 use crate::connectors::serving::{ConnectorReport, ConnectorState};
 use crate::log::escape;
+use crate::run::watch;
 
 /// Show, quarantine, release and confirm connectors
 ///
@@ -24,7 +25,7 @@ Examples:
   host-harness connectors list --state ./state
   host-harness connectors quarantine --state ./state acme_siem --reason 'loses records'
   host-harness connectors release --state ./state 3f9a0c
-  host-harness connectors confirm --state ./state acme_siem")]
+  host-harness connectors confirm --config conductor.toml acme_siem")]
 pub(super) struct Connectors {
     #[command(subcommand)]
     action: Action,
@@ -80,15 +81,25 @@ enum Action {
 
 /// Where the host keeps its state.
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 struct State {
     /// The host's state directory
-    #[arg(long = "state", value_name = "DIR")]
-    path: PathBuf,
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The host's configuration, which names it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl State {
-    fn operator(&self) -> Result<Operator, CliError> {
-        Ok(Operator::at(&self.path)?)
+    fn operator(self) -> Result<Operator, CliError> {
+        let state = match (self.state, self.config) {
+            (Some(state), _) => state,
+            (None, Some(config)) => watch::read(&config)?.1.host.state,
+            // The group of the two is required.
+            (None, None) => return Err(CliError::usage("give --state or --config")),
+        };
+        Ok(Operator::at(&state)?)
     }
 }
 

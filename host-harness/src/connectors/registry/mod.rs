@@ -13,12 +13,14 @@ mod grant;
 mod home;
 mod kept;
 mod life;
+mod look;
 mod operator;
 mod pins;
 mod quarantine;
 mod report;
 mod state;
 mod trial;
+mod verdict;
 mod versions;
 
 #[cfg(test)]
@@ -103,7 +105,7 @@ struct Inner {
     /// What the last look complained of, so that it is said once.
     complaint: Mutex<String>,
     /// What was granted to the types that serve at the last look.
-    granted: Mutex<Vec<String>>,
+    granted: Mutex<BTreeMap<String, String>>,
     changes: watch::Sender<u64>,
 }
 

@@ -172,7 +172,7 @@ impl Entry {
     }
 
     /// Moves on to a state.
-    pub(super) fn become_(&mut self, state: ConnectorState, reason: Option<Reason>, now: OffsetDateTime) {
+    pub(super) fn move_to(&mut self, state: ConnectorState, reason: Option<Reason>, now: OffsetDateTime) {
         if self.state != state {
             self.since = now;
         }
@@ -211,7 +211,7 @@ impl State {
         let judgement = self.judgements;
         let entry = self.files.entry(file.to_owned()).or_insert_with(|| Entry::loading(judgement, now));
         entry.judgement = judgement;
-        entry.become_(ConnectorState::Loading, None, now);
+        entry.move_to(ConnectorState::Loading, None, now);
         judgement
     }
 

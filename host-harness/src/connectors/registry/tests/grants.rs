@@ -88,7 +88,12 @@ async fn a_tenant_outside_of_what_is_granted_is_not_made_until_confirmed() {
     let listing = operator.list().unwrap();
     let held = listing.connectors.iter().find(|row| row.state == ConnectorState::Held).unwrap();
     assert!(held.reason.as_ref().unwrap().contains("https://evil.example.com"));
+    world.scan().await;
+    let mut changes = world.registry.changes();
+    changes.mark_unchanged();
     operator.confirm(&world.current().digest()[..12], world.clock.now()).unwrap();
+    world.scan().await;
+    assert!(changes.has_changed().unwrap(), "instances that wait for it are told");
     world.current().tenant(options("one")).await.unwrap();
 }
 

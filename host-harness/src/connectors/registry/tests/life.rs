@@ -312,6 +312,25 @@ async fn the_operator_sees_what_the_host_sees_and_is_told_of_wrong_names() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_that_is_slow_to_load_holds_up_no_other() {
+    let world = World::new();
+    world.version("a.wasm", "1.0.0");
+    let test = async {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.serving(), "1.0.0");
+        // Compiling does not end from now on.
+        let _taken = Arc::clone(&world.registry.inner.loader.places).acquire_many_owned(2).await.unwrap();
+        world.version("b.wasm", "2.0.0");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.row("b.wasm").state, ConnectorState::Loading);
+        world.remove("a.wasm");
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(world.serving(), "-");
+    };
+    world.registry.watch(&world.live, test).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_new_a_replaced_and_a_removed_file_take_effect_within_ten_seconds() {
     let world = World::new();
     let ten_seconds = Duration::from_secs(10);

@@ -128,3 +128,16 @@ async fn a_restart_in_the_middle_goes_on_with_what_is_proven_and_tries_again() {
     assert_eq!(world.serving(), "2.0.0");
     assert_eq!(world.registry.report()[0].reason, None, "it has nothing left to show");
 }
+
+#[tokio::test]
+async fn an_operators_quarantine_of_a_version_on_probation_brings_the_old_one_back() {
+    let (mut world, ..) = on_probation().await;
+    let operator = crate::connectors::registry::Operator::at(&world.state()).unwrap();
+    operator.quarantine("fixture", "no", world.clock.now()).unwrap();
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "operator".into()));
+    world.restart();
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+}
