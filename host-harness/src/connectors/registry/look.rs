@@ -182,23 +182,23 @@ impl Inner {
     async fn restore(&self) {
         let most = self.loader.engine.limits().component_bytes;
         kept::tidy(&self.home);
-        for (integration_type, kept, bytes) in kept::all(&self.home, most) {
+        for (name, kept, bytes) in kept::all(&self.home, most) {
             if !lock(&self.files).path(&kept.file).is_file()
                 || self.quarantine.holding(&kept.digest, self.clock.now()).is_some()
             {
                 continue;
             }
             match self.loader.load(bytes).await {
-                Ok(connector) if integration_type(connector.slug()) == integration_type => {
+                Ok(connector) if integration_type(connector.slug()) == name => {
                     let connector = connector.under(Arc::clone(&self.ceiling));
                     let served = Served::new(connector, &kept.file, self.clock.now());
-                    lock(&self.state).serving.insert(integration_type, served);
+                    lock(&self.state).serving.insert(name, served);
                 }
                 Ok(_) => {
-                    tracing::warn!("the kept component of {integration_type} is another connector's, it is not used")
+                    tracing::warn!("the kept component of {name} is another connector's, it is not used")
                 }
                 Err(NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) => {
-                    tracing::warn!("the kept component of {integration_type} is not used: {}", fault.reason);
+                    tracing::warn!("the kept component of {name} is not used: {}", fault.reason);
                 }
             }
         }
