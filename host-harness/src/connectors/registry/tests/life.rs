@@ -354,3 +354,79 @@ async fn a_new_a_replaced_and_a_removed_file_take_effect_within_ten_seconds() {
     };
     world.registry.watch(&world.live, test).await;
 }
+
+/// No instances; and the answer waits for a place at the gate.
+struct Gated {
+    gate: tokio::sync::Semaphore,
+    asked: std::sync::atomic::AtomicUsize,
+}
+
+impl LiveInstances for Gated {
+    fn live<'a>(
+        &'a self,
+        _integration_type: &'a str,
+        connector: &'a Connector,
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>> {
+        Box::pin(async move {
+            if connector.descriptor().version == "1.0.0" {
+                self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                self.gate.acquire().await.unwrap().forget();
+            }
+            Vec::new()
+        })
+    }
+}
+
+/// Scans, and does `meanwhile` while version 1.0.0 is being tried.
+async fn scan_and_meanwhile(world: &World, meanwhile: impl Future<Output = ()>) {
+    let gated = Gated { gate: tokio::sync::Semaphore::new(0), asked: 0.into() };
+    let meanwhile = async {
+        while gated.asked.load(std::sync::atomic::Ordering::Relaxed) == 0 {
+            tokio::task::yield_now().await;
+        }
+        meanwhile.await;
+        gated.gate.add_permits(100);
+    };
+    futures::join!(world.registry.scan(&gated), meanwhile);
+}
+
+#[tokio::test]
+async fn a_verdict_against_a_version_that_no_longer_serves_is_void() {
+    let world = World::new();
+    world.version("b.wasm", "1.0.0");
+    scan_and_meanwhile(&world, async {
+        world.version("a.wasm", "2.0.0");
+        world.scan().await;
+        assert_eq!(world.serving(), "2.0.0");
+    })
+    .await;
+    assert_eq!(world.serving(), "2.0.0");
+    assert_eq!(world.fate("b.wasm"), (ConnectorState::Refused, "older-version".into()));
+}
+
+#[tokio::test]
+async fn a_verdict_about_what_a_file_no_longer_holds_is_void() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    scan_and_meanwhile(&world, async {
+        world.put(FILE, b"hello");
+        world.scan().await;
+    })
+    .await;
+    assert_eq!(world.serving(), "-");
+    assert_eq!(world.fate(FILE), (ConnectorState::Refused, "component-not-wasm".into()));
+}
+
+#[tokio::test]
+async fn a_file_that_goes_while_it_is_tried_does_not_serve() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    scan_and_meanwhile(&world, async {
+        world.remove(FILE);
+        world.scan().await;
+        world.scan().await;
+    })
+    .await;
+    assert_eq!(world.serving(), "-");
+    assert!(world.registry.report().is_empty());
+}
