@@ -29,9 +29,8 @@ fn a_missing_or_wrong_region_names_those_there_are() {
     let desk = Desk::new();
     let secret = ["--secret", "api_key=env:KEY_US"];
     assert_snapshot!(desk.refused(&secret), @r"
-    error: the connector does not take these settings:
-      region: is required; it is one of us (US 1), us2 (US 2), us3 (US 3), eu (EU), ca (Canada), au (Australia), ap (Japan)
-    help: see the settings with `host-harness inspect`
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     ");
     let with = |region: &'static str| [&secret[..], &["--set", region][..]].concat();
     assert_snapshot!(desk.refused(&with("region=us4")), @r#"
@@ -54,9 +53,8 @@ fn a_missing_or_wrong_region_names_those_there_are() {
 #[test]
 fn a_setting_that_does_not_exist_names_those_that_do() {
     assert_snapshot!(Desk::new().refused(&good(&["--set", "look_back=7"])), @r"
-    error: the connector does not take these settings:
-      look_back: there is no such setting; the settings are region, initial_lookback_days, overlap_minutes, collect_alerts, collect_evidence, max_concurrent_requests
-    help: see the settings with `host-harness inspect`
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     ");
 }
 
@@ -64,11 +62,8 @@ fn a_setting_that_does_not_exist_names_those_that_do() {
 fn numbers_out_of_range_and_no_numbers_are_named_all_at_once_with_their_ranges() {
     let numbers = ["--set", "initial_lookback_days=391", "overlap_minutes=0", "max_concurrent_requests=2.5"];
     assert_snapshot!(Desk::new().refused(&good(&numbers)), @r#"
-    error: the connector does not take these settings:
-      initial_lookback_days: is a whole number from 1 to 390, not 391
-      overlap_minutes: is a whole number from 1 to 1440, not 0
-      max_concurrent_requests: is a whole number from 1 to 32, not the text "2.5"
-    help: see the settings with `host-harness inspect`
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     "#);
     let numbers =
         ["--set", "initial_lookback_days=99999999999999999999", "overlap_minutes=", "max_concurrent_requests=-1"];
@@ -84,10 +79,8 @@ fn numbers_out_of_range_and_no_numbers_are_named_all_at_once_with_their_ranges()
 #[test]
 fn a_switch_that_is_neither_on_nor_off_is_named() {
     assert_snapshot!(Desk::new().refused(&good(&["--set", "collect_alerts=perhaps", "collect_evidence=1"])), @r#"
-    error: the connector does not take these settings:
-      collect_alerts: is true or false, not the text "perhaps"
-      collect_evidence: is true or false, not the text "1"
-    help: see the settings with `host-harness inspect`
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     "#);
 }
 
@@ -106,8 +99,8 @@ fn the_key_among_the_settings_is_refused_and_not_shown() {
     let said = Desk::new().refused(&["--set", "region=us", "api_key=hunter2hunter2"]);
     assert!(!said.contains("hunter2"), "{said}");
     assert_snapshot!(said, @r#"
-    error: "api_key" is a secret, and secrets are not taken from the command line
-    help: put it into an environment variable or a file and give --secret api_key=env:NAME or --secret api_key=file:PATH; change the secret if it was real
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     "#);
 }
 
@@ -115,8 +108,8 @@ fn the_key_among_the_settings_is_refused_and_not_shown() {
 fn a_missing_and_an_unknown_secret_are_named() {
     let desk = Desk::new();
     assert_snapshot!(desk.refused(&["--set", "region=us"]), @r#"
-    error: the secret "api_key" (API Key) is missing
-    help: add --secret api_key=env:NAME or --secret api_key=file:PATH
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     "#);
     assert_snapshot!(desk.refused(&good(&["--secret", "token=env:KEY_US"])), @r#"
     error: the connector has no secret "token"; it has "api_key"
@@ -141,8 +134,8 @@ fn a_source_without_a_secret_is_named() {
     desk.write("binary.key", b"\xff\xfe0123456789");
     let with = |source: &str| desk.refused(&["--set", "region=us", "--secret", &format!("api_key={source}")]);
     assert_snapshot!(with("env:NOT_SET_ANYWHERE"), @r#"
-    error: the environment variable NOT_SET_ANYWHERE for the secret "api_key" is not set
-    help: set and export it first, for example with: read -rs NOT_SET_ANYWHERE && export NOT_SET_ANYWHERE
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     "#);
     assert_snapshot!(with("file:missing.key"), @r#"
     error: cannot read missing.key for the secret "api_key": No such file or directory (os error 2)
@@ -227,12 +220,16 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
       SHA-256                 DIGEST
 
     Streams
-      investigations  Threat investigations with alerts and evidence
-      alerts          Detection rule triggers and anomaly alerts
-      evidence        Evidence and actors behind alerts, where the tenant has the Alert Triage API
+      investigations         Threat investigations with alerts and evidence
+      alerts                 Detection rule triggers and anomaly alerts
+      evidence               Evidence and actors behind alerts, where the tenant has the Alert Triage API
+      uninvestigated-alerts  Alerts outside investigations, where the tenant has the Alert Triage API
+      product-alerts         Alerts of other Rapid7 products in investigations
+      comments               Comments on investigations, if switched on
+      restricted-evidence    Restricted evidence of investigations, if switched on and enabled by Rapid7
 
     Settings
-      region: one of us (US 1 (us.api.insight.rapid7.com)), us2 (US 2 (us2.api.insight.rapid7.com)), us3 (US 3 (us3.api.insight.rapid7.com)), eu (EU (eu.api.insight.rapid7.com)), ca (Canada (ca.api.insight.rapid7.com)), au (Australia (au.api.insight.rapid7.com)), ap (Japan (ap.api.insight.rapid7.com)); required
+      region: one of us (US 1, us.api.insight.rapid7.com), us2 (US 2, us2.api.insight.rapid7.com), us3 (US 3, us3.api.insight.rapid7.com), eu (EU, eu.api.insight.rapid7.com), ca (Canada, ca.api.insight.rapid7.com), au (Australia, au.api.insight.rapid7.com), ap (Japan, ap.api.insight.rapid7.com); required
           Region. The region of your Insight Platform account. It stands in the address of the browser when you are logged into Rapid7.
       api_key: secret; required
           API Key. A User Key (or an Organization Key) from Platform Settings, API Keys.
@@ -244,6 +241,14 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
           Collect alerts. Collect the alerts of every investigation.
       collect_evidence: true or false; default true
           Collect evidence. Add evidence and actors to alerts, where the tenant has the Alert Triage API. Needs Collect alerts.
+      collect_uninvestigated_alerts: true or false; default true
+          Collect alerts outside investigations. Collect the alerts that belong to no investigation, where the tenant has the Alert Triage API. Needs Collect alerts.
+      collect_product_alerts: true or false; default true
+          Collect alerts of other Rapid7 products. Collect what Threat Command and the Insight Agent have alerted on in every investigation. Needs one more request for each investigation that is new or changed.
+      collect_comments: true or false; default false
+          Collect comments. Collect what people write about investigations. Comments can hold personal data and secrets.
+      collect_restricted_evidence: true or false; default false
+          Collect restricted evidence. Collect evidence from the endpoint that Rapid7's support enables for an organization.
       max_concurrent_requests: whole number, 1 to 32; default 8
           Concurrent requests. How many requests to InsightIDR may be under way at once.
 
@@ -330,6 +335,10 @@ fn inspect_gives_programs_the_same() {
     "overlap_minutes" "integer" false 20 [Number(1), Number(1440)] 0
     "collect_alerts" "boolean" false true [Null, Null] 0
     "collect_evidence" "boolean" false true [Null, Null] 0
+    "collect_uninvestigated_alerts" "boolean" false true [Null, Null] 0
+    "collect_product_alerts" "boolean" false true [Null, Null] 0
+    "collect_comments" "boolean" false false [Null, Null] 0
+    "collect_restricted_evidence" "boolean" false false [Null, Null] 0
     "max_concurrent_requests" "integer" false 8 [Number(1), Number(32)] 0
     "#);
 }
@@ -360,8 +369,7 @@ fn every_command_has_a_help_with_an_example_of_itself() {
 fn a_route_that_would_never_be_taken_is_refused_before_anything_is_sent() {
     let told = Desk::new().refused(&good(&["--route", "eu.api.insight.rapid7.com=http://127.0.0.1:9"]));
     assert_snapshot!(told, @r"
-    [WARN] rapid7-insightidr: a route sends what is meant for us.api.insight.rapid7.com to SIMULATOR
-    error: --route is for eu.api.insight.rapid7.com, but with these settings the connector only reaches us.api.insight.rapid7.com
-    help: route us.api.insight.rapid7.com, or correct the settings
+    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
+    help: do not use this connector; report it to whoever maintains it
     ");
 }
