@@ -29,8 +29,9 @@ fn a_missing_or_wrong_region_names_those_there_are() {
     let desk = Desk::new();
     let secret = ["--secret", "api_key=env:KEY_US"];
     assert_snapshot!(desk.refused(&secret), @r"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: the connector does not take these settings:
+      region: is required; it is one of us (US 1), us2 (US 2), us3 (US 3), eu (EU), ca (Canada), au (Australia), ap (Japan)
+    help: see the settings with `host-harness inspect`
     ");
     let with = |region: &'static str| [&secret[..], &["--set", region][..]].concat();
     assert_snapshot!(desk.refused(&with("region=us4")), @r#"
@@ -53,8 +54,9 @@ fn a_missing_or_wrong_region_names_those_there_are() {
 #[test]
 fn a_setting_that_does_not_exist_names_those_that_do() {
     assert_snapshot!(Desk::new().refused(&good(&["--set", "look_back=7"])), @r"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: the connector does not take these settings:
+      look_back: there is no such setting; the settings are region, initial_lookback_days, overlap_minutes, collect_alerts, collect_evidence, collect_uninvestigated_alerts, collect_product_alerts, collect_comments, collect_restricted_evidence, max_concurrent_requests
+    help: see the settings with `host-harness inspect`
     ");
 }
 
@@ -62,8 +64,11 @@ fn a_setting_that_does_not_exist_names_those_that_do() {
 fn numbers_out_of_range_and_no_numbers_are_named_all_at_once_with_their_ranges() {
     let numbers = ["--set", "initial_lookback_days=391", "overlap_minutes=0", "max_concurrent_requests=2.5"];
     assert_snapshot!(Desk::new().refused(&good(&numbers)), @r#"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: the connector does not take these settings:
+      initial_lookback_days: is a whole number from 1 to 390, not 391
+      overlap_minutes: is a whole number from 1 to 1440, not 0
+      max_concurrent_requests: is a whole number from 1 to 32, not the text "2.5"
+    help: see the settings with `host-harness inspect`
     "#);
     let numbers =
         ["--set", "initial_lookback_days=99999999999999999999", "overlap_minutes=", "max_concurrent_requests=-1"];
@@ -79,8 +84,10 @@ fn numbers_out_of_range_and_no_numbers_are_named_all_at_once_with_their_ranges()
 #[test]
 fn a_switch_that_is_neither_on_nor_off_is_named() {
     assert_snapshot!(Desk::new().refused(&good(&["--set", "collect_alerts=perhaps", "collect_evidence=1"])), @r#"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: the connector does not take these settings:
+      collect_alerts: is true or false, not the text "perhaps"
+      collect_evidence: is true or false, not the text "1"
+    help: see the settings with `host-harness inspect`
     "#);
 }
 
@@ -99,8 +106,8 @@ fn the_key_among_the_settings_is_refused_and_not_shown() {
     let said = Desk::new().refused(&["--set", "region=us", "api_key=hunter2hunter2"]);
     assert!(!said.contains("hunter2"), "{said}");
     assert_snapshot!(said, @r#"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: "api_key" is a secret, and secrets are not taken from the command line
+    help: put it into an environment variable or a file and give --secret api_key=env:NAME or --secret api_key=file:PATH; change the secret if it was real
     "#);
 }
 
@@ -108,8 +115,8 @@ fn the_key_among_the_settings_is_refused_and_not_shown() {
 fn a_missing_and_an_unknown_secret_are_named() {
     let desk = Desk::new();
     assert_snapshot!(desk.refused(&["--set", "region=us"]), @r#"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: the secret "api_key" (API Key) is missing
+    help: add --secret api_key=env:NAME or --secret api_key=file:PATH
     "#);
     assert_snapshot!(desk.refused(&good(&["--secret", "token=env:KEY_US"])), @r#"
     error: the connector has no secret "token"; it has "api_key"
@@ -134,8 +141,8 @@ fn a_source_without_a_secret_is_named() {
     desk.write("binary.key", b"\xff\xfe0123456789");
     let with = |source: &str| desk.refused(&["--set", "region=us", "--secret", &format!("api_key={source}")]);
     assert_snapshot!(with("env:NOT_SET_ANYWHERE"), @r#"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    error: the environment variable NOT_SET_ANYWHERE for the secret "api_key" is not set
+    help: set and export it first, for example with: read -rs NOT_SET_ANYWHERE && export NOT_SET_ANYWHERE
     "#);
     assert_snapshot!(with("file:missing.key"), @r#"
     error: cannot read missing.key for the secret "api_key": No such file or directory (os error 2)
@@ -229,7 +236,7 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
       restricted-evidence    Restricted evidence of investigations, if switched on and enabled by Rapid7
 
     Settings
-      region: one of us (US 1, us.api.insight.rapid7.com), us2 (US 2, us2.api.insight.rapid7.com), us3 (US 3, us3.api.insight.rapid7.com), eu (EU, eu.api.insight.rapid7.com), ca (Canada, ca.api.insight.rapid7.com), au (Australia, au.api.insight.rapid7.com), ap (Japan, ap.api.insight.rapid7.com); required
+      region: one of us (US 1 (us.api.insight.rapid7.com)), us2 (US 2 (us2.api.insight.rapid7.com)), us3 (US 3 (us3.api.insight.rapid7.com)), eu (EU (eu.api.insight.rapid7.com)), ca (Canada (ca.api.insight.rapid7.com)), au (Australia (au.api.insight.rapid7.com)), ap (Japan (ap.api.insight.rapid7.com)); required
           Region. The region of your Insight Platform account. It stands in the address of the browser when you are logged into Rapid7.
       api_key: secret; required
           API Key. A User Key (or an Organization Key) from Platform Settings, API Keys.
@@ -369,7 +376,8 @@ fn every_command_has_a_help_with_an_example_of_itself() {
 fn a_route_that_would_never_be_taken_is_refused_before_anything_is_sent() {
     let told = Desk::new().refused(&good(&["--route", "eu.api.insight.rapid7.com=http://127.0.0.1:9"]));
     assert_snapshot!(told, @r"
-    error: connector.wasm: the connector describes itself wrongly: streams[3].name must be of a-z, 0-9 and -, at most 64 bytes
-    help: do not use this connector; report it to whoever maintains it
+    [WARN] rapid7-insightidr: a route sends what is meant for us.api.insight.rapid7.com to SIMULATOR
+    error: --route is for eu.api.insight.rapid7.com, but with these settings the connector only reaches us.api.insight.rapid7.com
+    help: route us.api.insight.rapid7.com, or correct the settings
     ");
 }
