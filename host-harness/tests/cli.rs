@@ -49,6 +49,24 @@ fn a_missing_connector_is_named_and_leaves_no_state_behind() {
 }
 
 #[test]
+fn the_connectors_of_a_host_that_never_ran_are_not_made_up() {
+    let dir = temporary();
+    insta::assert_snapshot!(refused(dir.path(), &["connectors", "list", "--state", "state"]), @r"
+    error: there are no connectors' records in state
+    help: name the state directory of a host that has been started once
+    ");
+    assert!(!dir.path().join("state").exists());
+    let toml = "[host]\nstate = \"elsewhere\"\nconnectors = \"connectors\"\n";
+    std::fs::write(dir.path().join("conductor.toml"), toml).expect("file");
+    let error = refused(dir.path(), &["connectors", "release", "--all", "--config", "conductor.toml"]);
+    assert!(error.contains("elsewhere"), "{error}");
+    let error = refused(dir.path(), &["connectors", "release", "--state", "state"]);
+    assert!(error.contains("<WHICH>"), "{error}");
+    let error = refused(dir.path(), &["connectors", "confirm", "acme"]);
+    assert!(error.contains("--state") && error.contains("--config"), "{error}");
+}
+
+#[test]
 fn a_file_that_is_no_component_is_named_with_what_it_is() {
     let dir = temporary();
     let refused = |bytes: &[u8]| {

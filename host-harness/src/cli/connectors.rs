@@ -1,173 +1,226 @@
-//! `host-harness connectors`: what a host remembers of connectors, and the
-//! operator's word on it.
+//! `host-harness connectors`: which connectors serve, and what is done about
+//! those that do not.
 
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
+use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::output;
-use crate::connectors::registry::{Quarantine, Records};
+use crate::connectors::registry::{Operator, OperatorError};
+use crate::connectors::serving::{ConnectorReport, ConnectorState};
 use crate::log::escape;
+use crate::run::watch;
 
-/// List connectors, put them into quarantine, release them
+/// Show, quarantine, release and confirm connectors
 ///
-/// Works on the state directory; a running host sees it within seconds. What
-/// serves at the moment is shown by `host-harness status`.
-///
-/// Exit code 0: done; 2: wrong usage or files.
+/// Works on the state directory of a host, whether it runs or not. A running
+/// host obeys within seconds.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   host-harness connectors list --state ./state
-  host-harness connectors quarantine 5f2a9c01d3e4 --state ./state --reason 'not reviewed'
-  host-harness connectors release 5f2a9c01d3e4 --state ./state")]
+  host-harness connectors quarantine --state ./state acme_siem --reason 'loses records'
+  host-harness connectors release --state ./state 3f9a0c
+  host-harness connectors confirm --config conductor.toml acme_siem")]
 pub(super) struct Connectors {
     #[command(subcommand)]
     action: Action,
 }
 
+/// What to do.
 #[derive(Debug, Subcommand)]
 enum Action {
-    /// Show what was granted to each type, and which versions are in quarantine
+    /// Show every connector: what serves, what does not, and why
     List {
         #[command(flatten)]
         state: State,
-        /// Print it as JSON
+        /// Print JSON
         #[arg(long)]
         json: bool,
     },
-    /// Never run a version again, until it is released
+    /// Take a version out of service until it is released
+    ///
+    /// If it has not proved itself yet, the version before serves again; else
+    /// nothing does, until another version comes.
     Quarantine {
-        /// Digest of the version, or its beginning
-        digest: String,
         #[command(flatten)]
         state: State,
-        /// Why, for whoever reads the status
-        #[arg(long, default_value = "put into quarantine by the operator")]
+        /// Integration type, file, or at least six characters of the digest
+        #[arg(value_name = "WHICH")]
+        which: String,
+        /// Why, shown in `list`
+        #[arg(long, value_name = "TEXT", default_value = "the operator said so")]
         reason: String,
     },
-    /// Let a version run that is in quarantine, or that is held because it asks
-    /// for more than was granted
+    /// Try a version in quarantine again now
     Release {
-        /// Digest of the version, or its beginning
-        digest: String,
         #[command(flatten)]
         state: State,
+        /// Integration type, file, or at least six characters of the digest
+        #[arg(value_name = "WHICH", required_unless_present = "all")]
+        which: Option<String>,
+        /// All that are in quarantine
+        #[arg(long, conflicts_with = "which")]
+        all: bool,
+    },
+    /// Grant what a version asks for that is held
+    ///
+    /// Look at `list` first: it names the origins, requests and headers.
+    Confirm {
+        #[command(flatten)]
+        state: State,
+        /// Integration type, or at least six characters of the digest
+        #[arg(value_name = "WHICH")]
+        which: String,
     },
 }
 
 /// Where the host keeps its state.
 #[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
 struct State {
-    /// State directory of the host
-    #[arg(long = "state", value_name = "DIR")]
-    directory: PathBuf,
+    /// The host's state directory
+    #[arg(long, value_name = "DIR")]
+    state: Option<PathBuf>,
+    /// The host's configuration, which names it
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
 }
 
 impl State {
-    fn read(&self) -> Result<Records, CliError> {
-        if !self.directory.is_dir() {
-            return Err(CliError::usage(format!("{} is no directory", self.directory.display()))
-                .help("give the state directory of the host"));
-        }
-        Records::read(&self.directory).map_err(CliError::usage)
-    }
-
-    fn write(&self, records: &Records) -> Result<(), CliError> {
-        records.write(&self.directory).map_err(CliError::failed)
+    fn operator(self) -> Result<Operator, CliError> {
+        let state = match (self.state, self.config) {
+            (Some(state), _) => state,
+            (None, Some(config)) => watch::read(&config)?.1.host.state,
+            // The group of the two is required.
+            (None, None) => return Err(CliError::usage("give --state or --config")),
+        };
+        Ok(Operator::at(&state)?)
     }
 }
 
 impl Connectors {
     pub(super) fn run(self) -> Result<u8, CliError> {
         match self.action {
-            Action::List { state, json } => {
-                let records = state.read()?;
-                if json {
-                    let records = serde_json::to_value(&records).map_err(CliError::failed)?;
-                    output::print_json(&records, true)?;
-                } else {
-                    output::print(&page(&records))?;
+            Action::List { state, json } => list(&state.operator()?, json)?,
+            Action::Quarantine { state, which, reason } => {
+                let digest = state.operator()?.quarantine(&which, &reason, OffsetDateTime::now_utc())?;
+                output::print(&format!("{digest} is in quarantine\n"))?;
+            }
+            Action::Release { state, which, all: _ } => {
+                let released = state.operator()?.release(which.as_deref())?;
+                let lines: String = released.iter().map(|digest| format!("{digest} is released\n")).collect();
+                output::print(&lines)?;
+            }
+            Action::Confirm { state, which } => {
+                let confirmed = state.operator()?.confirm(&which, OffsetDateTime::now_utc())?;
+                let mut text =
+                    format!("{} {} is granted:\n", escape(&confirmed.integration_type), escape(&confirmed.version));
+                for right in confirmed.granted {
+                    text.push_str(&format!("  {}\n", escape(&right)));
                 }
-            }
-            Action::Quarantine { digest, state, reason } => {
-                let mut records = state.read()?;
-                let digest = complete(&records, &digest)?;
-                let quarantine = Quarantine {
-                    code: "operator".to_owned(),
-                    reason,
-                    times: 1,
-                    host: String::new(),
-                    since: OffsetDateTime::now_utc(),
-                    retry_at: None,
-                };
-                records.released.remove(&digest);
-                records.quarantine.insert(digest.clone(), quarantine);
-                state.write(&records)?;
-                output::print(&format!("{digest} is in quarantine until it is released\n"))?;
-            }
-            Action::Release { digest, state } => {
-                let mut records = state.read()?;
-                let digest = complete(&records, &digest)?;
-                records.quarantine.remove(&digest);
-                records.released.insert(digest.clone());
-                state.write(&records)?;
-                output::print(&format!("{digest} is released\n"))?;
+                output::print(&text)?;
             }
         }
         Ok(0)
     }
 }
 
-/// The whole digest of one that is known by its beginning. A whole one need not
-/// be known.
-fn complete(records: &Records, digest: &str) -> Result<String, CliError> {
-    let digest = digest.to_ascii_lowercase();
-    let is_hex = digest.bytes().all(|byte| byte.is_ascii_hexdigit());
-    if digest.len() == 64 && is_hex {
-        return Ok(digest);
+/// Shows what is known.
+fn list(operator: &Operator, json: bool) -> Result<(), CliError> {
+    let listing = operator.list()?;
+    for text in &listing.unreadable {
+        tracing::warn!("{text}");
     }
-    let known = records.quarantine.keys().chain(&records.released).chain(records.pins.values().map(|pin| &pin.digest));
-    let mut found: Vec<&String> =
-        known.filter(|known| is_hex && !digest.is_empty() && known.starts_with(&digest)).collect();
-    found.sort();
-    found.dedup();
-    match found.as_slice() {
-        [one] => Ok((*one).clone()),
-        [] => Err(CliError::usage(format!("no version with the digest {} is known here", escape(&digest)))
-            .help("give all 64 digits, as `host-harness inspect` and `status --json` show them")),
-        _ => Err(CliError::usage(format!("{} versions begin with {}", found.len(), escape(&digest)))
-            .help("give more digits")),
+    if json {
+        let written = listing.written.and_then(|time| time.format(&Rfc3339).ok());
+        return output::print_json(&json!({ "written": written, "connectors": listing.connectors }), true);
+    }
+    match listing.written {
+        Some(time) => tracing::info!("as a host reported at {}", shown(time)),
+        None => tracing::info!("no host has reported yet"),
+    }
+    output::print(&text(&listing.connectors))
+}
+
+/// The rows, each with its reason below.
+fn text(connectors: &[ConnectorReport]) -> String {
+    let rows: Vec<Vec<String>> = connectors.iter().map(row).collect();
+    let mut text = String::new();
+    for (line, connector) in output::table("", &rows).lines().zip(connectors) {
+        text.push_str(line);
+        text.push('\n');
+        if let Some(reason) = &connector.reason {
+            let code = connector.code.as_ref().map(|code| format!(" ({})", escape(code))).unwrap_or_default();
+            let retry = connector.retry_at.map(|at| format!("; tried again at {}", shown(at))).unwrap_or_default();
+            text.push_str(&format!("  {}{code}{retry}\n", escape(reason)));
+        }
+    }
+    text
+}
+
+/// Type, version, state, since, digest, file.
+fn row(connector: &ConnectorReport) -> Vec<String> {
+    let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { escape(text) };
+    let state = match connector.state {
+        ConnectorState::Serving => "serving",
+        ConnectorState::Loading => "loading",
+        ConnectorState::Held => "held",
+        ConnectorState::Quarantined => "quarantined",
+        ConnectorState::Refused => "refused",
+    };
+    vec![
+        or_dash(&connector.integration_type),
+        or_dash(&connector.version),
+        state.to_owned(),
+        shown(connector.since),
+        or_dash(connector.digest.get(..12).unwrap_or(&connector.digest)),
+        or_dash(&connector.file),
+    ]
+}
+
+/// A time to the second.
+fn shown(time: OffsetDateTime) -> String {
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+}
+
+impl From<OperatorError> for CliError {
+    fn from(error: OperatorError) -> Self {
+        Self::usage(&error).help(error.help())
     }
 }
 
-/// The records as a person reads them.
-fn page(records: &Records) -> String {
-    let mut lines = Vec::new();
-    for (kind, pin) in &records.pins {
-        lines.push(format!("{kind}: version {} was granted", pin.digest.get(..12).unwrap_or_default()));
-        for what in pin.origins.iter().chain(&pin.rules).chain(&pin.credentials) {
-            lines.push(format!("  {}", escape(what)));
-        }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_connector_is_a_line_with_its_reason_below() {
+        let mut connector = ConnectorReport {
+            integration_type: "acme_siem".into(),
+            version: "1.2.0".into(),
+            digest: "0123456789abcdef".repeat(4),
+            file: "acme.wasm".into(),
+            state: ConnectorState::Serving,
+            reason: None,
+            code: None,
+            retry_at: None,
+            since: OffsetDateTime::UNIX_EPOCH,
+        };
+        let serving = connector.clone();
+        connector.state = ConnectorState::Quarantined;
+        connector.version = String::new();
+        connector.reason = Some("it crashed\n[INFO] forged".into());
+        connector.code = Some("connector-trap".into());
+        connector.retry_at = Some(OffsetDateTime::UNIX_EPOCH + time::Duration::MINUTE);
+        insta::assert_snapshot!(text(&[serving, connector]), @r"
+        acme_siem  1.2.0  serving      1970-01-01T00:00:00Z  0123456789ab  acme.wasm
+        acme_siem  -      quarantined  1970-01-01T00:00:00Z  0123456789ab  acme.wasm
+          it crashed\n[INFO] forged (connector-trap); tried again at 1970-01-01T00:01:00Z
+        ");
     }
-    for (digest, known) in &records.quarantine {
-        let until =
-            known.retry_at.and_then(|at| at.format(&Rfc3339).ok()).unwrap_or_else(|| "it is released".to_owned());
-        lines.push(format!(
-            "{}: in quarantine until {until}: {} ({})",
-            digest.get(..12).unwrap_or(digest),
-            escape(&known.reason),
-            escape(&known.code)
-        ));
-    }
-    for digest in &records.released {
-        lines.push(format!("{}: released by the operator", digest.get(..12).unwrap_or(digest)));
-    }
-    if lines.is_empty() {
-        lines.push("nothing is known of any connector here".to_owned());
-    }
-    lines.join("\n") + "\n"
 }

@@ -1,5 +1,6 @@
 //! `host-harness run`: instances on schedule, until told to stop.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -11,8 +12,8 @@ use tokio::sync::watch;
 use super::error::CliError;
 use super::output;
 use super::signals::Signals;
-use crate::config::{ConfigError, HostConfig};
-use crate::connectors::registry::{Registry, RegistryOptions};
+use crate::config::{Config, ConfigError, HostConfig};
+use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::instances::secrets::Source;
 use crate::run::board::Board;
@@ -68,15 +69,18 @@ impl Run {
         std::fs::create_dir_all(&host.connectors).map_err(|error| {
             CliError::usage(format!("cannot make the directory of connectors {}: {error}", host.connectors.display()))
         })?;
-        let registry = Arc::new(Registry::new(
+        let registry = Registry::open(
             engine,
             RegistryOptions {
                 directory: host.connectors.clone(),
-                cache: host.state.join("cache"),
                 state: host.state.clone(),
+                cache: None,
+                origins: granted(&config),
                 clock: clock.clone(),
+                compile_time: COMPILE_TIME,
             },
-        ));
+        )
+        .map_err(|error| CliError::usage(error).help("give a state directory that this user owns alone"))?;
         let board = Board::default();
         board.host(|shown| {
             shown.version = env!("CARGO_PKG_VERSION");
@@ -93,7 +97,7 @@ impl Run {
             cycle: poller::cycle_options(),
         });
         let live = Live::new(around.clone());
-        let serving: Arc<dyn Serving> = registry.clone();
+        let serving: Arc<dyn Serving> = Arc::new(registry.clone());
         if let Some(listener) = listener(&host).await? {
             let token = host.token.as_ref().map(token).transpose()?;
             let answers =
@@ -101,12 +105,20 @@ impl Run {
             tokio::spawn(http::serve(listener, answers));
         }
         let (sender, receiver) = watch::channel(Arc::new(config));
+        let mut edits = receiver.clone();
         tokio::spawn(watching::watch(self.config.clone(), text, sender, board.clone(), clock));
         let supervisor = Supervisor::new(receiver, serving, live.clone(), around, board, metrics);
-        // Twice, since a file is judged at the second look.
-        registry.look(&*live).await;
-        registry.look(&*live).await;
-        tokio::spawn(async move { registry.watch(&*live).await });
+        // Twice, since a file that was written a moment ago is judged at the second look.
+        registry.scan(&*live).await;
+        registry.scan(&*live).await;
+        let granting = registry.clone();
+        tokio::spawn(async move { registry.watch(&*live, std::future::pending()).await });
+        tokio::spawn(async move {
+            while edits.changed().await.is_ok() {
+                let origins = granted(&edits.borrow_and_update());
+                granting.grant(origins);
+            }
+        });
         tracing::info!("host started with {}", self.config.display());
         supervisor
             .run(async {
@@ -121,6 +133,14 @@ impl Run {
         tracing::info!("host stopped");
         Ok(0)
     }
+}
+
+/// The origins that the configuration grants, as the registry writes them.
+fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
+    let one = |(name, origins): (&String, &Vec<String>)| {
+        (name.clone(), origins.iter().filter_map(|text| origin(text).ok()).collect())
+    };
+    config.grants.iter().map(one).collect()
 }
 
 /// Where status is served.

@@ -9,12 +9,10 @@
 //! Not guaranteed: protection from somebody who acts as this user or as root (who could replace the host itself), nor
 //! from one who controls a directory above. Nothing is ever removed: old entries may be deleted at any time.
 
-use super::hex;
+use super::{hex, private};
 use sha2::{Digest, Sha256};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Write};
+use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 
@@ -30,9 +28,6 @@ const HEADER: usize = MAGIC.len() + 3 * HEX;
 /// Most bytes of an entry that are read: far above what the largest component compiles to.
 const LARGEST: u64 = 512 << 20;
 
-/// Tells temporary files of one process apart.
-static COUNTER: AtomicU64 = AtomicU64::new(0);
-
 /// A directory of compiled components.
 pub(super) struct Cache {
     directory: PathBuf,
@@ -47,14 +42,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be made or read, is no directory, belongs to somebody else, or can be written by others.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
-        if !directory.try_exists()? {
-            create_private(directory)?;
-        }
-        let metadata = fs::metadata(directory)?;
-        if !metadata.is_dir() {
-            return Err(io::Error::other("it is not a directory"));
-        }
-        check_owner(&metadata)?;
+        private::open_directory(directory)?;
         Ok(Self { directory: directory.to_owned() })
     }
 
@@ -64,20 +52,10 @@ impl Cache {
     /// # Errors
     /// When there is an entry that may not be used; the text says why.
     pub(super) fn get(&self, component: &str, engine: &str) -> io::Result<Option<Checked>> {
-        let file = match File::open(self.path(component, engine)) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(error),
-        };
-        // Asked of the open file, so that it is the one that is read.
-        let metadata = file.metadata()?;
-        if !metadata.is_file() || metadata.len() > LARGEST {
-            return Err(io::Error::other("it is not a file of reasonable size"));
+        match private::read(&self.path(component, engine), LARGEST)? {
+            Some(bytes) => check(bytes, component, engine).map(Some),
+            None => Ok(None),
         }
-        check_owner(&metadata)?;
-        let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
-        file.take(LARGEST).read_to_end(&mut bytes)?;
-        check(bytes, component, engine).map(Some)
     }
 
     /// Keeps the code of a component for an engine. Written aside and renamed, so that nobody sees half an entry.
@@ -85,15 +63,7 @@ impl Cache {
     /// # Errors
     /// When it cannot be written; nothing is left behind then.
     pub(super) fn put(&self, component: &str, engine: &str, code: &[u8]) -> io::Result<()> {
-        let aside =
-            self.directory.join(format!(".{}-{}.tmp", std::process::id(), COUNTER.fetch_add(1, Ordering::Relaxed)));
-        let written = write_private(&aside, &[&header(component, engine, code), code])
-            .and_then(|()| fs::rename(&aside, self.path(component, engine)));
-        if written.is_err() {
-            // It may not exist; and there is nothing more to be done when it cannot be removed.
-            let _ = fs::remove_file(&aside);
-        }
-        written
+        private::replace(&self.path(component, engine), &[&header(component, engine, code), code])
     }
 
     /// Where an entry is. The engine's digest is shortened, for the length of names; the entry holds all of it.
@@ -141,57 +111,10 @@ fn check(mut bytes: Vec<u8>, component: &str, engine: &str) -> io::Result<Checke
     Ok(Checked(bytes))
 }
 
-/// Makes a directory, and those above it, for this user alone.
-#[cfg(unix)]
-fn create_private(directory: &Path) -> io::Result<()> {
-    use std::os::unix::fs::DirBuilderExt as _;
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
-}
-
-/// Makes a directory. Where there are no modes, the rights of the directory above are inherited.
-#[cfg(not(unix))]
-fn create_private(directory: &Path) -> io::Result<()> {
-    fs::create_dir_all(directory)
-}
-
-/// Writes a new file that only this user can read and write.
-fn write_private(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
-    let mut options = OpenOptions::new();
-    options.write(true).create_new(true);
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::OpenOptionsExt as _;
-        options.mode(0o600);
-    }
-    let mut file = options.open(path)?;
-    for part in parts {
-        file.write_all(part)?;
-    }
-    file.flush()
-}
-
-/// Refuses what belongs to somebody else or can be written by others.
-#[cfg(unix)]
-fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
-    use std::os::unix::fs::MetadataExt as _;
-    if metadata.uid() != rustix::process::geteuid().as_raw() {
-        return Err(io::Error::other("it belongs to another user"));
-    }
-    if metadata.mode() & 0o022 != 0 {
-        return Err(io::Error::other("others can write it; take that right away (chmod go-w)"));
-    }
-    Ok(())
-}
-
-/// Where there are no modes, the rights of the directory above are trusted.
-#[cfg(not(unix))]
-fn check_owner(_metadata: &fs::Metadata) -> io::Result<()> {
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     const CODE: &[u8] = b"machine code";
 

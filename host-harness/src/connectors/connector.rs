@@ -11,6 +11,7 @@ use super::descriptor::{self, NAME_PREFIX};
 use super::error::{ConfigureError, LoadError, TenantError};
 use super::hex;
 use super::plan;
+use super::registry::{Ceiling, NotGranted};
 use super::tenant::{Tenant, TenantOptions};
 use crate::contract::{SignalConnectorPre, types};
 use crate::egress::{Lookup, Redactor, system_lookup};
@@ -25,6 +26,8 @@ use wasmtime::component::Component;
 #[derive(Clone)]
 pub struct Connector {
     inner: Arc<Inner>,
+    /// What the operator grants, where somebody keeps that.
+    ceiling: Option<Arc<Ceiling>>,
 }
 
 /// What clones share.
@@ -89,7 +92,7 @@ impl Connector {
             load_time: started.elapsed(),
             from_cache,
         };
-        let connector = Self { inner: Arc::new(inner) };
+        let connector = Self { inner: Arc::new(inner), ceiling: None };
         tracing::debug!(
             connector = connector.slug(),
             version = connector.descriptor().version,
@@ -204,6 +207,27 @@ impl Connector {
     /// When settings, secrets, routes or network do not fit.
     pub async fn tenant_resolving(&self, options: TenantOptions, lookup: Lookup) -> Result<Tenant, TenantError> {
         Tenant::new(self.clone(), options, lookup).await
+    }
+
+    /// The same connector, of which tenants are only made within what the operator grants.
+    pub(super) fn under(mut self, ceiling: Arc<Ceiling>) -> Self {
+        self.ceiling = Some(ceiling);
+        self
+    }
+
+    /// Decides whether a tenant with this plan may be made.
+    ///
+    /// # Errors
+    /// When the operator has not granted it.
+    pub(super) fn admit(&self, plan: &types::Plan) -> Result<(), NotGranted> {
+        self.ceiling.as_ref().map_or(Ok(()), |ceiling| ceiling.admit(self, plan))
+    }
+
+    /// Tells, once every clone and tenant is gone, that its code is too.
+    #[cfg(test)]
+    pub(super) fn is_alive(&self) -> impl Fn() -> bool + use<> {
+        let inner = Arc::downgrade(&self.inner);
+        move || inner.strong_count() > 0
     }
 
     /// The engine it runs on.

@@ -211,14 +211,7 @@ fn is_slug(text: &str) -> bool {
 
 /// Whether a text is a semantic version.
 fn is_version(text: &str) -> bool {
-    let (rest, build) = text.split_once('+').map_or((text, None), |(rest, build)| (rest, Some(build)));
-    let (core, pre) = rest.split_once('-').map_or((rest, None), |(core, pre)| (core, Some(pre)));
-    let number = |part: &str| {
-        !part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()) && (part == "0" || !part.starts_with('0'))
-    };
-    let word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-');
-    let words = |part: Option<&str>| part.is_none_or(|part| part.split('.').all(word));
-    core.split('.').count() == 3 && core.split('.').all(number) && words(pre) && words(build)
+    semver::Version::parse(text).is_ok()
 }
 
 #[cfg(test)]
@@ -280,6 +273,7 @@ mod tests {
             ("version", |d| d.version = "1.2".into()),
             ("version", |d| d.version = "01.2.3".into()),
             ("version", |d| d.version = "1.2.3-".into()),
+            ("version", |d| d.version = "1.2.99999999999999999999".into()),
             ("vendor-docs", |d| d.vendor_docs = "http://docs.example.com".into()),
             ("vendor-docs", |d| d.vendor_docs = "javascript:alert(1)".into()),
             ("default-poll-minutes", |d| d.default_poll_minutes = 0),

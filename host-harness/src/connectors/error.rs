@@ -5,6 +5,7 @@
 
 use super::audit::ACCEPTED_CONTRACT;
 use super::plan::PlanError;
+use super::registry::NotGranted;
 use crate::contract::types;
 use crate::egress::NetworkError;
 use crate::sandbox::{ALLOWED_IMPORTS, StepError};
@@ -189,6 +190,9 @@ pub enum TenantError {
         /// The planned host.
         host: String,
     },
+    /// The operator has not granted what it plans.
+    #[error(transparent)]
+    NotGranted(#[from] NotGranted),
     /// The network cannot be set up.
     #[error(transparent)]
     Network(#[from] NetworkError),
@@ -205,6 +209,7 @@ impl TenantError {
             Self::UnknownSecret { .. } => "secret-unknown",
             Self::SecretAmongSettings { .. } => "secret-among-settings",
             Self::PlainHttp { .. } => "plan-plain-http",
+            Self::NotGranted(error) => error.code(),
             Self::Network(error) => error.code(),
         }
     }

@@ -216,7 +216,7 @@
       (i32.store16 (i32.const {failure-status}) (local.get 0))
       (i32.const {failure}))
     (func (export "describe") (result i32) {describe} (i32.const {descriptor}))
-    (func (export "configure") (param i32 i32) (result i32) (i32.const {plan}))
+    (func (export "configure") (param i32 i32) (result i32) {configure} (i32.const {plan}))
     (func (export "check") (param i32 i32) (result i32) (i32.const {check}))
     (func (export "poll") (param i32 i32 i32 i32 i32 i32 i32 i64 i64) (result i32) {poll}))
   (core instance $main (instantiate $Main (with "" (instance

@@ -130,6 +130,34 @@ pub(super) const ARTIFACT_ID: &str = "0d9e7a7a-53b6-1f0b-8a8e-1fb1b6b8ab1d";
 /// A `poll` that returns one artifact.
 pub(super) const GOOD: &str = "(i32.const {batch})";
 
+/// A component to be made.
+#[derive(Clone)]
+pub(super) struct Fixture {
+    /// What it says of itself; without defaults, and of settings only text and secret.
+    pub(super) descriptor: types::Descriptor,
+    /// What `configure` plans.
+    pub(super) plan: types::Plan,
+    /// What `poll` does, see [`component_polling`].
+    pub(super) poll: &'static str,
+    /// What `describe` does before it returns.
+    pub(super) describe: &'static str,
+    /// What `configure` does before it returns. `{refused}` is the address of a refusal of the setting `region`.
+    pub(super) configure: &'static str,
+}
+
+impl Fixture {
+    /// A sound component of this version.
+    pub(super) fn version(version: &str) -> Self {
+        let descriptor = types::Descriptor { version: version.to_owned(), ..descriptor() };
+        Self { descriptor, plan: plan(), poll: GOOD, describe: "", configure: "" }
+    }
+
+    /// The component.
+    pub(super) fn build(&self) -> Vec<u8> {
+        build(&self.descriptor, &self.plan, self.poll, self.describe, self.configure)
+    }
+}
+
 /// A sound component whose `poll` returns one artifact.
 pub(super) fn component() -> Vec<u8> {
     component_polling(GOOD)
@@ -146,16 +174,23 @@ pub(super) fn component_polling(poll: &str) -> Vec<u8> {
 /// A component with this descriptor (without defaults, and of settings only text and secret), this `poll`, and code
 /// that `describe` runs first.
 pub(super) fn component_with(descriptor: &types::Descriptor, poll: &str, describe: &str) -> Vec<u8> {
+    build(descriptor, &plan(), poll, describe, "")
+}
+
+/// See [`Fixture`].
+fn build(descriptor: &types::Descriptor, plan: &types::Plan, poll: &str, describe: &str, configure: &str) -> Vec<u8> {
     let mut data = Data::default();
     let failure = lay_failure(&mut data);
     let addresses = [
         ("{descriptor}", lay_descriptor(&mut data, descriptor)),
-        ("{plan}", lay_plan(&mut data)),
+        ("{plan}", lay_plan(&mut data, plan)),
+        ("{refused}", lay_refusal(&mut data)),
         ("{check}", lay_check(&mut data)),
         ("{batch}", lay_batch(&mut data, &format!(r#"{{"id":"{ARTIFACT_ID}"}}"#))),
         ("{bad}", lay_batch(&mut data, r#"{"id":"another"}"#)),
         ("{failure}", failure),
-        // In the payload of the result, the value of the option.
+        // In the payload of the result: the reason, and the value of the status' option.
+        ("{failure-reason}", failure + 8),
         ("{failure-status}", failure + 8 + 22),
         ("{text}", data.place(&[b'x'; 64])),
         ("{base}", BASE),
@@ -169,7 +204,10 @@ pub(super) fn component_with(descriptor: &types::Descriptor, poll: &str, describ
     ]
     .map(|(name, text)| (name, format!("(i32.const {}) (i32.const {})", data.place(text.as_bytes()), text.len())));
     let bytes: String = data.bytes.iter().map(|byte| format!("\\{byte:02x}")).collect();
-    let mut text = include_str!("fixture.wat").replace("{poll}", poll).replace("{describe}", describe);
+    let mut text = include_str!("fixture.wat")
+        .replace("{poll}", poll)
+        .replace("{describe}", describe)
+        .replace("{configure}", configure);
     for (name, address) in addresses {
         text = text.replace(name, &address.to_string());
     }
@@ -228,8 +266,7 @@ fn lay_descriptor(data: &mut Data, descriptor: &types::Descriptor) -> u32 {
     data.place(&record.0)
 }
 
-fn lay_plan(data: &mut Data) -> u32 {
-    let plan = plan();
+fn lay_plan(data: &mut Data, plan: &types::Plan) -> u32 {
     let rules: Vec<Record> = plan
         .rules
         .iter()
@@ -245,6 +282,12 @@ fn lay_plan(data: &mut Data) -> u32 {
         .u16(plan.origin.port)
         .align(4)
         .pair(data.list(&rules));
+    data.place(&record.0)
+}
+
+fn lay_refusal(data: &mut Data) -> u32 {
+    let error = Record::default().text(data, "region").text(data, "no such region");
+    let record = Record::default().u8(1).align(4).pair(data.list(&[error])).size(28);
     data.place(&record.0)
 }
 

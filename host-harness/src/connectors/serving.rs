@@ -8,7 +8,7 @@
 
 use super::{Connector, TenantOptions};
 use crate::instances::failure::FailureReport;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::future::Future;
 use std::pin::Pin;
 use time::OffsetDateTime;
@@ -55,7 +55,7 @@ pub trait LiveInstances: Send + Sync {
         &'a self,
         integration_type: &'a str,
         connector: &'a Connector,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, FailureReport>>> + Send + 'a>>;
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>>;
 }
 
 /// One of them.
@@ -69,8 +69,21 @@ pub struct LiveInstance {
     pub checkpoint: Option<Vec<u8>>,
 }
 
+/// An instance that cannot be set up for a version.
+#[derive(Clone, Debug)]
+pub struct NotReady {
+    /// What its state is kept under.
+    pub id: Uuid,
+    /// Its name.
+    pub name: String,
+    /// Whether it has a checkpoint.
+    pub has_checkpoint: bool,
+    /// Why.
+    pub failure: FailureReport,
+}
+
 /// What is known of a connector file or version.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ConnectorReport {
     /// Integration type; the file's name while the type is not known.
     pub integration_type: String,
@@ -82,7 +95,7 @@ pub struct ConnectorReport {
     pub file: String,
     /// What has become of it.
     pub state: ConnectorState,
-    /// Why, in one line, unless it serves.
+    /// Why, in one line; of one that serves, what is still to be shown.
     pub reason: Option<String>,
     /// Stable code of the reason.
     pub code: Option<String>,
@@ -95,14 +108,14 @@ pub struct ConnectorReport {
 }
 
 /// What has become of a connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ConnectorState {
     /// It serves its type.
     Serving,
     /// It is being compiled or is proving itself; what served before still does.
     Loading,
-    /// It wants more than the operator granted; see `connectors release`.
+    /// It wants more than the operator granted; see `connectors confirm`.
     Held,
     /// It failed and is not tried before its time; see `connectors release`.
     Quarantined,

@@ -9,6 +9,7 @@ use super::answers::Cleaner;
 use super::batch::{self, check_reports};
 use super::connector::Connector;
 use super::error::TenantError;
+use super::registry::NotGranted;
 use crate::contract::types::{self, SettingKind};
 use crate::egress::{Gate, GateOptions, Lookup, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
 use crate::sandbox::{Clock, StepError, StepOptions, Usage, run};
@@ -66,6 +67,7 @@ impl Tenant {
         if plan.origin.scheme == types::Scheme::Http && routes.target(host).is_none() {
             return Err(TenantError::PlainHttp { host: host.clone() });
         }
+        connector.admit(&plan)?;
         if let Some(url) = routes.target(host) {
             tracing::warn!(
                 connector = connector.slug(),
@@ -93,6 +95,14 @@ impl Tenant {
     #[must_use]
     pub fn plan(&self) -> &types::Plan {
         &self.inner.plan
+    }
+
+    /// Whether the operator still grants what it may reach.
+    ///
+    /// # Errors
+    /// When that has been taken away, or its connector asks for more than is granted.
+    pub fn admit(&self) -> Result<(), NotGranted> {
+        self.inner.connector.admit(&self.inner.plan)
     }
 
     /// Name of the instance.

@@ -45,5 +45,6 @@ pub use secrets::Secrets;
 
 pub(crate) use headers::may_carry_credential;
 pub(crate) use policy::ambiguity;
+pub(crate) use policy::lies_below;
 pub(crate) use resolver::system_lookup;
 pub(crate) use routes::is_host_name;

@@ -185,7 +185,7 @@ fn default_port(scheme: &str) -> u16 {
 }
 
 /// Whether a path is a prefix itself or lies below it.
-fn lies_below(path: &str, prefix: &str) -> bool {
+pub(crate) fn lies_below(path: &str, prefix: &str) -> bool {
     path.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || prefix.ends_with('/') || rest.starts_with('/'))
 }
 

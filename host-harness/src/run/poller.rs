@@ -14,7 +14,6 @@ use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
 use crate::config::InstanceConfig;
-use crate::connectors::registry::origin;
 use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions};
 use crate::contract::types::Budget;
 use crate::egress::{NetworkOptions, Routes, Secrets};
@@ -75,14 +74,12 @@ pub fn tenant_options(
     })
 }
 
-/// Polls once, until `stop`. Gives the tenant for the next time. `granted` is
-/// what the type may reach, if the configuration says so.
+/// Polls once, until `stop`. Gives the tenant for the next time.
 pub async fn poll(
     config: &InstanceConfig,
     instance: &Instance,
     connector: &Connector,
     kept: Option<Kept>,
-    granted: Option<&[String]>,
     around: &Surrounding,
     stop: impl Future<Output = ()> + Send,
 ) -> (Cycle, Option<Kept>) {
@@ -90,14 +87,9 @@ pub async fn poll(
         Ok(kept) => kept,
         Err(failure) => return (failed(failure), None),
     };
-    let wanted = origin(kept.tenant.plan());
-    if granted.is_some_and(|granted| !granted.contains(&wanted)) {
-        let failure = FailureReport::new(
-            "not-granted",
-            format!("with these settings the connector reaches {wanted}, which the configuration does not grant"),
-            format!("Add it to the origins in [grants.{}], or correct the settings.", config.integration_type),
-        );
-        return (failed(failure), None);
+    // What is granted may have changed since the tenant was made.
+    if let Err(error) = kept.tenant.admit() {
+        return (failed(of_tenant(&TenantError::NotGranted(error))), None);
     }
     let cycle = Run {
         collector: &kept.tenant,
@@ -146,6 +138,7 @@ pub fn of_tenant(error: &TenantError) -> FailureReport {
         TenantError::Configure(ConfigureError::Fields(_)) => {
             FailureReport::new("invalid-settings", error.to_string(), "Correct the settings of the instance.")
         }
+        TenantError::NotGranted(error) => FailureReport::new(error.code(), error.to_string(), error.remedy()),
         other => {
             FailureReport::new("invalid-settings", other.to_string(), "Correct the configuration of the instance.")
         }

@@ -26,7 +26,7 @@ use super::poller::{self, Kept, SharedSurrounding};
 use super::schedule::{self, Ended};
 use crate::config::{Config, InstanceConfig};
 use crate::connectors::Connector;
-use crate::connectors::serving::{LiveInstance, LiveInstances, PollOutcome, Serving};
+use crate::connectors::serving::{LiveInstance, LiveInstances, NotReady, PollOutcome, Serving};
 use crate::instances::failure::FailureReport;
 use crate::instances::report::{Cycle, End};
 use crate::sinks::{LinesSink, drain};
@@ -92,17 +92,25 @@ impl LiveInstances for Live {
         &'a self,
         integration_type: &'a str,
         connector: &'a Connector,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, FailureReport>>> + Send + 'a>> {
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>> {
         Box::pin(async move {
             let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner).clone();
             instances
                 .iter()
                 .filter(|(config, _)| config.integration_type == integration_type)
                 .map(|(config, stored)| {
-                    let options = poller::tenant_options(config, connector, &self.around)?;
-                    let checkpoint =
-                        self.around.store.checkpoint(stored).map_err(|error| FailureReport::from(&error))?;
-                    Ok(LiveInstance { id: stored.id, options, checkpoint })
+                    let checkpoint = self.around.store.checkpoint(stored);
+                    let not_ready = |failure| NotReady {
+                        id: stored.id,
+                        name: config.name.clone(),
+                        has_checkpoint: checkpoint.as_ref().is_ok_and(Option::is_some),
+                        failure,
+                    };
+                    let options = poller::tenant_options(config, connector, &self.around).map_err(&not_ready)?;
+                    match &checkpoint {
+                        Ok(checkpoint) => Ok(LiveInstance { id: stored.id, options, checkpoint: checkpoint.clone() }),
+                        Err(error) => Err(not_ready(FailureReport::from(error))),
+                    }
                 })
                 .collect()
         })
@@ -306,7 +314,6 @@ impl Supervisor {
         let (config, stored, kept) = (entry.config.clone(), entry.stored.clone(), entry.kept.take());
         let connector = self.serving.current(&config.integration_type);
         let around = self.around.clone();
-        let granted = self.config.borrow().grants.get(&config.integration_type).cloned();
         let mut stop = self.stop.subscribe();
         self.board.instance(&name, |shown| {
             shown.polling = true;
@@ -320,7 +327,7 @@ impl Supervisor {
                         // The sender lives as long as the supervisor.
                         let _ = stop.wait_for(|stop| *stop).await;
                     };
-                    poller::poll(&config, &stored, connector, kept, granted.as_deref(), &around, stop).await
+                    poller::poll(&config, &stored, connector, kept, &around, stop).await
                 }
             };
             Finished { name, config, connector, cycle, kept }
@@ -437,9 +444,20 @@ fn ended(cycle: &Cycle) -> Ended {
 
 /// What a cycle says of its connector.
 fn outcome(cycle: &Cycle) -> PollOutcome {
-    const OWN: [&str; 5] = ["internal", "checkpoint-unreadable", "no-progress", "bad-batch", "plan"];
+    const OWN: [&str; 8] = [
+        "bad-batch",
+        "checkpoint-unreadable",
+        "connector-trap",
+        "cpu-limit",
+        "internal",
+        "memory-limit",
+        "no-progress",
+        "plan",
+    ];
     match &cycle.failure {
-        Some(failure) if failure.code.starts_with("guest-") || OWN.contains(&failure.code.as_str()) => {
+        Some(failure) if OWN.contains(&failure.code.as_str()) => PollOutcome::ConnectorFailed,
+        // Who waits without having asked anybody for anything waits for nothing.
+        Some(failure) if failure.code == "wall-clock-limit" && cycle.usage.requests == 0 => {
             PollOutcome::ConnectorFailed
         }
         _ if cycle.steps > 0 => PollOutcome::Worked,

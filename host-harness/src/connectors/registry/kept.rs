@@ -1,0 +1,100 @@
+//! The version of each type that proved itself last, kept so that a restart goes on with it.
+//!
+//! Why: a file may have been replaced by a version that is held, refused or in quarantine. What served before then
+//! exists nowhere but here.
+//! Not guaranteed: that it is used when its file is gone. Who removes a connector's file wants it to stop.
+
+use super::home::{Home, Kind, RecordError};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+/// A kept version.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Kept {
+    /// SHA-256 of the component, and its name beside this record.
+    pub(super) digest: String,
+    /// Its version, for people.
+    pub(super) version: String,
+    /// The file it came from.
+    pub(super) file: String,
+}
+
+/// Keeps the component of a version, before it is known whether it proves itself.
+pub(super) fn keep_component(home: &Home, digest: &str, bytes: &[u8]) {
+    report(home.keep_component(digest, bytes));
+}
+
+/// Makes a version the one that a restart goes on with, and lets go of the one before.
+pub(super) fn keep(home: &Home, integration_type: &str, kept: &Kept) {
+    let before = home.load::<Kept>(Kind::Kept, integration_type).ok().flatten();
+    if before.as_ref() == Some(kept) {
+        return;
+    }
+    if home.save(Kind::Kept, integration_type, kept).map_err(|error| report(Err(error))).is_ok()
+        && let Some(before) = before.filter(|before| before.digest != kept.digest)
+    {
+        report(home.drop_component(&before.digest));
+    }
+}
+
+/// Forgets a type: its file is gone.
+pub(super) fn forget(home: &Home, integration_type: &str) {
+    let before = home.load::<Kept>(Kind::Kept, integration_type).ok().flatten();
+    report(home.remove(Kind::Kept, integration_type));
+    if let Some(before) = before {
+        report(home.drop_component(&before.digest));
+    }
+}
+
+/// Lets go of the component of a version that did not prove itself.
+pub(super) fn drop_component(home: &Home, digest: &str) {
+    report(home.drop_component(digest));
+}
+
+/// Lets go of components that no record names: a host ended before they had proved themselves.
+pub(super) fn tidy(home: &Home) {
+    let named: Vec<String> = home
+        .names(Kind::Kept)
+        .unwrap_or_default()
+        .iter()
+        .filter_map(|name| home.load::<Kept>(Kind::Kept, name).ok()?.map(|kept| kept.digest))
+        .collect();
+    for digest in home.components().into_iter().filter(|digest| !named.contains(digest)) {
+        drop_component(home, &digest);
+    }
+}
+
+/// All kept versions with their types, and their components, each at most `most` bytes. Records and components that
+/// cannot be used are reported and left out.
+pub(super) fn all(home: &Home, most: u64) -> Vec<(String, Kept, Vec<u8>)> {
+    let names = home.names(Kind::Kept).unwrap_or_else(|error| {
+        report(Err(error));
+        Vec::new()
+    });
+    names
+        .into_iter()
+        .filter_map(|name| {
+            let kept = home.load::<Kept>(Kind::Kept, &name).map_err(|error| report(Err(error))).ok()??;
+            match home.kept_component(&kept.digest, most) {
+                Ok(Some(bytes)) if super::super::hex(&Sha256::digest(&bytes)) == kept.digest => {
+                    Some((name, kept, bytes))
+                }
+                Ok(_) => {
+                    tracing::warn!("the kept component of {name} is missing or damaged, it is not used");
+                    None
+                }
+                Err(error) => {
+                    report(Err(error));
+                    None
+                }
+            }
+        })
+        .collect()
+}
+
+/// Reports what could not be done; only a restart would miss it.
+fn report(result: Result<(), RecordError>) {
+    if let Err(error) = result {
+        tracing::warn!("what a restart goes on with is not kept: {error}");
+    }
+}

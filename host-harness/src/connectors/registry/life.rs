@@ -1,0 +1,228 @@
+//! The life of a version: read, loaded, tried, put in place.
+//!
+//! Why the judgement is checked again at its end: it takes seconds, and meanwhile the file may have changed, another
+//! version may serve, or the operator may have said no. Then it is void.
+//! Not guaranteed: that a judgement is about the newest content of a file; the next look finds what is newer.
+
+use super::kept::{self, Kept};
+use super::state::{Basis, Reason, Served};
+use super::trial::{Fault, Finding, NotLoaded, Passed, not_loaded, prove, shown};
+use super::versions::{Order, Place, compare};
+use super::{Inner, lock};
+use crate::connectors::serving::{ConnectorState, LiveInstances, integration_type};
+use crate::connectors::{Connector, LoadError, hex};
+use sha2::{Digest as _, Sha256};
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+/// A file to be judged.
+#[derive(Debug)]
+pub(super) struct Job {
+    /// Its name.
+    pub(super) file: String,
+    /// The number of the judgement.
+    pub(super) judgement: u64,
+}
+
+impl Inner {
+    /// Judges one file.
+    pub(super) async fn judge(&self, job: Job, live: &dyn LiveInstances) {
+        let path = lock(&self.files).path(&job.file);
+        let limit = self.loader.engine.limits().component_bytes;
+        let (read, bytes) = match tokio::task::spawn_blocking(move || (read(&path, limit), path)).await {
+            Ok((Ok(bytes), _)) => (hex(&Sha256::digest(&bytes)), bytes),
+            Ok((Err(error), _)) => {
+                let (NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) = not_loaded(&error);
+                // A file may be on a disk that comes back.
+                let retry = matches!(error, LoadError::Unreadable { .. });
+                return self.refuse(&job, fault, None, retry);
+            }
+            Err(error) => {
+                let fault = Fault { code: "host-error", reason: shown(&error.to_string()) };
+                return self.refuse(&job, fault, None, true);
+            }
+        };
+        if lock(&self.files).has_changed(&job.file) {
+            // It was being written; the next look finds it settled, or not.
+            lock(&self.files).judge_again(&job.file);
+            return;
+        }
+        let digest = read;
+        match lock(&self.state).judged(&job.file, job.judgement) {
+            Some(entry) => entry.digest.clone_from(&digest),
+            None => return,
+        }
+        if self.serves_already(&job, &digest) {
+            return;
+        }
+        if let Some(record) = self.quarantine.holding(&digest, self.clock.now()) {
+            return self.show_quarantined(&job.file, job.judgement, &record);
+        }
+        match self.loader.load(bytes.clone()).await {
+            Ok(connector) => self.try_out(&job, connector, bytes, live).await,
+            Err(NotLoaded::Never(fault)) => self.refuse(&job, fault, None, false),
+            Err(NotLoaded::Host(fault)) => self.refuse(&job, fault, None, true),
+            Err(NotLoaded::Failed(fault)) => self.put_into_quarantine(&job, &digest, None, &fault),
+        }
+    }
+
+    /// Whether a file holds what serves already: the same file, or one that was renamed. Two files with the same
+    /// component are one too many.
+    fn serves_already(&self, job: &Job, digest: &str) -> bool {
+        let mut state = lock(&self.state);
+        let Some(integration_type) = state.served_type(digest).map(str::to_owned) else { return false };
+        let Some(served) = state.serving.get_mut(&integration_type) else { return false };
+        let version = served.connector.descriptor().version.clone();
+        if served.file != job.file && lock(&self.files).has(&served.file) {
+            let fault = Fault { code: "duplicate", reason: format!("{} holds the same component", served.file) };
+            drop(state);
+            let basis = Basis::Serving(digest.to_owned());
+            self.name(job, &integration_type, &version);
+            self.refuse(job, fault, Some(basis), false);
+            return true;
+        }
+        served.file.clone_from(&job.file);
+        let now = self.clock.now();
+        let has_proved_itself = served.probation.is_none();
+        if let Some(entry) = state.judged(&job.file, job.judgement) {
+            entry.version = Some((integration_type.clone(), version.clone()));
+            entry.move_to(ConnectorState::Serving, None, now);
+        }
+        drop(state);
+        if has_proved_itself {
+            let kept = Kept { digest: digest.to_owned(), version, file: job.file.clone() };
+            kept::keep(&self.home, &integration_type, &kept);
+        }
+        self.changed();
+        true
+    }
+
+    /// Tries a loaded version until the verdict is about the version that serves at its end.
+    async fn try_out(&self, job: &Job, new: Connector, bytes: Vec<u8>, live: &dyn LiveInstances) {
+        let integration_type = integration_type(new.slug());
+        self.name(job, &integration_type, &new.descriptor().version);
+        loop {
+            let old = {
+                let state = lock(&self.state);
+                state.serving.get(&integration_type).map(|old| (old.connector.clone(), old.file.clone()))
+            };
+            let mut notes = Vec::new();
+            if let Some((old, file)) = &old {
+                let place = |connector: &'_ Connector| connector.descriptor().version.clone();
+                let (version, serving) = (place(&new), place(old));
+                let old_is_there = lock(&self.files).has(file);
+                match compare(
+                    Place { version: &version, file: &job.file },
+                    Place { version: &serving, file },
+                    old_is_there,
+                ) {
+                    Order::Newer => {}
+                    Order::Rebuild => notes.push(format!("it is another build of the same version {version}")),
+                    Order::Refused(code, reason) => {
+                        let basis = Basis::Serving(old.digest().to_owned());
+                        return self.refuse(job, Fault { code, reason }, Some(basis), false);
+                    }
+                }
+            }
+            let old = old.map(|(connector, _)| connector);
+            match prove(&new, old.as_ref(), &integration_type, &self.ceiling, live).await {
+                Finding::Failed(fault) => {
+                    let version = Some((integration_type.as_str(), new.descriptor().version.as_str()));
+                    return self.put_into_quarantine(job, new.digest(), version, &fault);
+                }
+                Finding::Held { asked, why } => {
+                    self.ceiling.hold(&new, &asked, &why);
+                    let fault = Fault { code: why.code(), reason: shown(&format!("{why}. {}", why.remedy())) };
+                    let basis = Basis::Granted(self.ceiling.state(&integration_type));
+                    return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
+                }
+                Finding::Passed(mut passed) => {
+                    passed.notes.splice(0..0, notes);
+                    kept::keep_component(&self.home, new.digest(), &bytes);
+                    if self.promote(job, &integration_type, &new, old.as_ref(), &passed) {
+                        return;
+                    }
+                }
+            }
+        }
+    }
+
+    /// Puts a version in place of the one it was tried against. Says no when another one serves by now.
+    fn promote(
+        &self,
+        job: &Job,
+        integration_type: &str,
+        new: &Connector,
+        old: Option<&Connector>,
+        passed: &Passed,
+    ) -> bool {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        if state.serving_digest(integration_type) != old.map_or("", Connector::digest) {
+            return false;
+        }
+        let Some(entry) = state.judged(&job.file, job.judgement) else {
+            // The file has changed meanwhile; its new content is being judged.
+            drop(state);
+            kept::drop_component(&self.home, new.digest());
+            return true;
+        };
+        entry.move_to(ConnectorState::Serving, None, now);
+        self.ceiling.pin(new, &passed.asked);
+        self.ceiling.release(new.digest());
+        let before = state.serving.remove(integration_type);
+        let before_file = before.as_ref().map(|before| before.file.clone()).filter(|file| *file != job.file);
+        let connector = new.clone().under(Arc::clone(&self.ceiling));
+        let served = Served::new(connector, &job.file, now).after(before, &passed.instances);
+        let is_on_probation = served.probation.is_some();
+        state.serving.insert(integration_type.to_owned(), served);
+        if let Some(entry) = before_file.and_then(|file| state.files.get_mut(&file)) {
+            let text = format!("{} serves the newer version {}", job.file, new.descriptor().version);
+            entry.move_to(ConnectorState::Refused, Some(Reason { code: "older-version".to_owned(), text }), now);
+            entry.basis = Some(Basis::Serving(new.digest().to_owned()));
+        }
+        drop(state);
+        if !is_on_probation {
+            self.proven(integration_type, new, &job.file);
+        }
+        let slug = new.slug();
+        for note in &passed.notes {
+            tracing::warn!(connector = slug, "{note}");
+        }
+        let version = &new.descriptor().version;
+        let file = shown(&job.file);
+        match old {
+            Some(old) => tracing::info!(
+                connector = slug,
+                digest = new.digest(),
+                "version {version} from {file} serves in place of {}",
+                old.descriptor().version
+            ),
+            None => tracing::info!(connector = slug, digest = new.digest(), "version {version} from {file} serves"),
+        }
+        self.changed();
+        true
+    }
+
+    /// Notes type and version of a file that is being judged.
+    fn name(&self, job: &Job, integration_type: &str, version: &str) {
+        if let Some(entry) = lock(&self.state).judged(&job.file, job.judgement) {
+            entry.version = Some((integration_type.to_owned(), version.to_owned()));
+        }
+    }
+}
+
+/// Reads a component.
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
+    let unreadable = |error: std::io::Error| LoadError::Unreadable { path: path.to_owned(), why: error.to_string() };
+    let file = std::fs::File::open(path).map_err(unreadable)?;
+    let size = file.metadata().map_err(unreadable)?.len();
+    if size > limit {
+        return Err(LoadError::TooBig { size, limit });
+    }
+    let mut bytes = Vec::new();
+    // One byte more than allowed shows that it has grown.
+    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}

@@ -1,0 +1,207 @@
+//! A look at the directory and at the operator's records, and what follows from it at once.
+//!
+//! What: files that have come, changed or gone; versions that the operator has put into quarantine; waits that are over;
+//! and, before the first look, the versions that proved themselves before a restart.
+//! Why apart from judging: a look takes no longer than reading a directory, however long a judgement takes.
+//! Not guaranteed: that a change between two looks which is undone again is seen.
+
+use super::files::Look;
+use super::kept;
+use super::life::Job;
+use super::quarantine::By;
+use super::state::{Basis, Effect, Served};
+use super::trial::{NotLoaded, shown};
+use super::{Inner, lock};
+use crate::connectors::Connector;
+use crate::connectors::serving::{ConnectorState, integration_type};
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+impl Inner {
+    /// Looks at the directory and the records, does at once what needs no compiling, and says what else is to be done.
+    pub(super) async fn look(&self) -> Vec<Job> {
+        self.restored.get_or_init(|| self.restore()).await;
+        let files = Arc::clone(&self.files);
+        let look = tokio::task::spawn_blocking(move || lock(&files).look()).await;
+        let look = match look.map_err(std::io::Error::other).and_then(|look| look) {
+            Ok(look) => {
+                let ignored = look.ignored;
+                self.complain(match ignored {
+                    0 => String::new(),
+                    _ => format!("{ignored} connectors too many in the directory; the last ones by name are ignored"),
+                });
+                look
+            }
+            Err(error) => {
+                self.complain(format!("the directory of connectors cannot be read, what serves goes on: {error}"));
+                Look::default()
+            }
+        };
+        for file in &look.gone {
+            self.gone(file);
+        }
+        self.obey_operator();
+        self.pass_time();
+        self.see_grants();
+        self.due(look.settled)
+    }
+
+    /// Says what is wrong with the directory, once.
+    fn complain(&self, text: String) {
+        let mut last = lock(&self.complaint);
+        if *last != text {
+            if !text.is_empty() {
+                tracing::warn!("{}", shown(&text));
+            }
+            *last = text;
+        }
+    }
+
+    /// Begins the judgement of what has changed, and of what waited for its time or for something else to change.
+    fn due(&self, settled: Vec<String>) -> Vec<Job> {
+        let now = self.clock.now();
+        let files = lock(&self.state).files.clone();
+        let mut due = settled;
+        for (file, entry) in files {
+            let is_over = entry.retry_at.is_some_and(|at| at <= now);
+            let integration_type = entry.version.as_ref().map_or("", |(integration_type, _)| integration_type);
+            let has_changed = match &entry.basis {
+                None => false,
+                Some(Basis::Serving(digest)) => lock(&self.state).serving_digest(integration_type) != digest,
+                Some(Basis::Granted(granted)) => self.ceiling.state(integration_type) != *granted,
+                Some(Basis::Quarantine) => self.quarantine.holding(&entry.digest, now).is_none(),
+            };
+            if (is_over || has_changed) && !due.contains(&file) {
+                due.push(file);
+            }
+        }
+        let mut state = lock(&self.state);
+        let jobs: Vec<Job> = due.into_iter().map(|file| Job { judgement: state.begin(&file, now), file }).collect();
+        drop(state);
+        if !jobs.is_empty() {
+            self.changed();
+        }
+        jobs
+    }
+
+    /// Obeys an operator who has put into quarantine what serves.
+    fn obey_operator(&self) {
+        let serving: Vec<(String, Connector, String)> = {
+            let state = lock(&self.state);
+            let entry =
+                |(name, served): (&String, &Served)| (name.clone(), served.connector.clone(), served.file.clone());
+            state.serving.iter().map(entry).collect()
+        };
+        for (integration_type, connector, file) in serving {
+            let record = self.quarantine.holding(connector.digest(), self.clock.now());
+            let Some(record) = record.filter(|record| record.by == By::Operator) else { continue };
+            let back = self.withdraw(&integration_type, connector.digest());
+            let what =
+                back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
+            tracing::warn!(
+                connector = connector.slug(),
+                digest = connector.digest(),
+                "the operator has put version {} into quarantine, {what}",
+                connector.descriptor().version
+            );
+            self.show_quarantined_serving(&file, connector.digest(), &record);
+        }
+    }
+
+    /// Tells instances that wait for a grant when what is granted has changed.
+    fn see_grants(&self) {
+        let types: Vec<String> = lock(&self.state).serving.keys().cloned().collect();
+        let granted: BTreeMap<String, String> =
+            types.into_iter().map(|name| (name.clone(), self.ceiling.state(&name))).collect();
+        let mut seen = lock(&self.granted);
+        // A type that has just come or gone was told of already.
+        let is_new = granted.iter().any(|(name, state)| seen.get(name).is_some_and(|before| before != state));
+        *seen = granted;
+        drop(seen);
+        if is_new {
+            self.changed();
+        }
+    }
+
+    /// Ends probations whose time is over.
+    fn pass_time(&self) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let over: Vec<_> = state
+            .serving
+            .iter_mut()
+            .filter_map(|(name, served)| {
+                (served.pass_time(now) == Effect::Proven)
+                    .then(|| (name.clone(), served.connector.clone(), served.file.clone()))
+            })
+            .collect();
+        drop(state);
+        for (integration_type, connector, file) in over {
+            self.proven(&integration_type, &connector, &file);
+            self.changed();
+        }
+    }
+
+    /// A file is gone: what it held serves no longer, unless another file holds the same.
+    fn gone(&self, file: &str) {
+        let mut state = lock(&self.state);
+        let digest = state.files.remove(file).map(|entry| entry.digest).unwrap_or_default();
+        let types: Vec<String> =
+            state.serving.iter().filter(|(_, served)| served.file == file).map(|(name, _)| name.clone()).collect();
+        let mut stopped = Vec::new();
+        for integration_type in types {
+            let digest = state.serving_digest(&integration_type).to_owned();
+            let now = self.clock.now();
+            let elsewhere = state.files.iter_mut().find(|(_, entry)| entry.digest == digest);
+            if let Some((other, entry)) = elsewhere {
+                entry.move_to(ConnectorState::Serving, None, now);
+                let other = other.clone();
+                if let Some(served) = state.serving.get_mut(&integration_type) {
+                    served.file = other;
+                }
+            } else if let Some(served) = state.serving.remove(&integration_type) {
+                stopped.push((integration_type, served.connector));
+            }
+        }
+        drop(state);
+        if !digest.is_empty() {
+            self.ceiling.release(&digest);
+        }
+        for (integration_type, connector) in stopped {
+            tracing::warn!(
+                connector = connector.slug(),
+                "{} is gone, so nothing serves; checkpoints and artifacts stay",
+                shown(file)
+            );
+            kept::forget(&self.home, &integration_type);
+        }
+        self.changed();
+    }
+
+    /// Goes on with the versions that proved themselves before a restart, as far as their files are still there.
+    async fn restore(&self) {
+        let most = self.loader.engine.limits().component_bytes;
+        kept::tidy(&self.home);
+        for (integration_type, kept, bytes) in kept::all(&self.home, most) {
+            if !lock(&self.files).path(&kept.file).is_file()
+                || self.quarantine.holding(&kept.digest, self.clock.now()).is_some()
+            {
+                continue;
+            }
+            match self.loader.load(bytes).await {
+                Ok(connector) if integration_type(connector.slug()) == integration_type => {
+                    let connector = connector.under(Arc::clone(&self.ceiling));
+                    let served = Served::new(connector, &kept.file, self.clock.now());
+                    lock(&self.state).serving.insert(integration_type, served);
+                }
+                Ok(_) => {
+                    tracing::warn!("the kept component of {integration_type} is another connector's, it is not used")
+                }
+                Err(NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) => {
+                    tracing::warn!("the kept component of {integration_type} is not used: {}", fault.reason);
+                }
+            }
+        }
+        self.changed();
+    }
+}

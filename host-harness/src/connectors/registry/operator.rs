@@ -1,0 +1,319 @@
+//! What the operator does with connectors: look, quarantine, release, confirm.
+//!
+//! What: reads the report and the records of a state directory and writes records, which a running host obeys at its
+//! next look.
+//! Why through files: it works in the same way whether the host runs or not, and needs no way into the host.
+//! Not guaranteed: that the report is newer than the host's last change; it says when it was written.
+
+use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
+use super::home::{Home, Kind, RecordError};
+use super::pins::{Held, confirm};
+use super::quarantine::{By, Quarantined};
+use super::report::Written;
+use super::trial::shown;
+use std::path::{Path, PathBuf};
+use time::OffsetDateTime;
+
+/// Fewest characters of a digest that name a version.
+const SHORTEST_DIGEST: usize = 6;
+
+/// The connectors of a state directory.
+#[derive(Debug)]
+pub struct Operator {
+    home: Home,
+}
+
+/// What is known of them.
+#[derive(Debug, Default)]
+pub struct Listing {
+    /// When a host wrote the report; `None` when none has yet.
+    pub written: Option<OffsetDateTime>,
+    /// The report, and the records it does not speak of.
+    pub connectors: Vec<ConnectorReport>,
+    /// Records that cannot be read, one text for each.
+    pub unreadable: Vec<String>,
+}
+
+/// What was confirmed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Confirmed {
+    /// The type that it is granted to.
+    pub integration_type: String,
+    /// The version that asked.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+    /// What is granted from now on.
+    pub granted: Vec<String>,
+}
+
+/// Why something could not be done.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// No host has used the directory.
+    #[error("there are no connectors' records in {}", path.display())]
+    NoHost {
+        /// The state directory.
+        path: PathBuf,
+    },
+    /// Nothing goes by this name.
+    #[error(
+        "{which:?} is neither the type nor the file nor the beginning of the digest of {what}; there is {}",
+        list(known)
+    )]
+    Unknown {
+        /// What was asked for.
+        which: String,
+        /// What kind of thing it should have been.
+        what: &'static str,
+        /// What there is.
+        known: Vec<String>,
+    },
+    /// Several things go by it.
+    #[error("{which:?} may be any of {}", list(known))]
+    Ambiguous {
+        /// What was asked for.
+        which: String,
+        /// What it may be.
+        known: Vec<String>,
+    },
+    /// A record cannot be used.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
+
+impl OperatorError {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::NoHost { .. } => "connectors-no-host",
+            Self::Unknown { .. } => "connector-unknown",
+            Self::Ambiguous { .. } => "connector-ambiguous",
+            Self::Record(error) => error.code(),
+        }
+    }
+
+    /// What the operator can do, without a full stop at the end.
+    #[must_use]
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::NoHost { .. } => "name the state directory of a host that has been started once",
+            Self::Unknown { .. } | Self::Ambiguous { .. } => {
+                "`connectors list` shows types, files and digests; give at least six characters of a digest"
+            }
+            Self::Record(_) => "check that this user owns the state directory; a damaged record may be deleted",
+        }
+    }
+}
+
+impl Operator {
+    /// The records of a state directory.
+    ///
+    /// # Errors
+    /// When no host has used it.
+    pub fn at(state: &Path) -> Result<Self, OperatorError> {
+        let home = Home::at(state);
+        if home.exists() { Ok(Self { home }) } else { Err(OperatorError::NoHost { path: state.to_owned() }) }
+    }
+
+    /// Everything that is known.
+    ///
+    /// # Errors
+    /// When the report cannot be read.
+    pub fn list(&self) -> Result<Listing, OperatorError> {
+        let mut listing = Listing::default();
+        if let Some(report) = self.home.load_report::<Written>()? {
+            listing.written = Some(report.written);
+            listing.connectors = report.connectors;
+        }
+        let (records, unreadable) = self.records::<Quarantined>(Kind::Quarantine)?;
+        listing.unreadable.extend(unreadable);
+        for record in records {
+            let known = |row: &ConnectorReport| row.digest == record.digest && row.state == ConnectorState::Quarantined;
+            if !listing.connectors.iter().any(known) {
+                listing.connectors.push(quarantined_row(&record));
+            }
+        }
+        let (records, unreadable) = self.records::<Held>(Kind::Held)?;
+        listing.unreadable.extend(unreadable);
+        for record in records {
+            let known = |row: &ConnectorReport| row.digest == record.digest && row.state == ConnectorState::Held;
+            if !listing.connectors.iter().any(known) {
+                listing.connectors.push(held_row(&record));
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Puts a version into quarantine until it is released. `which` is a type (then what serves it is meant), a file,
+    /// or the beginning of a digest. Gives the digest.
+    ///
+    /// # Errors
+    /// When nothing or several things go by that name, or the record cannot be written.
+    pub fn quarantine(&self, which: &str, reason: &str, now: OffsetDateTime) -> Result<String, OperatorError> {
+        let rows = self.list()?.connectors;
+        let serving = |row: &&ConnectorReport| {
+            row.integration_type == integration_type(which) && row.state == ConnectorState::Serving
+        };
+        let row = match rows.iter().find(serving) {
+            Some(row) => row,
+            None => one(which, "a connector", rows.iter().filter(|row| !row.digest.is_empty()), |row| {
+                (row.integration_type.as_str(), row.file.as_str(), row.digest.as_str())
+            })?,
+        };
+        let record = Quarantined {
+            digest: row.digest.clone(),
+            host_build: String::new(),
+            integration_type: row.integration_type.clone(),
+            version: row.version.clone(),
+            file: row.file.clone(),
+            by: By::Operator,
+            code: "operator".to_owned(),
+            reason: shown(reason),
+            failures: 0,
+            since: now,
+            retry_at: None,
+        };
+        self.home.save(Kind::Quarantine, &record.digest, &record)?;
+        Ok(record.digest)
+    }
+
+    /// Takes versions out of quarantine: they are tried again at the host's next look. `which` is a type, a file or the
+    /// beginning of a digest; `None` is all of them. Gives the digests.
+    ///
+    /// # Errors
+    /// When nothing goes by that name, or a record cannot be removed.
+    pub fn release(&self, which: Option<&str>) -> Result<Vec<String>, OperatorError> {
+        let names = self.home.names(Kind::Quarantine)?;
+        let records = self.records::<Quarantined>(Kind::Quarantine)?.0;
+        let chosen: Vec<String> = match which {
+            None => names,
+            Some(which) => {
+                let goes_by = |digest: &String| {
+                    let record = records.iter().find(|record| record.digest == *digest);
+                    let (name, file) =
+                        record.map_or(("", ""), |record| (record.integration_type.as_str(), record.file.as_str()));
+                    goes_by(which, name, file, digest)
+                };
+                let chosen: Vec<String> = names.iter().filter(|digest| goes_by(digest)).cloned().collect();
+                if chosen.is_empty() {
+                    let known = names.iter().map(|digest| short(digest)).collect();
+                    return Err(OperatorError::Unknown {
+                        which: which.to_owned(),
+                        what: "a version in quarantine",
+                        known,
+                    });
+                }
+                chosen
+            }
+        };
+        for digest in &chosen {
+            self.home.remove(Kind::Quarantine, digest)?;
+        }
+        Ok(chosen)
+    }
+
+    /// Grants what a version asks for. `which` is a type, or the beginning of a digest where several versions ask.
+    ///
+    /// # Errors
+    /// When nothing or several things go by that name, or a record cannot be written.
+    pub fn confirm(&self, which: &str, now: OffsetDateTime) -> Result<Confirmed, OperatorError> {
+        let records = self.records::<Held>(Kind::Held)?.0;
+        let held = one(which, "a version that asks for more", records.iter(), |held| {
+            (held.integration_type.as_str(), "", held.digest.as_str())
+        })?;
+        confirm(&self.home, held, now)?;
+        Ok(Confirmed {
+            integration_type: held.integration_type.clone(),
+            version: held.version.clone(),
+            digest: held.digest.clone(),
+            granted: held.lacks.clone(),
+        })
+    }
+
+    /// The records of a kind that can be read, and what is wrong with the others.
+    fn records<T: serde::de::DeserializeOwned>(&self, kind: Kind) -> Result<(Vec<T>, Vec<String>), OperatorError> {
+        let (mut records, mut unreadable) = (Vec::new(), Vec::new());
+        for name in self.home.names(kind)? {
+            match self.home.load(kind, &name) {
+                Ok(record) => records.extend(record),
+                Err(error) => unreadable.push(error.to_string()),
+            }
+        }
+        Ok((records, unreadable))
+    }
+}
+
+/// The one thing that goes by a name. `names` gives type, file and digest.
+fn one<'a, T>(
+    which: &str,
+    what: &'static str,
+    things: impl Iterator<Item = &'a T>,
+    names: impl Fn(&'a T) -> (&'a str, &'a str, &'a str),
+) -> Result<&'a T, OperatorError> {
+    let mut known: Vec<String> = Vec::new();
+    let mut found: Vec<(&'a T, &'a str)> = Vec::new();
+    for thing in things {
+        let (name, file, digest) = names(thing);
+        known.push(format!("{name} {}", short(digest)));
+        if goes_by(which, name, file, digest) && !found.iter().any(|(_, other)| *other == digest) {
+            found.push((thing, digest));
+        }
+    }
+    known.dedup();
+    match found.as_slice() {
+        [] => Err(OperatorError::Unknown { which: which.to_owned(), what, known }),
+        [(thing, _)] => Ok(thing),
+        _ => {
+            let known = found.iter().map(|(_, digest)| short(digest)).collect();
+            Err(OperatorError::Ambiguous { which: which.to_owned(), known })
+        }
+    }
+}
+
+/// Whether a version goes by a name: its type, its file, or the beginning of its digest.
+fn goes_by(which: &str, name: &str, file: &str, digest: &str) -> bool {
+    let is_digest = which.len() >= SHORTEST_DIGEST && digest.starts_with(&which.to_ascii_lowercase());
+    !which.is_empty() && (is_digest || file == which || name == integration_type(which))
+}
+
+/// The beginning of a digest, as it is shown.
+fn short(digest: &str) -> String {
+    digest.get(..12).unwrap_or(digest).to_owned()
+}
+
+/// The row of a record that the report does not speak of.
+fn quarantined_row(record: &Quarantined) -> ConnectorReport {
+    ConnectorReport {
+        integration_type: record.integration_type.clone(),
+        version: record.version.clone(),
+        digest: record.digest.clone(),
+        file: record.file.clone(),
+        state: ConnectorState::Quarantined,
+        reason: Some(record.reason.clone()),
+        code: Some(record.code.clone()),
+        retry_at: record.retry_at,
+        since: record.since,
+    }
+}
+
+/// The same for what awaits confirmation.
+fn held_row(record: &Held) -> ConnectorReport {
+    ConnectorReport {
+        integration_type: record.integration_type.clone(),
+        version: record.version.clone(),
+        digest: record.digest.clone(),
+        file: String::new(),
+        state: ConnectorState::Held,
+        reason: Some(format!("some instance needs what is not granted: {}", record.lacks.join(", "))),
+        code: Some("not-granted".to_owned()),
+        retry_at: None,
+        since: record.since,
+    }
+}
+
+/// Texts, or `nothing`.
+fn list(texts: &[String]) -> String {
+    if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") }
+}

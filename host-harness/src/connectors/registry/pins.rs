@@ -1,0 +1,254 @@
+//! What the operator grants is the ceiling.
+//!
+//! What: the first version of a connector that serves a type is trusted with what it asks for, and that is pinned. A
+//! later version, or a later instance of it, that asks for more is held until the operator confirms. Where the host's
+//! configuration names the origins of a type, these and no others are granted; rules and headers are pinned all the
+//! same.
+//! Why the pinned digest may go on asking: the operator trusted that very component when it was installed; a new
+//! instance in another region is the operator's own wish. A component that merely followed it has been trusted with
+//! what the first one had.
+//! Not guaranteed: that what was asked for at first load is harmless. Name the origins in the configuration where that
+//! matters.
+
+use super::super::Connector;
+use super::super::serving::integration_type;
+use super::grant::Grant;
+use super::home::{Home, Kind, RecordError};
+use super::lock;
+use crate::contract::types;
+use crate::sandbox::Clock;
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use time::OffsetDateTime;
+
+/// What a type is granted.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Pin {
+    /// The component that the operator installed first or confirmed last: what it asks for is granted.
+    pub(super) digest: String,
+    /// Its version, for people.
+    pub(super) version: String,
+    /// What every other component of the type may have.
+    pub(super) grant: Grant,
+    /// When it was installed or confirmed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) since: OffsetDateTime,
+}
+
+/// What awaits confirmation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// The type.
+    pub(super) integration_type: String,
+    /// The component that asks.
+    pub(super) digest: String,
+    /// Its version, for people.
+    pub(super) version: String,
+    /// All it asks for, as far as seen.
+    pub(super) asked: Grant,
+    /// What of it is not granted, one text for each.
+    pub(super) lacks: Vec<String>,
+    /// Since when.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) since: OffsetDateTime,
+}
+
+/// A plan that lies outside of what the operator grants.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct NotGranted {
+    /// The type.
+    integration_type: String,
+    /// What is not granted.
+    pub(super) lacks: Vec<String>,
+    /// Whether the configuration decides, so that confirming changes nothing.
+    configured: bool,
+    /// Why the pin cannot be used, if it cannot.
+    damaged: Option<String>,
+}
+
+impl NotGranted {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        "not-granted"
+    }
+
+    /// What is asked for.
+    fn text(&self) -> String {
+        let what = format!("it asks for more than is granted: {}", self.lacks.join(", "));
+        match &self.damaged {
+            Some(why) => format!("{what} (what was granted is not known: {why})"),
+            None => what,
+        }
+    }
+
+    /// What the operator can do.
+    #[must_use]
+    pub fn remedy(&self) -> String {
+        let integration_type = &self.integration_type;
+        if self.configured {
+            format!(
+                "To allow it, name it among the origins in [grants.{integration_type}] of the configuration; else correct the settings."
+            )
+        } else {
+            format!(
+                "To allow it, run `host-harness connectors confirm {integration_type}`; else correct the settings, or go back to the version before."
+            )
+        }
+    }
+}
+
+/// The ceilings of all types.
+pub(in crate::connectors) struct Ceiling {
+    home: Home,
+    clock: Clock,
+    /// Origins by type, where the configuration names them.
+    configured: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Held while a pin is read, extended and written.
+    writing: Mutex<()>,
+}
+
+impl Ceiling {
+    /// The ceilings kept in `home`.
+    pub(super) fn new(home: Home, clock: Clock, configured: BTreeMap<String, BTreeSet<String>>) -> Self {
+        Self { home, clock, configured: Mutex::new(configured), writing: Mutex::new(()) }
+    }
+
+    /// Takes over what a changed configuration grants; says whether that is something else.
+    pub(super) fn configure(&self, origins: BTreeMap<String, BTreeSet<String>>) -> bool {
+        let mut configured = lock(&self.configured);
+        let changed = *configured != origins;
+        *configured = origins;
+        changed
+    }
+
+    /// A text that changes when what is granted to a type does.
+    pub(super) fn state(&self, integration_type: &str) -> String {
+        let pin = self.home.load::<Pin>(Kind::Pins, integration_type).map_err(|error| error.to_string());
+        format!("{pin:?} {:?}", lock(&self.configured).get(integration_type))
+    }
+
+    /// Whether a connector may have what it asks for. Changes nothing.
+    pub(super) fn check(&self, connector: &Connector, asked: &Grant) -> Result<(), NotGranted> {
+        let integration_type = integration_type(connector.slug());
+        let pin = self.home.load::<Pin>(Kind::Pins, &integration_type);
+        let configured = lock(&self.configured).get(&integration_type).cloned();
+        let mut granted = match &pin {
+            // Trusted as a whole; so is whoever comes first, and whoever follows one that was never used.
+            Ok(None) => asked.clone(),
+            Ok(Some(pin)) if pin.digest == connector.digest() || pin.grant.origins.is_empty() => asked.clone(),
+            Ok(Some(pin)) => pin.grant.clone(),
+            Err(_) => Grant::default(),
+        };
+        let by_configuration = configured.is_some();
+        if let Some(origins) = configured {
+            granted.origins = origins;
+        }
+        let lacks = granted.lacks(asked);
+        if lacks.is_empty() {
+            return Ok(());
+        }
+        let configured = by_configuration && asked.origins.difference(&granted.origins).next().is_some();
+        Err(NotGranted { integration_type, lacks, configured, damaged: pin.err().map(|error| error.to_string()) })
+    }
+
+    /// Grants a connector that is about to serve what it was found to ask for, where the first load decides.
+    pub(super) fn pin(&self, connector: &Connector, asked: &Grant) {
+        if asked.origins.is_empty() {
+            // No instance has been seen, so nothing has been asked for.
+            return;
+        }
+        let _writing = lock(&self.writing);
+        let integration_type = integration_type(connector.slug());
+        let pinned = match self.home.load::<Pin>(Kind::Pins, &integration_type) {
+            Ok(pin) => pin,
+            // Nobody but the operator may replace what cannot be read.
+            Err(_) => return,
+        };
+        let mut pin = match pinned {
+            Some(pin) if pin.digest == connector.digest() => pin,
+            Some(pin) if !pin.grant.origins.is_empty() => return,
+            _ => Pin {
+                digest: connector.digest().to_owned(),
+                version: connector.descriptor().version.clone(),
+                grant: Grant::default(),
+                since: self.clock.now(),
+            },
+        };
+        let before = pin.clone();
+        pin.grant.add(asked);
+        if pin == before {
+            return;
+        }
+        if let Err(error) = self.home.save(Kind::Pins, &integration_type, &pin) {
+            tracing::error!(connector = connector.slug(), "what is granted cannot be pinned: {error}");
+        }
+    }
+
+    /// Decides about the plan of an instance of a connector that serves: pins or refuses.
+    ///
+    /// # Errors
+    /// When the plan lies outside; what it lacks then awaits confirmation.
+    pub(in crate::connectors) fn admit(&self, connector: &Connector, plan: &types::Plan) -> Result<(), NotGranted> {
+        let asked = Grant::asked(connector.descriptor(), plan);
+        match self.check(connector, &asked) {
+            Ok(()) => {
+                self.pin(connector, &asked);
+                Ok(())
+            }
+            Err(error) => {
+                self.hold(connector, &asked, &error);
+                Err(error)
+            }
+        }
+    }
+
+    /// Notes what a connector asks for, so that the operator can confirm it.
+    pub(super) fn hold(&self, connector: &Connector, asked: &Grant, why: &NotGranted) {
+        if why.configured {
+            return;
+        }
+        let _writing = lock(&self.writing);
+        let before = self.home.load::<Held>(Kind::Held, connector.digest()).ok().flatten();
+        let mut held = before.clone().unwrap_or_else(|| Held {
+            integration_type: why.integration_type.clone(),
+            digest: connector.digest().to_owned(),
+            version: connector.descriptor().version.clone(),
+            asked: Grant::default(),
+            lacks: Vec::new(),
+            since: self.clock.now(),
+        });
+        held.asked.add(asked);
+        held.lacks.extend(why.lacks.iter().cloned());
+        held.lacks.sort();
+        held.lacks.dedup();
+        if before.as_ref() != Some(&held)
+            && let Err(error) = self.home.save(Kind::Held, connector.digest(), &held)
+        {
+            tracing::error!(connector = connector.slug(), "what awaits confirmation cannot be kept: {error}");
+        }
+    }
+
+    /// Forgets what a component asked for: it is gone, or has it now.
+    pub(super) fn release(&self, digest: &str) {
+        if let Err(error) = self.home.remove(Kind::Held, digest) {
+            tracing::warn!("{error}");
+        }
+    }
+}
+
+/// The operator's confirmation: what was held is granted.
+///
+/// # Errors
+/// When the pin cannot be written.
+pub(super) fn confirm(home: &Home, held: &Held, now: OffsetDateTime) -> Result<(), RecordError> {
+    // A pin that cannot be read is replaced: the operator has just said what is granted.
+    let before = home.load::<Pin>(Kind::Pins, &held.integration_type).ok().flatten();
+    let mut grant = before.map_or_else(Grant::default, |pin| pin.grant);
+    grant.add(&held.asked);
+    let pin = Pin { digest: held.digest.clone(), version: held.version.clone(), grant, since: now };
+    home.save(Kind::Pins, &held.integration_type, &pin)?;
+    home.remove(Kind::Held, &held.digest)
+}

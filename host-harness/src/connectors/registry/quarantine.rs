@@ -1,0 +1,213 @@
+//! Versions that failed, by digest.
+//!
+//! What: a record says what failed, how often, and when it may be tried again: after a minute, then after twice as
+//! long each time, up to a day. It holds for one build of the host, because another one may cope. An operator's record
+//! holds for every build and until it is released.
+//! Why persisted: a version that crashes must not be tried afresh with every restart.
+//! Not guaranteed: a record that cannot be read holds nothing back. It is reported, and the version has to prove itself
+//! like any other.
+
+use super::home::{Home, Kind, RecordError};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+use time::OffsetDateTime;
+
+/// The first wait.
+const FIRST_WAIT: Duration = Duration::from_mins(1);
+
+/// The longest wait.
+const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// Who has put a version into quarantine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum By {
+    /// The host, because it failed.
+    Host,
+    /// A person.
+    Operator,
+}
+
+/// A version in quarantine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Quarantined {
+    /// SHA-256 of the component.
+    pub(super) digest: String,
+    /// Build of the host that it failed on.
+    pub(super) host_build: String,
+    /// Its integration type; empty when it did not get so far as to say it.
+    pub(super) integration_type: String,
+    /// Its version; empty likewise.
+    pub(super) version: String,
+    /// The file it was found in.
+    pub(super) file: String,
+    /// Who did it.
+    pub(super) by: By,
+    /// Stable code of the reason.
+    pub(super) code: String,
+    /// The reason in one line.
+    pub(super) reason: String,
+    /// Failures so far on this build.
+    pub(super) failures: u32,
+    /// When it failed first.
+    #[serde(with = "time::serde::rfc3339")]
+    pub(super) since: OffsetDateTime,
+    /// When it is tried again; never by itself when absent.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub(super) retry_at: Option<OffsetDateTime>,
+}
+
+impl Quarantined {
+    /// Whether it holds a version back on this build of the host at this time.
+    pub(super) fn holds(&self, host_build: &str, now: OffsetDateTime) -> bool {
+        match self.by {
+            By::Operator => true,
+            By::Host => self.host_build == host_build && self.retry_at.is_none_or(|at| at > now),
+        }
+    }
+}
+
+/// What has failed, and how.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Failed<'a> {
+    /// SHA-256 of the component.
+    pub(super) digest: &'a str,
+    /// Integration type and version, as far as they are known.
+    pub(super) version: Option<(&'a str, &'a str)>,
+    /// The file it was found in.
+    pub(super) file: &'a str,
+    /// Stable code of the reason.
+    pub(super) code: &'a str,
+    /// The reason in one line.
+    pub(super) reason: &'a str,
+}
+
+/// The records of one state directory, for one build of the host.
+#[derive(Clone, Debug)]
+pub(super) struct Quarantine {
+    home: Home,
+    host_build: String,
+}
+
+impl Quarantine {
+    /// The records in `home`. `host_build` is a digest of everything that may make a version fail here only.
+    pub(super) fn new(home: Home, host_build: String) -> Self {
+        Self { home, host_build }
+    }
+
+    /// The record that holds a version back now, if one does.
+    pub(super) fn holding(&self, digest: &str, now: OffsetDateTime) -> Option<Quarantined> {
+        self.load(digest).filter(|record| record.holds(&self.host_build, now))
+    }
+
+    /// Notes a failure and says when the version is tried again. What cannot be written is reported, and holds for as
+    /// long as this process does not look again.
+    pub(super) fn put(&self, failed: Failed<'_>, now: OffsetDateTime) -> Quarantined {
+        let before = self.load(failed.digest).filter(|record| record.host_build == self.host_build);
+        let failures = before.as_ref().map_or(0, |record| record.failures).saturating_add(1);
+        let (integration_type, version) = failed.version.unwrap_or_default();
+        let record = Quarantined {
+            digest: failed.digest.to_owned(),
+            host_build: self.host_build.clone(),
+            integration_type: integration_type.to_owned(),
+            version: version.to_owned(),
+            file: failed.file.to_owned(),
+            by: By::Host,
+            code: failed.code.to_owned(),
+            reason: failed.reason.to_owned(),
+            failures,
+            since: before.map_or(now, |record| record.since),
+            retry_at: now.checked_add(time::Duration::try_from(wait(failures)).unwrap_or(time::Duration::DAY)),
+        };
+        if let Err(error) = self.home.save(Kind::Quarantine, failed.digest, &record) {
+            tracing::error!("a quarantine will not survive a restart: {error}");
+        }
+        record
+    }
+
+    /// Forgets a version's failures.
+    pub(super) fn forget(&self, digest: &str) -> Result<(), RecordError> {
+        self.home.remove(Kind::Quarantine, digest)
+    }
+
+    /// A record that can be read.
+    fn load(&self, digest: &str) -> Option<Quarantined> {
+        self.home
+            .load(Kind::Quarantine, digest)
+            .inspect_err(|error| tracing::warn!("a quarantine does not hold, its version is tried again: {error}"))
+            .ok()
+            .flatten()
+    }
+}
+
+/// How long a version waits after its nth failure.
+fn wait(failures: u32) -> Duration {
+    let doubled = 2_u32.checked_pow(failures.saturating_sub(1)).unwrap_or(u32::MAX);
+    FIRST_WAIT.saturating_mul(doubled).min(LONGEST_WAIT)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOON: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn failed() -> Failed<'static> {
+        Failed { digest: "d", version: Some(("acme", "1.0.0")), file: "a.wasm", code: "connector-trap", reason: "why" }
+    }
+
+    fn quarantine() -> (tempfile::TempDir, Quarantine) {
+        let folder = tempfile::tempdir().unwrap();
+        let quarantine = Quarantine::new(Home::open(folder.path()).unwrap(), "build".into());
+        (folder, quarantine)
+    }
+
+    #[test]
+    fn the_wait_doubles_from_a_minute_to_a_day_and_survives_restarts() {
+        let (folder, mut quarantine) = quarantine();
+        let mut now = NOON;
+        for minutes in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1440, 1440] {
+            let record = quarantine.put(failed(), now);
+            let retry = now + time::Duration::minutes(minutes);
+            assert_eq!((record.retry_at, record.since), (Some(retry), NOON));
+            quarantine = Quarantine::new(Home::open(folder.path()).unwrap(), "build".into());
+            assert_eq!(quarantine.holding("d", retry - time::Duration::SECOND), Some(record));
+            assert_eq!(quarantine.holding("d", retry), None);
+            now = retry;
+        }
+        assert_eq!(wait(u32::MAX), LONGEST_WAIT);
+    }
+
+    #[test]
+    fn another_build_of_the_host_starts_afresh() {
+        let (folder, quarantine) = quarantine();
+        quarantine.put(failed(), NOON);
+        quarantine.put(failed(), NOON);
+        let other = Quarantine::new(Home::open(folder.path()).unwrap(), "other".into());
+        assert_eq!(other.holding("d", NOON), None);
+        assert_eq!(other.put(failed(), NOON).failures, 1);
+    }
+
+    #[test]
+    fn what_an_operator_put_there_stays_until_released() {
+        let (folder, quarantine) = quarantine();
+        let mut record = quarantine.put(failed(), NOON);
+        record.by = By::Operator;
+        quarantine.home.save(Kind::Quarantine, "d", &record).unwrap();
+        let other = Quarantine::new(Home::open(folder.path()).unwrap(), "other".into());
+        assert!(other.holding("d", NOON + time::Duration::days(1000)).is_some());
+        other.forget("d").unwrap();
+        assert_eq!(other.holding("d", NOON), None);
+    }
+
+    #[test]
+    fn an_unreadable_record_holds_nothing_and_is_replaced_by_the_next_failure() {
+        let (_folder, quarantine) = quarantine();
+        let path = quarantine.home.directory(Kind::Quarantine).join("d.json");
+        std::fs::write(&path, "{\"digest\":").unwrap();
+        let log = crate::log::captured(|| assert_eq!(quarantine.holding("d", NOON), None));
+        assert!(log.contains("quarantine/d.json") && log.lines().count() == 1, "{log}");
+        assert_eq!(quarantine.put(failed(), NOON).failures, 1);
+        assert!(quarantine.holding("d", NOON).is_some());
+    }
+}

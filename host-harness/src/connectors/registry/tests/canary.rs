@@ -1,0 +1,146 @@
+//! What a new version has to show on live instances.
+
+use super::*;
+
+/// What becomes of a version 2 whose `poll` does this, where version 1 has worked for an instance.
+async fn fate(poll: &'static str) -> (String, String) {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.live.add(1, "acme", Some(b"state"));
+    world.fixture(FILE, &polling("2.0.0", poll));
+    world.scan().await;
+    let rows = world.registry.report();
+    let code = rows.iter().find_map(|row| {
+        assert!(row.state != ConnectorState::Quarantined || row.reason.as_ref().unwrap().contains("instance acme"));
+        row.code.clone()
+    });
+    (world.serving(), code.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn a_version_that_fails_by_itself_is_put_into_quarantine() {
+    for (poll, code) in [
+        ("unreachable", "connector-trap"),
+        ("(return (i32.const {bad}))", "bad-batch"),
+        (failing!("8"), "checkpoint-unreadable"),
+        (failing!("10"), "internal"),
+        ("(drop (memory.grow (i32.const 60000))) unreachable", "memory-limit"),
+    ] {
+        assert_eq!(fate(poll).await, ("1.0.0".into(), code.into()), "{poll}");
+    }
+}
+
+#[tokio::test]
+async fn a_vendor_that_refuses_says_nothing_about_the_version() {
+    // Unauthorized, forbidden, rate limited, unavailable, timeout.
+    for poll in [failing!("1"), failing!("2"), failing!("4"), failing!("5"), failing!("6")] {
+        assert_eq!(fate(poll).await, ("2.0.0".into(), String::new()), "{poll}");
+    }
+}
+
+#[tokio::test]
+async fn a_version_that_blames_the_vendor_where_the_old_one_works_is_to_blame() {
+    // Invalid settings, not found, malformed response, budget exhausted.
+    for (poll, code) in [
+        (failing!("0"), "invalid-settings"),
+        (failing!("3"), "not-found"),
+        (failing!("7"), "malformed-response"),
+        (failing!("9"), "budget-exhausted"),
+    ] {
+        assert_eq!(fate(poll).await, ("1.0.0".into(), code.into()), "{poll}");
+    }
+}
+
+#[tokio::test]
+async fn an_instance_that_the_old_version_fails_on_as_well_keeps_no_update_away() {
+    let world = World::new();
+    world.fixture(FILE, &polling("1.0.0", "unreachable"));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0", "no instance speaks against it");
+    world.live.add(1, "acme", Some(b"state"));
+    world.fixture(FILE, &polling("2.0.0", failing!("10")));
+    world.scan().await;
+    assert_eq!(world.serving(), "2.0.0");
+}
+
+#[tokio::test]
+async fn nothing_of_a_canary_step_is_kept() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.live.add(1, "acme", Some(b"before"));
+    world.version(FILE, "2.0.0");
+    world.scan().await;
+    assert_eq!(world.serving(), "2.0.0");
+    let checkpoint = world.live.0.lock().unwrap()[0].2.clone();
+    assert_eq!(checkpoint.as_deref(), Some(b"before".as_slice()));
+}
+
+#[tokio::test]
+async fn a_first_version_that_fails_for_every_instance_does_not_serve() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.fixture(FILE, &polling("1.0.0", "unreachable"));
+    world.scan().await;
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "connector-trap".into()));
+    assert_eq!(world.serving(), "-");
+}
+
+/// Refuses every setting, or crashes over it.
+fn refusing(version: &str, configure: &'static str) -> Fixture {
+    Fixture { configure, ..Fixture::version(version) }
+}
+
+#[tokio::test]
+async fn a_version_that_refuses_a_live_instances_settings_names_instance_and_field() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.fixture(FILE, &refusing("2.0.0", "(return (i32.const {refused}))"));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "invalid-settings".into()));
+    world.assert_reason(FILE, &["instance acme", "region: no such region"]);
+    world.fixture(FILE, &refusing("2.0.1", "unreachable"));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "connector-trap".into()));
+}
+
+#[tokio::test]
+async fn settings_that_the_first_version_refuses_are_the_instances_trouble() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.fixture(FILE, &refusing("1.0.0", "(return (i32.const {refused}))"));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    // Nor do they keep an update away.
+    world.fixture(FILE, &refusing("1.0.1", "(return (i32.const {refused}))"));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.1");
+    // A crash over them is the connector's.
+    let other = World::new();
+    other.live.add(1, "acme", None);
+    other.fixture(FILE, &refusing("1.0.0", "unreachable"));
+    other.scan().await;
+    assert_eq!(other.fate(FILE), (ConnectorState::Quarantined, "connector-trap".into()));
+}
+
+#[tokio::test]
+async fn a_version_that_requires_a_setting_that_no_instance_has_does_not_serve() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    let mut demanding = Fixture::version("2.0.0");
+    let mut field = demanding.descriptor.settings[1].clone();
+    (field.key, field.required) = ("new".into(), true);
+    demanding.descriptor.settings.push(field);
+    world.fixture(FILE, &demanding);
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "invalid-settings".into()));
+    world.assert_reason(FILE, &["instance acme", "the setting new is missing"]);
+}

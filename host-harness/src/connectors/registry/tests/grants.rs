@@ -1,0 +1,176 @@
+//! What the operator grants is the ceiling.
+
+use super::*;
+use crate::connectors::TenantError;
+use crate::connectors::registry::Operator;
+
+/// A component that plans for another host.
+fn planning(version: &str, host: &str) -> Fixture {
+    let mut fixture = Fixture::version(version);
+    fixture.plan.origin.host = host.into();
+    fixture
+}
+
+fn granting(origin: &str) -> BTreeMap<String, BTreeSet<String>> {
+    BTreeMap::from([(TYPE.to_owned(), BTreeSet::from([origin.to_owned()]))])
+}
+
+#[tokio::test]
+async fn an_update_that_asks_for_more_is_held_until_confirmed() {
+    type More = fn(&mut Fixture);
+    let table: [(&str, More); 4] = [
+        ("https://evil.example.com", |f| f.plan.origin.host = "evil.example.com".into()),
+        ("GET /v2/", |f| f.plan.rules.push(types::RequestRule { method: "GET".into(), path_prefix: "/v2/".into() })),
+        ("POST /v1/", |f| f.plan.rules[0].method = "POST".into()),
+        ("a secret in authorization", |f| f.descriptor.credentials[0].header = "Authorization".into()),
+    ];
+    for (what, more) in table {
+        let world = World::new();
+        world.live.add(1, "acme", None);
+        world.version(FILE, "1.0.0");
+        world.scan().await;
+        let mut asking = Fixture::version("2.0.0");
+        more(&mut asking);
+        world.fixture(FILE, &asking);
+        world.scan().await;
+        assert_eq!(world.serving(), "1.0.0");
+        assert_eq!(world.fate(FILE), (ConnectorState::Held, "not-granted".into()));
+        world.assert_reason(FILE, &[what, "connectors confirm fixture"]);
+        world.scan().await;
+        assert_eq!(world.fate(FILE).0, ConnectorState::Held);
+
+        let operator = Operator::at(&world.state()).unwrap();
+        let confirmed = operator.confirm("fixture", world.clock.now()).unwrap();
+        assert_eq!((confirmed.version.as_str(), confirmed.granted), ("2.0.0", vec![what.to_owned()]));
+        world.scan().await;
+        assert_eq!(world.serving(), "2.0.0", "{what}");
+        // What was granted stays granted.
+        asking.descriptor.version = "2.0.1".into();
+        world.fixture(FILE, &asking);
+        world.scan().await;
+        assert_eq!(world.serving(), "2.0.1");
+    }
+}
+
+#[tokio::test]
+async fn an_update_that_asks_for_the_same_or_less_follows() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    let mut less = Fixture::version("2.0.0");
+    less.plan.rules[0].path_prefix = "/v1/records".into();
+    world.fixture(FILE, &less);
+    world.scan().await;
+    assert_eq!(world.serving(), "2.0.0");
+    // What was pinned stays.
+    world.version(FILE, "2.0.1");
+    world.scan().await;
+    assert_eq!(world.serving(), "2.0.1");
+}
+
+#[tokio::test]
+async fn a_tenant_outside_of_what_is_granted_is_not_made_until_confirmed() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    // The first version is trusted with what its first instance needs, and that is pinned.
+    world.current().tenant(options("one")).await.unwrap();
+    // No instance is live, so nothing shows at load that the next one wants to go elsewhere.
+    world.fixture(FILE, &planning("2.0.0", "evil.example.com"));
+    world.scan().await;
+    assert_eq!(world.serving(), "2.0.0");
+    let error = world.current().tenant(options("one")).await.unwrap_err();
+    assert!(matches!(error, TenantError::NotGranted(_)));
+    assert_eq!(error.code(), "not-granted");
+    assert!(error.to_string().contains("https://evil.example.com"), "{error}");
+    let operator = Operator::at(&world.state()).unwrap();
+    let listing = operator.list().unwrap();
+    let held = listing.connectors.iter().find(|row| row.state == ConnectorState::Held).unwrap();
+    assert!(held.reason.as_ref().unwrap().contains("https://evil.example.com"));
+    world.scan().await;
+    let mut changes = world.registry.changes();
+    changes.mark_unchanged();
+    operator.confirm(&world.current().digest()[..12], world.clock.now()).unwrap();
+    world.scan().await;
+    assert!(changes.has_changed().unwrap(), "instances that wait for it are told");
+    world.current().tenant(options("one")).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_version_installed_first_may_serve_new_instances_elsewhere() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    let connector = world.current();
+    connector.tenant(options("one")).await.unwrap();
+    // Another plan of the same component, as another region would make.
+    let mut plan = connector.configure(&[]).await.unwrap();
+    plan.origin.host = "eu.example.com".into();
+    connector.admit(&plan).unwrap();
+    // A version that follows may have both now, and no third.
+    for (version, host, serving) in [
+        ("1.0.1", "eu.example.com", "1.0.1"),
+        ("1.0.2", "api.example.com", "1.0.2"),
+        ("1.0.3", "third.example.com", "1.0.2"),
+    ] {
+        world.live.0.lock().unwrap().clear();
+        world.live.add(1, "one", None);
+        world.fixture(FILE, &planning(version, host));
+        world.scan().await;
+        assert_eq!(world.serving(), serving);
+    }
+}
+
+#[tokio::test]
+async fn origins_in_the_configuration_are_the_only_ones() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.registry.grant(granting("https://other.example.com"));
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    assert_eq!(world.fate(FILE), (ConnectorState::Held, "not-granted".into()));
+    world.assert_reason(FILE, &["https://api.example.com", "[grants.fixture]"]);
+    let operator = Operator::at(&world.state()).unwrap();
+    assert_eq!(operator.confirm("fixture", world.clock.now()).unwrap_err().code(), "connector-unknown");
+    world.registry.grant(granting("https://api.example.com"));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    // Taken away again, it holds for the next tenant.
+    world.registry.grant(granting("https://other.example.com"));
+    assert_eq!(world.current().tenant(options("one")).await.unwrap_err().code(), "not-granted");
+}
+
+#[tokio::test]
+async fn one_instance_outside_of_the_grant_keeps_a_first_version_from_no_other() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.version(FILE, "1.0.0");
+    world.registry.grant(granting("https://api.example.com"));
+    world.scan().await;
+    let connector = world.current();
+    let mut plan = connector.configure(&[]).await.unwrap();
+    plan.origin.host = "eu.example.com".into();
+    assert_eq!(connector.admit(&plan).unwrap_err().code(), "not-granted");
+    connector.tenant(options("acme")).await.unwrap();
+}
+
+#[tokio::test]
+async fn pins_survive_restarts_and_a_damaged_one_grants_nothing() {
+    let mut world = World::new();
+    world.live.add(1, "acme", None);
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.restart();
+    world.fixture(FILE, &planning("2.0.0", "evil.example.com"));
+    world.scan().await;
+    assert_eq!((world.serving(), world.fate(FILE).0), ("1.0.0".into(), ConnectorState::Held));
+    // Half a record, as a failing disk may leave it.
+    let pin = world.state().join("connectors/pins/fixture.json");
+    let whole = fs::read(&pin).unwrap();
+    fs::write(&pin, &whole[..whole.len() / 2]).unwrap();
+    world.version(FILE, "2.0.0");
+    world.scan().await;
+    assert_eq!(world.current().tenant(options("acme")).await.unwrap_err().code(), "not-granted");
+    assert_eq!(world.serving(), "2.0.0", "neither version is granted anything, so the old one is no better");
+}

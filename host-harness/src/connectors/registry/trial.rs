@@ -1,0 +1,223 @@
+//! The trial of a new version: what it has to show before it serves.
+//!
+//! What: it is loaded within a time limit, configures every live instance, stays within what the operator grants, and
+//! completes a canary step.
+//! Why compared with the version that serves: an instance whose settings or checkpoint are broken anyway must not keep
+//! an update away, least of all the one that mends it. And where nothing serves yet, one instance's trouble must not
+//! keep all others from being collected.
+//! Not guaranteed: that compiling ends when its time is up; the thread is left to itself, and only so many are.
+
+use super::super::serving::{LiveInstances, NotReady};
+use super::super::{ConfigureError, Connector, LoadError};
+use super::canary::{Canary, canary};
+use super::grant::Grant;
+use super::pins::{Ceiling, NotGranted};
+use crate::contract::types;
+use crate::egress::Redactor;
+use crate::sandbox::{Engine, clean};
+use std::fmt::Display;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::Semaphore;
+use uuid::Uuid;
+
+/// Components that are compiled at once. One uses all CPUs already; a second place keeps one that compiles for ever
+/// from holding up the others.
+pub(super) const COMPILERS: usize = 2;
+
+/// Most bytes of a reason.
+const REASON_BYTES: usize = 2048;
+
+/// What speaks against a version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Fault {
+    /// Stable code.
+    pub(super) code: &'static str,
+    /// In one line.
+    pub(super) reason: String,
+}
+
+/// Why a component was not loaded.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NotLoaded {
+    /// It cannot run here, now or later.
+    Never(Fault),
+    /// It failed, or took too long.
+    Failed(Fault),
+    /// The host failed.
+    Host(Fault),
+}
+
+/// How components are loaded.
+pub(super) struct Loader {
+    /// What they run on.
+    pub(super) engine: Engine,
+    /// Where compiled code is kept.
+    pub(super) cache: PathBuf,
+    /// Longest time from bytes to description.
+    pub(super) time: Duration,
+    /// Places of [`COMPILERS`].
+    pub(super) places: Arc<Semaphore>,
+}
+
+impl Loader {
+    /// Loads a component. Polls go on meanwhile: compiling has threads of its own.
+    pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<Connector, NotLoaded> {
+        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
+            return Err(NotLoaded::Host(Fault { code: "host-error", reason: "the host is shutting down".to_owned() }));
+        };
+        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        // A task of its own, so that the place stays taken for as long as the work goes on.
+        let work = tokio::spawn(async move {
+            let loaded = Connector::from_bytes(&engine, bytes, Some(&cache)).await;
+            drop(place);
+            loaded
+        });
+        match tokio::time::timeout(self.time, work).await {
+            Ok(Ok(Ok(connector))) => Ok(connector),
+            Ok(Ok(Err(error))) => Err(not_loaded(&error)),
+            Ok(Err(error)) => Err(NotLoaded::Host(Fault { code: "host-error", reason: shown(&error.to_string()) })),
+            Err(_) => {
+                let reason = format!("it was not compiled and described within {:?}", self.time);
+                Err(NotLoaded::Failed(Fault { code: "compile-timeout", reason }))
+            }
+        }
+    }
+}
+
+/// Tells what is wrong for good from what failed this time.
+pub(super) fn not_loaded(error: &LoadError) -> NotLoaded {
+    let fault = Fault { code: error.code(), reason: shown(&error.to_string()) };
+    match error {
+        LoadError::Describe(_) => NotLoaded::Failed(fault),
+        LoadError::Host { .. } => NotLoaded::Host(fault),
+        _ => NotLoaded::Never(fault),
+    }
+}
+
+/// What a trial has found.
+#[derive(Debug)]
+pub(super) enum Finding {
+    /// It may serve.
+    Passed(Passed),
+    /// It asks for more than is granted.
+    Held {
+        /// All it asks for.
+        asked: Grant,
+        /// What of that is not granted.
+        why: NotGranted,
+    },
+    /// It failed.
+    Failed(Fault),
+}
+
+/// A version that may serve.
+#[derive(Debug, Default)]
+pub(super) struct Passed {
+    /// What its instances need, as far as it is granted.
+    pub(super) asked: Grant,
+    /// What the operator should know.
+    pub(super) notes: Vec<String>,
+    /// The instances it was tried on, and whether each has a checkpoint.
+    pub(super) instances: Vec<(Uuid, bool)>,
+}
+
+/// Tries a loaded version. `old` is what serves now.
+pub(super) async fn prove(
+    new: &Connector,
+    old: Option<&Connector>,
+    integration_type: &str,
+    ceiling: &Ceiling,
+    live: &dyn LiveInstances,
+) -> Finding {
+    let mut found = Passed::default();
+    let mut sound = 0_usize;
+    let mut faults = Vec::new();
+    let mut beyond = Grant::default();
+    for instance in live.live(integration_type, new).await {
+        let instance = match instance {
+            Ok(instance) => instance,
+            Err(NotReady { id, name, has_checkpoint, failure }) => {
+                found.instances.push((id, has_checkpoint));
+                let text = shown(&format!("instance {name}: {}", failure.message));
+                let is_ready_for_old = match old {
+                    Some(old) => live.live(integration_type, old).await.iter().flatten().any(|other| other.id == id),
+                    None => false,
+                };
+                if is_ready_for_old {
+                    return Finding::Failed(Fault { code: "invalid-settings", reason: text });
+                }
+                found.notes.push(text);
+                continue;
+            }
+        };
+        found.instances.push((instance.id, instance.checkpoint.is_some()));
+        let options = &instance.options;
+        let redactor = Redactor::new(&options.secrets);
+        let named = |what: &dyn Display| clean(&redactor, &format!("instance {}: {what}", options.name), REASON_BYTES);
+        match new.configure(&options.settings).await {
+            Ok(plan) => {
+                let asked = Grant::asked(new.descriptor(), &plan);
+                match ceiling.check(new, &asked) {
+                    Ok(()) => {
+                        sound += 1;
+                        found.asked.add(&asked);
+                    }
+                    Err(why) if was_admitted(old, &options.settings, ceiling).await => {
+                        beyond.add(&asked);
+                        found.notes.push(named(&why));
+                    }
+                    Err(why) => found.notes.push(named(&why)),
+                }
+            }
+            Err(error) => {
+                let text = named(&error);
+                let works_with_old = match old {
+                    Some(old) => old.configure(&options.settings).await.is_ok(),
+                    None => false,
+                };
+                if works_with_old {
+                    return Finding::Failed(Fault { code: error.code(), reason: text });
+                }
+                if old.is_none() && !matches!(error, ConfigureError::Fields(_)) {
+                    faults.push(Fault { code: error.code(), reason: text.clone() });
+                }
+                found.notes.push(text);
+            }
+        }
+    }
+    if !beyond.origins.is_empty() && (old.is_some() || sound == 0) {
+        beyond.add(&found.asked);
+        if let Err(why) = ceiling.check(new, &beyond) {
+            return Finding::Held { asked: beyond, why };
+        }
+    }
+    if let Some(fault) = faults.into_iter().next()
+        && sound == 0
+    {
+        return Finding::Failed(fault);
+    }
+    match canary(new, old, integration_type, live).await {
+        Canary::Failed(fault) => return Finding::Failed(Fault { reason: shown(&fault.reason), ..fault }),
+        Canary::Inconclusive(why) => {
+            found.notes.push(format!("the canary step says nothing about it: {}", shown(&why)))
+        }
+        Canary::Worked => {}
+    }
+    Finding::Passed(found)
+}
+
+/// Whether what serves may have what it asks for with these settings; when nothing serves, nobody was refused yet.
+async fn was_admitted(old: Option<&Connector>, settings: &[types::Setting], ceiling: &Ceiling) -> bool {
+    let Some(old) = old else { return true };
+    match old.configure(settings).await {
+        Ok(plan) => ceiling.check(old, &Grant::asked(old.descriptor(), &plan)).is_ok(),
+        Err(_) => false,
+    }
+}
+
+/// A text from elsewhere as one harmless line.
+pub(super) fn shown(text: &str) -> String {
+    clean(&Redactor::default(), text, REASON_BYTES)
+}

@@ -1,0 +1,201 @@
+//! What a judgement, an operator or the first polls of a version lead to.
+//!
+//! What: a file is refused, held or put into quarantine; a version has proved itself, or is taken back for the one
+//! before. Each is said in one line of the log and stands in the report.
+//! Not guaranteed: that what cannot be written to disk survives a restart; that is said as well.
+
+use super::kept::{self, Kept};
+use super::life::Job;
+use super::quarantine::{Failed, Quarantined};
+use super::report::{self, Written};
+use super::state::{Basis, Effect, MOST_FAILURES, Reason};
+use super::trial::{Fault, shown};
+use super::{Inner, lock};
+use crate::connectors::Connector;
+use crate::connectors::serving::{ConnectorState, PollOutcome};
+use std::time::Duration;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+/// After how long a file is judged again that the host, not the connector, has failed on.
+const HOST_RETRY: Duration = Duration::from_mins(1);
+
+impl Inner {
+    /// Keeps a version that has nothing left to show.
+    pub(super) fn proven(&self, integration_type: &str, connector: &Connector, file: &str) {
+        let kept = Kept {
+            digest: connector.digest().to_owned(),
+            version: connector.descriptor().version.clone(),
+            file: file.to_owned(),
+        };
+        kept::keep(&self.home, integration_type, &kept);
+        if let Err(error) = self.quarantine.forget(connector.digest()) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// Takes note of a poll.
+    pub(super) fn polled(&self, integration_type: &str, digest: &str, instance: Uuid, outcome: PollOutcome) {
+        let mut state = lock(&self.state);
+        let Some(served) = state.serving.get_mut(integration_type) else { return };
+        if served.connector.digest() != digest {
+            // A poll that the version before has finished.
+            return;
+        }
+        let effect = served.polled(instance, outcome);
+        let (connector, file) = (served.connector.clone(), served.file.clone());
+        drop(state);
+        match effect {
+            Effect::None => {}
+            Effect::Proven => {
+                tracing::info!(connector = connector.slug(), digest, "the version has proved itself");
+                self.proven(integration_type, &connector, &file);
+                self.changed();
+            }
+            Effect::Failed => {
+                let fault = Fault {
+                    code: "probation-failed",
+                    reason: format!(
+                        "its first {} polls of an instance failed where the version before had worked",
+                        MOST_FAILURES
+                    ),
+                };
+                self.take_back(integration_type, &connector, &file, &fault);
+            }
+        }
+    }
+
+    /// Puts the version before back and the one that failed into quarantine.
+    pub(super) fn take_back(&self, integration_type: &str, failed: &Connector, file: &str, fault: &Fault) {
+        let version = Some((integration_type, failed.descriptor().version.as_str()));
+        let now = self.clock.now();
+        let record = self
+            .quarantine
+            .put(Failed { digest: failed.digest(), version, file, code: fault.code, reason: &fault.reason }, now);
+        let back = self.withdraw(integration_type, failed.digest());
+        let what =
+            back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
+        tracing::error!(
+            connector = failed.slug(),
+            digest = failed.digest(),
+            "version {} is taken back, {what}: {}",
+            failed.descriptor().version,
+            fault.reason
+        );
+        self.show_quarantined_serving(file, failed.digest(), &record);
+        kept::drop_component(&self.home, failed.digest());
+    }
+
+    /// Takes a digest away from its type. Gives the version that was put back, if there was one.
+    pub(super) fn withdraw(&self, integration_type: &str, digest: &str) -> Option<String> {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        if state.serving_digest(integration_type) != digest {
+            return None;
+        }
+        let previous = state.serving.remove(integration_type)?.probation.map(|probation| *probation.previous);
+        let back = previous.map(|previous| {
+            let version = previous.connector.descriptor().version.clone();
+            if let Some(entry) =
+                state.files.get_mut(&previous.file).filter(|entry| entry.digest == previous.connector.digest())
+            {
+                entry.move_to(ConnectorState::Serving, None, now);
+            }
+            state.serving.insert(integration_type.to_owned(), previous);
+            version
+        });
+        drop(state);
+        self.changed();
+        back
+    }
+
+    /// Refuses a file; `retry`: the host or its disk is to blame, so it is judged again soon.
+    pub(super) fn refuse(&self, job: &Job, fault: Fault, basis: Option<Basis>, retry: bool) {
+        let retry_at =
+            retry.then(|| self.clock.now().checked_add(time::Duration::try_from(HOST_RETRY).ok()?)).flatten();
+        self.settle(job, ConnectorState::Refused, fault, basis, retry_at);
+    }
+
+    /// Ends a judgement.
+    pub(super) fn settle(
+        &self,
+        job: &Job,
+        to: ConnectorState,
+        fault: Fault,
+        basis: Option<Basis>,
+        retry_at: Option<OffsetDateTime>,
+    ) {
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        let Some(entry) = state.judged(&job.file, job.judgement) else { return };
+        entry.move_to(to, Some(Reason { code: fault.code.to_owned(), text: fault.reason.clone() }), now);
+        entry.basis = basis;
+        entry.retry_at = retry_at;
+        drop(state);
+        let what = if to == ConnectorState::Held { "held" } else { "refused" };
+        tracing::warn!(code = fault.code, "the connector {} is {what}: {}", shown(&job.file), fault.reason);
+        self.changed();
+    }
+
+    /// Puts what a file holds into quarantine.
+    pub(super) fn put_into_quarantine(&self, job: &Job, digest: &str, version: Option<(&str, &str)>, fault: &Fault) {
+        let record = self.quarantine.put(
+            Failed { digest, version, file: &job.file, code: fault.code, reason: &fault.reason },
+            self.clock.now(),
+        );
+        tracing::warn!(
+            code = fault.code,
+            digest,
+            "the connector {} goes into quarantine: {}",
+            shown(&job.file),
+            fault.reason
+        );
+        self.show_quarantined(&job.file, job.judgement, &record);
+    }
+
+    /// Shows that a file holds a version in quarantine.
+    pub(super) fn show_quarantined(&self, file: &str, judgement: u64, record: &Quarantined) {
+        let now = self.clock.now();
+        if let Some(entry) = lock(&self.state).judged(file, judgement) {
+            let reason = Reason { code: record.code.clone(), text: shown(&record.reason) };
+            entry.move_to(ConnectorState::Quarantined, Some(reason), now);
+            if entry.version.is_none() && !record.integration_type.is_empty() {
+                entry.version = Some((shown(&record.integration_type), shown(&record.version)));
+            }
+            entry.since = record.since;
+            entry.retry_at = record.retry_at;
+            entry.basis = Some(Basis::Quarantine);
+        }
+        self.changed();
+    }
+
+    /// The same for a version that served, if its file still holds it.
+    pub(super) fn show_quarantined_serving(&self, file: &str, digest: &str, record: &Quarantined) {
+        let judgement = {
+            let state = lock(&self.state);
+            state.files.get(file).filter(|entry| entry.digest == digest).map(|entry| entry.judgement)
+        };
+        if let Some(judgement) = judgement {
+            self.show_quarantined(file, judgement, record);
+        }
+    }
+
+    /// Tells whoever watches that something has changed.
+    pub(super) fn changed(&self) {
+        self.changes.send_modify(|number| *number = number.wrapping_add(1));
+    }
+
+    /// Writes the report to disk when it says something new.
+    pub(super) async fn publish(&self) {
+        let connectors = report::rows(&lock(&self.state));
+        if *lock(&self.written) == connectors {
+            return;
+        }
+        lock(&self.written).clone_from(&connectors);
+        let (home, written) = (self.home.clone(), Written { written: self.clock.now(), connectors });
+        let saved = tokio::task::spawn_blocking(move || home.save_report(&written)).await;
+        if let Ok(Err(error)) = saved {
+            tracing::warn!("{error}");
+        }
+    }
+}
