@@ -214,7 +214,7 @@ pub fn fields() -> Vec<SettingField> {
                     .iter()
                     .map(|region| Choice {
                         value: region.code.to_owned(),
-                        label: format!("{}, {}", region.label, region.host),
+                        label: format!("{} ({})", region.label, region.host),
                     })
                     .collect(),
             ),

@@ -55,7 +55,7 @@ fn a_missing_or_wrong_region_names_those_there_are() {
 fn a_setting_that_does_not_exist_names_those_that_do() {
     assert_snapshot!(Desk::new().refused(&good(&["--set", "look_back=7"])), @r"
     error: the connector does not take these settings:
-      look_back: there is no such setting; the settings are region, initial_lookback_days, overlap_minutes, collect_alerts, collect_evidence, max_concurrent_requests
+      look_back: there is no such setting; the settings are region, initial_lookback_days, overlap_minutes, collect_alerts, collect_evidence, collect_uninvestigated_alerts, collect_product_alerts, collect_comments, collect_restricted_evidence, max_concurrent_requests
     help: see the settings with `host-harness inspect`
     ");
 }
@@ -227,9 +227,13 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
       SHA-256                 DIGEST
 
     Streams
-      investigations  Threat investigations with alerts and evidence
-      alerts          Detection rule triggers and anomaly alerts
-      evidence        Evidence and actors behind alerts, where the tenant has the Alert Triage API
+      investigations         Threat investigations with alerts and evidence
+      alerts                 Detection rule triggers and anomaly alerts
+      evidence               Evidence and actors behind alerts, where the tenant has the Alert Triage API
+      uninvestigated-alerts  Alerts outside investigations, where the tenant has the Alert Triage API
+      product-alerts         Alerts of other Rapid7 products in investigations
+      comments               Comments on investigations, if switched on
+      restricted-evidence    Restricted evidence of investigations, if switched on and enabled by Rapid7
 
     Settings
       region: one of us (US 1 (us.api.insight.rapid7.com)), us2 (US 2 (us2.api.insight.rapid7.com)), us3 (US 3 (us3.api.insight.rapid7.com)), eu (EU (eu.api.insight.rapid7.com)), ca (Canada (ca.api.insight.rapid7.com)), au (Australia (au.api.insight.rapid7.com)), ap (Japan (ap.api.insight.rapid7.com)); required
@@ -244,6 +248,14 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
           Collect alerts. Collect the alerts of every investigation.
       collect_evidence: true or false; default true
           Collect evidence. Add evidence and actors to alerts, where the tenant has the Alert Triage API. Needs Collect alerts.
+      collect_uninvestigated_alerts: true or false; default true
+          Collect alerts outside investigations. Collect the alerts that belong to no investigation, where the tenant has the Alert Triage API. Needs Collect alerts.
+      collect_product_alerts: true or false; default true
+          Collect alerts of other Rapid7 products. Collect what Threat Command and the Insight Agent have alerted on in every investigation. Needs one more request for each investigation that is new or changed.
+      collect_comments: true or false; default false
+          Collect comments. Collect what people write about investigations. Comments can hold personal data and secrets.
+      collect_restricted_evidence: true or false; default false
+          Collect restricted evidence. Collect evidence from the endpoint that Rapid7's support enables for an organization.
       max_concurrent_requests: whole number, 1 to 32; default 8
           Concurrent requests. How many requests to InsightIDR may be under way at once.
 
@@ -330,6 +342,10 @@ fn inspect_gives_programs_the_same() {
     "overlap_minutes" "integer" false 20 [Number(1), Number(1440)] 0
     "collect_alerts" "boolean" false true [Null, Null] 0
     "collect_evidence" "boolean" false true [Null, Null] 0
+    "collect_uninvestigated_alerts" "boolean" false true [Null, Null] 0
+    "collect_product_alerts" "boolean" false true [Null, Null] 0
+    "collect_comments" "boolean" false false [Null, Null] 0
+    "collect_restricted_evidence" "boolean" false false [Null, Null] 0
     "max_concurrent_requests" "integer" false 8 [Number(1), Number(32)] 0
     "#);
 }
