@@ -48,14 +48,13 @@ pub enum PollOutcome {
     ConnectorFailed,
 }
 
+/// The answer of [`LiveInstances::live`].
+pub type Asked<'a> = Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>>;
+
 /// The instances that are configured, for a new version to prove itself on.
 pub trait LiveInstances: Send + Sync {
     /// Every enabled instance of the type, set up for this version of its connector; or why it cannot be.
-    fn live<'a>(
-        &'a self,
-        integration_type: &'a str,
-        connector: &'a Connector,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>>;
+    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a>;
 }
 
 /// One of them.
@@ -79,7 +78,7 @@ pub struct NotReady {
     /// Whether it has a checkpoint.
     pub has_checkpoint: bool,
     /// Why.
-    pub failure: FailureReport,
+    pub failure: Box<FailureReport>,
 }
 
 /// What is known of a connector file or version.

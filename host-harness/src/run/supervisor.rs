@@ -12,7 +12,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -26,7 +25,7 @@ use super::poller::{self, Kept, SharedSurrounding};
 use super::schedule::{self, Ended};
 use crate::config::{Config, InstanceConfig};
 use crate::connectors::Connector;
-use crate::connectors::serving::{LiveInstance, LiveInstances, NotReady, PollOutcome, Serving};
+use crate::connectors::serving::{Asked, LiveInstance, LiveInstances, NotReady, PollOutcome, Serving};
 use crate::instances::failure::FailureReport;
 use crate::instances::report::{Cycle, End};
 use crate::sinks::{LinesSink, drain};
@@ -88,11 +87,7 @@ impl Live {
 }
 
 impl LiveInstances for Live {
-    fn live<'a>(
-        &'a self,
-        integration_type: &'a str,
-        connector: &'a Connector,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>> {
+    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
         Box::pin(async move {
             let instances = self.instances.lock().unwrap_or_else(PoisonError::into_inner).clone();
             instances
@@ -104,7 +99,7 @@ impl LiveInstances for Live {
                         id: stored.id,
                         name: config.name.clone(),
                         has_checkpoint: checkpoint.as_ref().is_ok_and(Option::is_some),
-                        failure,
+                        failure: Box::new(failure),
                     };
                     let options = poller::tenant_options(config, connector, &self.around).map_err(&not_ready)?;
                     match &checkpoint {

@@ -362,11 +362,7 @@ struct Gated {
 }
 
 impl LiveInstances for Gated {
-    fn live<'a>(
-        &'a self,
-        _integration_type: &'a str,
-        connector: &'a Connector,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>> {
+    fn live<'a>(&'a self, _integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
         Box::pin(async move {
             if connector.descriptor().version == "1.0.0" {
                 self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

@@ -8,7 +8,7 @@ mod restarts;
 
 use super::super::fixtures::Fixture;
 use super::super::serving::{
-    ConnectorReport, ConnectorState, LiveInstance, LiveInstances, NotReady, PollOutcome, Serving as _,
+    Asked, ConnectorReport, ConnectorState, LiveInstance, LiveInstances, NotReady, PollOutcome, Serving as _,
 };
 use super::super::{Connector, TenantOptions};
 use super::{COMPILE_TIME, Registry, RegistryOptions};
@@ -20,7 +20,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::future::Future;
 use std::path::PathBuf;
-use std::pin::Pin;
 use std::sync::Mutex;
 use std::time::{Duration, SystemTime};
 use time::OffsetDateTime;
@@ -42,7 +41,10 @@ use failing;
 
 /// The configured instances.
 #[derive(Default)]
-struct Instances(Mutex<Vec<(Uuid, String, Option<Vec<u8>>)>>);
+struct Instances(Mutex<Vec<Instance>>);
+
+/// Id, name and checkpoint.
+type Instance = (Uuid, String, Option<Vec<u8>>);
 
 impl Instances {
     fn add(&self, number: u128, name: &str, checkpoint: Option<&[u8]>) -> Uuid {
@@ -53,11 +55,7 @@ impl Instances {
 }
 
 impl LiveInstances for Instances {
-    fn live<'a>(
-        &'a self,
-        integration_type: &'a str,
-        connector: &'a Connector,
-    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>> {
+    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
         let instances = self.0.lock().unwrap();
         let live = instances
             .iter()
@@ -67,7 +65,7 @@ impl LiveInstances for Instances {
                 if connector.descriptor().settings.iter().any(|field| field.key == "new" && field.required) {
                     let failure = FailureReport::new("setting-missing", "the setting new is missing", "");
                     let has_checkpoint = checkpoint.is_some();
-                    return Err(NotReady { id: *id, name: name.clone(), has_checkpoint, failure });
+                    return Err(NotReady { id: *id, name: name.clone(), has_checkpoint, failure: failure.into() });
                 }
                 Ok(LiveInstance { id: *id, options: options(name), checkpoint: checkpoint.clone() })
             })
