@@ -47,6 +47,9 @@ struct Entry {
     kept: Option<Kept>,
     /// Whether the last poll ended with something that has to be mended.
     broken: bool,
+    /// The version that it was polled with; none before the first poll, and
+    /// where another one or a grant is what it waits for.
+    polled_with: Option<String>,
 }
 
 /// What a poll came to.
@@ -251,16 +254,26 @@ impl Supervisor {
             polls: 0,
             kept: None,
             broken: false,
+            polled_with: None,
         };
         self.queue.insert((due, instance.name.clone()));
         self.entries.insert(instance.name.clone(), entry);
     }
 
-    /// The connectors have changed: whoever waited for a mend is polled now.
+    /// The connectors have changed: whoever waited for that is polled now. A
+    /// refused key is not tried again because some other file has come.
     fn served(&mut self) {
         let now = Instant::now();
-        let broken: Vec<String> =
-            self.entries.iter().filter(|(_, entry)| entry.broken).map(|(name, _)| name.clone()).collect();
+        let has_changed = |entry: &Entry| {
+            let serving = self.serving.current(&entry.config.integration_type);
+            serving.is_some_and(|connector| entry.polled_with.as_deref() != Some(connector.digest()))
+        };
+        let broken: Vec<String> = self
+            .entries
+            .iter()
+            .filter(|(_, entry)| entry.broken && has_changed(entry))
+            .map(|(name, _)| name.clone())
+            .collect();
         for name in broken {
             self.bring_forward(&name, now);
         }
@@ -369,6 +382,9 @@ impl Supervisor {
         let ended = ended(&cycle);
         entry.failures = if matches!(ended, Ended::Troubled { .. }) { entry.failures.saturating_add(1) } else { 0 };
         entry.broken = ended == Ended::Broken;
+        let waits_for_grant = cycle.failure.as_ref().is_some_and(|failure| failure.code == "not-granted");
+        entry.polled_with =
+            connector.as_ref().filter(|_| !waits_for_grant).map(|connector| connector.digest().to_owned());
         let (id, failures, polls, beat) = (entry.stored.id, entry.failures, entry.polls, entry.beat);
         let stored = entry.stored.clone();
         let interval = self.interval(&config);
