@@ -8,6 +8,7 @@ HOST       := $(TARGET_DIR)/release/host-harness
 # One selection of packages for every build of the host, so that wasmtime is
 # compiled once and not once for each set of features.
 HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr
+GUEST_PACKAGES := -p probe-guest -p hostile-guest -p audit-log-connector
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
@@ -32,7 +33,7 @@ bench: component ## Measure the cost of a step and of a poll, as ratios
 check: toolchain ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --all-targets $(HOST_PACKAGES) -- -D warnings
-	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr -p probe-guest -- -D warnings
+	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr $(GUEST_PACKAGES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --no-deps --document-private-items $(HOST_PACKAGES)
 
 fmt: ## Format the code
@@ -49,8 +50,8 @@ component: toolchain ## Build the connector: dist/rapid7_insightidr.wasm
 	@cp $(TARGET_DIR)/$(WASM)/component/rapid7_insightidr.wasm $(COMPONENT)
 	@echo "$(COMPONENT): $$(wc -c < $(COMPONENT)) bytes"
 
-guests: toolchain ## Build the components that only tests use
-	$(CARGO) build --profile component --target $(WASM) -p probe-guest
+guests: toolchain ## Build the example and the components that only tests use
+	$(CARGO) build --profile component --target $(WASM) $(GUEST_PACKAGES)
 
 host: ## Build the host: target/release/host-harness
 	$(CARGO) build --release $(HOST_PACKAGES)

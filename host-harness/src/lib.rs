@@ -16,11 +16,13 @@
 //! Not guaranteed: the Rust items are no stable API; the command line is.
 
 pub mod cli;
+pub mod config;
 pub mod connectors;
 pub mod contract;
 pub mod egress;
 pub mod instances;
 pub mod log;
+pub mod run;
 pub mod sandbox;
 pub mod sinks;
 pub mod store;

@@ -6,15 +6,18 @@
 //! vendor, 130 or 143 after SIGINT or SIGTERM. Options stay as they are.
 
 mod check;
+mod connectors;
 mod error;
 mod inspect;
 mod options;
 mod output;
 mod poll;
 mod poll_report;
+mod run;
 mod search;
 mod signals;
 mod simulate;
+mod status;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -37,6 +40,8 @@ Examples:
   host-harness poll --connector connector.wasm --instance acme --set region=us \\
       --secret api_key=env:API_KEY --state ./state --out artifacts.jsonl
   host-harness search --state ./state severity:high
+  host-harness run --config conductor.toml
+  host-harness status
 
 Exit codes: 0 all went well, 1 something failed while running, 2 wrong usage, settings or files.")]
 pub struct Cli {
@@ -77,6 +82,9 @@ enum Command {
     Inspect(inspect::Inspect),
     Check(check::Check),
     Poll(Box<poll::Poll>),
+    Run(Box<run::Run>),
+    Status(status::Status),
+    Connectors(connectors::Connectors),
     Search(search::Search),
     Simulate(simulate::Simulate),
 }
@@ -131,6 +139,9 @@ fn run(cli: Cli) -> Result<u8, CliError> {
             Command::Inspect(command) => command.run(&context).await,
             Command::Check(command) => command.run(&context).await,
             Command::Poll(command) => command.run(&context).await,
+            Command::Run(command) => command.run().await,
+            Command::Status(command) => command.run().await,
+            Command::Connectors(command) => command.run(),
             Command::Search(command) => command.run(),
             Command::Simulate(command) => command.run().await,
         }

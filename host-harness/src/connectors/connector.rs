@@ -13,7 +13,7 @@ use super::hex;
 use super::plan;
 use super::tenant::{Tenant, TenantOptions};
 use crate::contract::{SignalConnectorPre, types};
-use crate::egress::Redactor;
+use crate::egress::{Lookup, Redactor, system_lookup};
 use crate::sandbox::{Clock, Engine, Guest, StepOptions, run};
 use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
@@ -162,16 +162,25 @@ impl Connector {
     /// # Errors
     /// The fields that are wrong, or that the connector failed, or that its plan breaks the contract.
     pub async fn configure(&self, settings: &[types::Setting]) -> Result<types::Plan, ConfigureError> {
-        let redactor = Redactor::default();
+        self.configure_without(settings, &Redactor::default()).await
+    }
+
+    /// The same for a tenant: what it says is cleared of the tenant's secrets, because somebody may have pasted one into
+    /// an ordinary setting.
+    pub(super) async fn configure_without(
+        &self,
+        settings: &[types::Setting],
+        redactor: &Redactor,
+    ) -> Result<types::Plan, ConfigureError> {
         let settings = settings.to_vec();
         let (result, _usage) =
-            run(self.engine(), self.pre(), self.pure(self.slug(), &redactor), move |instance, store| {
+            run(self.engine(), self.pre(), self.pure(self.slug(), redactor), move |instance, store| {
                 Box::pin(
                     async move { instance.witfoo_signal_connector_connector().call_configure(store, &settings).await },
                 )
             })
             .await;
-        let cleaner = Cleaner { redactor: &redactor, most: self.engine().limits().text_bytes };
+        let cleaner = Cleaner { redactor, most: self.engine().limits().text_bytes };
         match result.map_err(ConfigureError::Step)? {
             Ok(plan) => {
                 plan::check(&plan).map_err(ConfigureError::Plan)?;
@@ -186,7 +195,15 @@ impl Connector {
     /// # Errors
     /// When settings, secrets, routes or network do not fit.
     pub async fn tenant(&self, options: TenantOptions) -> Result<Tenant, TenantError> {
-        Tenant::new(self.clone(), options).await
+        self.tenant_resolving(options, system_lookup()).await
+    }
+
+    /// The same with a resolver other than the operating system's. The addresses that it gives are checked like any.
+    ///
+    /// # Errors
+    /// When settings, secrets, routes or network do not fit.
+    pub async fn tenant_resolving(&self, options: TenantOptions, lookup: Lookup) -> Result<Tenant, TenantError> {
+        Tenant::new(self.clone(), options, lookup).await
     }
 
     /// The engine it runs on.

@@ -14,6 +14,7 @@ mod connector;
 mod descriptor;
 mod error;
 mod plan;
+pub mod registry;
 pub mod serving;
 mod tenant;
 

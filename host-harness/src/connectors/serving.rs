@@ -7,6 +7,7 @@
 //! Not guaranteed: that the answer is still the newest when it is used; a poll keeps the version it began with.
 
 use super::{Connector, TenantOptions};
+use crate::instances::failure::FailureReport;
 use serde::Serialize;
 use std::future::Future;
 use std::pin::Pin;
@@ -49,8 +50,12 @@ pub enum PollOutcome {
 
 /// The instances that are configured, for a new version to prove itself on.
 pub trait LiveInstances: Send + Sync {
-    /// Every enabled instance of the type whose configuration is sound.
-    fn live<'a>(&'a self, integration_type: &'a str) -> Pin<Box<dyn Future<Output = Vec<LiveInstance>> + Send + 'a>>;
+    /// Every enabled instance of the type, set up for this version of its connector; or why it cannot be.
+    fn live<'a>(
+        &'a self,
+        integration_type: &'a str,
+        connector: &'a Connector,
+    ) -> Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, FailureReport>>> + Send + 'a>>;
 }
 
 /// One of them.

@@ -8,9 +8,9 @@
 use super::answers::Cleaner;
 use super::batch::{self, check_reports};
 use super::connector::Connector;
-use super::error::{ConfigureError, TenantError};
+use super::error::TenantError;
 use crate::contract::types::{self, SettingKind};
-use crate::egress::{Gate, GateOptions, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
+use crate::egress::{Gate, GateOptions, Lookup, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
 use crate::sandbox::{Clock, StepError, StepOptions, Usage, run};
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
@@ -53,7 +53,7 @@ struct Inner {
 
 impl Tenant {
     /// See [`Connector::tenant`].
-    pub(super) async fn new(connector: Connector, options: TenantOptions) -> Result<Self, TenantError> {
+    pub(super) async fn new(connector: Connector, options: TenantOptions, lookup: Lookup) -> Result<Self, TenantError> {
         let TenantOptions { name, settings, secrets, routes, clock, network } = options;
         if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
             return Err(TenantError::Name);
@@ -61,7 +61,7 @@ impl Tenant {
         let descriptor = connector.descriptor();
         check_secrets(descriptor, &settings, &secrets)?;
         let redactor = Redactor::new(&secrets);
-        let plan = connector.configure(&settings).await.map_err(|error| redact(error, &redactor))?;
+        let plan = connector.configure_without(&settings, &redactor).await?;
         let host = &plan.origin.host;
         if plan.origin.scheme == types::Scheme::Http && routes.target(host).is_none() {
             return Err(TenantError::PlainHttp { host: host.clone() });
@@ -74,7 +74,7 @@ impl Tenant {
                 url.as_str().trim_end_matches('/')
             );
         }
-        let gate = Gate::new(GateOptions {
+        let options = GateOptions {
             connector: connector.slug(),
             instance: &name,
             policy: Policy::from_plan(&plan),
@@ -83,7 +83,8 @@ impl Tenant {
             routes: &routes,
             network: &network,
             limits: connector.engine().limits(),
-        })?;
+        };
+        let gate = Gate::new(options, lookup)?;
         let inner = Inner { name, settings: settings.into(), plan, redactor, gate: Arc::new(gate), clock, connector };
         Ok(Self { inner: Arc::new(inner) })
     }
@@ -232,12 +233,4 @@ fn credentials(
             Ok((name, value))
         })
         .collect()
-}
-
-/// Takes secrets out of what a connector says about settings: somebody may have pasted a secret into one.
-fn redact(error: ConfigureError, redactor: &Redactor) -> ConfigureError {
-    match error {
-        ConfigureError::Fields(errors) => ConfigureError::Fields(Cleaner { redactor, most: 4096 }.field_errors(errors)),
-        other => other,
-    }
 }

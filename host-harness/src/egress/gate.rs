@@ -10,9 +10,10 @@ use super::errors::{Phase, to_wasi};
 use super::headers::{REPLACED, belongs_to_host};
 use super::meter::StepMeter;
 use super::network::{NetworkError, NetworkOptions};
-use super::policy::{Denial, LONGEST_TARGET, Policy};
+use super::policy::{Denial, Policy};
 use super::redact::Redactor;
-use super::resolver::{GuardedResolver, Lookup, system_lookup};
+use super::refusals::Asker;
+use super::resolver::{GuardedResolver, Lookup};
 use super::routes::Routes;
 use super::scrub::Scrubber;
 use crate::sandbox::Limits;
@@ -64,16 +65,16 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Sets up policy and transport. Nothing is connected yet.
+    /// Sets up policy and transport. Nothing is connected yet. Names are resolved by `lookup`.
     ///
     /// # Errors
     /// When certificates or proxy cannot be used, or the plan's origin makes no URL.
-    pub fn new(options: GateOptions<'_>) -> Result<Self, NetworkError> {
-        Self::with_lookup(options, system_lookup(), BTreeSet::new())
+    pub fn new(options: GateOptions<'_>, lookup: Lookup) -> Result<Self, NetworkError> {
+        Self::trusting(options, lookup, BTreeSet::new())
     }
 
-    /// A gate that resolves names by `lookup` and does not check the addresses of `trusted` names.
-    pub(super) fn with_lookup(
+    /// A gate that does not check the addresses of `trusted` names.
+    pub(super) fn trusting(
         options: GateOptions<'_>,
         lookup: Lookup,
         trusted: BTreeSet<String>,
@@ -130,40 +131,34 @@ impl Gate {
         let options = options.unwrap_or_default();
         let (parts, body) = request.into_parts();
         if let Err(denial) = self.decide(&parts) {
-            meter.add_denied();
-            self.log_denial(&denial);
+            self.asker().refused(&meter, denial.code(), &denial);
             return Err(Error::HttpRequestDenied);
         }
         let path = parts.uri.path_and_query().map_or("/", |target| target.as_str());
-        if path.len() > LONGEST_TARGET {
+        if path.len() > self.limits.request_target_bytes {
             return Err(Error::HttpRequestUriTooLong);
         }
         let head = head_size(&parts.headers);
         if head > self.limits.request_head_bytes {
             return Err(Error::HttpRequestHeaderSectionSize(u32::try_from(head).ok()));
         }
-        let url = self.url(&parts.method, path)?;
+        let url = self.url(&parts.method, path, &meter)?;
         let shorter = |asked: Option<Duration>, most: Duration| asked.map_or(most, |asked| asked.min(most));
         let first_byte = shorter(options.first_byte_timeout, self.limits.first_byte_timeout);
         let between_bytes = shorter(options.between_bytes_timeout, self.limits.between_bytes_timeout);
         let connect = shorter(options.connect_timeout, self.limits.connect_timeout);
 
-        let body = tokio::time::timeout(first_byte, collect(body, self.limits.request_body_bytes))
-            .await
-            .map_err(|_| Error::ConnectionWriteTimeout)??;
+        // Before its body is taken in: what waits for a place holds none of this host's memory.
         let place = Arc::clone(&self.in_flight).acquire_owned();
         let place = tokio::time::timeout(first_byte, place)
             .await
             .map_err(|_| Error::ConnectionLimitReached)?
             .map_err(|_| Error::InternalError(None))?;
+        let body = tokio::time::timeout(first_byte, collect(body, self.limits.request_body_bytes))
+            .await
+            .map_err(|_| Error::ConnectionWriteTimeout)??;
         if !meter.take_request() {
-            meter.add_denied();
-            tracing::warn!(
-                connector = self.connector,
-                instance = self.instance,
-                code = "egress-budget",
-                "refused a request: the step has used up its budget of requests"
-            );
+            self.asker().refused(&meter, "egress-budget", &"the step has used up its budget of requests");
             return Err(Error::ConnectionLimitReached);
         }
 
@@ -205,14 +200,14 @@ impl Gate {
 
     /// Where a path is really sent. The policy has seen the path as the guest wrote it; what the URL parser makes of
     /// it must be allowed as well.
-    fn url(&self, method: &http::Method, path_and_query: &str) -> Result<Url, Error> {
+    fn url(&self, method: &http::Method, path_and_query: &str, meter: &StepMeter) -> Result<Url, Error> {
         let origin = self.target.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{origin}{path_and_query}")).map_err(|_| Error::HttpRequestUriInvalid)?;
         if url.origin() != self.target.origin() {
             return Err(Error::HttpRequestUriInvalid);
         }
         if let Err(denial) = self.policy.check_path(method.as_str(), url.path()) {
-            self.log_denial(&denial);
+            self.asker().refused(meter, denial.code(), &denial);
             return Err(Error::HttpRequestUriInvalid);
         }
         Ok(url)
@@ -271,16 +266,14 @@ impl Gate {
         Ok(())
     }
 
-    /// Says that a request was refused, and why.
-    fn log_denial(&self, denial: &Denial) {
-        let text = denial.to_string();
-        let text: String = self.redactor.redact(&text).chars().take(1024).collect();
-        tracing::warn!(
-            connector = self.connector,
-            instance = self.instance,
-            code = denial.code(),
-            "refused a request: {text}"
-        );
+    /// Whose requests these are.
+    fn asker(&self) -> Asker<'_> {
+        Asker {
+            connector: &self.connector,
+            instance: &self.instance,
+            redactor: &self.redactor,
+            most: self.limits.refusals_logged,
+        }
     }
 }
 

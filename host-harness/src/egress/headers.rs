@@ -1,7 +1,8 @@
 //! Which headers belong to the host alone.
 //!
 //! What: the names that a guest may neither set on a request nor see on a response: what frames a message or routes
-//! it, what carries credentials, and the headers that this connector's own credentials go into.
+//! it, what carries credentials, what tells a server to take the request for another one, and the headers that this
+//! connector's own credentials go into.
 //! Why one list for both directions: a credential header that a server echoes is as much a leak as one that is read.
 //! Not guaranteed: other headers are passed on as they are; their values are searched for secrets elsewhere.
 
@@ -14,6 +15,17 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
 const FORBIDDEN: [&str; 9] =
     ["authorization", "cookie", "cookie2", "set-cookie", "expect", "te", "trailer", "forwarded", "alt-svc"];
 
+/// Headers by which servers and frameworks take a request for one of another method or path. With them a guest could
+/// have done what its plan does not name.
+const OVERRIDES: [&str; 6] = [
+    "x-http-method",
+    "x-http-method-override",
+    "x-method-override",
+    "x-original-method",
+    "x-original-url",
+    "x-rewrite-url",
+];
+
 /// Headers the transport sets by itself. What a guest says of them is silently replaced, because guest libraries set
 /// them on their own and mean no harm.
 pub(super) const REPLACED: [&str; 2] = ["accept-encoding", "content-length"];
@@ -24,6 +36,7 @@ pub(crate) fn belongs_to_host(name: &HeaderName) -> bool {
     let text = name.as_str();
     DEFAULT_FORBIDDEN_HEADERS.contains(name)
         || FORBIDDEN.contains(&text)
+        || OVERRIDES.contains(&text)
         || text.starts_with("proxy-")
         || text.starts_with("x-forwarded-")
 }
@@ -81,6 +94,12 @@ mod tests {
             "x-api-key",
             "X-API-KEY",
             "x-forwarded-host",
+            "X-HTTP-Method-Override",
+            "x-http-method",
+            "x-method-override",
+            "x-original-method",
+            "x-original-url",
+            "x-rewrite-url",
         ] {
             assert!(forbidden(&name(header)), "{header}");
         }

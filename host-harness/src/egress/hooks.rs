@@ -9,6 +9,8 @@ use super::gate::Gate;
 use super::headers::forbidden_to_guests;
 use super::meter::StepMeter;
 use super::policy::Denial;
+use super::redact::Redactor;
+use super::refusals::Asker;
 use http::uri::Scheme;
 use std::sync::Arc;
 use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody, WasiHttpHooks};
@@ -16,9 +18,17 @@ use wasmtime_wasi_http::{Error, ForbiddenHeaderFilter, RequestOptions, WasiBody,
 /// The hooks of one step.
 pub struct Hooks {
     /// The gate, or the connector that has none, for log lines.
-    gate: Result<Arc<Gate>, String>,
+    gate: Result<Arc<Gate>, Denied>,
     meter: Arc<StepMeter>,
     forbidden: ForbiddenHeaderFilter,
+}
+
+/// Who is refused everything.
+struct Denied {
+    /// The connector.
+    connector: String,
+    /// Most lines that tell of it.
+    most: u32,
 }
 
 /// What wasmtime expects of a request's future.
@@ -32,10 +42,11 @@ impl Hooks {
         Self { gate: Ok(gate), meter, forbidden }
     }
 
-    /// Hooks that refuse every request of a connector.
+    /// Hooks that refuse every request of a connector, and tell of `most` of them.
     #[must_use]
-    pub fn deny_all(connector: &str, meter: Arc<StepMeter>) -> Self {
-        Self { gate: Err(connector.to_owned()), meter, forbidden: forbidden_to_guests(&[]) }
+    pub fn deny_all(connector: &str, meter: Arc<StepMeter>, most: u32) -> Self {
+        let denied = Denied { connector: connector.to_owned(), most };
+        Self { gate: Err(denied), meter, forbidden: forbidden_to_guests(&[]) }
     }
 }
 
@@ -64,10 +75,11 @@ impl WasiHttpHooks for Hooks {
         let meter = Arc::clone(&self.meter);
         let gate = match &self.gate {
             Ok(gate) => Arc::clone(gate),
-            Err(connector) => {
-                meter.add_denied();
+            Err(Denied { connector, most }) => {
                 let denial = Denial::Everything;
-                tracing::warn!(connector, instance = "", code = denial.code(), "refused a request: {denial}");
+                // There are no secrets yet.
+                let asker = Asker { connector, instance: "", redactor: &Redactor::default(), most: *most };
+                asker.refused(&meter, denial.code(), &denial);
                 return Box::new(async { Err(Error::HttpRequestDenied) });
             }
         };

@@ -33,9 +33,10 @@ impl StepMeter {
         self.received.fetch_add(bytes, Ordering::Relaxed);
     }
 
-    /// Counts a request that was refused.
-    pub(super) fn add_denied(&self) {
-        self.denied.fetch_add(1, Ordering::Relaxed);
+    /// Counts a request that was refused. Gives how many there were before it.
+    pub(super) fn add_denied(&self) -> u32 {
+        let count = |denied: u32| Some(denied.saturating_add(1));
+        self.denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or_else(|denied| denied)
     }
 
     /// Requests that left.

@@ -5,8 +5,8 @@
 //! tenant's own. What comes back is capped and searched for secrets before the guest sees it.
 //! Why: the guest is not trusted with a secret nor with the choice of whom to talk to; the host is the only party
 //! that knows both, so one pipeline in one place decides.
-//! Not guaranteed: a vendor that transforms a secret (hashes it, splits it) and sends it back is not recognised; and a
-//! forward proxy resolves names itself, so behind one the check of addresses is the proxy's.
+//! Not guaranteed: a vendor that transforms a secret (hashes it, splits it, turns it round) and sends it back is not
+//! recognised; and a forward proxy resolves names itself, so behind one the check of addresses is the proxy's.
 
 pub mod addresses;
 mod body;
@@ -18,6 +18,7 @@ mod meter;
 mod network;
 mod policy;
 mod redact;
+mod refusals;
 mod resolver;
 mod routes;
 mod scrub;
@@ -36,6 +37,7 @@ pub use policy::Denial;
 pub use policy::Policy;
 pub use redact::REDACTED;
 pub use redact::Redactor;
+pub use resolver::Lookup;
 pub use routes::RouteError;
 pub use routes::Routes;
 pub use secrets::SecretError;
@@ -43,4 +45,5 @@ pub use secrets::Secrets;
 
 pub(crate) use headers::may_carry_credential;
 pub(crate) use policy::ambiguity;
+pub(crate) use resolver::system_lookup;
 pub(crate) use routes::is_host_name;

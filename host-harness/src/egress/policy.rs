@@ -10,9 +10,6 @@
 use crate::contract::types;
 use http::{Method, Uri};
 
-/// Most bytes of path and query together, as servers commonly take.
-pub(super) const LONGEST_TARGET: usize = 8 * 1024;
-
 /// What an instance may reach, made from a plan that was validated before.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Policy {

@@ -1,11 +1,11 @@
 //! Keeping secrets out of text: logs, errors, status, artifacts.
 //!
 //! What: replaces every occurrence of a secret, as it is or in the encodings it commonly turns up in: percent-encoded
-//! (either case of hex), escaped for JSON, base64 (both alphabets, at each of the three alignments it can have inside
-//! a longer text).
+//! (either case of hex), escaped for JSON, hexadecimal (either case), base64 (both alphabets, at each of the three
+//! alignments it can have inside a longer text).
 //! Why exact values and not patterns: a pattern misses what it does not know and eats what merely looks alike.
-//! Not guaranteed: hashes, ciphertexts, or parts of a secret are not recognised.
-//! Cost: one pass of a vectorised substring search per form, at most eight forms a secret, usually three.
+//! Not guaranteed: hashes, ciphertexts, compressed or reversed forms, or parts of a secret are not recognised.
+//! Cost: one pass of a vectorised substring search per form, at most ten forms a secret, usually five.
 
 use super::Secrets;
 use base64::Engine as _;
@@ -106,6 +106,8 @@ fn forms_of(secret: &str) -> Vec<Vec<u8>> {
         // Some encoders escape the slash too, which JSON allows.
         forms.push(inner.replace('/', "\\/").into_bytes());
     }
+    forms.push(crate::connectors::hex(secret.as_bytes()).into_bytes());
+    forms.push(crate::connectors::hex(secret.as_bytes()).to_uppercase().into_bytes());
     for skipped in 0..3 {
         let mut padded = vec![0; skipped];
         padded.extend_from_slice(secret.as_bytes());
@@ -178,6 +180,8 @@ mod tests {
                 percent_encode(secret, "", true),
                 percent_encode(secret, "-._~", true),
                 percent_encode(secret, "-._~", false),
+                crate::connectors::hex(secret.as_bytes()),
+                crate::connectors::hex(secret.as_bytes()).to_uppercase(),
             ];
             // A four byte secret has no base64 fragment long enough to be told from chance.
             if secret.len() >= 10 {

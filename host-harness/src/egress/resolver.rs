@@ -14,8 +14,9 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Looks a name up. A seam for tests; the operating system's resolver otherwise.
-pub(super) type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync>;
+/// Looks a name up: the operating system's resolver, or what a test or an embedding program puts in its place. What it
+/// answers is checked all the same.
+pub type Lookup = Arc<dyn Fn(String) -> BoxFuture<'static, std::io::Result<Vec<IpAddr>>> + Send + Sync>;
 
 /// The resolver of one tenant.
 pub(super) struct GuardedResolver {
@@ -71,7 +72,7 @@ impl GuardedResolver {
 }
 
 /// The operating system's resolver.
-pub(super) fn system_lookup() -> Lookup {
+pub(crate) fn system_lookup() -> Lookup {
     Arc::new(|name| {
         Box::pin(async move {
             // The port is replaced by the client; 0 asks for nothing in particular.

@@ -193,7 +193,7 @@ impl Setup {
             network: &self.network,
             limits: &self.limits,
         };
-        Gate::with_lookup(options, self.lookup, self.trusted).unwrap()
+        Gate::trusting(options, self.lookup, self.trusted).unwrap()
     }
 }
 

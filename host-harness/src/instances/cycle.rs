@@ -176,11 +176,16 @@ fn postponed(cycle: &Cycle, seconds: u64) -> Result<End, FailureReport> {
     if cycle.first_failure().is_some() {
         return Ok(End::Postponed);
     }
-    Err(FailureReport::new(
-        "rate-limited",
-        format!("the vendor asks not to be called for {seconds} seconds; what is left is collected by a later poll"),
-        "Poll less often.",
-    ))
+    Err(FailureReport {
+        retry_after_seconds: Some(seconds),
+        ..FailureReport::new(
+            "rate-limited",
+            format!(
+                "the vendor asks not to be called for {seconds} seconds; what is left is collected by a later poll"
+            ),
+            "Poll less often.",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 
 use serde::Serialize;
 
-use crate::contract::types::Failure;
+use crate::contract::types::{Failure, RetryAdvice};
 use crate::sandbox::{StepError, reason_code};
 use crate::sinks::{DrainError, SinkError};
 use crate::store::StoreError;
@@ -21,6 +21,9 @@ pub struct FailureReport {
     pub message: String,
     /// What the operator can do; may be empty.
     pub remedy: String,
+    /// Seconds after which the vendor wants to be asked again, if it says so.
+    #[serde(skip)]
+    pub retry_after_seconds: Option<u64>,
 }
 
 impl FailureReport {
@@ -33,6 +36,7 @@ impl FailureReport {
             correlation_id: None,
             message: message.into(),
             remedy: remedy.into(),
+            retry_after_seconds: None,
         }
     }
 
@@ -59,6 +63,10 @@ impl From<&Failure> for FailureReport {
             correlation_id: failure.correlation_id.clone(),
             message: failure.message.clone(),
             remedy: failure.remedy.clone(),
+            retry_after_seconds: match failure.retry {
+                RetryAdvice::AfterSeconds(seconds) => Some(seconds),
+                RetryAdvice::BackOff | RetryAdvice::AfterChange => None,
+            },
         }
     }
 }

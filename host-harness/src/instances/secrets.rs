@@ -189,6 +189,14 @@ pub fn read(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<Sec
     Ok(secrets)
 }
 
+/// Reads one secret that belongs to no connector.
+pub fn read_one(key: &str, source: &Source) -> Result<SecretString, SourceError> {
+    let value = source.value(key)?;
+    let mut secrets = Secrets::new();
+    secrets.insert(key, value).map_err(|error| SourceError::Value { origin: source.words(), source: error })?;
+    secrets.get(key).cloned().ok_or_else(|| SourceError::Missing { key: key.to_owned(), label: key.to_owned() })
+}
+
 impl Source {
     /// The source for messages.
     fn words(&self) -> String {

@@ -2,6 +2,8 @@
 //!
 //! What: the system's time, a time that runs on from a given instant, or one that only moves when it is told to.
 //! Why injected: days of polling can then be tested in seconds, and a simulator can be asked about any date.
+//! Why guests get whole milliseconds only: a connector measures vendors, not CPUs, and a fine clock is what attacks on
+//! caches and neighbours measure with.
 //! Not guaranteed: a guest that sleeps waits in real time under every clock; only what it reads is virtual.
 
 use std::fmt;
@@ -9,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
 use wasmtime_wasi::{HostMonotonicClock, HostWallClock};
+
+/// The steps in which guests see time pass, in nanoseconds.
+const GRAIN: u32 = 1_000_000;
 
 /// A clock. Clones show the same time.
 #[derive(Clone)]
@@ -112,22 +117,24 @@ impl fmt::Debug for Clock {
 
 impl HostWallClock for Clock {
     fn resolution(&self) -> Duration {
-        Duration::from_micros(1)
+        Duration::from_nanos(u64::from(GRAIN))
     }
 
     /// Since 1970; times before it are shown as its beginning, because WASI has no others.
     fn now(&self) -> Duration {
-        Duration::try_from(Clock::now(self) - OffsetDateTime::UNIX_EPOCH).unwrap_or_default()
+        let now = Duration::try_from(Clock::now(self) - OffsetDateTime::UNIX_EPOCH).unwrap_or_default();
+        Duration::new(now.as_secs(), now.subsec_nanos() / GRAIN * GRAIN)
     }
 }
 
 impl HostMonotonicClock for Clock {
     fn resolution(&self) -> u64 {
-        1_000
+        u64::from(GRAIN)
     }
 
     fn now(&self) -> u64 {
-        u64::try_from(self.monotonic().as_nanos()).unwrap_or(u64::MAX)
+        let grain = u64::from(GRAIN);
+        u64::try_from(self.monotonic().as_nanos()).unwrap_or(u64::MAX) / grain * grain
     }
 }
 
@@ -158,6 +165,19 @@ mod tests {
         assert!(clock.now() >= noon());
         assert!(clock.now() < noon() + Duration::from_secs(3600));
         assert!(!clock.advance(Duration::from_secs(1)));
+    }
+
+    #[test]
+    fn guests_see_whole_milliseconds_only() {
+        let clock = Clock::virtual_at(noon());
+        assert!(clock.advance(Duration::from_nanos(7_999_999)));
+        assert_eq!(HostWallClock::now(&clock), Duration::from_millis(1_800_000_000_007));
+        assert_eq!(HostMonotonicClock::now(&clock), 7_000_000);
+        assert_eq!(
+            (HostWallClock::resolution(&clock), HostMonotonicClock::resolution(&clock)),
+            (Duration::from_millis(1), 1_000_000)
+        );
+        assert_eq!(clock.monotonic(), Duration::from_nanos(7_999_999), "the host's own view is exact");
     }
 
     #[test]

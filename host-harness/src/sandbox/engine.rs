@@ -23,11 +23,8 @@ use wasmtime::{Config, OptLevel, PoolingAllocationConfig};
 /// work. Ten milliseconds: short against any timeout, and a hundred wake-ups a second cost nothing.
 pub const TICK: Duration = Duration::from_millis(10);
 
-/// Stack of a guest in bytes: wasmtime's default for code, and room for the host's calls on the same stack.
-const WASM_STACK: usize = 512 * 1024;
-
-/// See [`WASM_STACK`].
-const ASYNC_STACK: usize = 2 * 1024 * 1024;
+/// Bytes beyond a guest's stack for the host's calls, which run on the same one.
+const HOST_STACK: usize = 1536 * 1024;
 
 /// How an engine is set up.
 #[derive(Debug, Clone)]
@@ -153,8 +150,8 @@ fn config(limits: &Limits, pool: Option<u32>) -> Config {
     let mut config = Config::new();
     // CPU time: a check at loop heads and function entries, cheaper than counting fuel.
     config.epoch_interruption(true);
-    config.max_wasm_stack(WASM_STACK);
-    config.async_stack_size(ASYNC_STACK);
+    config.max_wasm_stack(limits.stack_bytes);
+    config.async_stack_size(limits.stack_bytes.saturating_add(HOST_STACK));
     // Guests are stripped, so frames would have no names; collecting them costs time at each trap.
     config.wasm_backtrace_max_frames(None);
     config.generate_address_map(false);

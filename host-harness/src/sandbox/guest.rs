@@ -46,8 +46,9 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut http = WasiHttpCtx::new();
-        // In memory a header takes a few times its bytes.
-        http.set_field_size_limit(limits.request_head_bytes.max(limits.response_head_bytes).saturating_mul(4));
+        // For headers that the guest makes. In memory a header takes a few times its bytes, and a guest may make as many
+        // as it has handles.
+        http.set_field_size_limit(limits.request_head_bytes.saturating_mul(4));
         let log = GuestLog::new(connector, instance, redactor, limits);
         Self { table, wasi, http, hooks, log, memory: MemoryLimiter::new(limits), stderr }
     }

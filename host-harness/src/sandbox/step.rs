@@ -64,7 +64,7 @@ where
     let meter = Arc::new(StepMeter::new(options.requests));
     let hooks = match &options.gate {
         Some(gate) => Hooks::through(Arc::clone(gate), Arc::clone(&meter)),
-        None => Hooks::deny_all(options.connector, Arc::clone(&meter)),
+        None => Hooks::deny_all(options.connector, Arc::clone(&meter), limits.refusals_logged),
     };
     let guest = Guest::new(options.connector, options.instance, options.redactor.clone(), options.clock, hooks, limits);
     let stderr = guest.stderr.clone();

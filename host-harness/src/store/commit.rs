@@ -30,8 +30,7 @@ impl Store {
     /// Fails when the name is not usable or belongs to another connector,
     /// whose checkpoint this one could not read.
     pub fn instance(&self, name: &str, connector: &str, now: OffsetDateTime) -> Result<Instance, StoreError> {
-        let length = name.chars().count();
-        if length == 0 || length > NAME_CHARACTERS || name.trim() != name || name.chars().any(char::is_control) {
+        if !is_usable(name) {
             return Err(StoreError::Name { name: name.to_owned() });
         }
         let instance = self.database.with(|connection| {
@@ -52,6 +51,39 @@ impl Store {
             });
         }
         Ok(instance)
+    }
+
+    /// The instance of this id; it is made when it does not exist, and takes
+    /// the name when it had another. Without an id, the instance of this name.
+    ///
+    /// Fails like [`Store::instance`], and when the name belongs to another
+    /// id.
+    pub fn instance_of(
+        &self,
+        id: Option<Uuid>,
+        name: &str,
+        connector: &str,
+        now: OffsetDateTime,
+    ) -> Result<Instance, StoreError> {
+        let Some(id) = id else { return self.instance(name, connector, now) };
+        let holder = self.database.with(|connection| {
+            let holder: Option<Uuid> = find(connection, name)?.map(|instance| instance.id);
+            if holder.is_none() {
+                let renamed =
+                    connection.execute("UPDATE instance SET name = ?1 WHERE id = ?2", params![name, id.as_bytes()])?;
+                if renamed == 0 && is_usable(name) {
+                    connection.execute(
+                        "INSERT INTO instance (id, name, connector, created) VALUES (?1, ?2, ?3, ?4)",
+                        params![id.as_bytes(), name, connector, to_millis(now)],
+                    )?;
+                }
+            }
+            Ok(holder)
+        })?;
+        match holder {
+            Some(holder) if holder != id => Err(StoreError::OtherId { name: name.to_owned(), holder, given: id }),
+            _ => self.instance(name, connector, now),
+        }
     }
 
     /// The checkpoint of the last committed step, absent before the first.
@@ -148,6 +180,12 @@ fn insert(
         ])?;
     }
     Ok(committed)
+}
+
+/// Whether an instance can have this name.
+fn is_usable(name: &str) -> bool {
+    let length = name.chars().count();
+    (1..=NAME_CHARACTERS).contains(&length) && name.trim() == name && !name.chars().any(char::is_control)
 }
 
 /// The instance of this name, if there is one.

@@ -1,0 +1,109 @@
+//! A connector that tries everything it must not do.
+//!
+//! What it does is chosen by the setting `behaviour`, `EXPORT:ACT` (for example `poll:spin`), with details in the setting
+//! `argument`. What it does in `describe`, which has no settings, stands in [`MARKER`]: a test writes over it in the
+//! built component. So one component is a hundred hostile ones.
+//! It proves that a host contains, tells and survives all of it (tests/hostile.rs).
+
+// Built natively, as part of the workspace, there is nothing to export.
+#![cfg(target_arch = "wasm32")]
+
+mod answers;
+mod compute;
+mod lies;
+mod network;
+mod surroundings;
+
+#[allow(
+    missing_docs,
+    unsafe_code,
+    clippy::all,
+    clippy::pedantic,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    unreachable_pub,
+    reason = "generated code; the documentation stands in wit/"
+)]
+mod bindings {
+    wit_bindgen::generate!({
+        path: "../../../wit",
+        world: "signal-connector",
+        with: {
+            "wasi:io/error@0.2.12": wasi::io::error,
+            "wasi:io/poll@0.2.12": wasi::io::poll,
+            "wasi:io/streams@0.2.12": wasi::io::streams,
+            "wasi:clocks/wall-clock@0.2.12": wasi::clocks::wall_clock,
+            "wasi:clocks/monotonic-clock@0.2.12": wasi::clocks::monotonic_clock,
+            "wasi:http/types@0.2.12": wasi::http::types,
+            "wasi:http/outgoing-handler@0.2.12": wasi::http::outgoing_handler,
+        },
+    });
+}
+
+use bindings::exports::witfoo::signal_connector::connector::Guest;
+use bindings::witfoo::signal_connector::types::*;
+
+struct Hostile;
+
+#[allow(unsafe_code, unreachable_pub, reason = "generated code")]
+mod glue {
+    use super::{Hostile, bindings};
+
+    bindings::export!(Hostile with_types_in super::bindings);
+}
+
+/// What `describe` does: the text after the colon, up to the first full stop. Tests write over it.
+static MARKER: [u8; 64] = *b"hostile-guest-describe:honest...................................";
+
+/// The text of [`MARKER`] as it is in the component that runs.
+fn marker() -> String {
+    let text = String::from_utf8_lossy(std::hint::black_box(&MARKER)).into_owned();
+    text.split_once(':').and_then(|(_, act)| act.split('.').next()).unwrap_or_default().to_owned()
+}
+
+/// The text of a setting.
+fn text(settings: &[Setting], key: &str) -> String {
+    let found = settings.iter().find_map(|setting| match &setting.value {
+        SettingValue::Text(text) if setting.key == key => Some(text.clone()),
+        _ => None,
+    });
+    found.unwrap_or_default()
+}
+
+/// What to do in an export; `honest` when the behaviour is about another one.
+fn act(settings: &[Setting], export: &str) -> String {
+    let behaviour = text(settings, "behaviour");
+    behaviour.split_once(':').filter(|(at, _)| *at == export).map_or("honest", |(_, act)| act).to_owned()
+}
+
+impl Guest for Hostile {
+    fn describe() -> Descriptor {
+        let act = marker();
+        compute::perform(&act);
+        lies::descriptor(&act)
+    }
+
+    fn configure(settings: Vec<Setting>) -> Result<Plan, Vec<FieldError>> {
+        let act = act(&settings, "configure");
+        compute::perform(&act);
+        lies::plan(&act, &text(&settings, "argument"))
+    }
+
+    fn check(settings: Vec<Setting>) -> Result<CheckReport, Failure> {
+        let act = act(&settings, "check");
+        compute::perform(&act);
+        answers::check(&act)
+    }
+
+    fn poll(settings: Vec<Setting>, checkpoint: Option<Vec<u8>>, _: Budget) -> Result<Batch, Failure> {
+        let act = act(&settings, "poll");
+        compute::perform(&act);
+        // A version that has changed its mind since it was described.
+        if marker() == "turned" {
+            return answers::poll("rewritten-checkpoint", "", checkpoint);
+        }
+        answers::poll(&act, &text(&settings, "argument"), checkpoint)
+    }
+}
