@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use common::native::Tenant;
-use common::versions::{collected, is_closed, shown, version};
+use common::versions::{assert_only_joined_came_again, collected, is_closed, shown, version};
 use insightidr_simulator::{Change, InvestigationSpec, Truth, World, WorldConfig};
 use time::OffsetDateTime;
 
@@ -66,7 +66,7 @@ fn every_state_that_a_poll_could_see_is_collected_once_and_none_is_invented() {
                 assert_eq!(versions.last(), Some(&last), "{what}");
             }
         }
-        assert_eq!(tenant.repeated, 0, "seed {seed}");
+        assert_only_joined_came_again(&tenant, &truth);
     }
 }
 

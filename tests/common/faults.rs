@@ -1,6 +1,13 @@
 //! Everything that can go wrong with an answer.
 
+use std::collections::BTreeMap;
+
 use insightidr_simulator::Fault;
+
+/// Headers by name.
+fn headers(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+}
 
 /// Everything that can go wrong with an answer, and can pass.
 pub fn faults() -> Vec<Fault> {
@@ -48,6 +55,23 @@ pub fn faults() -> Vec<Fault> {
         Fault::InvalidUtf8 {},
         Fault::WrongEncoding {},
         Fault::Redirect { location: "https://elsewhere.example/".into(), status: 302 },
+    ]
+}
+
+/// What is odd with an answer but does not make it wrong, and answers that never come whole.
+pub fn oddities() -> Vec<Fault> {
+    vec![
+        Fault::Delay { ms: 120_000 },
+        Fault::Drip { bytes: 64, ms: 10 },
+        Fault::DeepJson { depth: 60 },
+        Fault::BigBody { megabytes: 1 },
+        Fault::Headers { headers: headers(&[("ratelimit-remaining", "0"), ("ratelimit-reset", "9")]) },
+        Fault::Headers {
+            headers: headers(&[("ratelimit-remaining", "-1"), ("x-ratelimit-reset", "99999999999999999999")]),
+        },
+        Fault::Headers {
+            headers: headers(&[("retry-after", "Wed, 21 Oct 2015 07:28:00 GMT"), ("ratelimit-limit", "ø")]),
+        },
     ]
 }
 

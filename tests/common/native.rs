@@ -2,7 +2,8 @@
 //! time: no Wasm, no sockets, no waiting.
 
 use std::cell::Cell;
-use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use insightidr_simulator::{ApiKey, ClockMode, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World};
@@ -94,6 +95,12 @@ pub struct Tenant {
     pub store: BTreeMap<String, serde_json::Value>,
     /// Artifacts that came again.
     pub repeated: usize,
+    /// The vendor's names of those.
+    pub again: BTreeSet<String>,
+    /// Deaths in the next cycle: before which step, and at which of its requests.
+    pub deaths: Vec<(usize, u64)>,
+    /// Steps after which the next cycle is left as it is.
+    pub leaves_after: Option<usize>,
 }
 
 /// What a cycle came to.
@@ -111,6 +118,8 @@ pub struct Cycle {
     pub unavailable: Vec<String>,
     /// The failure that ended it.
     pub failure: Option<Failure>,
+    /// It was left before its end.
+    pub left: bool,
 }
 
 impl Tenant {
@@ -135,6 +144,9 @@ impl Tenant {
             checkpoint: None,
             store: BTreeMap::new(),
             repeated: 0,
+            again: BTreeSet::new(),
+            deaths: Vec::new(),
+            leaves_after: None,
         }
     }
 
@@ -164,8 +176,13 @@ impl Tenant {
             assert!(!json.contains('\n'), "an artifact is one line");
             let value: serde_json::Value = serde_json::from_str(json).unwrap();
             assert_eq!(value["id"].as_str(), Some(id.as_str()));
-            if self.store.insert(id.clone(), value).is_some() {
+            let name = value["sourceInfo"].as_str().unwrap_or_default().to_owned();
+            // As a host does: the first one stays.
+            if let Entry::Vacant(free) = self.store.entry(id.clone()) {
+                free.insert(value);
+            } else {
                 self.repeated += 1;
+                self.again.insert(name);
             }
         }
         self.checkpoint = Some(batch.checkpoint.clone());
@@ -177,6 +194,11 @@ impl Tenant {
         let before = self.store.len();
         loop {
             cycle.steps += 1;
+            let deaths = std::mem::take(&mut self.deaths);
+            for (_, at) in deaths.iter().filter(|(step, _)| *step + 1 == cycle.steps) {
+                self.die(*at);
+            }
+            self.deaths = deaths;
             if cycle.steps >= 2_000 {
                 let requests = self.link.simulator.requests();
                 let last = requests.iter().rev().take(40).rev();
@@ -201,7 +223,8 @@ impl Tenant {
                             StreamState::Unavailable(_) => cycle.unavailable.push(report.stream.clone()),
                         }
                     }
-                    if !batch.more {
+                    cycle.left = batch.more && self.leaves_after.is_some_and(|most| cycle.steps >= most);
+                    if !batch.more || cycle.left {
                         break;
                     }
                     if let Some(wait) = batch.retry_after_seconds {
@@ -210,6 +233,8 @@ impl Tenant {
                 }
             }
         }
+        self.deaths.clear();
+        self.leaves_after = None;
         cycle.new = self.store.len() - before;
         cycle
     }

@@ -1,8 +1,8 @@
 //! Versions of investigations: what makes one, and which were collected.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use insightidr_simulator::TruthInvestigation;
+use insightidr_simulator::{Truth, TruthAlert, TruthInvestigation};
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -50,4 +50,18 @@ pub fn shown(investigation: &TruthInvestigation, at: OffsetDateTime) -> Option<S
 /// Whether a version is closed.
 pub fn is_closed(version: &str) -> bool {
     version.split('|').nth(2) == Some("CLOSED")
+}
+
+/// Whether an alert became part of its investigation when it had been there for itself.
+pub fn has_joined(alert: &TruthAlert) -> bool {
+    alert.visible_at - alert.triage_visible_at >= time::Duration::minutes(30)
+}
+
+/// Fails if something came again with the same id that may not: an alert may that was collected for itself and then
+/// became part of an investigation, whose alerts are collected with it.
+pub fn assert_only_joined_came_again(tenant: &Tenant, truth: &Truth) {
+    let joined: BTreeSet<&str> =
+        truth.alerts.iter().filter(|alert| has_joined(alert)).map(|alert| alert.id.as_str()).collect();
+    let others: Vec<&String> = tenant.again.iter().filter(|name| !joined.contains(name.as_str())).collect();
+    assert!(others.is_empty(), "came again: {others:#?}");
 }

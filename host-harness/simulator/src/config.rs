@@ -56,7 +56,7 @@ pub struct WorldConfig {
     /// Days after `start` in which things happen. Afterwards the world stands still.
     pub horizon_days: u32,
     /// Triage alerts that belong to no investigation, in the 27 days before `start`; as many a day as
-    /// `growth_per_day` follow.
+    /// `growth_per_day` follow. Unless `exact_alerts`, one in five is made part of an investigation later.
     pub standalone_alerts: usize,
     /// The longest time between the creation of a record and its visibility (trap 5). The first alerts of an
     /// investigation follow it by up to 90 seconds, and for one investigation in a hundred by up to three times this.
@@ -228,6 +228,8 @@ pub struct SimulatorConfig {
     /// What the whole Alert Triage family answers to a tenant that lacks it: 403 or 404; another number is used as it
     /// is when it is a valid status, else 403.
     pub no_triage_status: u16,
+    /// What the restricted evidence endpoint answers to a tenant that lacks it: 404, or 403 for any other number.
+    pub no_restricted_status: u16,
     /// Whether the clock moves by itself.
     pub clock: ClockMode,
     /// Where the clock starts; `None` is the world's own start.
@@ -256,6 +258,7 @@ impl Default for SimulatorConfig {
             wrong_region_status: StatusCode::NOT_FOUND.as_u16(),
             validate_anywhere: false,
             no_triage_status: StatusCode::FORBIDDEN.as_u16(),
+            no_restricted_status: StatusCode::FORBIDDEN.as_u16(),
             clock: ClockMode::Running,
             start: None,
             null_times: NullTimes::First,

@@ -15,13 +15,13 @@
 //! | `POST /idr/v2/investigations/_search` | fields, operators, orders; JSON only | other members of the body ignored | 2.2 |
 //! | `GET /idr/v2/investigations/{id}` | 404 when unknown or not visible yet; UUID refused with `multi-customer=true` | | 2.3 |
 //! | `GET …/{id}/alerts` | `size` 1 to 100 | empty at first; a late alert appears behind a newer one and leaves the row alone; ids and rules in every shape | 2.4, 6.2, 8 |
-//! | `GET …/{id}/rapid7-product-alerts` | | a bare array; a member that is an object or an array | 2.5 |
+//! | `GET …/{id}/rapid7-product-alerts` | | a bare array; a member that is an object or an array; alerts that come and change without a sign on the row | 2.5 |
 //! | `GET /idr/v1/investigations` | `size` up to 1,000 | `assignee` and `rrn` absent at times | 3 |
-//! | `GET /idr/v1/comments?target=` | `target` must be an RRN | `metadata` missing at times; bodies that are null | 3 |
-//! | `GET /idr/v1/restricted/…/evidence` | 403 unless the organization has it | JSON in strings | 5 |
-//! | `POST /idr/at/alerts/ops/search` | `start_time` needed; at most 6 months | no MITRE codes; totals that move; deep pages that repeat a row; `index` in the body ignored | 4, 6.3 |
+//! | `GET /idr/v1/comments?target=` | `target` must be an RRN | `metadata` missing at times; bodies that are null; comments that come late, on closed ones too, and move `last_accessed` only if a user wrote them | 3 |
+//! | `GET /idr/v1/restricted/…/evidence` | 403 (or 404) unless the organization has it | JSON in strings, some of it broken | 5 |
+//! | `POST /idr/at/alerts/ops/search` | `start_time` needed; at most 6 months | no MITRE codes and less of the rest; totals that move; deep pages that repeat a row; `index` in the body ignored | 4, 6.3 |
 //! | `POST /idr/at/alerts/ops/rrns` | 1 to 100 RRNs; `strict` | an order of its own; can be thin | 4 |
-//! | `GET /idr/at/alerts/{rrn}` and `/evidences`, `/actors` | 400 for a UUID; 403 (or 404) without the feature | evidence comes after the alert; `data` in every shape, broken and hostile ones included | 4, 6.4 |
+//! | `GET /idr/at/alerts/{rrn}` and `/evidences`, `/actors` | 400 for a UUID; 403 (or 404) without the feature | known before or after the investigation lists it; outside investigations worked on for itself, and made part of one later; evidence comes after the alert; `data` in every shape, broken and hostile ones included | 4, 6.4 |
 //!
 //! Control endpoints under `/_simulator/` need no key: `GET truth`, `GET requests`, `GET requests/count`, `GET clock`,
 //! `PUT clock` (an RFC 3339 time, or `+1h`), `PUT faults` (a [`FaultProfile`] as JSON), `POST reset`.
@@ -68,7 +68,9 @@ pub use fault::{Fault, FaultProfile, ProfileError, Rule};
 pub use message::{Outcome, Pace, Reply, Request, RequestRecord};
 pub use server::{Server, serve};
 pub use simulator::Simulator;
-pub use truth::{Truth, TruthAlert, TruthInvestigation, TruthOrganization, TruthVersion};
+pub use truth::{
+    Truth, TruthAlert, TruthComment, TruthInvestigation, TruthOrganization, TruthProductAlert, TruthVersion,
+};
 pub use world::{
     AlertId, AlertKind, AlertSpec, Change, InvestigationId, InvestigationSpec, OrganizationId, Person, World,
     WorldError,

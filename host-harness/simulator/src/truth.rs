@@ -9,10 +9,11 @@ use serde_json::Value;
 use serde_json::value::RawValue;
 use time::OffsetDateTime;
 
-use crate::moment::date;
+use crate::moment::{Micros, date};
 use crate::render;
-use crate::world::AlertKind;
+use crate::render::alert::Story;
 use crate::world::timeline::Timeline;
+use crate::world::{AlertKind, Change, Investigation, World};
 
 /// Everything that exists, has existed or will exist in the world.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -62,8 +63,35 @@ pub struct TruthInvestigation {
     /// When it was looked at and nothing else changed.
     #[serde(with = "instants")]
     pub views: Vec<OffsetDateTime>,
-    /// The elements of its `rapid7-product-alerts`.
-    pub product_alerts: usize,
+    /// The elements of its `rapid7-product-alerts`, those that tests pinned excepted.
+    pub product_alerts: Vec<TruthProductAlert>,
+    /// Its comments, oldest first.
+    pub comments: Vec<TruthComment>,
+}
+
+/// An alert of another product. Its row does not show when it comes or changes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TruthProductAlert {
+    /// Its own id.
+    pub id: String,
+    /// When it is first listed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub visible_at: OffsetDateTime,
+    /// When its details change, if they do.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub changed_at: Option<OffsetDateTime>,
+}
+
+/// A comment.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct TruthComment {
+    /// Its RRN; empty when a test pinned one without.
+    pub rrn: String,
+    /// When it was written, from when on it is listed.
+    #[serde(with = "time::serde::rfc3339")]
+    pub created: OffsetDateTime,
+    /// Writing it moved `last_accessed`.
+    pub on_row: bool,
 }
 
 /// A version of an investigation.
@@ -97,9 +125,17 @@ pub struct TruthAlert {
     /// Creation.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
-    /// When it is first listed.
+    /// When its investigation first lists it; without one, as `triage_visible_at`.
     #[serde(with = "time::serde::rfc3339")]
     pub visible_at: OffsetDateTime,
+    /// When the triage API gets to know it (if that ever does).
+    #[serde(with = "time::serde::rfc3339")]
+    pub triage_visible_at: OffsetDateTime,
+    /// When something was done to it while it was part of no investigation.
+    #[serde(with = "instants")]
+    pub worked_on: Vec<OffsetDateTime>,
+    /// What its rule says of MITRE ATT&CK, as single reads show it.
+    pub mitre_tcodes: Vec<String>,
     /// When the row of its investigation shows its time.
     #[serde(with = "time::serde::rfc3339")]
     pub on_row_at: OffsetDateTime,
@@ -143,7 +179,8 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
                 })
                 .collect(),
             views: views.into_iter().map(|state| date(state.at)).collect(),
-            product_alerts: render::investigation::product_alerts(one).len(),
+            product_alerts: render::product::drawn(one, world.end).into_iter().map(product_alert).collect(),
+            comments: comments(world, one),
         }
     });
     let alerts = world.alerts.iter().map(|alert| TruthAlert {
@@ -156,6 +193,9 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
         kind: alert.kind,
         created: date(alert.created),
         visible_at: date(alert.visible),
+        triage_visible_at: date(alert.triage_visible),
+        worked_on: render::triage::work(world, alert).into_iter().map(|work| date(work.at)).collect(),
+        mitre_tcodes: render::triage::codes(alert, &Story::of(alert)).into_iter().map(str::to_owned).collect(),
         on_row_at: date(alert.on_row),
         triage: render::triage::knows(alert, i64::MAX),
         evidence_visible_at: date(alert.evidence_visible),
@@ -176,6 +216,22 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
         investigations: investigations.collect(),
         alerts: alerts.collect(),
     }
+}
+
+fn product_alert(alert: render::product::Drawn) -> TruthProductAlert {
+    TruthProductAlert { id: alert.id, visible_at: date(alert.at), changed_at: alert.changed.map(date) }
+}
+
+fn comments(world: &World, one: &Investigation) -> Vec<TruthComment> {
+    let viewed = |at: Micros| one.changes.iter().any(|(when, change)| *when == at && *change == Change::Viewed);
+    render::legacy::comments(world, one, Micros::MAX)
+        .into_iter()
+        .map(|(created, text)| {
+            let comment: Value = serde_json::from_str(&text).unwrap_or_default();
+            let rrn = comment.get("rrn").and_then(Value::as_str).unwrap_or_default().to_owned();
+            TruthComment { rrn, created: date(created), on_row: viewed(created) }
+        })
+        .collect()
 }
 
 /// Instants as RFC 3339 texts.

@@ -38,7 +38,7 @@ fn the_same_seed_gives_the_same_world_on_every_machine_and_in_every_release() {
 }
 
 /// The digest of the default world's truth.
-const GOLDEN: u64 = 12_760_328_486_367_614_789;
+const GOLDEN: u64 = 2_582_763_215_881_114_939;
 
 #[test]
 fn evidence_and_alert_texts_are_part_of_what_a_seed_fixes() {
@@ -94,8 +94,10 @@ fn records_are_never_visible_before_they_exist_nor_later_than_the_longest_delay(
     }
     assert!(late > 10, "some are late");
     for alert in &truth.alerts {
-        assert!(alert.created <= alert.visible_at && alert.evidence_visible_at >= alert.visible_at);
-        assert!(alert.visible_at - alert.created < longest * 4 + Duration::minutes(2));
+        assert!(alert.created <= alert.triage_visible_at && alert.evidence_visible_at > alert.triage_visible_at);
+        assert!(alert.triage_visible_at - alert.created < longest * 4 + Duration::minutes(4));
+        let joins_late = alert.visible_at - alert.triage_visible_at >= Duration::minutes(30);
+        assert!(joins_late || alert.visible_at - alert.created < longest * 4 + Duration::minutes(2));
         if let Some(rrn) = &alert.investigation {
             assert!(alert.visible_at >= visible[rrn.as_str()].visible_at || alert.visible_at == truth.now);
         }

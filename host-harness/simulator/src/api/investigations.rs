@@ -76,5 +76,6 @@ pub(super) fn alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
 /// `GET /idr/v2/investigations/{id}/rapid7-product-alerts`: a bare array, all at once.
 pub(super) fn product_alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let (one, _) = find(call, name)?;
-    Ok(Reply::json(render::array(&render::investigation::product_alerts(one))))
+    let alerts = render::product::alerts(one, call.timeline.world.end, call.instant());
+    Ok(Reply::json(render::array(&alerts)))
 }

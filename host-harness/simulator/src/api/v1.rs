@@ -1,5 +1,6 @@
 //! Version 1: investigations with their alerts, comments, restricted evidence (facts, sections 3 and 5).
 
+use http::StatusCode;
 use serde_json::json;
 
 use super::{Call, investigations, metadata};
@@ -54,12 +55,13 @@ pub(super) fn comments(call: &Call<'_>) -> Result<Reply, Refusal> {
     Ok(Reply::json(render::page("data", rows, &rest)))
 }
 
-/// `GET /idr/v1/restricted/investigations/{rrn}/evidence`: 403 unless the organization has it.
+/// `GET /idr/v1/restricted/investigations/{rrn}/evidence`: 403 (or 404, as set) unless the organization has it.
 pub(super) fn restricted(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let world = &call.timeline.world;
     let home = call.home.and_then(|number| world.organizations.get(number as usize));
     if !home.is_some_and(|organization| organization.restricted) {
-        return Err(Refusal::forbidden());
+        let missing = call.config.no_restricted_status == StatusCode::NOT_FOUND.as_u16();
+        return Err(if missing { Refusal::not_found() } else { Refusal::forbidden() });
     }
     let (one, _) = investigations::find(call, name)?;
     let now = call.instant();

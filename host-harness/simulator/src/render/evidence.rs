@@ -173,7 +173,10 @@ pub(crate) fn restricted(world: &World, alerts: &[&Alert]) -> Value {
             let story = Story::of(alert);
             let seed = mix(story.seed, 0x0D1);
             let event = alert.created - story.age;
-            let content = data("process", &story, event, seed);
+            // Strings of JSON, of JSON in JSON, and of what was JSON before it was cut.
+            let shape = ["process", "process", "process_tree", "dns", "broken", "text"];
+            let shape = shape.get((seed % 6) as usize).copied().unwrap_or("process");
+            let content = data(shape, &story, event, seed);
             let source = json!({"name": "Endpoint Agents", "id": uuid_of(seed), "type": "ENDPOINT"});
             let mut evidence = vec![
                 json!({"type": "OdinMatchEvidence", "title": "Detection", "description": "",
@@ -185,6 +188,13 @@ pub(crate) fn restricted(world: &World, alerts: &[&Alert]) -> Value {
             if seed.is_multiple_of(3) {
                 evidence.push(json!({"type": "HoneypotConnectionEvidence", "title": "Honeypot", "description": "",
                     "details": {"account": {"name": story.user.0}, "logline": data("ingress_string", &story, event, seed)}}));
+            }
+            match seed % 7 {
+                0 => evidence.push(json!({"type": "UnknownEvidence", "title": null, "details": {"logline": data("broken", &story, event, seed)}})),
+                1 => evidence.push(json!({"type": "AuthenticationEvidence", "title": "Log entry", "description": "",
+                    "details": {"account": {"name": null}, "logline": ""}})),
+                2 => evidence.push(json!({"type": "OdinMatchContentEvidence", "title": "Content", "details": null})),
+                _ => {}
             }
             json!({"headline": story.title, "start_time": vendor(alert.created), "alert": world.id_of(alert), "evidence": evidence})
         })

@@ -1,10 +1,10 @@
-//! Rows of the v2 list (facts 6.1) and the elements of `rapid7-product-alerts` (facts 2.5).
+//! Rows of the v2 list (facts 6.1).
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use crate::moment::{Micros, vendor};
-use crate::rng::{Dice, mix, uuid_of};
+use crate::rng::{Dice, mix};
 use crate::world::timeline::State;
 use crate::world::{Investigation, World};
 
@@ -57,28 +57,4 @@ pub(crate) fn row(world: &World, investigation: &Investigation, state: &State) -
 
 fn time(instant: Option<Micros>) -> Value {
     instant.map_or(Value::Null, |instant| json!(vendor(instant)))
-}
-
-/// The product alerts: what was pinned, or for one generated investigation in twelve one or two from its seed.
-pub(crate) fn product_alerts(investigation: &Investigation) -> Vec<String> {
-    if !investigation.generated {
-        return investigation.product_alerts.clone();
-    }
-    let mut dice = Dice::new(mix(investigation.seed, 0x009A));
-    if !dice.chance(8) {
-        return Vec::new();
-    }
-    let id = uuid_of(dice.bits());
-    let threat = json!({"type": "THREAT_COMMAND", "threat_command_details": {
-        "alert_id": id, "alert_type": "Phishing", "applicable_close_reasons": ["ProblemSolved", "FalsePositive"]}});
-    let details =
-        json!({"alert_id": uuid_of(dice.bits()), "alert_type": "Honey File", "agent_action_taken": "QUARANTINE"});
-    // An object in the specification, an array in one payload.
-    let agent = if dice.chance(50) { details } else { json!([details]) };
-    let agent = json!({"type": "INSIGHT_AGENT", "insight_agent_details": agent});
-    match dice.below(3) {
-        0 => vec![threat.to_string()],
-        1 => vec![agent.to_string()],
-        _ => vec![threat.to_string(), agent.to_string()],
-    }
 }

@@ -7,6 +7,7 @@ pub(crate) mod alert;
 pub(crate) mod evidence;
 pub(crate) mod investigation;
 pub(crate) mod legacy;
+pub(crate) mod product;
 pub(crate) mod triage;
 
 use bytes::Bytes;

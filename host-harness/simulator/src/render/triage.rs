@@ -1,16 +1,18 @@
 //! Alerts of the Alert Triage API (facts 6.3) and their actors (facts 6.4).
 //!
-//! A search gives the thin form, without MITRE codes; the single read gives them (facts, section 4). The alert's version
-//! grows with every change of its investigation, whose status, priority and disposition it follows where they agree.
+//! A search gives the thin form, without MITRE codes; the single read gives them (facts, section 4). The facts are silent
+//! on what else a search leaves out: here, by seed, the keys of interest and the rule's name. The alert's version grows
+//! with everything that is done to it. As part of an investigation it follows that one's status and disposition; before,
+//! and without one, people work on it for itself.
 
 use bytes::Bytes;
 use serde_json::{Map, Value, json};
 
 use super::alert::Story;
-use crate::moment::{Micros, SECOND, vendor};
+use crate::moment::{DAY, MINUTE, Micros, SECOND, vendor};
 use crate::rng::{Dice, hex32, mix, short_id, uuid_of};
 use crate::world::timeline::Timeline;
-use crate::world::{Alert, AlertKind};
+use crate::world::{Alert, AlertKind, World};
 
 /// How much of an alert an endpoint shows.
 #[derive(Clone, Copy, PartialEq)]
@@ -36,23 +38,34 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     let mut dice = Dice::new(mix(alert.seed, 0x7214));
     let organization = world.organizations.get(alert.organization as usize);
     let shown = alert.investigation.and_then(|number| timeline.shown(number, now).map(|shown| (number, shown)));
-    let (version, updated) =
-        shown.map_or((1, alert.created), |(number, _)| changes_since(timeline, number, alert, now));
+    let shown = shown.filter(|_| alert.visible <= now);
+    let work = work(world, alert);
+    let done: Vec<&Work> = work.iter().filter(|work| work.at <= now).collect();
+    let since = shown.map_or((0, None), |(number, _)| changes_since(timeline, number, alert, now));
+    let version = 1 + done.len() + since.0;
+    let updated = since.1.or(done.last().map(|work| work.at)).unwrap_or(alert.created + SECOND);
     let state = shown.map(|(_, (_, state))| state);
-    let text = |member: fn(&crate::world::Fields) -> &str, fallback: &str| {
-        state.map_or_else(|| fallback.to_owned(), |state| member(&state.fields).to_owned())
+    let status = match (state, done.last()) {
+        (Some(state), _) => state.fields.status.as_ref(),
+        (None, Some(work)) => work.status,
+        (None, None) => "OPEN",
+    };
+    let disposition = match (state, done.last()) {
+        (Some(state), _) => state.fields.disposition.as_ref(),
+        (None, Some(work)) => work.disposition,
+        (None, None) => "UNDECIDED",
     };
     let own = dice.pick(&["INFO", "LOW", "MEDIUM", "HIGH", "CRITICAL", "UNMAPPED"]);
-    let mitre = match depth {
-        Depth::Thin => json!([]),
-        Depth::Full => json!([story.rule.tactic, story.rule.technique]),
+    let (mitre, thin) = match depth {
+        Depth::Thin => (Vec::new(), alert.seed % 3),
+        Depth::Full => (codes(alert, &story), 2),
     };
     let mut rule = Map::new();
     rule.insert("rrn".to_owned(), json!(story.rule_rrn));
-    if dice.chance(60) {
+    if dice.chance(60) && thin != 0 {
         rule.insert("name".to_owned(), json!(story.rule.name));
     }
-    rule.insert("mitre_tcodes".to_owned(), mitre);
+    rule.insert("mitre_tcodes".to_owned(), json!(mitre));
     rule.insert(
         "version_rrn".to_owned(),
         json!(format!("rrn:cba:::detection-rule:version:{}", short_id(story.seed, 12))),
@@ -81,16 +94,14 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     put("type", json!(story.kind));
     put("rule", Value::Object(rule));
     put("rule_matching_keys", json!([{"key": "entryType", "values": ["process_start_event"]}]));
-    put(
-        "rule_keys_of_interest",
-        json!([
+    let keys = json!([
         {"key": "account", "values": [story.user.0]}, {"key": "source_ip", "values": [story.client]},
-        {"key": "hostname", "values": [story.host]}]),
-    );
+        {"key": "hostname", "values": [story.host]}]);
+    put("rule_keys_of_interest", if thin == 1 { json!([]) } else { keys });
     put("responsibility", json!(dice.pick(&["UNMAPPED", "CUSTOMER", "MDR"])));
     put("priority", json!(own));
-    put("status", json!(text(|fields| &fields.status, "OPEN")));
-    put("disposition", json!(text(|fields| &fields.disposition, "UNDECIDED")));
+    put("status", json!(status));
+    put("disposition", json!(disposition));
     if let Some(person) = state.and_then(|state| state.fields.assignee.as_ref()) {
         let (first, last) = person.name.split_once(' ').unwrap_or((&person.name, ""));
         put(
@@ -108,12 +119,53 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     Value::Object(out)
 }
 
-/// The version of an alert and when it last changed: one more for every state of its investigation since its creation.
-fn changes_since(timeline: &Timeline, investigation: u32, alert: &Alert, now: Micros) -> (usize, Micros) {
+/// The changes of its investigation since the alert has been part of it, and when the last one was.
+fn changes_since(timeline: &Timeline, investigation: u32, alert: &Alert, now: Micros) -> (usize, Option<Micros>) {
     let states = timeline.states.get(investigation as usize).map(Vec::as_slice).unwrap_or_default();
-    let since = states.iter().filter(|state| state.at <= now && state.at > alert.created && !state.viewed_only);
-    let latest = since.clone().map(|state| state.at).max();
-    (1 + since.count(), latest.unwrap_or(alert.created + SECOND))
+    let since = states.iter().filter(|state| state.at <= now && state.at > alert.visible && !state.viewed_only);
+    (since.clone().count(), since.map(|state| state.at).max())
+}
+
+/// Something that is done to an alert outside investigations.
+pub(crate) struct Work {
+    /// When.
+    pub(crate) at: Micros,
+    status: &'static str,
+    disposition: &'static str,
+}
+
+/// What is done to an alert outside investigations, in order: it is taken up, closed, opened again. Pinned alerts are left
+/// alone, and those that join an investigation from then on.
+pub(crate) fn work(world: &World, alert: &Alert) -> Vec<Work> {
+    if alert.pinned.is_some() || (alert.investigation.is_some() && alert.triage_visible == alert.visible) {
+        return Vec::new();
+    }
+    let mut dice = Dice::new(mix(alert.seed, 0x3042));
+    let verdict = dice.pick(&["BENIGN", "MALICIOUS", "FALSE_POSITIVE"]);
+    let steps = [("INVESTIGATING", "UNDECIDED"), ("CLOSED", verdict), ("OPEN", "UNDECIDED"), ("CLOSED", verdict)];
+    let count = dice.below(2 * steps.len() as u64) as usize;
+    let mut at = alert.triage_visible;
+    let until = if alert.investigation.is_some() { alert.visible.min(world.end) } else { world.end };
+    let work = steps.into_iter().take(count).map(|(status, disposition)| {
+        at += dice.between(5 * MINUTE, DAY);
+        Work { at, status, disposition }
+    });
+    work.take_while(|work| work.at < until).collect()
+}
+
+/// What the alert's rule says of MITRE ATT&CK: names of tactics and codes of techniques and sub-techniques in one list,
+/// in no order; at times nothing.
+pub(crate) fn codes(alert: &Alert, story: &Story) -> Vec<&'static str> {
+    let rule = story.rule;
+    let technique = rule.technique;
+    let parent = technique.split_once('.').map_or(technique, |(parent, _)| parent);
+    match mix(alert.seed, 0x717E) % 20 {
+        0 => Vec::new(),
+        1..=3 => vec![technique],
+        4..=6 => vec![technique, rule.tactic],
+        7..=9 => vec![rule.tactic, parent, technique],
+        _ => vec![rule.tactic, technique],
+    }
 }
 
 /// The actors: an account, an asset, an address, of which some may be missing.
@@ -146,5 +198,5 @@ pub(crate) fn knows(alert: &Alert, now: Micros) -> bool {
         Some(id) => id.starts_with("rrn:alerts:"),
         None => alert.kind == AlertKind::DetectionRule,
     };
-    kind && alert.visible <= now
+    kind && alert.triage_visible <= now
 }

@@ -11,7 +11,7 @@ use super::{
     Alert, AlertId, AlertSpec, Change, Investigation, InvestigationId, InvestigationSpec, Organization, OrganizationId,
     Pinned, World, WorldError,
 };
-use crate::moment::micros;
+use crate::moment::{Micros, micros};
 use crate::rng::{mix, uuid_of};
 
 impl World {
@@ -30,7 +30,14 @@ impl World {
 
     /// Nothing at all, not even an organization.
     pub(crate) fn bare(seed: u64, start: OffsetDateTime) -> Self {
-        Self { seed, start, organizations: Vec::new(), investigations: Vec::new(), alerts: Vec::new() }
+        Self {
+            seed,
+            start,
+            end: Micros::MAX,
+            organizations: Vec::new(),
+            investigations: Vec::new(),
+            alerts: Vec::new(),
+        }
     }
 
     /// Where a simulator of this world starts its clock unless its configuration says otherwise.
@@ -166,6 +173,7 @@ impl World {
             created: micros(spec.created),
             on_row: spec.on_row_at.map_or(visible, micros),
             visible,
+            triage_visible: spec.triage_visible_at.map_or(visible, micros),
             evidence_visible: spec.evidence_visible_at.map_or(visible, micros),
             evidence: spec.evidence_records,
             pinned: Some(Box::new(Pinned {
@@ -180,14 +188,29 @@ impl World {
         Ok(AlertId(number))
     }
 
-    /// Adds an element to the investigation's `rapid7-product-alerts`, as this JSON text.
+    /// Adds an element to the investigation's `rapid7-product-alerts`, as this JSON text, listed from the beginning.
     pub fn add_product_alert(&mut self, investigation: InvestigationId, json: &str) -> Result<(), WorldError> {
+        self.push_product_alert(investigation, Micros::MIN, json)
+    }
+
+    /// As [`World::add_product_alert`], listed from an instant on. The row of the investigation does not show it.
+    pub fn add_product_alert_at(
+        &mut self,
+        investigation: InvestigationId,
+        at: OffsetDateTime,
+        json: &str,
+    ) -> Result<(), WorldError> {
+        self.push_product_alert(investigation, micros(at), json)
+    }
+
+    fn push_product_alert(&mut self, handle: InvestigationId, at: Micros, json: &str) -> Result<(), WorldError> {
         object(json, "product alert")?;
-        self.investigation_mut(investigation)?.product_alerts.push(json.to_owned());
+        self.investigation_mut(handle)?.product_alerts.push((at, json.to_owned()));
         Ok(())
     }
 
-    /// Adds a comment as this JSON text, visible from `created` on.
+    /// Adds a comment as this JSON text, visible from `created` on. It does not move `last_accessed`: add
+    /// [`Change::Viewed`] at the same instant for one that does.
     pub fn add_comment(
         &mut self,
         investigation: InvestigationId,

@@ -10,6 +10,7 @@ use super::vocabulary::title;
 use super::{Alert, AlertKind, Change, EVIDENCE_DELAY, Investigation, World, spec};
 use crate::config::WorldConfig;
 use crate::moment::{DAY, HOUR, MINUTE, Micros, SECOND, micros};
+use crate::render;
 use crate::rng::{Dice, mix};
 
 /// Days before the start in which the ordinary investigations are created: inside the default window of 28.
@@ -19,6 +20,7 @@ impl World {
     /// The world of this configuration; equal configurations give equal worlds.
     pub fn generate(config: &WorldConfig) -> Self {
         let mut world = World::bare(config.seed, config.start);
+        world.end = end_of(config);
         for (number, organization) in config.organizations.iter().enumerate() {
             let id = world.add_organization(
                 &organization.region,
@@ -31,13 +33,18 @@ impl World {
                 organization: id.0,
                 seed: mix(config.seed, 0x0005_EED0 + number as u64),
                 start: micros(config.start),
-                end: micros(config.start).saturating_add(i64::from(config.horizon_days) * DAY),
+                end: world.end,
                 delay: i64::try_from(config.longest_delay.as_micros()).unwrap_or(DAY),
             };
             plan.fill(&mut world);
         }
         world
     }
+}
+
+/// When the world comes to rest.
+fn end_of(config: &WorldConfig) -> Micros {
+    micros(config.start).saturating_add(i64::from(config.horizon_days) * DAY)
 }
 
 /// What is needed to draw the records of one organization.
@@ -61,6 +68,7 @@ enum Age {
 impl Plan<'_> {
     fn fill(&self, world: &mut World) {
         let growth = self.config.growth_per_day.saturating_mul(self.config.horizon_days as usize);
+        let first = world.investigations.len() as u32;
         let groups = [
             (Age::Recent, self.config.investigations),
             (Age::Old, self.config.old_investigations),
@@ -76,7 +84,7 @@ impl Plan<'_> {
         }
         for number in 0..self.config.standalone_alerts.saturating_add(growth) {
             let future = number >= self.config.standalone_alerts;
-            self.standalone_alert(world, mix(self.seed, (9 << 40) + number as u64), future);
+            self.standalone_alert(world, mix(self.seed, (9 << 40) + number as u64), future, first);
         }
     }
 
@@ -118,6 +126,12 @@ impl Plan<'_> {
         };
         if self.config.changes {
             self.changes(&mut investigation, &mut dice);
+            // Who writes a comment in the product looks at the investigation; programs do not.
+            for comment in render::legacy::drawn_comments(&investigation, self.end) {
+                if comment.is_by_user() {
+                    investigation.changes.push((comment.at, Change::Viewed));
+                }
+            }
         }
         let number = world.investigations.len() as u32;
         self.alerts(world, &mut investigation, number, &mut dice, manual, age);
@@ -253,23 +267,39 @@ impl Plan<'_> {
             6..=8 => AlertKind::UserBehavior,
             _ => AlertKind::Investigation,
         };
+        let seed = mix(investigation.seed, 0xA1E_0000 + ordinal);
+        let triage_visible = self.triage_visible(seed, created, visible);
         investigation.alerts.push(world.alerts.len() as u32);
         world.alerts.push(Alert {
-            seed: mix(investigation.seed, 0xA1E_0000 + ordinal),
+            seed,
             organization: self.organization,
             investigation: Some(number),
             kind,
             created,
             on_row,
             visible,
-            evidence_visible: visible + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE),
+            triage_visible,
+            evidence_visible: visible.max(triage_visible) + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE),
             evidence: self.evidence(dice),
             pinned: None,
         });
     }
 
-    /// A triage alert without investigation.
-    fn standalone_alert(&self, world: &mut World, seed: u64, future: bool) {
+    /// When the triage API knows an alert of an investigation: as soon as that lists it, for one in three earlier, for
+    /// one in twenty up to two minutes later (never later than the start when it is listed by then).
+    fn triage_visible(&self, seed: u64, created: Micros, visible: Micros) -> Micros {
+        let mut dice = Dice::new(mix(seed, 0x7A1A));
+        match dice.below(100) {
+            0..=32 => dice.between(created, visible),
+            33..=37 if visible <= self.start => (visible + dice.between(SECOND, 2 * MINUTE)).min(self.start),
+            33..=37 => visible + dice.between(SECOND, 2 * MINUTE),
+            _ => visible,
+        }
+    }
+
+    /// A triage alert without investigation; one in five is made part of one later, unless worlds are to be exact.
+    /// `first` is the organization's first investigation.
+    fn standalone_alert(&self, world: &mut World, seed: u64, future: bool, first: u32) {
         let mut dice = Dice::new(seed);
         let (from, to) = if future {
             (self.start + SECOND, self.end)
@@ -277,19 +307,40 @@ impl Plan<'_> {
             (self.start - HISTORY_DAYS * DAY, self.start - self.delay)
         };
         let created = cut(dice.between(from, to.max(from)), &mut dice);
-        let visible = created + self.lag(&mut dice);
+        let known = created + self.lag(&mut dice);
+        let evidence_visible = known + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE);
+        let evidence = self.evidence(&mut dice);
+        let joined = if self.config.exact_alerts { None } else { self.joins(world, &mut dice, known, first) };
+        let visible = joined.map_or(known, |(_, at)| at);
+        let number = world.alerts.len() as u32;
+        if let Some(investigation) =
+            joined.and_then(|(investigation, _)| world.investigations.get_mut(investigation as usize))
+        {
+            investigation.alerts.push(number);
+        }
         world.alerts.push(Alert {
             seed,
             organization: self.organization,
-            investigation: None,
+            investigation: joined.map(|(investigation, _)| investigation),
             kind: AlertKind::DetectionRule,
             created,
             on_row: visible,
             visible,
-            evidence_visible: visible + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE),
-            evidence: self.evidence(&mut dice),
+            triage_visible: known,
+            evidence_visible,
+            evidence,
             pinned: None,
         });
+    }
+
+    /// Which investigation an alert becomes part of, and when: after half an hour to a day. It is one of the first
+    /// hundred, so that further ones change nothing.
+    fn joins(&self, world: &World, dice: &mut Dice, known: Micros, first: u32) -> Option<(u32, Micros)> {
+        let (chosen, nth, at) = (dice.chance(20), dice.below(100), known + dice.between(HOUR / 2, DAY));
+        let nth = u32::try_from(nth).ok().filter(|nth| chosen && (*nth as usize) < self.config.investigations)?;
+        let number = first.checked_add(nth)?;
+        let is_there = |one: &Investigation| one.visible <= at && one.gone.is_none_or(|gone| at < gone);
+        (at <= self.end && world.investigations.get(number as usize).is_some_and(is_there)).then_some((number, at))
     }
 
     /// How many evidence records an alert has.

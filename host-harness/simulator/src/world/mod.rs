@@ -110,7 +110,8 @@ pub(crate) struct Investigation {
     /// Not sorted.
     pub(crate) changes: Vec<(Micros, Change)>,
     pub(crate) alerts: Vec<u32>,
-    pub(crate) product_alerts: Vec<String>,
+    /// Pinned product alerts as (when listed, verbatim JSON).
+    pub(crate) product_alerts: Vec<(Micros, String)>,
     /// Comments as (created, verbatim JSON).
     pub(crate) comments: Vec<(Micros, String)>,
     /// Generated: comments and product alerts come from the seed as well.
@@ -138,8 +139,10 @@ pub(crate) struct Alert {
     pub(crate) created: Micros,
     /// When the row of its investigation shows its time.
     pub(crate) on_row: Micros,
-    /// When the alert itself is listed.
+    /// When its investigation lists it; for an alert of no investigation, when the triage API knows it.
     pub(crate) visible: Micros,
+    /// When the triage API knows it: at times before it becomes part of an investigation, or shortly after.
+    pub(crate) triage_visible: Micros,
     /// When its evidence is listed.
     pub(crate) evidence_visible: Micros,
     /// Evidence records from the seed, unless pinned.
@@ -152,6 +155,8 @@ pub(crate) struct Alert {
 pub struct World {
     pub(crate) seed: u64,
     pub(crate) start: OffsetDateTime,
+    /// What comes from seeds alone (comments, product alerts, work on triage alerts) happens until then.
+    pub(crate) end: Micros,
     pub(crate) organizations: Vec<Organization>,
     pub(crate) investigations: Vec<Investigation>,
     pub(crate) alerts: Vec<Alert>,

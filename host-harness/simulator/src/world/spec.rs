@@ -150,6 +150,8 @@ pub struct AlertSpec {
     pub created: OffsetDateTime,
     /// When it is listed.
     pub visible_at: OffsetDateTime,
+    /// When the triage API knows it; `None` is when it is listed.
+    pub triage_visible_at: Option<OffsetDateTime>,
     /// When the investigation's row shows its time; `None` is when it is listed.
     pub on_row_at: Option<OffsetDateTime>,
     /// When its evidence is listed; `None` is when it is listed.
@@ -176,6 +178,7 @@ impl AlertSpec {
             title: None,
             created,
             visible_at,
+            triage_visible_at: None,
             on_row_at: None,
             evidence_visible_at: None,
             evidence_records: 1,

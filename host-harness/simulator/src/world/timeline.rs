@@ -45,7 +45,7 @@ pub(crate) struct Timeline {
     moments: Vec<Micros>,
     names: HashMap<String, u32>,
     alert_names: OnceLock<HashMap<u64, u32>>,
-    /// When alerts become visible, sorted.
+    /// When the triage API gets to know alerts, sorted.
     alert_moments: Vec<Micros>,
     searches: Mutex<Searches>,
 }
@@ -72,7 +72,7 @@ impl Timeline {
             names.insert(one.rrn.clone(), number as u32);
             names.insert(one.uuid(), number as u32);
         }
-        let mut alert_moments: Vec<Micros> = world.alerts.iter().map(|alert| alert.visible).collect();
+        let mut alert_moments: Vec<Micros> = world.alerts.iter().map(|alert| alert.triage_visible).collect();
         alert_moments.sort_unstable();
         Self { world, states, moments, names, alert_names: OnceLock::new(), alert_moments, searches: Mutex::default() }
     }

@@ -1,0 +1,47 @@
+//! The promise: nothing is lost, nothing comes twice, nothing is invented.
+//!
+//! Random worlds over days and weeks of virtual time, polled at random intervals, with random settings, faults at random
+//! requests, crashes between any two operations and rate limits. When the trouble is over and everything has been listed
+//! once more, the store is compared with the simulator's truth, record by record. A failure shrinks to the smallest
+//! scenario that shows it, printed with everything needed to run it again.
+//!
+//! `SOAK_CASES` sets the number of scenarios; `make soak` runs many.
+//!
+//! A version that comes and goes between two polls cannot be seen by polling, so versions count that showed at a poll that
+//! had no trouble.
+#![allow(unreachable_pub, clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+mod compare;
+mod scenario;
+
+use proptest::prelude::*;
+use scenario::{Trouble, scenario};
+
+fn config() -> ProptestConfig {
+    let cases = std::env::var("SOAK_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
+    let shrinks = std::env::var("SOAK_SHRINKS").ok().and_then(|most| most.parse().ok()).unwrap_or(200);
+    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: shrinks, ..ProptestConfig::default() }
+}
+
+proptest! {
+    #![proptest_config(config())]
+
+    #[test]
+    fn whatever_happens_nothing_is_lost_nothing_comes_twice_and_nothing_is_invented(scenario in scenario()) {
+        compare::with_the_truth(&scenario, &scenario.run(true));
+    }
+
+    #[test]
+    fn a_crash_anywhere_changes_neither_ids_nor_artifacts_nor_the_checkpoint(scenario in scenario()) {
+        let mut scenario = scenario;
+        scenario.place.rate_limit = None;
+        for poll in &mut scenario.polls {
+            poll.trouble.retain(|trouble| !matches!(trouble, Trouble::Fault { .. }));
+        }
+        let (crashed, smooth) = (scenario.run(true), scenario.run(false));
+        prop_assert_eq!(&crashed.tenant.store, &smooth.tenant.store);
+        prop_assert_eq!(&crashed.tenant.checkpoint, &smooth.tenant.checkpoint);
+    }
+}

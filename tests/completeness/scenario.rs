@@ -1,0 +1,289 @@
+//! Scenarios: a world, settings, polls and what goes wrong with them; drawn at random, run in virtual time.
+
+use std::time::Duration;
+
+use insightidr_simulator::{Fault, FaultProfile, NullTimes, RateLimit, Rule, SimulatorConfig, World, WorldConfig};
+use proptest::prelude::*;
+use rapid7_insightidr::collect::checkpoint::Checkpoint;
+use rapid7_insightidr::contract::{Setting, SettingValue};
+use time::OffsetDateTime;
+
+use crate::common::faults::{faults, is_absence, oddities};
+use crate::common::native::{BUDGET, Cycle, Tenant};
+
+/// What happens around one poll.
+#[derive(Debug, Clone)]
+pub struct Poll {
+    /// Minutes since the one before.
+    pub gap: u64,
+    /// What goes wrong.
+    pub trouble: Vec<Trouble>,
+}
+
+/// What goes wrong.
+#[derive(Debug, Clone)]
+pub enum Trouble {
+    /// Fault number `kind` at requests to `place`, after some of them have passed, so many times.
+    Fault { kind: usize, place: usize, after: u64, times: u64 },
+    /// The host dies in this step at this request, or before its commit, and does the step again.
+    Crash { step: usize, at: u64 },
+    /// The host dies after the commit of this step, and is not there again before the next poll.
+    Leave { after: usize },
+}
+
+/// Requests that faults are for.
+pub const PLACES: [&str; 9] = [
+    "*",
+    "/idr/v2/investigations",
+    "/idr/v2/investigations/*/alerts",
+    "/idr/v2/investigations/*/rapid7-product-alerts",
+    "/idr/v2/investigations/*",
+    "/idr/v1/*",
+    "/idr/at/*",
+    "/idr/at/alerts/ops/*",
+    "/idr/at/alerts/*/evidences",
+];
+
+/// What there is.
+#[derive(Debug, Clone)]
+pub struct Place {
+    pub seed: u64,
+    pub investigations: usize,
+    pub old_investigations: usize,
+    pub growth_per_day: usize,
+    pub standalone_alerts: usize,
+    pub triage: bool,
+    pub restricted: bool,
+    /// Lists of alerts by RRN lack what single reads have.
+    pub thin_hydration: bool,
+    /// What is missing is 404 and not 403.
+    pub missing_is_404: bool,
+    pub nulls_last: bool,
+    /// Requests a minute.
+    pub rate_limit: Option<u32>,
+}
+
+/// How it is collected.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    pub alerts: bool,
+    pub evidence: bool,
+    pub uninvestigated: bool,
+    pub product_alerts: bool,
+    pub comments: bool,
+    pub restricted: bool,
+    pub lookback_days: i64,
+    pub overlap_minutes: i64,
+    pub concurrency: i64,
+    /// Requests and artifacts of a step.
+    pub budget: (u32, u32),
+}
+
+/// Everything that decides a run.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    pub place: Place,
+    pub ways: Ways,
+    pub polls: Vec<Poll>,
+}
+
+/// The kinds of fault, which scenarios name by their number.
+pub fn kinds() -> Vec<Fault> {
+    let mut kinds = faults();
+    kinds.extend(oddities());
+    kinds
+}
+
+fn trouble() -> impl Strategy<Value = Trouble> {
+    let early_or_late = prop_oneof![3 => 0_u64..40, 1 => 40_u64..400];
+    prop_oneof![
+        6 => (0..kinds().len(), 0..PLACES.len(), early_or_late, 1_u64..6)
+            .prop_map(|(kind, place, after, times)| Trouble::Fault { kind, place, after, times }),
+        3 => (0_usize..5, 0_u64..150).prop_map(|(step, at)| Trouble::Crash { step, at }),
+        1 => (1_usize..5).prop_map(|after| Trouble::Leave { after }),
+    ]
+}
+
+fn poll() -> impl Strategy<Value = Poll> {
+    let gap = prop_oneof![6 => 1_u64..30, 3 => 30_u64..360, 1 => 360_u64..4_000];
+    (gap, prop::collection::vec(trouble(), 0..3)).prop_map(|(gap, trouble)| Poll { gap, trouble })
+}
+
+prop_compose! {
+    fn place()(
+        seed in any::<u64>(),
+        counts in (0_usize..40, 0_usize..10, 0_usize..60, 0_usize..20),
+        triage in prop::bool::weighted(0.8),
+        restricted in prop::bool::weighted(0.7),
+        [thin_hydration, missing_is_404, nulls_last] in prop::array::uniform3(any::<bool>()),
+        rate_limit in prop::option::weighted(0.3, 40_u32..300),
+    ) -> Place {
+        let (investigations, old_investigations, growth_per_day, standalone_alerts) = counts;
+        Place {
+            seed, investigations, old_investigations, growth_per_day, standalone_alerts, triage, restricted,
+            thin_hydration, missing_is_404, nulls_last, rate_limit,
+        }
+    }
+}
+
+prop_compose! {
+    fn ways()(
+        alerts in prop::bool::weighted(0.9),
+        [evidence, uninvestigated, product_alerts, comments, restricted] in prop::array::uniform5(prop::bool::weighted(0.7)),
+        lookback_days in prop_oneof![3 => Just(28_i64), 1 => 1_i64..60],
+        overlap_minutes in prop_oneof![3 => Just(20_i64), 1 => 5_i64..90],
+        concurrency in 1_i64..32,
+        budget in prop_oneof![
+            3 => Just((BUDGET.requests, BUDGET.artifacts)),
+            1 => (40_u32..400, 10_u32..200),
+        ],
+    ) -> Ways {
+        Ways {
+            alerts, evidence, uninvestigated, product_alerts, comments, restricted, lookback_days, overlap_minutes,
+            concurrency, budget,
+        }
+    }
+}
+
+/// Any scenario.
+pub fn scenario() -> impl Strategy<Value = Scenario> {
+    (place(), ways(), prop::collection::vec(poll(), 1..25)).prop_map(|(place, ways, polls)| Scenario {
+        place,
+        ways,
+        polls,
+    })
+}
+
+/// When a poll was, and whether it had no trouble.
+pub struct Polled {
+    /// When it began.
+    pub before: OffsetDateTime,
+    /// When it ended: later when it had to wait.
+    pub after: OffsetDateTime,
+    /// It went through, all streams of it, from its own beginning.
+    pub sound: bool,
+}
+
+/// What a run came to.
+pub struct Run {
+    /// The tenant with its store.
+    pub tenant: Tenant,
+    /// The polls.
+    pub polls: Vec<Polled>,
+    /// The poll that first stored something, from which the look-back counts.
+    pub first: OffsetDateTime,
+}
+
+impl Scenario {
+    fn tenant(&self) -> Tenant {
+        let (place, ways) = (&self.place, &self.ways);
+        let minutes: u64 = self.polls.iter().map(|poll| poll.gap).sum();
+        let world = World::generate(&WorldConfig {
+            seed: place.seed,
+            investigations: place.investigations,
+            old_investigations: place.old_investigations,
+            growth_per_day: place.growth_per_day,
+            standalone_alerts: place.standalone_alerts,
+            triage: place.triage,
+            restricted_evidence: place.restricted,
+            horizon_days: u32::try_from(minutes / 1_440 + 1).unwrap(),
+            ..WorldConfig::default()
+        });
+        let missing = if place.missing_is_404 { 404 } else { 403 };
+        let mut tenant = Tenant::with(
+            world,
+            SimulatorConfig {
+                rate_limit: place.rate_limit.map(|requests| RateLimit { requests, window: Duration::from_secs(60) }),
+                thin_hydration: place.thin_hydration,
+                no_triage_status: missing,
+                no_restricted_status: missing,
+                null_times: if place.nulls_last { NullTimes::Last } else { NullTimes::First },
+                ..SimulatorConfig::default()
+            },
+        );
+        for (key, value) in [
+            ("collect_alerts", SettingValue::Boolean(ways.alerts)),
+            ("collect_evidence", SettingValue::Boolean(ways.evidence)),
+            ("collect_uninvestigated_alerts", SettingValue::Boolean(ways.uninvestigated)),
+            ("collect_product_alerts", SettingValue::Boolean(ways.product_alerts)),
+            ("collect_comments", SettingValue::Boolean(ways.comments)),
+            ("collect_restricted_evidence", SettingValue::Boolean(ways.restricted)),
+            ("initial_lookback_days", SettingValue::Integer(ways.lookback_days)),
+            ("overlap_minutes", SettingValue::Integer(ways.overlap_minutes)),
+            ("max_concurrent_requests", SettingValue::Integer(ways.concurrency)),
+        ] {
+            tenant.settings.push(Setting { key: key.to_owned(), value });
+        }
+        (tenant.budget.requests, tenant.budget.artifacts) = ways.budget;
+        tenant
+    }
+
+    /// The overlap.
+    pub fn overlap(&self) -> time::Duration {
+        time::Duration::minutes(self.ways.overlap_minutes)
+    }
+
+    /// Whether something pretended not to be there, which is believed.
+    pub fn has_absence(&self) -> bool {
+        self.polls
+            .iter()
+            .flat_map(|poll| &poll.trouble)
+            .any(|trouble| matches!(trouble, Trouble::Fault { kind, .. } if is_absence(&kinds()[*kind])))
+    }
+
+    /// Whether anything went wrong at all.
+    pub fn has_trouble(&self) -> bool {
+        self.polls.iter().any(|poll| !poll.trouble.is_empty())
+    }
+
+    /// Runs everything, then lets a day pass without trouble.
+    pub fn run(&self, with_crashes: bool) -> Run {
+        let mut tenant = self.tenant();
+        let mut polls = Vec::new();
+        let mut first = None;
+        for poll in &self.polls {
+            tenant.advance(Duration::from_secs(60 * poll.gap));
+            tenant.link.simulator.set_faults(FaultProfile::new(poll.trouble.iter().filter_map(rule)));
+            for trouble in &poll.trouble {
+                match trouble {
+                    Trouble::Crash { step, at } if with_crashes => tenant.deaths.push((*step, *at)),
+                    Trouble::Leave { after } => tenant.leaves_after = Some(*after),
+                    _ => {}
+                }
+            }
+            let before = tenant.link.simulator.now();
+            // A cycle that is taken up again looks at what there was when it began.
+            let resumed =
+                tenant.checkpoint.as_deref().is_some_and(|bytes| Checkpoint::decode(bytes).unwrap().cycle.is_some());
+            let cycle = tenant.cycle();
+            if tenant.checkpoint.is_some() {
+                first = first.or(Some(before));
+            }
+            let after = tenant.link.simulator.now();
+            polls.push(Polled { before, after, sound: is_sound(&cycle) && !resumed && after == before });
+        }
+        tenant.link.simulator.set_faults(FaultProfile::default());
+        for _ in 0..5 {
+            tenant.advance(Duration::from_secs(6 * 3_600));
+            first = first.or(Some(tenant.link.simulator.now()));
+            tenant.cycle();
+        }
+        let last = tenant.cycle();
+        assert!(is_sound(&last), "when the trouble is over all is well: {last:#?}");
+        Run { tenant, polls, first: first.unwrap() }
+    }
+}
+
+/// The rule of a fault.
+fn rule(trouble: &Trouble) -> Option<Rule> {
+    match trouble {
+        Trouble::Fault { kind, place, after, times } => {
+            Some(Rule::new(PLACES[*place], kinds()[*kind].clone()).after(*after).times(*times))
+        }
+        Trouble::Crash { .. } | Trouble::Leave { .. } => None,
+    }
+}
+
+fn is_sound(cycle: &Cycle) -> bool {
+    cycle.failure.is_none() && cycle.degraded.is_empty() && !cycle.left
+}
