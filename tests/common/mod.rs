@@ -8,6 +8,8 @@
     reason = "every test binary uses its own part, and tests may fail loudly"
 )]
 
+pub mod audit;
 pub mod desk;
 pub mod host;
 pub mod native;
+pub mod vendor;
