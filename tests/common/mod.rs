@@ -8,8 +8,10 @@
     reason = "every test binary uses its own part, and tests may fail loudly"
 )]
 
+pub mod audit;
 pub mod desk;
 pub mod faults;
 pub mod host;
 pub mod native;
+pub mod vendor;
 pub mod versions;
