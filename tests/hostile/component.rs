@@ -15,8 +15,7 @@ pub(crate) fn honest() -> Vec<u8> {
 /// The component with an act in `describe`.
 pub(crate) fn describing(act: &str) -> Vec<u8> {
     let mut bytes = honest();
-    let found: Vec<usize> =
-        (0..bytes.len() - MARKER.len()).filter(|at| bytes[*at..].starts_with(MARKER)).collect();
+    let found: Vec<usize> = (0..bytes.len() - MARKER.len()).filter(|at| bytes[*at..].starts_with(MARKER)).collect();
     let [at] = found[..] else { panic!("the marker stands {} times in the component", found.len()) };
     let text = format!("{act:.<ACT$}");
     assert_eq!(text.len(), ACT, "{act} is too long");

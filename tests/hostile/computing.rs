@@ -106,8 +106,7 @@ async fn a_component_takes_no_more_of_the_engine_than_one_may() {
     let elements = "(module (table 1000000 funcref))";
     let spinning = "(module (func $f (loop (br 0))) (start $f))";
     let trapping = "(module (func $f unreachable) (start $f))";
-    let growing =
-        "(module (memory 1) (func $f (loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable) (start $f))";
+    let growing = "(module (memory 1) (func $f (loop (br_if 0 (i32.ne (memory.grow (i32.const 16)) (i32.const -1)))) unreachable) (start $f))";
     for (module, expected) in [
         (memories, "component-too-demanding"),
         (large, "component-too-demanding"),
@@ -148,7 +147,10 @@ async fn a_log_is_neither_flooded_nor_forged() {
     let messages: Vec<&str> = aftermath.log.iter().map(|line| line["message"].as_str().unwrap()).collect();
     assert!(messages.iter().any(|message| message.starts_with("harmless\\n[INFO] other-connector")), "{messages:#?}");
     for message in messages {
-        let tricky = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}');
+        let tricky = |c: char| {
+            c.is_control()
+                || matches!(c, '\u{2028}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+        };
         assert!(!message.contains(tricky), "{message:?}");
     }
     // No line of the whole run pretends to be somebody else's.

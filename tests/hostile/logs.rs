@@ -32,9 +32,7 @@ pub(crate) fn keep() {
     STARTED.get_or_init(|| {
         let lines = Lines { format: Format::Json, ..Lines::default() };
         let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(|| Writer);
-        let targets = Targets::new()
-            .with_default(LevelFilter::WARN)
-            .with_target("host_harness", LevelFilter::TRACE);
+        let targets = Targets::new().with_default(LevelFilter::WARN).with_target("host_harness", LevelFilter::TRACE);
         tracing::subscriber::set_global_default(tracing_subscriber::registry().with(layer).with(targets)).unwrap();
     });
 }

@@ -148,7 +148,8 @@ impl Stage {
 
     /// Polls a hostile tenant that does `act` in `poll`.
     pub(crate) async fn poll(&self, connector: &Connector, act: &str, argument: &str) -> Aftermath {
-        let name = format!("poll-{act}-{}", argument.chars().filter(char::is_ascii_alphanumeric).take(24).collect::<String>());
+        let name =
+            format!("poll-{act}-{}", argument.chars().filter(char::is_ascii_alphanumeric).take(24).collect::<String>());
         let options = self.options(&name, &format!("poll:{act}"), argument);
         let tenant = connector.tenant(options).await.unwrap();
         self.poll_tenant(&tenant).await
