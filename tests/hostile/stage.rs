@@ -10,7 +10,7 @@ use host_harness::egress::{NetworkOptions, Routes, Secrets};
 use host_harness::instances::cycle::{CycleOptions, Run, Surroundings};
 use host_harness::instances::report::Cycle;
 use host_harness::sandbox::{Clock, Engine, EngineOptions, Limits};
-use host_harness::sinks::lines::LinesSink;
+use host_harness::sinks::LinesSink;
 use host_harness::store::Store;
 use serde_json::Value;
 use time::OffsetDateTime;
