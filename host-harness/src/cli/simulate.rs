@@ -68,6 +68,9 @@ pub(super) struct Simulate {
     /// The tenants lack the Alert Triage API
     #[arg(long)]
     no_triage: bool,
+    /// The tenants have the restricted evidence endpoint
+    #[arg(long)]
+    restricted_evidence: bool,
 }
 
 /// The key that is known when none is given.
@@ -144,6 +147,7 @@ impl Simulate {
             alerts_per_investigation: self.alerts_per_investigation,
             growth_per_day: self.growth_per_day,
             triage: !self.no_triage,
+            restricted_evidence: self.restricted_evidence,
             ..WorldConfig::default()
         }
     }

@@ -192,11 +192,9 @@ fn change_json(fault: &Fault, reply: &mut Reply, index: u64) {
         }
         Fault::DeepJson { depth } => edit(&mut members, list, |rows| {
             let deep = format!("{}{}", "[".repeat(*depth), "]".repeat(*depth));
-            match rows.first_mut() {
-                Some(first) if first.starts_with('{') && first.len() > 2 => {
-                    first.insert_str(1, &format!("\"x_deep\":{deep},"));
-                }
-                _ => rows.insert(0, deep),
+            // No record is made up where there is none.
+            if let Some(first) = rows.first_mut().filter(|first| first.starts_with('{') && first.len() > 2) {
+                first.insert_str(1, &format!("\"x_deep\":{deep},"));
             }
         }),
         Fault::ShortTotal { less } => totals(&mut members, |total| total.saturating_sub(*less), index, false),
