@@ -69,7 +69,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Page(_) => true,
                 _ if left => known.open && known.listed != self.state.number,
                 Owed::Nothing => false,
-                Owed::Until(_) => self.settings.collect_alerts,
+                Owed::Until(_) => self.settings.collect_alerts || self.settings.collect_comments,
                 Owed::Failed(_, not_before) => self.settings.collect_alerts && not_before <= began,
             })
             .map(|(rrn, _)| rrn.clone())
