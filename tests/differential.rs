@@ -62,7 +62,7 @@ async fn natively_and_as_a_component_artifacts_and_checkpoints_are_the_same_to_t
         });
         native.budget.requests = requests;
         let budget = Budget {
-            requests: requests,
+            requests,
             artifacts: native.budget.artifacts,
             artifact_bytes: native.budget.artifact_bytes,
             wall_time_milliseconds: native.budget.wall_time_milliseconds,

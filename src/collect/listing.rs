@@ -114,10 +114,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 known.open = row.is_open();
                 match Work::if_needed(row, Some(known)) {
                     Some(needed) => work.push(needed),
-                    None if comments && !known.silent && known.owed == Owed::Nothing => {
-                        if may_have_comments(row, listing, since) {
-                            known.owed = Owed::Until(began);
-                        }
+                    None if comments
+                        && !known.silent
+                        && known.owed == Owed::Nothing
+                        && may_have_comments(row, listing, since) =>
+                    {
+                        known.owed = Owed::Until(began);
                     }
                     None => {}
                 }
