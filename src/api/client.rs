@@ -12,8 +12,11 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
+use serde_json::value::RawValue;
+
 use super::errors;
 use super::rate;
+use super::records::Members;
 use super::transport::{Clock, Request, Response, Transport};
 use crate::contract::{Budget, Failure, FailureReason, RetryAdvice};
 use crate::region::Region;
@@ -146,6 +149,23 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         }
         let last = self.once(request).await;
         self.settle(last)
+    }
+
+    /// Reads a single record and makes sure that it is the one asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`], as said there.
+    pub async fn record(&self, request: &Request, rrn: &str) -> Result<Box<RawValue>, Stop> {
+        let response = self.send(request).await?;
+        let malformed = |why: &str| self.malformed(request, &response, why);
+        let raw: Box<RawValue> =
+            serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
+        if Members::of(&raw).text("rrn").as_deref() == Some(rrn) {
+            Ok(raw)
+        } else {
+            Err(malformed("another record than the one asked for"))
+        }
     }
 
     /// A response that is not what the API promises.

@@ -45,6 +45,24 @@ pub struct Context {
     pub mitre: Mitre,
     /// Whether there should be evidence but none can be had.
     pub missing: bool,
+    /// Whether there is more evidence, or are more actors, than was read.
+    pub is_cut: bool,
+}
+
+impl Context {
+    /// What the alert says of its evidence by tags.
+    pub(super) fn tags<'t>(&self) -> Vec<Cow<'t, str>> {
+        let tags = [(self.missing, "evidence-unavailable"), (self.is_cut, "evidence-cut")];
+        tags.into_iter().filter_map(|(holds, tag)| holds.then_some(Cow::Borrowed(tag))).collect()
+    }
+}
+
+/// Evidence and actors as they stand in the message of any alert.
+pub(super) fn nested(evidence: Vec<String>, actors: Vec<String>) -> [Nested; 2] {
+    [
+        Nested { name: "evidence", records: evidence, single: false },
+        Nested { name: "actors", records: actors, single: false },
+    ]
 }
 
 impl<'a> Alert<'a> {
@@ -91,7 +109,7 @@ impl<'a> Alert<'a> {
         let created = self.created.or_else(|| self.members.time("first_event_time")).or(of.created).unwrap_or(now);
         let start = self.members.time("first_event_time").unwrap_or(created);
         let (rule_name, rule_rrn) = self.rule();
-        let rule_name = rule_name.or(context.rule_name.map(Cow::Owned));
+        let rule_name = rule_name.or(context.rule_name.clone().map(Cow::Owned));
         let title = self.members.text("title").or_else(|| self.members.text("alert_type_description"));
         let kind = self.members.text("alert_type");
         let mut tags = Vec::new();
@@ -102,15 +120,12 @@ impl<'a> Alert<'a> {
         } else if self.created.is_none() {
             tags.push(Cow::Borrowed("unmapped:no-created-time"));
         }
-        if context.missing {
-            tags.push(Cow::Borrowed("evidence-unavailable"));
-        }
-        let nested = [
+        tags.extend(context.tags());
+        let before = [
             Nested { name: "investigation", records: vec![parent(of)], single: true },
             Nested { name: "triage", records: context.triage.into_iter().collect(), single: true },
-            Nested { name: "evidence", records: context.evidence, single: false },
-            Nested { name: "actors", records: context.actors, single: false },
         ];
+        let nested: Vec<Nested> = before.into_iter().chain(nested(context.evidence, context.actors)).collect();
         Artifact {
             id: version.id(created),
             message_type: message_type::classify(

@@ -7,9 +7,9 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::alert::Context;
+use super::alert::{Context, nested};
 use super::identity::Version;
-use super::message::{self, Nested};
+use super::message;
 use super::{Artifact, field, message_type, severity};
 use crate::api::records::Members;
 use crate::times::Utc;
@@ -62,14 +62,9 @@ impl<'a> TriageAlert<'a> {
         if self.created().is_none() {
             tags.push(Cow::Borrowed("unmapped:no-created-time"));
         }
-        if context.missing {
-            tags.push(Cow::Borrowed("evidence-unavailable"));
-        }
+        tags.extend(context.tags());
         let record = message::triage_line(self.raw);
-        let nested = [
-            Nested { name: "evidence", records: context.evidence, single: false },
-            Nested { name: "actors", records: context.actors, single: false },
-        ];
+        let nested = nested(context.evidence, context.actors);
         Artifact {
             id: version.id(created),
             message_type: message_type::classify(

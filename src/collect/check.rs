@@ -6,6 +6,7 @@
 
 use serde_json::value::RawValue;
 
+use super::access::unavailable;
 use super::output::streams;
 use super::{evidence, extras};
 use crate::api::client::{Client, Stop};
@@ -52,9 +53,9 @@ pub async fn check<T: Transport, C: Clock>(
                     triage_state.insert(triage(client.send(&probe).await)).clone()
                 }
             },
-            PRODUCT_ALERTS => extra(&client, Kind::ProductAlert, stream, page.rows.first().copied()).await,
-            COMMENTS => extra(&client, Kind::Comment, stream, page.rows.first().copied()).await,
-            RESTRICTED => extra(&client, Kind::Restricted, stream, page.rows.first().copied()).await,
+            PRODUCT_ALERTS => extra(&client, Kind::ProductAlert, page.rows.first().copied()).await,
+            COMMENTS => extra(&client, Kind::Comment, page.rows.first().copied()).await,
+            RESTRICTED => extra(&client, Kind::Restricted, page.rows.first().copied()).await,
             _ => StreamState::Ok,
         };
         reports.push(report(stream, state));
@@ -90,7 +91,6 @@ async fn alerts<T: Transport, C: Clock>(client: &Client<'_, T, C>, investigation
 async fn extra<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     kind: Kind,
-    stream: &str,
     investigation: Option<&RawValue>,
 ) -> StreamState {
     let Some(rrn) = investigation.and_then(|raw| Members::of(raw).text("rrn")) else { return StreamState::Ok };
@@ -98,7 +98,10 @@ async fn extra<T: Transport, C: Clock>(
         Ok(_) => StreamState::Ok,
         Err(Failure {
             reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..
-        }) => StreamState::Unavailable(extras::unavailable(stream, status)),
+        }) => {
+            let (what, remedy) = extras::about(kind);
+            StreamState::Unavailable(unavailable(what, status, remedy))
+        }
         Err(failure) => StreamState::Degraded(failure),
     }
 }
@@ -113,7 +116,7 @@ fn triage(result: Result<Response, Stop>) -> StreamState {
         Ok(_) => StreamState::Ok,
         Err(Failure {
             reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..
-        }) => StreamState::Unavailable(evidence::unavailable(status)),
+        }) => StreamState::Unavailable(unavailable(evidence::NAME, status, evidence::REMEDY)),
         Err(failure) => StreamState::Degraded(failure),
     }
 }

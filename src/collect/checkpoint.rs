@@ -14,6 +14,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 
 use serde::{Deserialize, Serialize};
 
+use super::access::Access;
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
@@ -57,7 +58,7 @@ pub struct Checkpoint {
     #[serde(with = "front_coded")]
     pub known: BTreeMap<String, Known>,
     /// Whether the tenant has the Alert Triage API.
-    pub triage: Triage,
+    pub triage: Access,
     /// Consecutive steps that ended in a rate limit, for the hint.
     pub rate_limited: u32,
     /// What format 2 has added.
@@ -78,7 +79,7 @@ pub struct Beyond {
     pub outside_failures: u32,
     /// Whether the endpoints beside the alerts of an investigation are there,
     /// in the order of [`crate::artifact::extra::Kind`].
-    pub extras: [Triage; 3],
+    pub extras: [Access; 3],
     /// When the last listing of what is not closed began, and the last one of
     /// everything: what was looked at since may have a new comment.
     pub listed: [Option<Utc>; 2],
@@ -162,18 +163,6 @@ pub enum Owed {
     /// Its alerts may not all be visible yet: list them again in every cycle,
     /// for the last time in the first one at this instant or later.
     Until(Utc),
-}
-
-/// Whether the tenant has an API, as far as is known.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Triage {
-    /// Not asked yet.
-    #[default]
-    Unknown,
-    /// It answered.
-    Available,
-    /// It answered with this status at that time.
-    Unavailable(u16, Utc),
 }
 
 impl Checkpoint {
@@ -333,13 +322,13 @@ mod tests {
             cycle: Some(Cycle { began: Utc(9), phase: Phase::Owed(Some("rrn:a".to_owned())) }),
             known: [("rrn:ä".to_owned(), known.clone()), ("rrn:ö".to_owned(), known.clone()), ("s".to_owned(), known)]
                 .into(),
-            triage: Triage::Unavailable(403, Utc(3)),
+            triage: Access::Unavailable(403, Utc(3)),
             rate_limited: 1,
             beyond: Beyond {
                 uninvestigated: Some(Utc(4)),
                 outside: [(1, -1), (u64::MAX, i64::MAX)].into(),
                 outside_failures: 2,
-                extras: [Triage::Available, Triage::Unknown, Triage::Unavailable(404, Utc(5))],
+                extras: [Access::Available, Access::Unknown, Access::Unavailable(404, Utc(5))],
                 listed: [Some(Utc(6)), None],
             },
         }

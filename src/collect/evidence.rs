@@ -12,23 +12,23 @@
 //! without any evidence that is younger than the overlap waits for it.
 
 use super::Step;
+use super::access::{ASK_AGAIN, Access, is_absence};
 use super::alerts::Work;
-use super::checkpoint::{Owed, Triage};
+use super::checkpoint::Owed;
 use crate::api::client::{Client, Stop};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Request, Transport};
-use crate::api::{calls, errors, paging};
+use crate::api::{calls, paging};
 use crate::artifact::alert::{Alert, Context};
 use crate::artifact::{evidence, message};
-use crate::contract::{Failure, FailureReason, RetryAdvice};
+use crate::contract::{Failure, FailureReason};
 use crate::descriptor::EVIDENCE;
 use crate::times::Utc;
 
 /// Failures after which an alert goes without its evidence.
 pub(super) const HELD: u32 = 3;
-/// Seconds after which an absent API is asked for again.
-const PROBE_AGAIN: i64 = 86_400;
-/// Pages of evidence, or of actors, that are read of one alert.
+/// Pages of evidence, or of actors, that are read of one alert; one that has
+/// more says so by a tag. A message holds far less anyway.
 const PAGES: u64 = 10;
 
 /// What became of an alert's evidence.
@@ -43,21 +43,11 @@ pub enum Enriched {
     Untouched,
 }
 
-/// The state of the stream where the API is not there.
-#[must_use]
-pub fn unavailable(status: u16) -> Failure {
-    Failure {
-        http_status: Some(status),
-        request_sent: true,
-        ..errors::plain(
-            if status == 404 { FailureReason::NotFound } else { FailureReason::Forbidden },
-            format!("the Alert Triage API answers {status}: this tenant or key does not have it"),
-            "Investigations and alerts are collected without evidence. It is asked for again every day; to have it, \
-             ask Rapid7 for the Alerts experience.",
-            RetryAdvice::AfterSeconds(u64::try_from(PROBE_AGAIN).unwrap_or(0)),
-        )
-    }
-}
+/// The API, in messages.
+pub(super) const NAME: &str = "the Alert Triage API";
+/// What can be done where it is missing.
+pub(super) const REMEDY: &str =
+    "Alerts come without evidence until then; to have it, ask Rapid7 for the Alerts experience.";
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Reads the evidence of all alerts of a group that are new. The results
@@ -76,7 +66,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let mut stop = None;
         let results = match self.probe_if_due().await {
-            Ok(()) if matches!(self.state.triage, Triage::Unavailable(..)) => {
+            Ok(()) if matches!(self.state.triage, Access::Unavailable(..)) => {
                 wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
             }
             Ok(()) => {
@@ -100,7 +90,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
                     absent = true;
-                    Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
+                    if self.is_young(created) && failure.reason == FailureReason::NotFound {
+                        // Not known there yet.
+                        Enriched::Waiting
+                    } else {
+                        Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
+                    }
                 }
                 Err(why) if !why.is_local() => {
                     stop = stop.or(Some(why));
@@ -118,7 +113,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         if absent {
             // One alert may be unknown there; the API itself may have gone.
-            self.state.triage = Triage::Unknown;
+            self.state.triage = Access::Unknown;
         }
         (enriched, stop)
     }
@@ -148,18 +143,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// answer is a day old.
     pub(super) async fn probe_if_due(&mut self) -> Result<(), Stop> {
         let now = self.cycle_began();
-        match self.state.triage {
-            Triage::Available => return Ok(()),
-            Triage::Unavailable(_, since) if now.seconds_since(since) < PROBE_AGAIN => return Ok(()),
-            Triage::Unknown | Triage::Unavailable(..) => {}
+        if self.state.triage == Access::Available || self.state.triage.is_missing(now) {
+            return Ok(());
         }
-        let request = calls::triage_search(now.plus_seconds(-PROBE_AGAIN), now, 0, 1);
-        let answer = self.client.send(&request).await;
-        self.state.triage = match answer {
-            Ok(_) => Triage::Available,
-            Err(Stop::Failed(failure)) if is_absence(&failure) => {
-                Triage::Unavailable(failure.http_status.unwrap_or(0), now)
-            }
+        let request = calls::triage_search(now.plus_seconds(-ASK_AGAIN), now, 0, 1);
+        self.state.triage = match self.client.send(&request).await {
+            Ok(_) => Access::Available,
+            Err(Stop::Failed(failure)) if is_absence(&failure) => Access::missing(&failure, now),
             Err(stop) => return Err(stop),
         };
         self.output.progress = true;
@@ -183,17 +173,12 @@ struct Job<'w> {
     failures: u32,
 }
 
-/// Whether a failure says that something is not there, or not for this key.
-pub(super) fn is_absence(failure: &Failure) -> bool {
-    matches!(failure.reason, FailureReason::NotFound | FailureReason::Forbidden)
-}
-
 /// Evidence and actors of one alert.
 pub(super) async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Context, Stop> {
     let mut context = Context::default();
     let (evidence, entities) = (&mut context.evidence, &mut context.entities);
     let mut found = Vec::new();
-    read_pages(
+    let evidence_is_whole = read_pages(
         client,
         |index| calls::evidences(rrn, index),
         |raw| {
@@ -203,7 +188,7 @@ pub(super) async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn:
     )
     .await?;
     let actors = &mut context.actors;
-    read_pages(
+    let actors_are_whole = read_pages(
         client,
         |index| calls::actors(rrn, index),
         |raw| {
@@ -214,23 +199,25 @@ pub(super) async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn:
     .await?;
     // What the vendor has named comes before what a log line says.
     found.into_iter().for_each(|found| entities.fill_from(found));
+    context.is_cut = !(evidence_is_whole && actors_are_whole);
     Ok(context)
 }
 
-/// Reads the pages of a list of the Alert Triage API.
+/// Reads the pages of a list of the Alert Triage API. Tells whether it was read
+/// to its end.
 async fn read_pages<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     call: impl Fn(u64) -> Request,
     mut take: impl FnMut(&serde_json::value::RawValue),
-) -> Result<(), Stop> {
+) -> Result<bool, Stop> {
     for index in 0..PAGES {
         let request = call(index);
         let response = client.send(&request).await?;
         let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;
         page.rows.iter().for_each(|raw| take(raw));
         if !page.more {
-            break;
+            return Ok(true);
         }
     }
-    Ok(())
+    Ok(false)
 }

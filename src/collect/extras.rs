@@ -15,15 +15,16 @@
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::checkpoint::{Known, MAX_ALERTS, Triage};
-use super::evidence::is_absence;
+use super::access::{Access, is_absence};
+use super::alerts::MOST_PAGES;
+use super::checkpoint::{Known, MAX_ALERTS};
 use super::listing::Listing;
-use crate::api::client::{Client, Stop};
+use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
-use crate::api::{calls, errors, paging};
+use crate::api::{calls, paging};
 use crate::artifact::extra::{Extra, Kind};
 use crate::artifact::investigation::Investigation;
-use crate::contract::{Failure, FailureReason, RetryAdvice};
+use crate::contract::{Failure, FailureReason};
 use crate::descriptor::{COMMENTS, PRODUCT_ALERTS, RESTRICTED};
 use crate::times::Utc;
 
@@ -31,12 +32,7 @@ use crate::times::Utc;
 pub(super) type ReadExtra = (Kind, Result<Vec<Box<RawValue>>, Stop>);
 
 /// The kinds in the order in which the checkpoint knows them.
-const KINDS: [(Kind, &str); 3] =
-    [(Kind::ProductAlert, PRODUCT_ALERTS), (Kind::Comment, COMMENTS), (Kind::Restricted, RESTRICTED)];
-/// Seconds after which a missing endpoint is asked again.
-const ASK_AGAIN: i64 = 86_400;
-/// Pages of comments on one investigation.
-const PAGES: u64 = 100;
+const KINDS: [Kind; 3] = [Kind::ProductAlert, Kind::Comment, Kind::Restricted];
 
 /// The stream of a kind.
 fn stream(kind: Kind) -> &'static str {
@@ -53,17 +49,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let wanted =
             [self.settings.collect_product_alerts, self.settings.collect_comments, self.settings.collect_restricted];
         let began = self.cycle_began();
-        KINDS
-            .iter()
-            .zip(wanted)
-            .zip(self.state.beyond.extras)
-            .filter(|((_, wanted), access)| {
-                let missing =
-                    matches!(access, Triage::Unavailable(_, since) if began.seconds_since(*since) < ASK_AGAIN);
-                *wanted && !missing
-            })
-            .map(|(((kind, _), _), _)| *kind)
-            .collect()
+        let kinds = KINDS.into_iter().zip(wanted).zip(self.state.beyond.extras);
+        kinds.filter_map(|((kind, wanted), access)| (wanted && !access.is_missing(began)).then_some(kind)).collect()
     }
 
     /// Turns what was read of an investigation into artifacts. Tells whether
@@ -85,16 +72,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let Some(access) = self.state.beyond.extras.get_mut(kind as usize) else { continue };
             let rows = match result {
                 Ok(rows) => {
-                    *access = Triage::Available;
+                    *access = Access::Available;
                     rows
                 }
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
-                    if failure.reason == FailureReason::Forbidden || *access != Triage::Available {
-                        *access = Triage::Unavailable(failure.http_status.unwrap_or(0), now);
+                    if failure.reason == FailureReason::Forbidden || *access != Access::Available {
+                        *access = Access::missing(&failure, now);
                     }
                     continue;
                 }
-                Err(Stop::Failed(failure)) if crate::api::client::is_local(&failure) => {
+                Err(Stop::Failed(failure)) if is_local(&failure) => {
                     self.output.degrade(stream(kind), *failure);
                     missing = true;
                     continue;
@@ -129,11 +116,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Why a stream of these is not there, if it is not.
     pub(super) fn unavailable_extra(&self, name: &str) -> Option<Failure> {
-        let position = KINDS.iter().position(|(_, stream)| *stream == name)?;
-        match self.state.beyond.extras.get(position)? {
-            Triage::Unavailable(status, _) => Some(unavailable(name, *status)),
-            Triage::Unknown | Triage::Available => None,
-        }
+        let (kind, access) = KINDS.into_iter().zip(self.state.beyond.extras).find(|(kind, _)| stream(*kind) == name)?;
+        let (what, remedy) = about(kind);
+        access.failure(what, remedy)
     }
 }
 
@@ -150,27 +135,19 @@ pub(super) fn may_have_comments(row: &Investigation<'_>, listing: Listing, since
     }
 }
 
-/// The state of a stream whose endpoint is not there.
-pub(super) fn unavailable(stream: &str, status: u16) -> Failure {
-    let remedy = match stream {
-        RESTRICTED => {
-            "Ask Rapid7's support to enable it for the organization, or switch off Collect restricted evidence."
+/// The endpoint of a kind in messages, and what can be done where it is missing.
+pub(super) fn about(kind: Kind) -> (&'static str, &'static str) {
+    match kind {
+        Kind::ProductAlert => {
+            ("the endpoint of product alerts", "Nothing has to be done if the tenant has no other Rapid7 product.")
         }
-        COMMENTS => "Use a key whose role may read comments, or switch off Collect comments.",
-        _ => "Nothing has to be done if the tenant has no other Rapid7 product.",
-    };
-    Failure {
-        http_status: Some(status),
-        request_sent: true,
-        ..errors::plain(
-            if status == 404 { FailureReason::NotFound } else { FailureReason::Forbidden },
-            format!(
-                "the endpoint of {} answers {status}: this tenant or key does not have it",
-                stream.replace('-', " ")
-            ),
-            &format!("Everything else is collected. It is asked again a day later. {remedy}"),
-            RetryAdvice::AfterSeconds(u64::try_from(ASK_AGAIN).unwrap_or(0)),
-        )
+        Kind::Comment => {
+            ("the endpoint of comments", "Use a key whose role may read comments, or switch off Collect comments.")
+        }
+        Kind::Restricted => (
+            "the endpoint of restricted evidence",
+            "Ask Rapid7's support to enable it for the organization, or switch off Collect restricted evidence.",
+        ),
     }
 }
 
@@ -181,7 +158,8 @@ pub(super) async fn read<T: Transport, C: Clock>(
     rrn: &str,
 ) -> Result<Vec<Box<RawValue>>, Stop> {
     let mut records = Vec::new();
-    for index in 0..PAGES {
+    let mut index = 0_u64;
+    loop {
         let request = match kind {
             Kind::ProductAlert => calls::product_alerts(rrn),
             Kind::Comment => calls::comments(rrn, index, paging::PAGE_SIZE),
@@ -198,8 +176,11 @@ pub(super) async fn read<T: Transport, C: Clock>(
         .map_err(|why| client.malformed(&request, &response, &why))?;
         records.extend(rows.into_iter().map(ToOwned::to_owned));
         if !more {
-            break;
+            return Ok(records);
+        }
+        index = index.saturating_add(1);
+        if index >= MOST_PAGES {
+            return Err(client.malformed(&request, &response, "pages without end"));
         }
     }
-    Ok(records)
 }

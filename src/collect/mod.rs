@@ -19,6 +19,7 @@
 //!
 //! Guarantees, and what they rest on: see [`listing`] and [`alerts`].
 
+pub mod access;
 pub mod alerts;
 pub mod check;
 pub mod checkpoint;

@@ -1,7 +1,8 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
 use super::Step;
-use super::checkpoint::{Owed, Triage};
+use super::checkpoint::Owed;
+use super::evidence;
 use crate::api::client::Stop;
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -121,10 +122,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// The state of a stream at the end of the step.
     fn state_of(&self, stream: &str) -> StreamState {
-        if let (EVIDENCE | UNINVESTIGATED, Triage::Unavailable(status, _)) = (stream, self.state.triage) {
-            return StreamState::Unavailable(super::evidence::unavailable(status));
-        }
-        if let Some(failure) = self.unavailable_extra(stream) {
+        let missing = match stream {
+            EVIDENCE | UNINVESTIGATED => self.state.triage.failure(evidence::NAME, evidence::REMEDY),
+            _ => self.unavailable_extra(stream),
+        };
+        if let Some(failure) = missing {
             return StreamState::Unavailable(failure);
         }
         if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {

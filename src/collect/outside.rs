@@ -17,12 +17,13 @@
 use std::collections::BTreeMap;
 
 use super::Step;
+use super::access::{Access, is_absence};
 use super::alerts::MOST_PAGES;
-use super::checkpoint::{Phase, Triage};
-use super::evidence::{HELD, is_absence};
+use super::checkpoint::Phase;
+use super::evidence::HELD;
 use super::fan_out::fan_out;
 use super::triage::{BATCH, Records, find, read_alert, read_alerts};
-use crate::api::client::Stop;
+use crate::api::client::{Stop, is_local};
 use crate::api::records::scalar;
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
@@ -53,7 +54,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Err(stop) = self.probe_if_due().await {
             return self.outside_failed(stop);
         }
-        if self.state.triage != Triage::Available {
+        if self.state.triage != Access::Available {
             return Ok(());
         }
         let overlap = self.settings.overlap_minutes.saturating_mul(60);
@@ -86,11 +87,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         match stop {
             Stop::Failed(failure) if is_absence(&failure) => {
                 // One call may be missing; the API itself may have gone.
-                self.state.triage = Triage::Unknown;
+                self.state.triage = Access::Unknown;
                 self.output.degrade(UNINVESTIGATED, *failure);
                 Ok(())
             }
-            Stop::Failed(failure) if crate::api::client::is_local(&failure) => {
+            Stop::Failed(failure) if is_local(&failure) => {
                 self.state.beyond.outside_failures = self.state.beyond.outside_failures.saturating_add(1);
                 self.output.degrade(UNINVESTIGATED, *failure);
                 Ok(())
@@ -193,8 +194,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // The record stands for itself.
                 Ok(context) => Context { triage: None, ..context },
                 Err(Stop::Failed(failure))
-                    if is_absence(&failure)
-                        || (crate::api::client::is_local(&failure) && self.state.beyond.outside_failures >= HELD) =>
+                    if is_absence(&failure) || (is_local(&failure) && self.state.beyond.outside_failures >= HELD) =>
                 {
                     Context { missing: true, ..Context::default() }
                 }

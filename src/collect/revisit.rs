@@ -16,7 +16,6 @@ use super::checkpoint::{Owed, Phase};
 use super::fan_out::fan_out;
 use crate::api::calls;
 use crate::api::client::{Client, Stop, is_local};
-use crate::api::records::Members;
 use crate::api::transport::{Clock, Transport};
 use crate::artifact::investigation::Investigation;
 use crate::contract::FailureReason;
@@ -69,8 +68,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Page(_) => true,
                 _ if left => known.open && known.listed != self.state.number,
                 Owed::Nothing => false,
-                Owed::Until(_) => self.settings.collect_alerts || self.settings.collect_comments,
-                Owed::Failed(_, not_before) => self.settings.collect_alerts && not_before <= began,
+                Owed::Until(_) => true,
+                Owed::Failed(_, not_before) => not_before <= began,
             })
             .map(|(rrn, _)| rrn.clone())
             .take(GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1))
@@ -138,14 +137,5 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
 /// Reads one investigation.
 async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Box<RawValue>, Stop> {
-    let request = calls::investigation(rrn);
-    let response = client.send(&request).await?;
-    let malformed = |why: &str| client.malformed(&request, &response, why);
-    let raw: Box<RawValue> =
-        serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
-    if Members::of(&raw).text("rrn").as_deref() == Some(rrn) {
-        Ok(raw)
-    } else {
-        Err(malformed("another investigation than the one asked for"))
-    }
+    client.record(&calls::investigation(rrn), rrn).await
 }

@@ -11,7 +11,8 @@ use futures::future::LocalBoxFuture;
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::evidence::{is_absence, read};
+use super::access::is_absence;
+use super::evidence::read;
 use super::fan_out::fan_out;
 use crate::api::client::{Client, Stop};
 use crate::api::records::Members;
@@ -196,14 +197,5 @@ pub(super) async fn read_alert<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     rrn: &str,
 ) -> Result<Box<RawValue>, Stop> {
-    let request = calls::triage_alert(rrn);
-    let response = client.send(&request).await?;
-    let malformed = |why: &str| client.malformed(&request, &response, why);
-    let raw: Box<RawValue> =
-        serde_json::from_slice(&response.body).map_err(|error| malformed(&format!("not JSON: {error}")))?;
-    if Members::of(&raw).text("rrn").as_deref() == Some(rrn) {
-        Ok(raw)
-    } else {
-        Err(malformed("another alert than the one asked for"))
-    }
+    client.record(&calls::triage_alert(rrn), rrn).await
 }

@@ -128,7 +128,7 @@ prop_compose! {
 
 prop_compose! {
     fn ways()(
-        alerts in Just(true),
+        alerts in prop::bool::weighted(0.9),
         [evidence, uninvestigated, product_alerts, comments, restricted] in prop::array::uniform5(prop::bool::weighted(0.7)),
         lookback_days in prop_oneof![3 => Just(28_i64), 1 => 1_i64..60],
         overlap_minutes in prop_oneof![3 => Just(20_i64), 1 => 5_i64..90],
@@ -147,11 +147,10 @@ prop_compose! {
 
 /// Any scenario.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
-    (place(), ways(), prop::collection::vec(poll(), 1..25)).prop_map(|(place, mut ways, polls)| {
-        if place.thin_hydration {
-            ways.budget = (BUDGET.requests, BUDGET.artifacts);
-        }
-        Scenario { place, ways, polls }
+    (place(), ways(), prop::collection::vec(poll(), 1..25)).prop_map(|(place, ways, polls)| Scenario {
+        place,
+        ways,
+        polls,
     })
 }
 

@@ -1,0 +1,87 @@
+//! APIs that a tenant or a key may lack.
+//!
+//! Some of the vendor's APIs exist only for some tenants. One that answers that
+//! it is not there is left alone for a day and then asked again; everything else
+//! is collected meanwhile.
+//!
+//! Not guaranteed: what a missing API would have given in the meantime is not
+//! gone back to.
+
+use serde::{Deserialize, Serialize};
+
+use crate::api::errors;
+use crate::contract::{Failure, FailureReason, RetryAdvice};
+use crate::times::Utc;
+
+/// Seconds after which a missing API is asked again.
+pub const ASK_AGAIN: i64 = 86_400;
+
+/// Whether an API is there, as far as is known.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Access {
+    /// Not asked yet.
+    #[default]
+    Unknown,
+    /// It answered.
+    Available,
+    /// It answered with this status at that time.
+    Unavailable(u16, Utc),
+}
+
+impl Access {
+    /// What an answer that says that it is not there leaves known.
+    #[must_use]
+    pub fn missing(failure: &Failure, now: Utc) -> Self {
+        Self::Unavailable(failure.http_status.unwrap_or(0), now)
+    }
+
+    /// Whether it is known to be missing, and not worth asking yet.
+    #[must_use]
+    pub fn is_missing(self, now: Utc) -> bool {
+        matches!(self, Self::Unavailable(_, since) if now.seconds_since(since) < ASK_AGAIN)
+    }
+
+    /// Why its stream is unavailable, if it is; `what` names it, `remedy` says
+    /// what can be done.
+    #[must_use]
+    pub fn failure(self, what: &str, remedy: &str) -> Option<Failure> {
+        match self {
+            Self::Unavailable(status, _) => Some(unavailable(what, status, remedy)),
+            Self::Unknown | Self::Available => None,
+        }
+    }
+}
+
+/// Whether a failure says that something is not there, or not for this key.
+#[must_use]
+pub fn is_absence(failure: &Failure) -> bool {
+    matches!(failure.reason, FailureReason::NotFound | FailureReason::Forbidden)
+}
+
+/// The state of a stream whose API answers with this status.
+#[must_use]
+pub fn unavailable(what: &str, status: u16, remedy: &str) -> Failure {
+    Failure {
+        http_status: Some(status),
+        request_sent: true,
+        ..errors::plain(
+            if status == 404 { FailureReason::NotFound } else { FailureReason::Forbidden },
+            format!("{what} answers {status}: this tenant or key does not have it"),
+            &format!("Everything else is collected, and it is asked again every day. {remedy}"),
+            RetryAdvice::AfterSeconds(u64::try_from(ASK_AGAIN).unwrap_or(0)),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_missing_is_left_alone_for_a_day() {
+        let missing = Access::missing(&unavailable("it", 403, ""), Utc(0));
+        assert!(missing.is_missing(Utc(86_399_999_999)) && !missing.is_missing(Utc(86_400_000_000)));
+        assert!(!Access::Unknown.is_missing(Utc(0)) && !Access::Available.is_missing(Utc(0)));
+        assert_eq!(missing.failure("it", "").unwrap().http_status, Some(403));
+    }
+}
