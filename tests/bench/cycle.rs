@@ -69,6 +69,7 @@ fn poll(setting: &Setting, connector: &Connector, vendor: &Vendor) -> anyhow::Re
         most_steps: 10,
         longest_wait: Duration::ZERO,
         most_waiting: Duration::ZERO,
+        defer_waits: false,
     };
     let run = Run {
         collector: &tenant,
@@ -81,6 +82,7 @@ fn poll(setting: &Setting, connector: &Connector, vendor: &Vendor) -> anyhow::Re
             now: &move || now,
             sleep: &|wait| Box::pin(tokio::time::sleep(wait)),
             progress: &|_| {},
+            stopping: &|| false,
         },
     };
     Ok(setting.runtime.block_on(run.cycle(std::future::pending())))

@@ -10,10 +10,10 @@ use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::output;
+use crate::config;
 use crate::connectors::registry::{Operator, OperatorError};
 use crate::connectors::serving::{ConnectorReport, ConnectorState};
 use crate::log::escape;
-use crate::run::watch;
 
 /// Show, quarantine, release and confirm connectors
 ///
@@ -95,7 +95,7 @@ impl State {
     fn operator(self) -> Result<Operator, CliError> {
         let state = match (self.state, self.config) {
             (Some(state), _) => state,
-            (None, Some(config)) => watch::read(&config)?.1.host.state,
+            (None, Some(config)) => config::load(&config)?.host.state,
             // The group of the two is required.
             (None, None) => return Err(CliError::usage("give --state or --config")),
         };

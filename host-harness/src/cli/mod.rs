@@ -3,7 +3,8 @@
 //! Promises: results on standard output, logs and progress on standard
 //! error; exit code 0 when all went well, 1 when something failed while
 //! running, 2 when what was given is wrong and nothing was asked of the
-//! vendor, 130 or 143 after SIGINT or SIGTERM. Options stay as they are.
+//! vendor, 130 or 143 after SIGINT or SIGTERM (`run`, which ends by them in the
+//! ordinary way, gives 0). Options stay as they are.
 
 mod check;
 mod connectors;
@@ -59,9 +60,9 @@ struct Global {
     /// [default: info, or what HOST_HARNESS_LOG says]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = log::parse_level)]
     log_level: Option<LevelFilter>,
-    /// How log lines look
-    #[arg(long, global = true, value_name = "FORMAT", default_value = "text")]
-    log_format: LogFormat,
+    /// How log lines look [default: text, or what the configuration of `run` says]
+    #[arg(long, global = true, value_name = "FORMAT")]
+    log_format: Option<LogFormat>,
     /// Begin log lines with the time (UTC)
     #[arg(long, global = true)]
     log_timestamps: bool,
@@ -82,7 +83,7 @@ enum Command {
     Inspect(inspect::Inspect),
     Check(check::Check),
     Poll(Box<poll::Poll>),
-    Run(Box<run::Run>),
+    Run(run::Run),
     Status(status::Status),
     Connectors(connectors::Connectors),
     Search(search::Search),
@@ -123,9 +124,10 @@ pub fn main() -> ExitCode {
 fn run(cli: Cli) -> Result<u8, CliError> {
     let progress = log::init(&log::Options {
         level: level(cli.global.log_level)?,
-        format: match cli.global.log_format {
-            LogFormat::Text => log::Format::Text,
-            LogFormat::Json => log::Format::Json,
+        format: match (cli.global.log_format, &cli.command) {
+            (Some(LogFormat::Json), _) => log::Format::Json,
+            (None, Command::Run(command)) if run::wants_json(&command.config) => log::Format::Json,
+            (None | Some(LogFormat::Text), _) => log::Format::Text,
         },
         timestamps: cli.global.log_timestamps,
     });

@@ -126,6 +126,7 @@ impl Poll {
                     let requests = counted(u64::from(cycle.usage.requests), "request");
                     spinner.set_message(format!("polling: {steps}, {requests}, {} new artifacts", cycle.new));
                 },
+                stopping: &|| false,
             },
         }
         .cycle(async { stop.await.unwrap_or_default() })
@@ -163,6 +164,7 @@ impl Poll {
             most_steps: self.max_steps,
             longest_wait: LONGEST_WAIT,
             most_waiting: MOST_WAITING,
+            defer_waits: false,
         }
     }
 }

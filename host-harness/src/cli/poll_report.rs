@@ -61,6 +61,7 @@ fn end(end: End) -> &'static str {
         End::Complete => "complete",
         End::StepLimit => "step-limit",
         End::Postponed => "postponed",
+        End::Deferred => "deferred",
         End::Failed => "failed",
         End::Interrupted => "interrupted",
     }

@@ -1,138 +1,164 @@
-//! `host-harness run`: instances on schedule, until told to stop.
+//! `host-harness run`: the resident host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use clap::Args;
-use secrecy::ExposeSecret;
+use time::OffsetDateTime;
 use tokio::net::TcpListener;
-use tokio::sync::watch;
 
 use super::error::CliError;
+use super::options::parse_time;
 use super::output;
 use super::signals::Signals;
-use crate::config::{Config, ConfigError, HostConfig};
+use crate::config::{self, Config, ConfigError};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
-use crate::instances::secrets::Source;
-use crate::run::board::Board;
-use crate::run::http::{self, Answers};
-use crate::run::metrics::Metrics;
-use crate::run::poller::{self, Surrounding};
-use crate::run::supervisor::{Live, Supervisor};
-use crate::run::watch as watching;
+use crate::http::{Access, Site, serve};
+use crate::instances::report::counted;
+use crate::instances::secrets;
+use crate::log::escape;
+use crate::resident::board::Board;
+use crate::resident::delivery::Delivery;
+use crate::resident::poller::{ConnectorPoller, Phase};
+use crate::resident::supervisor::Supervisor;
+use crate::resident::watcher::{Watcher, loaded};
+use crate::resident::{FixedConnectors, resolve};
 use crate::sandbox::{Clock, Engine, EngineOptions};
-use crate::store::Store;
+use crate::store::{Reader, Store};
 
-/// Poll instances on schedule until told to stop
+/// Poll all instances of a configuration until told to stop
 ///
-/// Reads a configuration file and keeps to it: an edit, a new or replaced
-/// connector and a new secret take effect without a restart. Status, metrics
-/// and artifacts are served on loopback. SIGTERM or SIGINT ends it in good
-/// order: polls under way end their step.
+/// Connectors come from a directory, instances from the configuration, which is
+/// watched: an edit takes effect within ten seconds, a broken one is reported
+/// and the one before keeps running. Status, metrics and search are served over
+/// HTTP on this machine; see `host-harness status`.
 ///
-/// Exit code 0: stopped as asked; 1: something failed while running; 2: wrong
-/// usage, configuration or files.
+/// SIGTERM and SIGINT end it in good order: polls at hand finish their step. A
+/// second signal ends it at once; nothing that was stored is lost either way.
+/// Exit code 0: it was told to stop; 2: it could not start; 130 or 143: a second
+/// signal.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  host-harness run --config conductor.toml
-  host-harness run --config conductor.toml --check
-  host-harness --log-format json run --config conductor.toml")]
+  host-harness run --config /etc/host-harness/conductor.toml --check
+  host-harness run --config /etc/host-harness/conductor.toml --log-format json")]
 pub(super) struct Run {
-    /// The configuration, a TOML file; see conductor.example.toml
+    /// The configuration
     #[arg(long, value_name = "FILE")]
-    config: PathBuf,
-    /// Only check the configuration
+    pub(super) config: PathBuf,
+    /// Only say whether the configuration is right: everything in it, the
+    /// settings by the connectors, and whether secrets can be read; nothing is
+    /// asked of any vendor
     #[arg(long)]
     check: bool,
+    /// Set the clock of host and connectors, for example 2026-01-15T12:00:00Z;
+    /// it runs on from there
+    #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
+    clock: Option<OffsetDateTime>,
 }
 
+/// How long the output is given at the end.
+const DELIVER_WITHIN: Duration = Duration::from_secs(10);
+
 impl Run {
-    pub(super) async fn run(self: Box<Self>) -> Result<u8, CliError> {
-        let (text, config) = watching::read(&self.config)?;
-        if self.check {
-            let enabled = config.instances.iter().filter(|instance| instance.enabled).count();
-            output::print(&format!(
-                "{}: ok, {} instances, {enabled} enabled\n",
-                self.config.display(),
-                config.instances.len()
-            ))?;
-            return Ok(0);
-        }
-        let mut signals = Signals::listen()?;
-        let clock = Clock::system();
-        let host = config.host.clone();
-        let store = Store::open(&host.state)?;
+    pub(super) async fn run(self) -> Result<u8, CliError> {
+        let config = Arc::new(config::load(&self.config)?);
+        let clock = self.clock.map_or_else(Clock::system, Clock::starting_at);
         let engine = Engine::new(EngineOptions::default())?;
-        std::fs::create_dir_all(&host.connectors).map_err(|error| {
-            CliError::usage(format!("cannot make the directory of connectors {}: {error}", host.connectors.display()))
-        })?;
-        let registry = Registry::open(
-            engine,
-            RegistryOptions {
-                directory: host.connectors.clone(),
-                state: host.state.clone(),
-                cache: None,
-                origins: granted(&config),
-                clock: clock.clone(),
-                compile_time: COMPILE_TIME,
-            },
-        )
-        .map_err(|error| CliError::usage(error).help("give a state directory that this user owns alone"))?;
-        let board = Board::default();
-        board.host(|shown| {
-            shown.version = env!("CARGO_PKG_VERSION");
-            shown.started = Some(clock.now());
-            shown.configured = Some(clock.now());
-            shown.configuration = self.config.display().to_string();
-        });
-        let metrics = Metrics::new();
-        let around = Arc::new(Surrounding {
-            store: store.clone(),
-            clock: clock.clone(),
-            routes: host.routes.clone(),
-            network: host.network.clone(),
-            cycle: poller::cycle_options(),
-        });
-        let live = Live::new(around.clone());
-        let serving: Arc<dyn Serving> = Arc::new(registry.clone());
-        if let Some(listener) = listener(&host).await? {
-            let token = host.token.as_ref().map(token).transpose()?;
-            let answers =
-                Answers { board: board.clone(), metrics: metrics.clone(), serving: serving.clone(), store, token };
-            tokio::spawn(http::serve(listener, answers));
+        if self.check {
+            return check(&config, &engine, &clock).await;
         }
-        let (sender, receiver) = watch::channel(Arc::new(config));
-        let mut edits = receiver.clone();
-        tokio::spawn(watching::watch(self.config.clone(), text, sender, board.clone(), clock));
-        let supervisor = Supervisor::new(receiver, serving, live.clone(), around, board, metrics);
-        // Twice, since a file that was written a moment ago is judged at the second look.
+        let host = &config.host;
+        let store = Store::open(&host.state)?;
+        let reader = Reader::open(&host.state)?;
+        let access = Access::new(host.allowed_hosts.clone(), host.bearer_token.clone())?;
+        let mut signals = Signals::listen()?;
+        let listener = match host.listen {
+            Some(address) => Some(TcpListener::bind(address).await.map_err(|error| {
+                CliError::usage(format!("cannot listen on {address}: {error}"))
+                    .help("set another address as listen in [host], or \"off\"")
+            })?),
+            None => None,
+        };
+        let registry = registry(&config, engine, &clock)?;
+        let serving: Arc<dyn Serving> = Arc::new(registry.clone());
+
+        let now = clock.clone();
+        let board = Arc::new(Board::new(Arc::new(move || now.now()), host.parallel_polls));
+        let delivery = Delivery::start(store.clone(), host.sink.clone(), Arc::clone(&board))
+            .map_err(|error| CliError::failed(format!("cannot start the delivery: {error}")))?;
+        let bell = delivery.bell();
+        let now_for_live = clock.clone();
+        let poller =
+            ConnectorPoller::new(Arc::clone(&serving), store.clone(), Arc::clone(&board), clock, move || bell.ring());
+        let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), Arc::new(poller), host.parallel_polls));
+        supervisor.apply(Arc::clone(&config)).await?;
+        loaded(&board, &config, Vec::new());
+        // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
+        // moment ago is judged at the second look.
+        let live = supervisor.live(now_for_live);
         registry.scan(&*live).await;
         registry.scan(&*live).await;
+        // At a start, one tenant's slip must not keep the others from being polled.
+        for problem in resolve::check(&config, |_| false, |kind| serving.current(kind)).await {
+            tracing::error!("{problem}");
+        }
+
+        let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
+        let watcher =
+            Watcher::new(Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
         let granting = registry.clone();
+        tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
         tokio::spawn(async move { registry.watch(&*live, std::future::pending()).await });
-        tokio::spawn(async move {
-            while edits.changed().await.is_ok() {
-                let origins = granted(&edits.borrow_and_update());
-                granting.grant(origins);
+        let site = Arc::new(Site::new(Arc::clone(&board), serving, reader, access));
+        let server = listener.map(|listener| {
+            if let Ok(address) = listener.local_addr() {
+                tracing::info!("status, metrics and search at http://{address}");
             }
+            tokio::spawn(serve(site, listener))
         });
-        tracing::info!("host started with {}", self.config.display());
-        supervisor
-            .run(async {
-                let code = signals.next().await;
-                let signal = if code == 130 { "SIGINT" } else { "SIGTERM" };
-                tracing::info!(
-                    "host stopping by {signal}: polls under way end their step; a second signal ends at once"
-                );
-                tokio::spawn(async move { std::process::exit(i32::from(signals.next().await)) });
-            })
-            .await;
-        tracing::info!("host stopped");
+
+        signals.next().await;
+        tracing::info!("stopping: polls at hand finish their step");
+        // On a thread of the runtime, so that it works even while something blocks.
+        tokio::spawn(async move {
+            let code = signals.next().await;
+            tracing::warn!("stopped at once");
+            std::process::exit(i32::from(code));
+        });
+        // Health says so from now on; everything else is served until the end.
+        board.change_host(|host| host.stopping = true);
+        let _ = phase.send(Phase::Finishing);
+        supervisor.stop().await;
+        delivery.stop(DELIVER_WITHIN).await;
+        if let Some(server) = server {
+            server.abort();
+        }
+        tracing::info!("stopped");
         Ok(0)
     }
+}
+
+/// The connectors of the host, which come and go.
+fn registry(config: &Config, engine: Engine, clock: &Clock) -> Result<Registry, CliError> {
+    let host = &config.host;
+    std::fs::create_dir_all(&host.connectors).map_err(|error| {
+        CliError::usage(format!("cannot make the directory of connectors {}: {error}", host.connectors.display()))
+            .help("set connectors in [host] to a directory that this user can write to, or make it")
+    })?;
+    let options = RegistryOptions {
+        directory: host.connectors.clone(),
+        state: host.state.clone(),
+        cache: Some(host.cache.clone()),
+        origins: granted(config),
+        clock: clock.clone(),
+        compile_time: COMPILE_TIME,
+    };
+    Registry::open(engine, options)
+        .map_err(|error| CliError::usage(error).help("give a state directory that this user owns alone"))
 }
 
 /// The origins that the configuration grants, as the registry writes them.
@@ -143,26 +169,63 @@ fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
     config.grants.iter().map(one).collect()
 }
 
-/// Where status is served.
-async fn listener(host: &HostConfig) -> Result<Option<TcpListener>, CliError> {
-    let Some(address) = host.listen else { return Ok(None) };
-    let listener = TcpListener::bind(address).await.map_err(|error| {
-        CliError::usage(format!("cannot listen on {address}: {error}"))
-            .help("set listen in [host] to a free address, or to \"off\"")
-    })?;
-    let address = listener.local_addr().unwrap_or(address);
-    tracing::info!("status on http://{address}/status");
-    Ok(Some(listener))
+/// The connectors of the configured directory, for a check.
+async fn connectors(
+    config: &Config,
+    engine: &Engine,
+    cache: Option<&Path>,
+    clock: &Clock,
+) -> Result<FixedConnectors, CliError> {
+    let directory = &config.host.connectors;
+    FixedConnectors::load(engine, directory, cache, clock.now()).await.map_err(|error| {
+        CliError::usage(format!("cannot read the connectors in {}: {error}", directory.display()))
+            .help("set connectors in [host] to a directory that this user can read")
+    })
 }
 
-/// The token that callers have to bring.
-fn token(source: &Source) -> Result<Arc<str>, CliError> {
-    let secret = crate::instances::secrets::read_one("token", source)?;
-    Ok(Arc::from(secret.expose_secret()))
+/// Says what is wrong, or that nothing is.
+async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Result<u8, CliError> {
+    // A check makes no directories.
+    let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
+    let serving = connectors(config, engine, cache, clock).await?;
+    let mut problems = resolve::check(config, |_| false, |kind| serving.current(kind)).await;
+    let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
+    for instance in &config.instances {
+        let line = instance.place.line;
+        if serving.current(&instance.integration_type).is_none() {
+            let reason = format!("no connector serves {}", instance.integration_type);
+            let help = config::suggestion(&instance.integration_type, known.iter().map(String::as_str));
+            problems.push(resolve::problem(&config.file, line, "connector-missing", reason, help));
+        }
+        if let Err(error) = secrets::take(&instance.secrets) {
+            problems.push(resolve::problem(&config.file, line, error.code(), error.to_string(), error.help()));
+        }
+    }
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| problem.line);
+        return Err(ConfigError { problems }.into());
+    }
+    let enabled = config.instances.iter().filter(|instance| instance.enabled).count();
+    output::print(&format!(
+        "{}: sound; {}, {enabled} of them enabled\n",
+        escape(&config.file.display().to_string()),
+        counted(config.instances.len() as u64, "instance")
+    ))?;
+    Ok(0)
+}
+
+/// Whether the configuration asks for JSON log lines. It is read again, and judged, when logging works.
+pub(super) fn wants_json(file: &Path) -> bool {
+    config::load(file).is_ok_and(|config| config.host.json_log)
 }
 
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
-        Self::usage(&error).help("correct the file; conductor.example.toml shows everything that it may say")
+        let many = error.problems.len();
+        Self::usage(&error).help(if many > 1 {
+            format!("these {many} are all; correct them and try again")
+        } else {
+            String::new()
+        })
     }
 }

@@ -1,250 +1,414 @@
-//! `host-harness status`: what a running host says of itself, as a table.
+//! `host-harness status`: what the resident host is doing.
 
-use std::fmt::Write as _;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use bytes::Bytes;
 use clap::Args;
-use http::header;
+use http::header::{AUTHORIZATION, HOST};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
+use secrecy::ExposeSecret;
 use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 use tokio::net::TcpStream;
+use url::Url;
 
-use super::error::CliError;
+use super::error::{CliError, EXIT_FAILED};
 use super::output;
-use crate::config::DEFAULT_LISTEN;
+use crate::config;
+use crate::instances::secrets::{self, Source};
 use crate::log::escape;
-use crate::run::watch;
 
-/// Time for the answer.
-const PATIENCE: Duration = Duration::from_secs(10);
-/// Largest answer, in bytes.
-const LARGEST: usize = 64 << 20;
-
-/// Show what a running host does
+/// Show what a running host is doing
 ///
-/// Asks the host that listens on the address of the configuration, or on the
-/// usual one.
-///
-/// Exit code 0: every instance is ok, starting or disabled; 1: some instance is
-/// degraded or failed, or the host does not answer; 2: wrong usage.
+/// Asks the host over HTTP. Exit code 0: every instance is ok, starting or
+/// disabled, and the configuration is sound; 1: something is wrong, or nobody
+/// answers; 2: wrong usage.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  host-harness status
-  host-harness status --watch
-  host-harness status --config conductor.toml --json")]
+  host-harness status --config /etc/host-harness/conductor.toml
+  host-harness status --url http://127.0.0.1:9630 --watch
+  host-harness status --json")]
 pub(super) struct Status {
-    /// Configuration of the host, for its address and token
-    #[arg(long, value_name = "FILE")]
+    /// The configuration of the host: says where it listens and which token it wants
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "token"])]
     config: Option<PathBuf>,
-    /// Address of the host [default: 127.0.0.1:9464, or what the configuration
-    /// says]
-    #[arg(long, value_name = "ADDRESS", conflicts_with = "config")]
-    address: Option<String>,
-    /// Show it again every 2 seconds, until stopped
-    #[arg(long, conflicts_with = "json")]
+    /// Where the host listens [default: http://127.0.0.1:9630]
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+    /// Where the token is kept: env:NAME or file:PATH
+    #[arg(long, value_name = "SOURCE")]
+    token: Option<String>,
+    /// Show it again every few seconds until interrupted
+    #[arg(long)]
     watch: bool,
-    /// Print it as JSON
+    /// Print the status as one JSON object
     #[arg(long)]
     json: bool,
 }
 
+/// Seconds between two looks of `--watch`.
+const EVERY: Duration = Duration::from_secs(2);
+
+/// How long the host may take to answer.
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// Most bytes of a status.
+const MOST_BYTES: usize = 256 << 20;
+
+/// Where to ask, and with what.
+struct Target {
+    host: String,
+    port: u16,
+    token: Option<Source>,
+}
+
 impl Status {
     pub(super) async fn run(self) -> Result<u8, CliError> {
-        let (address, token) = self.whom()?;
+        let target = self.target()?;
         loop {
-            let body = tokio::time::timeout(PATIENCE, ask(&address, token.as_deref())).await.unwrap_or_else(|_| {
-                Err(CliError::failed(format!("the host on {address} does not answer within {} s", PATIENCE.as_secs())))
-            })?;
-            let page: Value = serde_json::from_str(&body)
-                .map_err(|error| CliError::failed(format!("the answer of {address} is no status: {error}")))?;
+            let status = target.ask().await?;
+            let good = is_good(&status);
             if self.json {
-                output::print(&body)?;
+                output::print_json(&status, false)?;
+            } else if self.watch {
+                // Clears the screen and begins at its top.
+                output::print(&format!("\x1b[2J\x1b[H{}", page(&status)))?;
             } else {
-                // Clears the screen only where somebody watches.
-                let clear = if self.watch { "\u{1b}[2J\u{1b}[H" } else { "" };
-                output::print(&format!("{clear}{}", table(&page)))?;
+                output::print(&page(&status))?;
             }
             if !self.watch {
-                let states = list(&page, "instances").iter().map(|one| text(one, "state"));
-                return Ok(u8::from(states.into_iter().any(|state| matches!(state, "degraded" | "failed"))));
+                return Ok(if good { 0 } else { EXIT_FAILED });
             }
-            tokio::time::sleep(Duration::from_secs(2)).await;
+            tokio::time::sleep(EVERY).await;
         }
     }
 
-    /// Where the host is, and what it wants to see.
-    fn whom(&self) -> Result<(String, Option<String>), CliError> {
-        use secrecy::ExposeSecret as _;
-        let Some(path) = &self.config else {
-            return Ok((self.address.clone().unwrap_or_else(|| DEFAULT_LISTEN.to_owned()), None));
+    fn target(&self) -> Result<Target, CliError> {
+        if let Some(file) = &self.config {
+            let host = config::load(file)?.host;
+            let Some(address) = host.listen else {
+                return Err(CliError::usage("the host of this configuration does not listen: listen is \"off\""));
+            };
+            let ip = if address.ip().is_unspecified() { "127.0.0.1".to_owned() } else { bracketed(address) };
+            return Ok(Target { host: ip, port: address.port(), token: host.bearer_token });
+        }
+        let text = self.url.clone().unwrap_or_else(|| format!("http://127.0.0.1:{}", config::DEFAULT_PORT));
+        let wrong =
+            || CliError::usage("--url is no address of a host").help("write for example --url http://127.0.0.1:9630");
+        let url = Url::parse(&text).map_err(|_| wrong())?;
+        let host = url.host_str().filter(|_| url.scheme() == "http" && url.username().is_empty()).ok_or_else(wrong)?;
+        let token = self
+            .token
+            .as_deref()
+            .map(|text| {
+                Source::parse(text).ok_or_else(|| {
+                    CliError::usage("--token is not env:NAME or file:PATH (what was given is not shown)")
+                })
+            })
+            .transpose()?;
+        Ok(Target { host: host.to_owned(), port: url.port_or_known_default().unwrap_or(80), token })
+    }
+}
+
+/// The address without port, as it stands in a URL.
+fn bracketed(address: SocketAddr) -> String {
+    if address.is_ipv6() { format!("[{}]", address.ip()) } else { address.ip().to_string() }
+}
+
+impl Target {
+    async fn ask(&self) -> Result<Value, CliError> {
+        let nobody = |why: String| {
+            CliError::failed(format!("no host answers at {}:{}: {why}", self.host, self.port))
+                .help("start it with `host-harness run`, or name its configuration with --config")
         };
-        let (_, config) = watch::read(path)?;
-        let address = config.host.listen.ok_or_else(|| {
-            CliError::usage("this host serves no status: listen is \"off\"").help("set listen in [host] to an address")
-        })?;
-        let token =
-            config.host.token.map(|source| crate::instances::secrets::read_one("token", &source)).transpose()?;
-        Ok((address.to_string(), token.map(|token| token.expose_secret().to_owned())))
-    }
-}
-
-/// Asks the host.
-async fn ask(address: &str, token: Option<&str>) -> Result<String, CliError> {
-    let failed = |why: String| {
-        CliError::failed(format!("the host on {address} cannot be asked: {why}"))
-            .help("is it running? See `host-harness run`; give --config or --address if it listens elsewhere")
-    };
-    let stream = TcpStream::connect(address).await.map_err(|error| failed(error.to_string()))?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| failed(error.to_string()))?;
-    let connection = tokio::spawn(connection);
-    let mut request = http::Request::get("/status").header(header::HOST, address);
-    if let Some(token) = token {
-        request = request.header(header::AUTHORIZATION, format!("Bearer {token}"));
-    }
-    let request = request.body(Empty::<bytes::Bytes>::new()).map_err(|error| failed(error.to_string()))?;
-    let response = sender.send_request(request).await.map_err(|error| failed(error.to_string()))?;
-    let status = response.status();
-    let body =
-        Limited::new(response.into_body(), LARGEST).collect().await.map_err(|error| failed(error.to_string()))?;
-    connection.abort();
-    let body = String::from_utf8_lossy(&body.to_bytes()).into_owned();
-    if status.is_success() { Ok(body) } else { Err(failed(format!("it answers {status}: {}", body.trim()))) }
-}
-
-fn text<'p>(value: &'p Value, key: &str) -> &'p str {
-    value.get(key).and_then(Value::as_str).unwrap_or_default()
-}
-
-fn list<'p>(value: &'p Value, key: &str) -> &'p [Value] {
-    value.get(key).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-/// A time to the second.
-fn second(value: &Value, key: &str) -> String {
-    let time = text(value, key);
-    match time.split_once('.') {
-        Some((time, _)) => format!("{time}Z"),
-        None if time.is_empty() => "-".to_owned(),
-        None => time.to_owned(),
-    }
-}
-
-/// The page as a person reads it.
-fn table(page: &Value) -> String {
-    let mut rows = vec![["INSTANCE", "TYPE", "STATE", "LAST POLL", "NEXT POLL", "ARTIFACTS"].map(str::to_owned)];
-    for one in list(page, "instances") {
-        let polling = one.get("polling").and_then(Value::as_bool).unwrap_or_default();
-        rows.push([
-            escape(text(one, "name")),
-            escape(text(one, "integration_type")),
-            text(one, "state").to_owned(),
-            second(one, "last_poll"),
-            if polling { "under way".to_owned() } else { second(one, "next_poll") },
-            one.get("artifacts").map(Value::to_string).unwrap_or_default(),
-        ]);
-    }
-    let mut shown = aligned(&rows);
-    let mut notes = String::new();
-    for one in list(page, "instances") {
-        let name = escape(text(one, "name"));
-        if let Some(failure) = one.get("failure").filter(|failure| !failure.is_null()) {
-            let status = failure.get("http_status").and_then(Value::as_u64).map(|status| format!("HTTP {status}, "));
-            let _ = writeln!(
-                notes,
-                "{name}: {} ({}{}). {}",
-                escape(text(failure, "message").trim_end_matches('.')),
-                status.unwrap_or_default(),
-                escape(text(failure, "code")),
-                escape(text(failure, "remedy"))
-            );
-        }
-        for stream in list(one, "streams").iter().filter(|stream| text(stream, "state") == "unavailable") {
-            let _ = writeln!(
-                notes,
-                "{name}: {} unavailable: {}",
-                escape(text(stream, "name")),
-                escape(text(stream, "reason"))
-            );
-        }
-        if !text(one, "hint").is_empty() {
-            let _ = writeln!(notes, "{name}: {}", escape(text(one, "hint")));
+        let answer = tokio::time::timeout(WITHIN, self.exchange()).await;
+        let (status, body) = match answer {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(error)) => return Err(nobody(error)),
+            Err(_) => return Err(nobody(format!("it took more than {} s", WITHIN.as_secs()))),
+        };
+        let value: Value = serde_json::from_slice(&body).unwrap_or_default();
+        match status {
+            200 if value.get("instances").is_some() => Ok(value),
+            401 => Err(CliError::failed("the host wants a token, or another one")
+                .help("name its configuration with --config, or the token's place with --token")),
+            _ => Err(nobody(format!("what is there answers with HTTP {status} and is none"))),
         }
     }
-    if !notes.is_empty() {
-        let _ = write!(shown, "\n{notes}");
-    }
-    let mut rows = vec![["CONNECTOR", "VERSION", "STATE", "DIGEST", "FILE"].map(str::to_owned)];
-    let mut reasons = String::new();
-    for one in list(page, "connectors") {
-        rows.push([
-            escape(text(one, "integration_type")),
-            escape(text(one, "version")),
-            text(one, "state").to_owned(),
-            text(one, "digest").get(..12).unwrap_or_default().to_owned(),
-            escape(text(one, "file")),
-        ]);
-        if !text(one, "reason").is_empty() {
-            let _ = writeln!(reasons, "{}: {}", escape(text(one, "file")), escape(text(one, "reason")));
+
+    async fn exchange(&self) -> Result<(u16, Bytes), String> {
+        let text = |error: &dyn std::fmt::Display| error.to_string();
+        let host = self.host.trim_start_matches('[').trim_end_matches(']');
+        let stream = TcpStream::connect((host, self.port)).await.map_err(|error| text(&error))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
+        tokio::spawn(connection);
+        let mut request = http::Request::get("/status").header(HOST, format!("{}:{}", self.host, self.port));
+        if let Some(source) = &self.token {
+            let secrets = secrets::take(&[("token".to_owned(), source.clone())]).map_err(|error| text(&error))?;
+            let token = secrets.get("token").map(ExposeSecret::expose_secret).unwrap_or_default();
+            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
         }
+        let request = request.body(Empty::<Bytes>::new()).map_err(|error| text(&error))?;
+        let answer = sender.send_request(request).await.map_err(|error| text(&error))?;
+        let status = answer.status().as_u16();
+        let body = Limited::new(answer.into_body(), MOST_BYTES).collect().await.map_err(|error| text(&error))?;
+        Ok((status, body.to_bytes()))
     }
-    let _ = write!(shown, "\n{}{reasons}", aligned(&rows));
-    let host = page.get("host").unwrap_or(&Value::Null);
-    for problem in list(host, "configuration_problems") {
-        let line = problem.get("line").and_then(Value::as_u64).unwrap_or_default();
-        let _ = writeln!(
-            shown,
-            "\nan edit was not taken: {}:{line}: {}",
-            escape(text(host, "configuration")),
-            escape(text(problem, "message"))
-        );
-    }
-    let undelivered = host.get("undelivered").and_then(Value::as_u64).unwrap_or_default();
-    if undelivered > 0 {
-        let _ =
-            writeln!(shown, "\n{undelivered} artifacts wait to be delivered. {}", escape(text(host, "output_failure")));
-    }
-    shown
 }
 
-/// Rows with columns of one width.
-fn aligned<const N: usize>(rows: &[[String; N]]) -> String {
-    let mut widths = [0; N];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.chars().count().max(*width);
+/// The instances of a status.
+fn instances(status: &Value) -> &[Value] {
+    status.get("instances").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether nothing needs anybody's attention.
+fn is_good(status: &Value) -> bool {
+    let well = |one: &Value| !matches!(text(one, "/state"), "degraded" | "failed");
+    instances(status).iter().all(well)
+        && status.pointer("/host/config/problems").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        && status.pointer("/host/sink/failure").is_none_or(Value::is_null)
+}
+
+/// A text within a value; empty when it is not there.
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A number within a value; 0 when it is not there.
+fn number(value: &Value, pointer: &str) -> u64 {
+    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// A time within a value.
+fn moment(value: &Value, pointer: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text(value, pointer), &Rfc3339).ok()
+}
+
+/// For people. All texts are those of the host and what vendors and connectors say, so all are escaped.
+fn page(status: &Value) -> String {
+    let now = moment(status, "/now").unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let host = |pointer: &str| text(status, &format!("/host{pointer}"));
+    let mut lines = vec![format!(
+        "host-harness {}, started {}, {} of {} polls running{}",
+        escape(host("/version")),
+        ago(moment(status, "/host/started"), now),
+        number(status, "/host/polls_running"),
+        number(status, "/host/parallel_polls"),
+        if status.pointer("/host/stopping") == Some(&Value::Bool(true)) { ", stopping" } else { "" }
+    )];
+    let problems = status.pointer("/host/config/problems").and_then(Value::as_array);
+    for problem in problems.into_iter().flatten() {
+        let line = problem.get("line").and_then(Value::as_u64).map(|line| format!(":{line}")).unwrap_or_default();
+        let (file, reason, help) = (text(problem, "/file"), text(problem, "/reason"), text(problem, "/help"));
+        lines.push(format!("configuration not taken: {}{line}: {}; {}", escape(file), escape(reason), escape(help)));
+    }
+    let keys = status.pointer("/host/config/needs_restart").and_then(Value::as_array);
+    let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
+    if !keys.is_empty() {
+        lines.push(format!("counts from the next start on: {}", escape(&keys.join(", "))));
+    }
+    if let Some(failure) = status.pointer("/host/sink/failure").filter(|failure| !failure.is_null()) {
+        lines.push(format!("output {}: {}", escape(host("/sink/target")), sentence(failure)));
+    }
+    for connector in status.get("connectors").and_then(Value::as_array).into_iter().flatten() {
+        if text(connector, "/state") != "serving" {
+            let (file, state, reason) =
+                (text(connector, "/file"), text(connector, "/state"), text(connector, "/reason"));
+            let name = if file.is_empty() { text(connector, "/integration_type") } else { file };
+            lines.push(format!("connector {} {}: {}", escape(name), escape(state), escape(reason)));
         }
     }
-    rows.iter()
-        .map(|row| {
-            let cells: Vec<String> = row.iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-            format!("{}\n", cells.join("  ").trim_end())
+    lines.push(String::new());
+    let mut rows = vec![["NAME", "TYPE", "STATE", "LAST POLL", "NEXT POLL", "FETCHED"].map(str::to_owned).to_vec()];
+    rows.extend(instances(status).iter().map(|one| row(one, now)));
+    let table = output::table("", &rows);
+    let mut table = table.lines();
+    lines.extend(table.next().map(str::to_owned));
+    for (one, line) in instances(status).iter().zip(table) {
+        lines.push(line.to_owned());
+        lines.extend(details(one));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The line of an instance.
+fn row(one: &Value, now: OffsetDateTime) -> Vec<String> {
+    let streams = one.get("streams").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let fetched: Vec<String> = streams
+        .iter()
+        .map(|stream| {
+            let (last, total) = (number(stream, "/last"), number(stream, "/total"));
+            format!("{last} {} ({total})", escape(text(stream, "/noun")))
         })
-        .collect()
+        .collect();
+    let next = match moment(one, "/next_poll") {
+        _ if one.get("polling") == Some(&Value::Bool(true)) => "now".to_owned(),
+        Some(next) if next > now => format!("in {}", span(next - now)),
+        Some(_) => "due".to_owned(),
+        None => "-".to_owned(),
+    };
+    vec![
+        escape(text(one, "/name")),
+        escape(text(one, "/integration_type")),
+        escape(text(one, "/state")),
+        ago(moment(one, "/last_poll"), now),
+        next,
+        if fetched.is_empty() { "-".to_owned() } else { fetched.join(", ") },
+    ]
+}
+
+/// What is below the line of an instance: what is wrong, and what the operator may want to know.
+fn details(one: &Value) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(failure) = one.get("failure").filter(|failure| !failure.is_null()) {
+        lines.push(format!("  {}", sentence(failure)));
+    }
+    for stream in one.get("streams").and_then(Value::as_array).into_iter().flatten() {
+        if text(stream, "/state") == "unavailable"
+            && let Some(failure) = stream.get("failure").filter(|failure| !failure.is_null())
+        {
+            lines.push(format!("  {} unavailable: {}", escape(text(stream, "/name")), sentence(failure)));
+        }
+    }
+    let hint = text(one, "/hint");
+    if !hint.is_empty() {
+        lines.push(format!("  {}", escape(hint)));
+    }
+    for route in one.get("routes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(format!("  routed: {}", escape(route)));
+    }
+    lines
+}
+
+/// `<message> (HTTP 401, unauthorized). <remedy>`
+fn sentence(failure: &Value) -> String {
+    let failure = serde_json::from_value::<crate::instances::failure::FailureReport>(failure.clone());
+    failure.map_or_else(|_| "failed".to_owned(), |failure| escape(&failure.sentence()))
+}
+
+/// `3 min ago`, or a dash.
+fn ago(time: Option<OffsetDateTime>, now: OffsetDateTime) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{} ago", span(now - time)))
+}
+
+/// A span of time in its largest unit.
+fn span(span: time::Duration) -> String {
+    let seconds = span.whole_seconds().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
-    #[test]
-    fn the_table_shows_who_is_well_and_what_to_do_for_the_others() {
-        let page = serde_json::json!({
-            "host": {"configuration": "conductor.toml", "undelivered": 3, "output_failure": "disk full",
-                "configuration_problems": [{"line": 7, "message": "no"}]},
+    fn status() -> Value {
+        json!({
+            "now": "2026-01-15T12:00:00Z",
+            "host": {
+                "version": "0.1.0", "started": "2026-01-15T09:00:00Z", "polls_running": 1, "parallel_polls": 16, "stopping": false,
+                "config": { "problems": [], "needs_restart": [] }, "sink": { "target": "out.jsonl", "failure": null },
+            },
+            "connectors": [{ "integration_type": "acme", "state": "serving", "file": "acme.wasm" }],
             "instances": [
-                {"name": "acme", "integration_type": "acme_siem", "state": "ok", "last_poll": "2026-01-15T12:00:00.123Z",
-                    "next_poll": "2026-01-15T12:05:00Z", "artifacts": 12, "polling": false, "failure": null,
-                    "streams": [{"name": "evidence", "state": "unavailable", "reason": "not there"}]},
-                {"name": "b\u{1b}[31m", "integration_type": "acme_siem", "state": "failed", "polling": true, "artifacts": 0,
-                    "failure": {"code": "unauthorized", "http_status": 401, "message": "the key is not known", "remedy": "Use another."}},
+                {
+                    "name": "Acme US", "integration_type": "acme", "state": "ok", "polling": false,
+                    "last_poll": "2026-01-15T11:59:48Z", "next_poll": "2026-01-15T12:04:48Z", "failure": null, "hint": null, "routes": [],
+                    "streams": [
+                        { "name": "events", "noun": "events", "state": "ok", "last": 3, "total": 120, "failure": null },
+                        { "name": "alerts", "noun": "alerts", "state": "ok", "last": 0, "total": 7, "failure": null },
+                    ],
+                },
+                { "name": "off", "integration_type": "acme", "state": "disabled", "polling": false, "last_poll": null, "next_poll": null, "streams": [] },
             ],
-            "connectors": [{"integration_type": "acme_siem", "version": "1.0.0", "state": "serving",
-                "digest": "0123456789abcdef", "file": "connectors/acme.wasm"}],
+        })
+    }
+
+    #[test]
+    fn the_page_is_a_table_that_a_person_reads() {
+        assert!(is_good(&status()));
+        insta::assert_snapshot!(page(&status()), @r"
+        host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
+
+        NAME     TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
+        Acme US  acme  ok        12 s ago   in 4 min   3 events (120), 0 alerts (7)
+        off      acme  disabled  -          -          -
+        ");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_where_it_is_with_what_to_do_and_nothing_drives_a_terminal() {
+        let mut status = status();
+        let failure = json!({
+            "code": "unauthorized", "http_status": 401, "correlation_id": null,
+            "message": "the key is not known\u{1b}[2J\nforged", "remedy": "Check the key.",
         });
-        insta::assert_snapshot!(table(&page));
+        status["instances"][0]["state"] = "failed".into();
+        status["instances"][0]["name"] = "Acme\u{1b}[31m".into();
+        status["instances"][0]["failure"] = failure.clone();
+        status["instances"][0]["hint"] = "Poll less often.".into();
+        status["instances"][0]["routes"] = json!(["api.example.com=http://127.0.0.1:8811"]);
+        status["instances"][1]["streams"] = json!([{ "name": "evidence", "noun": "pieces", "state": "unavailable", "last": 0, "total": 0, "failure": failure }]);
+        status["host"]["config"]["problems"] =
+            json!([{ "file": "c.toml", "line": 7, "reason": "it is broken", "help": "mend it" }]);
+        status["host"]["config"]["needs_restart"] = json!(["listen"]);
+        status["host"]["sink"]["failure"] =
+            json!({ "code": "output-failed", "message": "no room", "remedy": "Make some." });
+        status["connectors"][0] =
+            json!({ "integration_type": "acme", "state": "refused", "file": "bad.wasm", "reason": "not WebAssembly" });
+        assert!(!is_good(&status));
+        insta::assert_snapshot!(page(&status), @r"
+        host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
+        configuration not taken: c.toml:7: it is broken; mend it
+        counts from the next start on: listen
+        output out.jsonl: no room (output-failed). Make some.
+        connector bad.wasm refused: not WebAssembly
+
+        NAME            TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
+        Acme\u{1b}[31m  acme  failed    12 s ago   in 4 min   3 events (120), 0 alerts (7)
+          the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
+          Poll less often.
+          routed: api.example.com=http://127.0.0.1:8811
+        off             acme  disabled  -          -          0 pieces (0)
+          evidence unavailable: the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
+        ");
+    }
+
+    #[test]
+    fn one_thing_that_is_wrong_is_enough_for_the_exit_code() {
+        type Change = fn(&mut Value);
+        let changes: [Change; 4] = [
+            |status| status["instances"][0]["state"] = "degraded".into(),
+            |status| status["instances"][0]["state"] = "failed".into(),
+            |status| status["host"]["config"]["problems"] = json!([{}]),
+            |status| status["host"]["sink"]["failure"] = json!({}),
+        ];
+        for change in changes {
+            let mut status = status();
+            change(&mut status);
+            assert!(!is_good(&status));
+        }
+        let mut status = status();
+        status["instances"][0]["state"] = "starting".into();
+        assert!(is_good(&status));
+    }
+
+    #[test]
+    fn a_span_is_told_in_its_largest_unit() {
+        let spans = [0, 119, 120, 7_199, 7_200, 200_000].map(|seconds| span(time::Duration::seconds(seconds)));
+        assert_eq!(spans, ["0 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
     }
 }

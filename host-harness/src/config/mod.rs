@@ -1,93 +1,191 @@
-//! The configuration of a running host: one TOML file.
+//! The configuration of a resident host: `conductor.toml`.
 //!
-//! Why every problem at once, with its line: an operator mends a file in one
-//! go, and a running host that refuses an edit must say why in its status.
-//! Secrets are named by their source, `file:` or `env:`; one that stands in the
-//! file itself is refused and not shown.
-//!
-//! Not guaranteed: that settings fit their connector; only the connector knows,
-//! and says so when the instance is polled.
+//! What: a text becomes a [`Config`] or a list of all that is wrong with it, each with file, line, reason and what to
+//! do; `watch` notices when one of the files has changed.
+//! Why nothing of a connector is known here: what an integration's settings mean is judged by its connector, later,
+//! with the same kind of [`Problem`].
+//! Not guaranteed: that paths exist or secrets can be read; both may come later.
 
-mod error;
-mod read;
+mod parse;
+mod problem;
+mod reader;
+pub mod watch;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use uuid::Uuid;
-
-pub use error::{ConfigError, Problem};
-pub use read::parse;
-
+use crate::contract::types::Setting;
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
 
-/// Where status is served unless the file says otherwise.
-pub const DEFAULT_LISTEN: &str = "127.0.0.1:9464";
-/// Instances of one type unless the file says otherwise.
-pub const DEFAULT_INSTANCES_PER_TYPE: usize = 5;
-/// Polls under way at once unless the file says otherwise.
-pub const DEFAULT_PARALLEL_POLLS: usize = 16;
+pub use parse::{DEFAULT_PORT, parse};
+pub(crate) use problem::suggestion;
+pub use problem::{ConfigError, Problem, nearest};
 
-/// A configuration that was understood.
+/// Most bytes of a configuration file: room for tens of thousands of instances.
+pub const MOST_BYTES: u64 = 16 << 20;
+
+/// A configuration that is sound in itself.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// The host.
+    /// The file it came from.
+    pub file: PathBuf,
+    /// `[host]`.
     pub host: HostConfig,
-    /// Origins that a type may reach, as `https://host:port`, by integration
-    /// type. A type that is not here is granted what it asks for when it is
-    /// first loaded.
+    /// `[grants.<type>]`: the origins that connectors of a type may plan, such as `https://us.api.example.com`. A type
+    /// that is not here has no ceiling from the configuration.
     pub grants: BTreeMap<String, Vec<String>>,
-    /// The instances, in the order of the file; names are unique.
+    /// `[[instance]]`, in the order of the file.
     pub instances: Vec<InstanceConfig>,
 }
 
-/// The host's own settings.
+/// What concerns the host as a whole.
 #[derive(Clone, Debug)]
 pub struct HostConfig {
     /// Directory for progress and artifacts.
     pub state: PathBuf,
-    /// Directory in which connectors are looked for: every `.wasm` file.
+    /// Directory with the connectors, `*.wasm`.
     pub connectors: PathBuf,
-    /// Where status, metrics and artifacts are served; `None` for nowhere.
+    /// Directory for compiled connectors.
+    pub cache: PathBuf,
+    /// Where status and metrics are served; none when they are not.
     pub listen: Option<SocketAddr>,
-    /// What callers have to bring; required unless `listen` is a loopback
-    /// address.
-    pub token: Option<Source>,
-    /// File to which artifacts are appended, one JSON object a line.
-    pub output: Option<PathBuf>,
-    /// Most instances of one type.
-    pub instances_per_type: usize,
-    /// Most polls under way at once.
+    /// Where the token is kept that requests must carry.
+    pub bearer_token: Option<Source>,
+    /// Names in the `Host` header that are taken besides those of loopback, in lower case, without port.
+    pub allowed_hosts: Vec<String>,
+    /// Most instances of one integration type.
+    pub most_instances_per_type: usize,
+    /// Most polls at once.
     pub parallel_polls: usize,
-    /// Seconds within which every instance is polled first, at most its
-    /// interval.
-    pub first_poll_within_seconds: Option<u64>,
-    /// Planned hosts that are really elsewhere, such as a simulator.
-    pub routes: Routes,
-    /// How the network is reached.
+    /// Whether log lines are JSON, when the command line does not say.
+    pub json_log: bool,
+    /// Proxy and certification authorities.
     pub network: NetworkOptions,
+    /// Where planned hosts are sent instead.
+    pub routes: Routes,
+    /// Where artifacts go.
+    pub sink: SinkConfig,
+    /// Within what time of its start an instance is first polled; its interval when nothing is said.
+    pub first_poll_within: Option<Duration>,
+}
+
+/// Where artifacts go.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SinkConfig {
+    /// Nowhere: they wait in the store.
+    None,
+    /// To standard output, one JSON object a line.
+    Stdout,
+    /// To the end of a file, one JSON object a line.
+    File(PathBuf),
 }
 
 /// One instance.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct InstanceConfig {
-    /// What its state is kept under; without it, the name.
-    pub id: Option<Uuid>,
-    /// Integration type, written with `_`.
+    /// The id the operator gave it, under which it may be renamed.
+    pub handle: Option<String>,
+    /// Integration type in the form of [`crate::connectors::serving::integration_type`].
     pub integration_type: String,
     /// Unique name.
     pub name: String,
     /// Whether it is polled.
     pub enabled: bool,
-    /// Minutes between two polls; without it, the connector's default.
+    /// Minutes between polls, 1 to 1440; the connector's default when nothing is said.
     pub poll_interval_minutes: Option<u32>,
-    /// Settings as texts; the connector's form gives them their types.
-    pub settings: Vec<(String, String)>,
-    /// Where its secrets are.
+    /// Settings of the connector, without secrets.
+    pub settings: Vec<Setting>,
+    /// Where its secrets are kept.
     pub secrets: Vec<(String, Source)>,
+    /// Where all this stands in the file.
+    pub place: Place,
 }
 
-#[cfg(test)]
-mod tests;
+/// Lines of an instance in the file, from 1.
+#[derive(Clone, Debug, Default)]
+pub struct Place {
+    /// Where it begins.
+    pub line: usize,
+    /// Where its interval stands.
+    pub interval: Option<usize>,
+    /// Where its keys of settings and secrets stand.
+    pub keys: BTreeMap<String, usize>,
+}
+
+impl InstanceConfig {
+    /// Whether the two mean the same, wherever they stand.
+    #[must_use]
+    pub fn means_the_same(&self, other: &Self) -> bool {
+        self.handle == other.handle
+            && self.integration_type == other.integration_type
+            && self.name == other.name
+            && self.enabled == other.enabled
+            && self.poll_interval_minutes == other.poll_interval_minutes
+            && self.settings == other.settings
+            && self.secrets == other.secrets
+    }
+}
+
+impl HostConfig {
+    /// The keys of `[host]` that differ and only count at a start.
+    #[must_use]
+    pub fn needs_restart(&self, new: &Self) -> Vec<&'static str> {
+        let mut keys = Vec::new();
+        let mut compare = |key, same: bool| {
+            if !same {
+                keys.push(key);
+            }
+        };
+        compare("state", self.state == new.state);
+        compare("connectors", self.connectors == new.connectors);
+        compare("cache", self.cache == new.cache);
+        compare("listen", self.listen == new.listen);
+        compare("bearer_token", self.bearer_token == new.bearer_token);
+        compare("allowed_hosts", self.allowed_hosts == new.allowed_hosts);
+        compare("parallel_polls", self.parallel_polls == new.parallel_polls);
+        compare("log_format", self.json_log == new.json_log);
+        compare("sink", self.sink == new.sink);
+        keys
+    }
+}
+
+/// Reads and parses a configuration file.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    let whole = |code, reason: String, help: &str| ConfigError {
+        problems: vec![Problem {
+            file: file.display().to_string(),
+            line: None,
+            column: None,
+            code,
+            reason,
+            help: help.to_owned(),
+        }],
+    };
+    let bytes = read(file).map_err(|error| {
+        whole(
+            "config-unreadable",
+            format!("the configuration cannot be read: {error}"),
+            "name a file that this user can read",
+        )
+    })?;
+    let text = String::from_utf8(bytes)
+        .map_err(|_| whole("config-not-text", "the configuration is not UTF-8 text".to_owned(), "save it as UTF-8"))?;
+    parse(file, &text)
+}
+
+/// The bytes of a configuration file.
+pub(crate) fn read(file: &Path) -> std::io::Result<Vec<u8>> {
+    use std::io::Read;
+    let mut bytes = Vec::new();
+    std::fs::File::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > MOST_BYTES {
+        return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
+    }
+    Ok(bytes)
+}

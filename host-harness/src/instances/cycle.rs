@@ -32,6 +32,10 @@ pub struct CycleOptions {
     pub longest_wait: Duration,
     /// All waits of a cycle together.
     pub most_waiting: Duration,
+    /// Whether a wait longer than that is left to the caller, who comes back
+    /// when it has passed. It is then no failure: see [`End::Deferred`] and
+    /// [`Cycle::retry_after`].
+    pub defer_waits: bool,
 }
 
 /// Steps in a row without any progress after which a connector is taken to
@@ -46,6 +50,9 @@ pub struct Surroundings<'a> {
     pub sleep: &'a (dyn Fn(Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send + Sync),
     /// Told after every step, for people who watch.
     pub progress: &'a (dyn Fn(&Cycle) + Send + Sync),
+    /// Whether to end in good order: no further step is begun, the one at hand
+    /// is finished and committed.
+    pub stopping: &'a (dyn Fn() -> bool + Send + Sync),
 }
 
 /// One instance ready to be polled.
@@ -73,6 +80,7 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
     pub async fn cycle(mut self, stop: impl Future<Output = ()> + Send) -> Cycle {
         let started = Instant::now();
         let mut cycle = Cycle::new();
+        cycle.has_sink = self.sink.is_some();
         let outcome = {
             let mut stop = pin!(stop);
             tokio::select! {
@@ -92,7 +100,7 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
     /// All steps. Dropping this at any await leaves the store whole: a commit
     /// runs on its own thread to its end.
     async fn steps(&mut self, cycle: &mut Cycle) -> Result<End, FailureReport> {
-        let mut checkpoint = self.store.checkpoint(self.instance).map_err(|error| FailureReport::from(&error))?;
+        let mut checkpoint = self.checkpoint().await?;
         self.deliver(cycle).await;
         let mut idle = 0;
         let mut waited = Duration::ZERO;
@@ -110,10 +118,14 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             cycle.add_step(committed);
             cycle.add_reports(self.streams, &batch.reports);
             cycle.hint = batch.hint.or(cycle.hint.take());
+            cycle.retry_after = batch.retry_after_seconds.map(Duration::from_secs);
             self.deliver(cycle).await;
             (self.surroundings.progress)(cycle);
             if !batch.more {
                 return Ok(End::Complete);
+            }
+            if (self.surroundings.stopping)() {
+                return Ok(End::Interrupted);
             }
             checkpoint = Some(batch.checkpoint);
             if idle >= MOST_IDLE_STEPS {
@@ -123,11 +135,24 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
                 let wait = Duration::from_secs(seconds);
                 waited = waited.saturating_add(wait);
                 if wait > self.options.longest_wait || waited > self.options.most_waiting {
-                    return postponed(cycle, seconds);
+                    return if self.options.defer_waits { Ok(End::Deferred) } else { postponed(cycle, seconds) };
                 }
                 (self.surroundings.sleep)(wait).await;
+                // It has been waited for.
+                cycle.retry_after = None;
             }
         }
+    }
+
+    /// The checkpoint to go on from, read where blocking is fine.
+    async fn checkpoint(&self) -> Result<Option<Vec<u8>>, FailureReport> {
+        let (store, instance) = (self.store.clone(), self.instance.clone());
+        tokio::task::spawn_blocking(move || store.checkpoint(&instance))
+            .await
+            .map_err(|error| {
+                FailureReport::new("internal", format!("reading the checkpoint broke off: {error}"), "Report this.")
+            })?
+            .map_err(|error| FailureReport::from(&error))
     }
 
     /// Commits a step where blocking is fine and gives the batch back.
@@ -176,16 +201,11 @@ fn postponed(cycle: &Cycle, seconds: u64) -> Result<End, FailureReport> {
     if cycle.first_failure().is_some() {
         return Ok(End::Postponed);
     }
-    Err(FailureReport {
-        retry_after_seconds: Some(seconds),
-        ..FailureReport::new(
-            "rate-limited",
-            format!(
-                "the vendor asks not to be called for {seconds} seconds; what is left is collected by a later poll"
-            ),
-            "Poll less often.",
-        )
-    })
+    Err(FailureReport::new(
+        "rate-limited",
+        format!("the vendor asks not to be called for {seconds} seconds; what is left is collected by a later poll"),
+        "Poll less often.",
+    ))
 }
 
 #[cfg(test)]

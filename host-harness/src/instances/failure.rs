@@ -1,15 +1,29 @@
 //! A failure as reports and log lines show it, whoever had it: the vendor,
 //! the sandbox, the store or the output.
 
-use serde::Serialize;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
 
 use crate::contract::types::{Failure, RetryAdvice};
 use crate::sandbox::{StepError, reason_code};
 use crate::sinks::{DrainError, SinkError};
 use crate::store::StoreError;
 
+/// When trying again makes sense, as whoever failed says.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Retry {
+    /// With the usual back-off.
+    #[default]
+    BackOff,
+    /// Not before somebody changes something.
+    AfterChange,
+    /// Not before this long has passed.
+    After(Duration),
+}
+
 /// What went wrong and what to do about it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureReport {
     /// Stable name of the reason, for programs.
     pub code: String,
@@ -21,9 +35,9 @@ pub struct FailureReport {
     pub message: String,
     /// What the operator can do; may be empty.
     pub remedy: String,
-    /// Seconds after which the vendor wants to be asked again, if it says so.
+    /// When to try again; for the scheduler, not part of reports.
     #[serde(skip)]
-    pub retry_after_seconds: Option<u64>,
+    pub retry: Retry,
 }
 
 impl FailureReport {
@@ -36,7 +50,7 @@ impl FailureReport {
             correlation_id: None,
             message: message.into(),
             remedy: remedy.into(),
-            retry_after_seconds: None,
+            retry: Retry::BackOff,
         }
     }
 
@@ -63,9 +77,10 @@ impl From<&Failure> for FailureReport {
             correlation_id: failure.correlation_id.clone(),
             message: failure.message.clone(),
             remedy: failure.remedy.clone(),
-            retry_after_seconds: match failure.retry {
-                RetryAdvice::AfterSeconds(seconds) => Some(seconds),
-                RetryAdvice::BackOff | RetryAdvice::AfterChange => None,
+            retry: match failure.retry {
+                RetryAdvice::BackOff => Retry::BackOff,
+                RetryAdvice::AfterChange => Retry::AfterChange,
+                RetryAdvice::AfterSeconds(seconds) => Retry::After(Duration::from_secs(seconds)),
             },
         }
     }
@@ -102,7 +117,7 @@ impl From<&DrainError> for FailureReport {
 }
 
 /// A help text as a sentence: capital letter and full stop.
-fn as_sentence(help: &str) -> String {
+pub(crate) fn as_sentence(help: &str) -> String {
     let mut chars = help.chars();
     chars.next().map(|first| first.to_uppercase().chain(chars).chain(['.']).collect()).unwrap_or_default()
 }

@@ -43,6 +43,8 @@ pub enum End {
     StepLimit,
     /// The failure of a stream ended it: going on now would not help.
     Postponed,
+    /// The vendor asked for a wait that is left to the caller; more is waiting.
+    Deferred,
     /// A failure ended it; see [`Cycle::failure`].
     Failed,
     /// It was told to stop.
@@ -94,6 +96,11 @@ pub struct Cycle {
     pub delivery_failure: Option<FailureReport>,
     /// The connector's last hint for the operator.
     pub hint: Option<String>,
+    /// How long the vendor asked not to be called when it ended, unless that
+    /// was waited for.
+    pub retry_after: Option<Duration>,
+    /// Whether it had a sink to deliver to.
+    pub has_sink: bool,
     /// How it ended.
     pub end: End,
     /// What all its steps used; the peak is the highest of them.
@@ -114,6 +121,8 @@ impl Cycle {
             failure: None,
             delivery_failure: None,
             hint: None,
+            retry_after: None,
+            has_sink: false,
             end: End::Failed,
             usage: Usage::default(),
             elapsed: Duration::ZERO,
@@ -242,19 +251,27 @@ impl Cycle {
                     counted(u64::from(self.steps), "step")
                 );
             }
+            End::Deferred => {
+                let seconds = self.retry_after.unwrap_or_default().as_secs();
+                tracing::info!(
+                    connector,
+                    instance,
+                    "the vendor asks not to be called for {seconds} s: more is waiting, the next poll goes on from there"
+                );
+            }
             End::Complete | End::Postponed | End::Failed => {}
         }
         if let Some(hint) = &self.hint {
             tracing::warn!(connector, instance, "{hint}");
         }
+        let delivered = if self.has_sink { format!(", {} delivered", self.delivered) } else { String::new() };
         tracing::info!(
             connector,
             instance,
-            "instance {instance:?} {}: {} new and {} repeated artifacts, {} delivered, {} in {}, {} ms",
+            "instance {instance:?} {}: {} new and {} repeated artifacts{delivered}, {} in {}, {} ms",
             self.outcome(),
             self.new,
             self.repeated,
-            self.delivered,
             counted(u64::from(self.usage.requests), "request"),
             counted(u64::from(self.steps), "step"),
             self.elapsed.as_millis()

@@ -150,13 +150,8 @@ pub fn parse(given: &[String]) -> Result<Vec<(String, Source)>, SourceError> {
         if sources.iter().any(|(other, _)| *other == key) {
             return Err(SourceError::Twice { key });
         }
-        let source = match source.split_once(':') {
-            Some(("env", name)) if !name.is_empty() && !name.contains('\0') => Source::Environment(name.to_owned()),
-            Some(("file", path)) if !path.is_empty() => Source::File(PathBuf::from(path)),
-            // Not even the key is shown: `c2VjcmV0==` has one, too.
-            _ => return Err(SourceError::Form),
-        };
-        sources.push((key, source));
+        // Not even the key is shown: `c2VjcmV0==` has one, too.
+        sources.push((key, Source::parse(source).ok_or(SourceError::Form)?));
     }
     Ok(sources)
 }
@@ -164,6 +159,12 @@ pub fn parse(given: &[String]) -> Result<Vec<(String, Source)>, SourceError> {
 /// Reads the secrets that the connector's form asks for. Every given one must
 /// be in the form, every required one must be given.
 pub fn read(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<Secrets, SourceError> {
+    check(descriptor, sources)?;
+    take(sources)
+}
+
+/// Checks that the sources fit the connector's form, without reading any.
+pub fn check(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<(), SourceError> {
     let secret_fields = || descriptor.settings.iter().filter(|field| matches!(field.kind, SettingKind::Secret));
     for (key, _) in sources {
         if secret_fields().any(|field| field.key == *key) {
@@ -181,6 +182,11 @@ pub fn read(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<Sec
             return Err(SourceError::Missing { key: field.key.clone(), label: field.label.clone() });
         }
     }
+    Ok(())
+}
+
+/// Reads secrets, whatever form they belong to.
+pub fn take(sources: &[(String, Source)]) -> Result<Secrets, SourceError> {
     let mut secrets = Secrets::new();
     for (key, source) in sources {
         let value = source.value(key)?;
@@ -189,15 +195,17 @@ pub fn read(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<Sec
     Ok(secrets)
 }
 
-/// Reads one secret that belongs to no connector.
-pub fn read_one(key: &str, source: &Source) -> Result<SecretString, SourceError> {
-    let value = source.value(key)?;
-    let mut secrets = Secrets::new();
-    secrets.insert(key, value).map_err(|error| SourceError::Value { origin: source.words(), source: error })?;
-    secrets.get(key).cloned().ok_or_else(|| SourceError::Missing { key: key.to_owned(), label: key.to_owned() })
-}
-
 impl Source {
+    /// `env:NAME` or `file:PATH`; nothing else is one.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        match text.split_once(':') {
+            Some(("env", name)) if !name.is_empty() && !name.contains('\0') => Some(Self::Environment(name.to_owned())),
+            Some(("file", path)) if !path.is_empty() => Some(Self::File(PathBuf::from(path))),
+            _ => None,
+        }
+    }
+
     /// The source for messages.
     fn words(&self) -> String {
         match self {

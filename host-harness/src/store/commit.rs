@@ -1,10 +1,10 @@
-//! Instances, checkpoints and the one transaction of a step.
+//! Checkpoints and the one transaction of a step.
 //!
 //! Why: the promise of the store is made in `commit_step`: artifacts, their
 //! search text, their outbox rows and the checkpoint are stored together or
 //! not at all.
 
-use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior, params};
+use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -21,71 +21,7 @@ pub struct Committed {
     pub repeated: u64,
 }
 
-/// Longest instance name in characters.
-const NAME_CHARACTERS: usize = 64;
-
 impl Store {
-    /// The instance of this name; it is made when it does not exist.
-    ///
-    /// Fails when the name is not usable or belongs to another connector,
-    /// whose checkpoint this one could not read.
-    pub fn instance(&self, name: &str, connector: &str, now: OffsetDateTime) -> Result<Instance, StoreError> {
-        if !is_usable(name) {
-            return Err(StoreError::Name { name: name.to_owned() });
-        }
-        let instance = self.database.with(|connection| {
-            if let Some(found) = find(connection, name)? {
-                return Ok(found);
-            }
-            connection.execute(
-                "INSERT INTO instance (id, name, connector, created) VALUES (?1, ?2, ?3, ?4)",
-                params![random_uuid(connection)?.as_bytes(), name, connector, to_millis(now)],
-            )?;
-            find(connection, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows)
-        })?;
-        if instance.connector != connector {
-            return Err(StoreError::OtherConnector {
-                name: instance.name,
-                owner: instance.connector,
-                given: connector.to_owned(),
-            });
-        }
-        Ok(instance)
-    }
-
-    /// The instance of this id; it is made when it does not exist, and takes
-    /// the name when it had another. Without an id, the instance of this name.
-    ///
-    /// Fails like [`Store::instance`], and when the name belongs to another
-    /// id.
-    pub fn instance_of(
-        &self,
-        id: Option<Uuid>,
-        name: &str,
-        connector: &str,
-        now: OffsetDateTime,
-    ) -> Result<Instance, StoreError> {
-        let Some(id) = id else { return self.instance(name, connector, now) };
-        let holder = self.database.with(|connection| {
-            let holder: Option<Uuid> = find(connection, name)?.map(|instance| instance.id);
-            if holder.is_none() {
-                let renamed =
-                    connection.execute("UPDATE instance SET name = ?1 WHERE id = ?2", params![name, id.as_bytes()])?;
-                if renamed == 0 && is_usable(name) {
-                    connection.execute(
-                        "INSERT INTO instance (id, name, connector, created) VALUES (?1, ?2, ?3, ?4)",
-                        params![id.as_bytes(), name, connector, to_millis(now)],
-                    )?;
-                }
-            }
-            Ok(holder)
-        })?;
-        match holder {
-            Some(holder) if holder != id => Err(StoreError::OtherId { name: name.to_owned(), holder, given: id }),
-            _ => self.instance(name, connector, now),
-        }
-    }
-
     /// The checkpoint of the last committed step, absent before the first.
     pub fn checkpoint(&self, instance: &Instance) -> Result<Option<Vec<u8>>, StoreError> {
         self.database.with(|connection| {
@@ -180,27 +116,4 @@ fn insert(
         ])?;
     }
     Ok(committed)
-}
-
-/// Whether an instance can have this name.
-fn is_usable(name: &str) -> bool {
-    let length = name.chars().count();
-    (1..=NAME_CHARACTERS).contains(&length) && name.trim() == name && !name.chars().any(char::is_control)
-}
-
-/// The instance of this name, if there is one.
-fn find(connection: &Connection, name: &str) -> rusqlite::Result<Option<Instance>> {
-    connection
-        .prepare_cached("SELECT key, id, name, connector FROM instance WHERE name = ?1")?
-        .query_row([name], |row| {
-            let id: [u8; 16] = row.get(1)?;
-            Ok(Instance { key: row.get(0)?, id: Uuid::from_bytes(id), name: row.get(2)?, connector: row.get(3)? })
-        })
-        .optional()
-}
-
-/// A random UUID (version 4) from SQLite's generator, which the system seeds.
-fn random_uuid(connection: &Connection) -> rusqlite::Result<Uuid> {
-    let bytes: [u8; 16] = connection.query_row("SELECT randomblob(16)", [], |row| row.get(0))?;
-    Ok(uuid::Builder::from_random_bytes(bytes).into_uuid())
 }

@@ -78,16 +78,6 @@ pub enum StoreError {
         /// The connector that asked for it.
         given: String,
     },
-    /// The name belongs to an instance with another id.
-    #[error("the instance {name:?} has the id {holder} in this state directory, not {given}")]
-    OtherId {
-        /// The instance.
-        name: String,
-        /// Its id.
-        holder: uuid::Uuid,
-        /// The id that was given.
-        given: uuid::Uuid,
-    },
     /// No instance has this name.
     #[error("no instance {name:?} in this state directory; there is {}", list(known))]
     UnknownInstance {
@@ -134,7 +124,6 @@ impl StoreError {
             Self::Full { .. } => "state-full",
             Self::Name { .. } => "instance-name",
             Self::OtherConnector { .. } => "instance-of-other-connector",
-            Self::OtherId { .. } => "instance-of-other-id",
             Self::UnknownInstance { .. } => "instance-unknown",
             Self::ArtifactId { .. } => "artifact-id",
             Self::Query { .. } => "query-too-long",
@@ -158,7 +147,6 @@ impl StoreError {
             Self::Full { .. } => "free some room and poll again; nothing of this step was stored",
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "choose another name for this instance",
-            Self::OtherId { .. } => "write the id that it has, or choose another name",
             Self::UnknownInstance { .. } => "leave --instance out to search all of them",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",

@@ -10,10 +10,12 @@
 mod commit;
 mod directory;
 mod error;
+mod identity;
 mod outbox;
 mod query;
 mod schema;
 mod search;
+mod standing;
 mod text;
 
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ use uuid::Uuid;
 
 pub use commit::Committed;
 pub use error::StoreError;
+pub use identity::{Identity, is_instance_name};
 pub use outbox::Undelivered;
 pub use search::Hit;
 
@@ -127,6 +130,15 @@ impl Reader {
     /// Counts over all instances.
     pub fn counts(&self) -> Result<Counts, StoreError> {
         self.database.counts()
+    }
+
+    /// How many artifacts no sink has taken yet. Unlike [`Reader::counts`] it
+    /// does not look at the others, however many there are.
+    pub fn outbox_depth(&self) -> Result<u64, StoreError> {
+        self.database.with(|connection| {
+            let rows: i64 = connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
+            Ok(rows.unsigned_abs())
+        })
     }
 }
 

@@ -54,6 +54,20 @@ impl Store {
         })
     }
 
+    /// The instances for which something waits, those removed from the
+    /// configuration among them.
+    pub fn waiting(&self) -> Result<Vec<Instance>, StoreError> {
+        self.database.with(|connection| {
+            connection
+                .prepare_cached(
+                    "SELECT key, id, name, connector FROM instance
+                     WHERE key IN (SELECT DISTINCT instance FROM outbox) ORDER BY key",
+                )?
+                .query_map([], super::identity::row)?
+                .collect()
+        })
+    }
+
     /// Takes delivered artifacts out of the outbox, all or none. Those that
     /// are not in it are passed over.
     pub fn mark_delivered(&self, instance: &Instance, delivered: &[Undelivered]) -> Result<(), StoreError> {

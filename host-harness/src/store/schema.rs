@@ -20,7 +20,8 @@ const APPLICATION_ID: i64 = 0x5746_4853;
 /// How each schema version is made from the one before. The version of a
 /// database is the number of these that have been applied; entries are never
 /// changed, only added.
-const MIGRATIONS: &[&str] = &["
+const MIGRATIONS: &[&str] = &[
+    "
     CREATE TABLE instance (
         key       INTEGER PRIMARY KEY,        -- short name of it in other tables
         id        BLOB NOT NULL UNIQUE,       -- random UUID, stays when the name changes
@@ -53,7 +54,17 @@ const MIGRATIONS: &[&str] = &["
         content='', contentless_delete=1, tokenize='unicode61 remove_diacritics 2'
     );
     INSERT INTO artifact_text(artifact_text, rank) VALUES ('hashsize', 16777216);
-"];
+",
+    "
+    ALTER TABLE instance ADD COLUMN handle TEXT;     -- id the operator gave it in the configuration
+    CREATE UNIQUE INDEX instance_handle ON instance (handle) WHERE handle IS NOT NULL;
+    CREATE TABLE standing (                          -- how an instance stood after its last poll
+        instance INTEGER PRIMARY KEY,
+        json     TEXT NOT NULL,
+        updated  INTEGER NOT NULL
+    ) STRICT;
+",
+];
 
 /// The schema version this program writes.
 fn known_version() -> i64 {
@@ -153,5 +164,29 @@ pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
             source: std::io::Error::other(source.to_string()),
         },
         _ => StoreError::Sql { path, source },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.sqlite");
+        let old = Connection::open(&path).expect("database");
+        old.execute_batch(MIGRATIONS.first().expect("first")).expect("schema");
+        old.execute_batch("INSERT INTO instance VALUES (1, zeroblob(16), 'acme', 'acme-siem', 0)").expect("row");
+        old.pragma_update(None, "application_id", APPLICATION_ID).expect("id");
+        old.pragma_update(None, "user_version", 1).expect("version");
+        drop(old);
+        drop(open_reader(&path).expect("a reader takes it as it is"));
+        let new = open_writer(&path).expect("migrated");
+        let name: String = new
+            .query_row("SELECT name FROM instance WHERE handle IS NULL", [], |row| row.get(0))
+            .expect("the instance is there");
+        assert_eq!(name, "acme");
+        assert_eq!(checked_version(&new, &path).expect("version"), known_version());
     }
 }

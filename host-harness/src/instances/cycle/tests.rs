@@ -104,6 +104,7 @@ impl Bench {
             most_steps: 100,
             longest_wait: Duration::from_secs(60),
             most_waiting: Duration::from_secs(150),
+            defer_waits: false,
         };
         Self { dir, store, instance, waits: Arc::default(), options }
     }
@@ -129,6 +130,7 @@ impl Bench {
                     Box::pin(std::future::ready(()))
                 },
                 progress: &|_| {},
+                stopping: &|| false,
             },
         };
         run.cycle(stop).await
@@ -380,6 +382,49 @@ async fn the_log_lines_of_a_cycle_are_those_that_operators_look_for() {
     [WARN] acme-siem: evidence unavailable: the vendor said no (HTTP 403, forbidden). Ask again.
     [ERROR] acme-siem: poll failed: the vendor said no (HTTP 401, unauthorized). Ask again.
     [WARN] acme-siem: Poll every 15 minutes.
-    [INFO] acme-siem: instance "us" degraded: 2 new and 0 repeated artifacts, 0 delivered, 4 requests in 1 step, 7 ms
+    [INFO] acme-siem: instance "us" degraded: 2 new and 0 repeated artifacts, 4 requests in 1 step, 7 ms
     "#);
+}
+
+#[tokio::test]
+async fn a_long_wait_is_left_to_a_caller_that_wants_it_and_is_no_failure() {
+    let mut bench = Bench::new();
+    bench.options.defer_waits = true;
+    let cycle = bench.cycle(&Scripted::new([limited("a", 61)])).await;
+    assert_eq!((cycle.end, cycle.status()), (End::Deferred, Status::Ok));
+    assert_eq!(cycle.retry_after, Some(Duration::from_secs(61)));
+    assert_eq!(bench.checkpoint().as_deref(), Some("a"), "the step itself is committed");
+}
+
+#[tokio::test]
+async fn what_the_vendor_asked_for_at_the_end_of_a_cycle_is_told() {
+    let bench = Bench::new();
+    let last = Batch { retry_after_seconds: Some(30), ..batch(1..2, "b", false) };
+    let cycle = bench.cycle(&Scripted::new([limited("a", 10), Ok(last)])).await;
+    assert_eq!((cycle.end, cycle.retry_after), (End::Complete, Some(Duration::from_secs(30))));
+    let cycle = bench.cycle(&Scripted::new([limited("a", 10), Ok(batch(2..3, "b", false))])).await;
+    assert_eq!(cycle.retry_after, None, "the first wait is over");
+}
+
+#[tokio::test]
+async fn a_stop_in_good_order_finishes_the_step_at_hand_and_begins_no_other() {
+    let bench = Bench::new();
+    let collector = Scripted::new([Ok(batch(1..3, "a", true)), Ok(batch(3..4, "b", true))]);
+    let run = Run {
+        collector: &collector,
+        store: &bench.store,
+        instance: &bench.instance,
+        sink: None::<&mut LinesSink>,
+        streams: &descriptor().streams,
+        options: &bench.options,
+        surroundings: Surroundings {
+            now: &|| OffsetDateTime::UNIX_EPOCH,
+            sleep: &|_| Box::pin(std::future::ready(())),
+            progress: &|_| {},
+            stopping: &|| true,
+        },
+    };
+    let cycle = run.cycle(std::future::pending()).await;
+    assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Interrupted, 1, 2));
+    assert_eq!(bench.checkpoint().as_deref(), Some("a"));
 }

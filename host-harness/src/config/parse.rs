@@ -1,0 +1,426 @@
+//! From the text of `conductor.toml` to a [`Config`].
+//!
+//! Why by hand and not derived: every problem is found in one pass, and no message shows what may be a secret.
+//! Relative paths are taken from the directory of the file.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use toml::de::{DeTable, DeValue};
+use url::Url;
+
+use super::problem::ConfigError;
+use super::reader::{At, Report, Section, text};
+use super::{Config, HostConfig, InstanceConfig, Place, SinkConfig};
+use crate::connectors::serving::integration_type;
+use crate::contract::types::{Setting, SettingValue};
+use crate::egress::{NetworkOptions, Routes};
+use crate::instances::secrets::Source;
+use crate::store::is_instance_name;
+
+/// Port on loopback where status and metrics are served when nothing is said.
+pub const DEFAULT_PORT: u16 = 9630;
+
+/// Most instances of a type when nothing is said, as the Conductor has it.
+const DEFAULT_INSTANCES: i64 = 5;
+
+/// Parses a configuration. `file` is its name for messages, and relative paths begin in its directory.
+///
+/// # Errors
+/// All that is wrong with it.
+pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    let name = file.display().to_string();
+    let report = Report::new(&name, text);
+    let (document, errors) = DeTable::parse_recoverable(text);
+    for error in &errors {
+        let at = error.span().map_or(0, |span| span.start);
+        // Its `Display` would show the line, in which a secret may stand.
+        report.problem(at, "config-syntax", error.message(), "see https://toml.io for how values are written");
+    }
+    if !errors.is_empty() {
+        return Err(ConfigError { problems: report.finish() });
+    }
+    let base = file.parent().unwrap_or(Path::new(""));
+    let parser = Parser { report: &report, base };
+    let root = Section::new(&report, document.get_ref(), "the file", 0);
+    let host = root.required("host", root.table("host"), "[host]");
+    let host = host.and_then(|host| parser.host(&host));
+    let grants = root.table("grants").map(|grants| parser.grants(grants.value)).unwrap_or_default();
+    let instances: Vec<InstanceConfig> =
+        root.tables("instance").iter().filter_map(|instance| parser.instance(instance)).collect();
+    root.finish();
+    if let Some(host) = &host {
+        parser.counts(&instances, host.most_instances_per_type);
+    }
+    let problems = report.finish();
+    match host {
+        Some(host) if problems.is_empty() => Ok(Config { file: file.to_owned(), host, grants, instances }),
+        _ => Err(ConfigError { problems }),
+    }
+}
+
+/// What parsing needs everywhere.
+struct Parser<'a> {
+    report: &'a Report<'a>,
+    base: &'a Path,
+}
+
+impl<'a> Parser<'a> {
+    fn path(&self, path: impl AsRef<Path>) -> PathBuf {
+        self.base.join(path)
+    }
+
+    /// `[host]`.
+    fn host(&self, table: &At<&'a DeTable<'_>>) -> Option<HostConfig> {
+        let section = Section::new(self.report, table.value, "[host]", table.at);
+        let directory =
+            |key, example| section.required(key, section.text(key), example).map(|path| self.path(path.value));
+        let state = directory("state", "state = \"/var/lib/host-harness\"");
+        let connectors = directory("connectors", "connectors = \"/usr/lib/host-harness/connectors\"");
+        let cache = section.text("cache").map(|path| self.path(path.value));
+        let bearer_token = section.text("bearer_token").and_then(|text| self.source("bearer_token", &text));
+        let listen = self.listen(&section, bearer_token.is_some() || table.value.contains_key("bearer_token"));
+        let allowed_hosts =
+            section.texts("allowed_hosts").into_iter().filter_map(|host| self.host_name(host)).collect();
+        let most_instances = section.integer("most_instances_per_type", 1..100_001);
+        let parallel = section.integer("parallel_polls", 1..1_025);
+        let json_log = section.text("log_format").is_some_and(|format| match format.value.as_str() {
+            "json" => true,
+            "text" => false,
+            _ => {
+                section.wrong(format.at, "log_format", "\"text\" or \"json\"");
+                false
+            }
+        });
+        let network = NetworkOptions {
+            proxy: section.text("proxy").and_then(|proxy| self.proxy(&proxy)),
+            extra_ca_files: section.texts("extra_ca_files").iter().map(|file| self.path(&file.value)).collect(),
+        };
+        let mut routes = Routes::new();
+        for route in section.texts("routes") {
+            if let Err(error) = routes.add(&route.value) {
+                self.report.problem(route.at, error.code(), error.to_string(), "write HOST=URL");
+            }
+        }
+        let sink = section.text("sink").map_or(SinkConfig::None, |sink| self.sink(&section, &sink));
+        let first = section.integer("first_poll_within_seconds", 0..86_401);
+        section.finish();
+        let (state, connectors) = (state?, connectors?);
+        Some(HostConfig {
+            cache: cache.unwrap_or_else(|| state.join("cache")),
+            state,
+            connectors,
+            listen,
+            bearer_token,
+            allowed_hosts,
+            most_instances_per_type: number(most_instances, DEFAULT_INSTANCES),
+            parallel_polls: number(parallel, default_parallel_polls()),
+            json_log,
+            network,
+            routes,
+            sink,
+            first_poll_within: first.map(|first| Duration::from_secs(first.value.unsigned_abs())),
+        })
+    }
+
+    /// The address to serve at. One that others can reach needs a token.
+    fn listen(&self, section: &Section<'a, '_>, has_token: bool) -> Option<SocketAddr> {
+        let default = SocketAddr::from(([127, 0, 0, 1], DEFAULT_PORT));
+        let Some(text) = section.text("listen") else { return Some(default) };
+        if text.value == "off" {
+            return None;
+        }
+        let Ok(address) = text.value.parse::<SocketAddr>() else {
+            section.wrong(text.at, "listen", "an address and port such as \"127.0.0.1:9630\", or \"off\"");
+            return None;
+        };
+        if !address.ip().is_loopback() && !has_token {
+            self.report.problem(
+                text.at,
+                "config-open-address",
+                format!("{address} can be reached from other machines, and no bearer_token is set in [host]"),
+                "set bearer_token = \"file:/path/to/token\", or listen on 127.0.0.1",
+            );
+        }
+        Some(address)
+    }
+
+    /// A name that may stand in the `Host` header.
+    fn host_name(&self, name: At<String>) -> Option<String> {
+        let sound = !name.value.is_empty()
+            && name.value.len() <= 253
+            && name.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-._[]:".contains(&byte));
+        if !sound {
+            self.report.problem(
+                name.at,
+                "config-value",
+                "an entry of allowed_hosts in [host] is no host name",
+                "write names without scheme and port, such as \"conductor.example.com\"",
+            );
+        }
+        sound.then(|| name.value.to_ascii_lowercase())
+    }
+
+    /// Where a secret is kept. What was written is never shown.
+    fn source(&self, key: &str, text: &At<String>) -> Option<Source> {
+        let source = Source::parse(&text.value).map(|source| match source {
+            Source::File(path) => Source::File(self.path(path)),
+            other => other,
+        });
+        if source.is_none() {
+            self.report.problem(
+                text.at,
+                "secret-inline",
+                format!("{key:?} is not of the form file:PATH or env:NAME (what stands there is not shown: it may be the secret itself)"),
+                "put the secret into a file that only this user can read and write \"file:/path/to/it\"; if it stood here, change it",
+            );
+        }
+        source
+    }
+
+    /// The forward proxy: an address, or where it is kept in the environment.
+    fn proxy(&self, text: &At<String>) -> Option<Url> {
+        let problem = |reason: &str, help: &str| {
+            self.report.problem(text.at, "config-value", reason, help);
+            None
+        };
+        let from_environment = text.value.strip_prefix("env:");
+        let address = match from_environment.map(std::env::var) {
+            Some(Ok(address)) => address,
+            Some(Err(_)) => return problem("the environment variable for proxy is not set", "set it before the start"),
+            None => text.value.clone(),
+        };
+        match Url::parse(&address) {
+            Ok(url) if matches!(url.scheme(), "http" | "https") && url.has_host() => {
+                if from_environment.is_none() && url.password().is_some() {
+                    return problem(
+                        "proxy in [host] holds a password",
+                        "put the address into an environment variable and write \"env:NAME\"",
+                    );
+                }
+                Some(url)
+            }
+            _ => problem("proxy in [host] is no address", "write for example \"http://proxy.example.com:3128\""),
+        }
+    }
+
+    /// Where artifacts go.
+    fn sink(&self, section: &Section<'a, '_>, text: &At<String>) -> SinkConfig {
+        match text.value.split_once(':') {
+            Some(("file", path)) if !path.is_empty() => SinkConfig::File(self.path(path)),
+            _ if text.value == "stdout" => SinkConfig::Stdout,
+            _ if text.value == "none" => SinkConfig::None,
+            _ => {
+                section.wrong(text.at, "sink", "\"file:PATH\", \"stdout\" or \"none\"");
+                SinkConfig::None
+            }
+        }
+    }
+
+    /// `[grants.<type>]`.
+    fn grants(&self, table: &'a DeTable<'_>) -> BTreeMap<String, Vec<String>> {
+        let mut grants = BTreeMap::new();
+        for (key, value) in table {
+            let at = value.span().start;
+            let DeValue::Table(table) = value.get_ref() else {
+                self.report.problem(
+                    at,
+                    "config-value",
+                    format!("[grants.{}] must be a table", key.get_ref()),
+                    "write [grants.TYPE]",
+                );
+                continue;
+            };
+            let section = Section::new(self.report, table, "[grants]", at);
+            let origins = section.texts("origins").into_iter().filter_map(|origin| self.origin(&origin)).collect();
+            section.required(
+                "origins",
+                Some(()).filter(|()| table.contains_key("origins")),
+                "origins = [\"https://api.example.com\"]",
+            );
+            section.finish();
+            grants.insert(integration_type(key.get_ref()), origins);
+        }
+        grants
+    }
+
+    /// An origin, in the form in which plans are compared with it.
+    fn origin(&self, text: &At<String>) -> Option<String> {
+        let origin = Url::parse(&text.value).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https")
+                && url.has_host()
+                && url.path() == "/"
+                && url.query().is_none()
+                && url.fragment().is_none()
+                && url.username().is_empty()
+                && url.password().is_none()
+        });
+        if origin.is_none() {
+            self.report.problem(
+                text.at,
+                "config-value",
+                "an entry of origins is no origin",
+                "write scheme, host and perhaps port, such as \"https://us.api.example.com\"",
+            );
+        }
+        origin.map(|url| url.origin().ascii_serialization())
+    }
+
+    /// `[[instance]]`.
+    fn instance(&self, table: &At<&'a DeTable<'_>>) -> Option<InstanceConfig> {
+        let section = Section::new(self.report, table.value, "[[instance]]", table.at);
+        let handle = section.text("id").and_then(|id| {
+            let sound = (1..=64).contains(&id.value.len())
+                && id.value.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+            if !sound {
+                section.wrong(id.at, "id", "of letters, digits, -, _ and ., at most 64");
+            }
+            sound.then_some(id.value)
+        });
+        let kind =
+            section.required("integration_type", section.text("integration_type"), "integration_type = \"acme_siem\"");
+        let kind = kind.and_then(|kind| {
+            let written = integration_type(&kind.value);
+            let sound = (1..=64).contains(&written.len())
+                && written.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+            if !sound {
+                section.wrong(kind.at, "integration_type", "the connector's name, such as \"acme_siem\"");
+            }
+            sound.then_some(written)
+        });
+        let name = section.required("name", section.text("name"), "name = \"acme-us\"").and_then(|name| {
+            let sound = is_instance_name(&name.value);
+            if !sound {
+                section.wrong(
+                    name.at,
+                    "name",
+                    "1 to 64 characters without control characters and without space at the ends",
+                );
+            }
+            sound.then_some(name.value)
+        });
+        let enabled = section.boolean("enabled").unwrap_or(true);
+        let interval = section.integer("poll_interval_minutes", 1..1_441);
+        let mut keys = BTreeMap::new();
+        let settings = section.table("settings").map(|table| self.settings(table.value, &mut keys)).unwrap_or_default();
+        let secrets = section.table("secrets").map(|table| self.secrets(table.value, &mut keys)).unwrap_or_default();
+        section.finish();
+        Some(InstanceConfig {
+            handle,
+            integration_type: kind?,
+            name: name?,
+            enabled,
+            poll_interval_minutes: interval.as_ref().and_then(|minutes| u32::try_from(minutes.value).ok()),
+            settings,
+            secrets,
+            place: Place {
+                line: self.report.line(table.at),
+                interval: interval.map(|minutes| self.report.line(minutes.at)),
+                keys,
+            },
+        })
+    }
+
+    /// `[instance.settings]`: whatever the connector's form has; values are not shown, because a secret may stand here
+    /// by mistake.
+    fn settings(&self, table: &'a DeTable<'_>, keys: &mut BTreeMap<String, usize>) -> Vec<Setting> {
+        let mut settings = Vec::new();
+        for (key, value) in table {
+            let at = value.span().start;
+            let key = key.get_ref().as_ref().to_owned();
+            let value = match value.get_ref() {
+                DeValue::String(text) => Some(SettingValue::Text(text.as_ref().to_owned())),
+                DeValue::Boolean(on) => Some(SettingValue::Boolean(*on)),
+                DeValue::Integer(number) => {
+                    i64::from_str_radix(number.as_str(), number.radix()).ok().map(SettingValue::Integer)
+                }
+                _ => None,
+            };
+            keys.insert(key.clone(), self.report.line(at));
+            match value {
+                Some(value) => settings.push(Setting { key, value }),
+                None => self.report.problem(
+                    at,
+                    "config-value",
+                    format!("the setting {key:?} is neither a text, nor a whole number, nor true or false"),
+                    "see the settings with `host-harness inspect`",
+                ),
+            }
+        }
+        settings
+    }
+
+    /// `[instance.secrets]`.
+    fn secrets(&self, table: &'a DeTable<'_>, keys: &mut BTreeMap<String, usize>) -> Vec<(String, Source)> {
+        let mut secrets = Vec::new();
+        for (key, value) in table {
+            let at = value.span().start;
+            let key = key.get_ref().as_ref();
+            let value = text(value).unwrap_or(At { value: String::new(), at });
+            if let Some(source) = self.source(key, &value) {
+                keys.insert(key.to_owned(), self.report.line(at));
+                secrets.push((key.to_owned(), source));
+            }
+        }
+        secrets
+    }
+
+    /// What instances must not have in common, and how many there may be.
+    fn counts(&self, instances: &[InstanceConfig], most: usize) {
+        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut handles: BTreeMap<&str, usize> = BTreeMap::new();
+        let mut types: BTreeMap<&str, usize> = BTreeMap::new();
+        for instance in instances {
+            let line = instance.place.line;
+            let twice = |what: &str, value: &str, first: usize| {
+                let reason = format!("the {what} {value:?} is that of the instance in line {first}, too");
+                self.report.problem(
+                    self.offset(line),
+                    "config-twice",
+                    reason,
+                    format!("give every instance its own {what}"),
+                );
+            };
+            if let Some(first) = names.insert(&instance.name, line) {
+                twice("name", &instance.name, first);
+            }
+            if let Some(handle) = &instance.handle
+                && let Some(first) = handles.insert(handle, line)
+            {
+                twice("id", handle, first);
+            }
+            let count = types.entry(&instance.integration_type).or_default();
+            *count += 1;
+            if *count == most + 1 {
+                self.report.problem(
+                    self.offset(line),
+                    "config-too-many",
+                    format!("this is instance {} of {}; at most {most} are allowed", *count, instance.integration_type),
+                    "remove some, or raise most_instances_per_type in [host]",
+                );
+            }
+        }
+    }
+
+    /// Byte offset of a line.
+    fn offset(&self, line: usize) -> usize {
+        self.report.offset(line)
+    }
+}
+
+/// A number that was read within its range, or the default.
+fn number(read: Option<At<i64>>, default: i64) -> usize {
+    usize::try_from(read.map_or(default, |read| read.value)).unwrap_or(1)
+}
+
+/// Polls mostly wait for the network, so there may be several for each CPU; but a few that wait for long must not keep
+/// the others from their turn, so there are never few.
+fn default_parallel_polls() -> i64 {
+    let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    i64::try_from(cpus.saturating_mul(4)).unwrap_or(16).clamp(16, 64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,232 @@
+//! Configurations that are sound, and what is said about those that are not.
+
+use super::*;
+
+fn good(text: &str) -> Config {
+    parse(Path::new("/etc/hh/conductor.toml"), text).unwrap_or_else(|error| panic!("{error}"))
+}
+
+/// All that is said about a file, a problem a line.
+fn bad(text: &str) -> String {
+    parse(Path::new("conductor.toml"), text).expect_err("must fail").to_string()
+}
+
+const HOST: &str = "[host]\nstate = \"state\"\nconnectors = \"/opt/connectors\"\n";
+
+#[test]
+fn what_is_left_out_has_a_default_and_paths_begin_beside_the_file() {
+    let config = good(HOST);
+    assert_eq!(config.host.state, Path::new("/etc/hh/state"));
+    assert_eq!(config.host.connectors, Path::new("/opt/connectors"));
+    assert_eq!(config.host.cache, Path::new("/etc/hh/state/cache"));
+    assert_eq!(config.host.listen, Some(SocketAddr::from(([127, 0, 0, 1], 9630))));
+    assert_eq!((config.host.most_instances_per_type, config.host.sink), (5, SinkConfig::None));
+    assert!(config.host.parallel_polls >= 16);
+    assert!(config.instances.is_empty() && config.grants.is_empty());
+}
+
+#[test]
+fn everything_that_can_be_said_is_understood() {
+    let config = good(
+        r#"
+[host]
+state = "/var/lib/hh"
+connectors = "/opt/connectors"
+cache = "/var/cache/hh"
+listen = "0.0.0.0:9700"
+bearer_token = "file:token"
+allowed_hosts = ["Conductor.example.com"]
+most_instances_per_type = 7
+parallel_polls = 3
+log_format = "json"
+proxy = "http://proxy.example.com:3128"
+extra_ca_files = ["ca.pem"]
+routes = ["api.example.com=http://127.0.0.1:8811"]
+sink = "file:/var/log/artifacts.jsonl"
+first_poll_within_seconds = 30
+
+[grants.acme-siem]
+origins = ["https://US.api.example.com", "http://x.example.com:8080"]
+
+[[instance]]
+id = "a-1"
+integration_type = "acme-siem"
+name = "Acme US"
+enabled = false
+poll_interval_minutes = 15
+[instance.settings]
+region = "us"
+days = 0x1c
+alerts = true
+[instance.secrets]
+api_key = "file:keys/us"
+other = "env:OTHER"
+"#,
+    );
+    assert_eq!(config.host.bearer_token, Some(Source::File("/etc/hh/token".into())));
+    assert_eq!(config.host.allowed_hosts, ["conductor.example.com"]);
+    assert_eq!((config.host.most_instances_per_type, config.host.parallel_polls, config.host.json_log), (7, 3, true));
+    assert_eq!(config.host.network.extra_ca_files, [Path::new("/etc/hh/ca.pem")]);
+    assert_eq!(config.host.sink, SinkConfig::File("/var/log/artifacts.jsonl".into()));
+    assert_eq!(config.host.first_poll_within, Some(Duration::from_secs(30)));
+    assert_eq!(config.grants["acme_siem"], ["https://us.api.example.com", "http://x.example.com:8080"]);
+    let one = &config.instances[0];
+    assert_eq!((one.integration_type.as_str(), one.name.as_str(), one.enabled), ("acme_siem", "Acme US", false));
+    assert_eq!((one.handle.as_deref(), one.poll_interval_minutes), (Some("a-1"), Some(15)));
+    let settings: Vec<_> = one.settings.iter().map(|setting| (setting.key.as_str(), setting.value.clone())).collect();
+    assert_eq!(
+        settings,
+        [
+            ("alerts", SettingValue::Boolean(true)),
+            ("days", SettingValue::Integer(28)),
+            ("region", SettingValue::Text("us".into()))
+        ]
+    );
+    assert_eq!(
+        one.secrets,
+        [
+            ("api_key".into(), Source::File("/etc/hh/keys/us".into())),
+            ("other".into(), Source::Environment("OTHER".into()))
+        ]
+    );
+    assert_eq!((one.place.line, one.place.interval, one.place.keys["days"]), (21, Some(26), 29));
+}
+
+#[test]
+fn every_slip_is_told_at_once_with_line_and_column() {
+    let text = r#"
+[host]
+state = 7
+conectors = "/opt/connectors"
+listen = "localhost"
+most_instances_per_type = 0
+log_format = "xml"
+sink = "kafka"
+routes = ["nowhere"]
+proxy = "http://me:hunter2@proxy:3128"
+
+[hosts]
+
+[grants.acme]
+origin = ["https://api.example.com/path"]
+
+[[instance]]
+name = " acme "
+integration_type = "Acme SIEM"
+enabeld = true
+poll_interval_minutes = 0
+[instance.settings]
+days = 1.5
+[instance.secrets]
+api_key = "hunter2-hunter2"
+"#;
+    insta::assert_snapshot!(bad(text));
+}
+
+#[test]
+fn a_file_without_anything_says_what_it_needs() {
+    insta::assert_snapshot!(bad(""), @"conductor.toml:1:1: host is missing in the file; add for example [host]");
+    insta::assert_snapshot!(bad("[host]\n[[instance]]\n"), @r#"
+    conductor.toml:1:1: state is missing in [host]; add for example state = "/var/lib/host-harness"
+    conductor.toml:1:1: connectors is missing in [host]; add for example connectors = "/usr/lib/host-harness/connectors"
+    conductor.toml:2:1: integration_type is missing in [[instance]]; add for example integration_type = "acme_siem"
+    conductor.toml:2:1: name is missing in [[instance]]; add for example name = "acme-us"
+    "#);
+}
+
+#[test]
+fn a_file_that_is_no_toml_says_where_and_shows_nothing_of_it() {
+    let said = bad("[host]\nstate = \"x\"\napi_key = hunter2hunter2\n[[instance]\n");
+    assert!(!said.contains("hunter2"), "{said}");
+    insta::assert_snapshot!(said);
+}
+
+#[test]
+fn a_secret_in_its_own_person_is_refused_and_never_shown() {
+    for value in ["\"hunter2\"", "\"hunter2:x\"", "\"env:\"", "['hunter2']", "{ x = 'hunter2' }", "22222"] {
+        let said = bad(&format!(
+            "{HOST}[[instance]]\nname = \"a\"\nintegration_type = \"acme\"\n[instance.secrets]\napi_key = {value}\n"
+        ));
+        assert!(!said.contains("hunter2") && !said.contains("22222"), "{said}");
+        assert!(said.starts_with("conductor.toml:8:"), "{said}");
+        assert!(said.contains("file:/path/to/it"), "{said}");
+    }
+    let said = bad(&format!("{HOST}bearer_token = \"hunter2\"\n"));
+    assert!(!said.contains("hunter2") && said.contains("conductor.toml:4:16"), "{said}");
+}
+
+#[test]
+fn what_instances_must_not_share_is_told_with_both_lines() {
+    let instance = "[[instance]]\nname = \"a\"\nid = \"x\"\nintegration_type = \"acme\"\n";
+    insta::assert_snapshot!(bad(&format!("{HOST}{instance}{instance}")), @r#"
+    conductor.toml:8:1: the name "a" is that of the instance in line 4, too; give every instance its own name
+    conductor.toml:8:1: the id "x" is that of the instance in line 4, too; give every instance its own id
+    "#);
+}
+
+#[test]
+fn more_instances_of_a_type_than_allowed_are_refused_and_other_types_do_not_count() {
+    let mut text = format!("{HOST}most_instances_per_type = 2\n");
+    for (name, kind) in [("a", "acme"), ("b", "other"), ("c", "acme")] {
+        text.push_str(&format!("[[instance]]\nname = \"{name}\"\nintegration_type = \"{kind}\"\n"));
+    }
+    assert_eq!(good(&text).instances.len(), 3);
+    text.push_str("[[instance]]\nname = \"d\"\nintegration_type = \"acme\"\n");
+    insta::assert_snapshot!(bad(&text), @"conductor.toml:14:1: this is instance 3 of acme; at most 2 are allowed; remove some, or raise most_instances_per_type in [host]");
+}
+
+#[test]
+fn an_address_that_others_can_reach_needs_a_token() {
+    insta::assert_snapshot!(bad(&format!("{HOST}listen = \"0.0.0.0:9630\"\n")), @r#"conductor.toml:4:10: 0.0.0.0:9630 can be reached from other machines, and no bearer_token is set in [host]; set bearer_token = "file:/path/to/token", or listen on 127.0.0.1"#);
+    assert!(good(&format!("{HOST}listen = \"0.0.0.0:9630\"\nbearer_token = \"env:T\"\n")).host.listen.is_some());
+    assert!(good(&format!("{HOST}listen = \"off\"\n")).host.listen.is_none());
+}
+
+#[test]
+fn the_example_is_sound_and_shows_every_key() {
+    let text = include_str!("../../../conductor.example.toml");
+    let config = good(text);
+    assert!(!config.instances.is_empty());
+    // What is commented out as `#key = …` must be sound, too, and every key of `[host]` must be there.
+    let all: String = text
+        .lines()
+        .map(|line| {
+            line.strip_prefix('#')
+                .filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase() || c == '['))
+                .unwrap_or(line)
+        })
+        .map(|line| format!("{line}\n"))
+        .collect();
+    good(&all);
+    for key in [
+        "state",
+        "connectors",
+        "cache",
+        "listen",
+        "bearer_token",
+        "allowed_hosts",
+        "most_instances_per_type",
+        "parallel_polls",
+        "log_format",
+        "proxy",
+        "extra_ca_files",
+        "routes",
+        "sink",
+        "first_poll_within_seconds",
+        "origins",
+        "id",
+        "integration_type",
+        "name",
+        "enabled",
+        "poll_interval_minutes",
+    ] {
+        assert!(all.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key} is not in the example");
+    }
+}
+
+proptest::proptest! {
+    #[test]
+    fn no_text_makes_it_panic(text in "[\\[\\]a-z=\"\\n .0-9{}#'hostinc]{0,200}") {
+        let _ = parse(Path::new("c"), &text);
+    }
+}

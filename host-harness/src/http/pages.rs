@@ -1,0 +1,219 @@
+//! What is served.
+//!
+//! Why only `GET` and `HEAD`: nothing can be changed here, so nobody can be made to change anything.
+//! Every answer says that it must not be stored, nor taken for another type than it has.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS,
+};
+use http::request::Parts;
+use http::{HeaderValue, Method, Response, StatusCode};
+use http_body_util::Full;
+use serde_json::json;
+use serde_json::value::RawValue;
+use time::format_description::well_known::Rfc3339;
+use tokio::sync::Semaphore;
+
+use super::access::{Access, Refusal};
+use super::metrics::Snapshot;
+use crate::connectors::serving::Serving;
+use crate::resident::board::Board;
+use crate::store::{Reader, StoreError};
+
+/// Artifacts on one page when nothing is said, and at most.
+const LIMIT: (u32, u32) = (20, 100);
+
+/// Bytes of artifacts on one page; what does not fit any more is left out.
+const MOST_BYTES: usize = 16 << 20;
+
+/// Longest query in bytes.
+const LONGEST_QUERY: usize = 4 * 1024;
+
+/// Readers of the store at once.
+const READERS: usize = 2;
+
+/// Everything that pages are made of.
+pub struct Site {
+    board: Arc<Board>,
+    serving: Arc<dyn Serving>,
+    reader: Reader,
+    access: Access,
+    readers: Semaphore,
+}
+
+/// An answer.
+pub(super) type Answer = Response<Full<Bytes>>;
+
+impl Site {
+    /// A site.
+    #[must_use]
+    pub fn new(board: Arc<Board>, serving: Arc<dyn Serving>, reader: Reader, access: Access) -> Self {
+        Self { board, serving, reader, access, readers: Semaphore::new(READERS) }
+    }
+
+    /// Answers a request by its head.
+    pub(super) async fn answer(&self, head: &Parts) -> Answer {
+        if let Err(refusal) = self.access.check_host(&head.uri, &head.headers) {
+            let status =
+                if refusal == Refusal::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::MISDIRECTED_REQUEST };
+            return error(status, refusal.code(), &refusal.to_string());
+        }
+        if !matches!(head.method, Method::GET | Method::HEAD) {
+            let mut answer =
+                error(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "only GET and HEAD are answered");
+            answer.headers_mut().insert(ALLOW, HeaderValue::from_static("GET, HEAD"));
+            return answer;
+        }
+        let length = head.headers.get(CONTENT_LENGTH);
+        if length.is_some_and(|length| length != "0") || head.headers.contains_key(TRANSFER_ENCODING) {
+            return error(StatusCode::BAD_REQUEST, "body-not-allowed", "a request must have no body");
+        }
+        // Whoever only looks whether the host is alive needs no token; he learns nothing else.
+        if head.uri.path() == "/healthz" {
+            return self.health();
+        }
+        if let Err(refusal) = self.access.check_token(&head.headers) {
+            let mut answer = error(StatusCode::UNAUTHORIZED, refusal.code(), &refusal.to_string());
+            answer.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+            return answer;
+        }
+        match head.uri.path() {
+            "/status" => self.status(),
+            "/metrics" => self.metrics().await,
+            "/artifacts" => self.artifacts(head.uri.query().unwrap_or_default()).await,
+            _ => error(StatusCode::NOT_FOUND, "not-found", "there is /healthz, /status, /metrics and /artifacts"),
+        }
+    }
+
+    /// Whether the host runs: 503 once it was told to stop.
+    fn health(&self) -> Answer {
+        if self.board.host().stopping {
+            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "stopping" }));
+        }
+        json_answer(StatusCode::OK, &json!({ "status": "ok" }))
+    }
+
+    /// Everything on the board.
+    fn status(&self) -> Answer {
+        let now = self.board.now().format(&Rfc3339).unwrap_or_default();
+        let page = json!({
+            "now": now,
+            "host": self.board.host(),
+            "connectors": self.serving.report(),
+            "instances": self.board.instances(),
+        });
+        json_answer(StatusCode::OK, &page)
+    }
+
+    async fn metrics(&self) -> Answer {
+        let depth = self.read(|reader| reader.outbox_depth()).await.and_then(Result::ok);
+        let text = Snapshot::of(&self.board, self.serving.report(), depth).text();
+        answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
+    }
+
+    /// Searches as `host-harness search` does.
+    async fn artifacts(&self, query: &str) -> Answer {
+        let wrong = |message: &str| error(StatusCode::BAD_REQUEST, "bad-query", message);
+        if query.len() > LONGEST_QUERY {
+            return wrong("the query is too long");
+        }
+        let (mut text, mut instance, mut limit) = (String::new(), None, LIMIT.0);
+        for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
+            match key.as_ref() {
+                "query" => text = value.into_owned(),
+                "instance" => instance = Some(value.into_owned()),
+                "limit" => match value.parse() {
+                    Ok(number) if (1..=LIMIT.1).contains(&number) => limit = number,
+                    _ => return wrong("limit must be 1 to 100"),
+                },
+                _ => return wrong("there is query, instance and limit"),
+            }
+        }
+        let found = self.read(move |reader| reader.search(&text, instance.as_deref(), limit)).await;
+        let hits = match found {
+            Some(Ok(hits)) => hits,
+            Some(Err(failure @ (StoreError::UnknownInstance { .. } | StoreError::Query { .. }))) => {
+                return error(StatusCode::BAD_REQUEST, failure.code(), &failure.to_string());
+            }
+            Some(Err(failure)) => {
+                return error(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), "the store could not be searched");
+            }
+            None => return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the search broke off"),
+        };
+        let mut bytes = 0;
+        let mut complete = true;
+        let mut page = Vec::new();
+        for hit in hits {
+            bytes += hit.json.len();
+            if bytes > MOST_BYTES && !page.is_empty() {
+                complete = false;
+                break;
+            }
+            // What is stored is JSON; what is not by an accident is shown as text.
+            let artifact = RawValue::from_string(hit.json.clone())
+                .or_else(|_| serde_json::value::to_raw_value(&hit.json))
+                .unwrap_or_else(|_| RawValue::NULL.to_owned());
+            page.push(Found {
+                instance: hit.instance,
+                id: hit.id.to_string(),
+                stream: hit.stream,
+                stored: hit.stored.format(&Rfc3339).unwrap_or_default(),
+                artifact,
+            });
+        }
+        let page = FoundPage { artifacts: page, complete };
+        answer(StatusCode::OK, JSON, serde_json::to_string(&page).unwrap_or_default())
+    }
+
+    /// Reads the store where blocking is fine.
+    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Reader) -> T + Send + 'static) -> Option<T> {
+        let _place = self.readers.acquire().await.ok()?;
+        let reader = self.reader.clone();
+        tokio::task::spawn_blocking(move || work(&reader)).await.ok()
+    }
+}
+
+/// The page of `/artifacts`.
+#[derive(serde::Serialize)]
+struct FoundPage {
+    /// Those found, stored last first.
+    artifacts: Vec<Found>,
+    /// Whether all that were asked for are here; the page has a limit in bytes.
+    complete: bool,
+}
+
+/// An artifact on it.
+#[derive(serde::Serialize)]
+struct Found {
+    instance: String,
+    id: String,
+    stream: String,
+    stored: String,
+    artifact: Box<RawValue>,
+}
+
+const JSON: &str = "application/json";
+
+/// An answer of JSON.
+fn json_answer(status: StatusCode, value: &serde_json::Value) -> Answer {
+    answer(status, JSON, value.to_string())
+}
+
+/// An error: a stable code and a sentence.
+pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
+    json_answer(status, &json!({ "error": { "code": code, "message": message } }))
+}
+
+/// An answer with the headers that all have.
+fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
+    let mut answer = Response::new(Full::new(Bytes::from(body)));
+    *answer.status_mut() = status;
+    let headers = answer.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    answer
+}

@@ -1,0 +1,202 @@
+//! The board on which everything is written that others look at.
+//!
+//! Why one place with short locks: whoever asks for the status never waits for a poll, and no poll waits for somebody
+//! who reads slowly, because readers take copies.
+//! Not guaranteed: a page shows every instance at one moment, but not the store and the connectors at the same one.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde::Serialize;
+use time::OffsetDateTime;
+use uuid::Uuid;
+
+use super::status::InstanceStatus;
+use crate::config::Problem;
+use crate::instances::failure::FailureReport;
+
+/// Says what time of day it is.
+pub type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
+
+/// What is known of the host itself.
+#[derive(Clone, Debug, Serialize)]
+pub struct HostStatus {
+    /// Version of this program.
+    pub version: &'static str,
+    /// When it started.
+    #[serde(with = "time::serde::rfc3339")]
+    pub started: OffsetDateTime,
+    /// Whether it was told to stop and only finishes what it has begun.
+    pub stopping: bool,
+    /// Polls at the moment.
+    pub polls_running: usize,
+    /// Most polls at once.
+    pub parallel_polls: usize,
+    /// The configuration.
+    pub config: ConfigStatus,
+    /// Where artifacts go.
+    pub sink: SinkStatus,
+}
+
+/// What is known of the configuration.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct ConfigStatus {
+    /// The file.
+    pub file: PathBuf,
+    /// When the one that runs was taken.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub loaded: Option<OffsetDateTime>,
+    /// What is wrong with the file as it is now; the one before keeps running.
+    pub problems: Vec<Problem>,
+    /// Keys of `[host]` whose new values count from the next start on.
+    pub needs_restart: Vec<&'static str>,
+}
+
+/// What is known of the sink.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct SinkStatus {
+    /// The file, `standard output` or `none`.
+    pub target: String,
+    /// Artifacts it has taken since the start.
+    pub delivered: u64,
+    /// Why it takes none at the moment, if so.
+    pub failure: Option<FailureReport>,
+}
+
+/// Upper bounds of the steps' durations in seconds.
+pub const STEP_BOUNDS: [f64; 11] = [0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// How often which durations occurred.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Histogram {
+    /// How often one was at most the bound of the same place, and above the one before; last, above all.
+    pub counts: [u64; STEP_BOUNDS.len() + 1],
+    /// All together, in seconds.
+    pub sum: f64,
+}
+
+impl Histogram {
+    fn add(&mut self, duration: Duration) {
+        let seconds = duration.as_secs_f64();
+        let place = STEP_BOUNDS.iter().position(|bound| seconds <= *bound).unwrap_or(STEP_BOUNDS.len());
+        if let Some(count) = self.counts.get_mut(place) {
+            *count += 1;
+        }
+        self.sum += seconds;
+    }
+}
+
+/// The board. Shared by everyone who writes on it or reads it.
+pub struct Board {
+    now: Now,
+    instances: Mutex<BTreeMap<Uuid, InstanceStatus>>,
+    host: Mutex<HostStatus>,
+    steps: Mutex<BTreeMap<String, Histogram>>,
+}
+
+impl Board {
+    /// An empty board.
+    #[must_use]
+    pub fn new(now: Now, parallel_polls: usize) -> Self {
+        let host = HostStatus {
+            version: env!("CARGO_PKG_VERSION"),
+            started: now(),
+            stopping: false,
+            polls_running: 0,
+            parallel_polls,
+            config: ConfigStatus::default(),
+            sink: SinkStatus::default(),
+        };
+        Self { now, instances: Mutex::default(), host: Mutex::new(host), steps: Mutex::default() }
+    }
+
+    /// The time of day.
+    #[must_use]
+    pub fn now(&self) -> OffsetDateTime {
+        (self.now)()
+    }
+
+    /// All instances, by name.
+    #[must_use]
+    pub fn instances(&self) -> Vec<InstanceStatus> {
+        let mut all: Vec<InstanceStatus> = lock(&self.instances).values().cloned().collect();
+        all.sort_by(|a, b| a.name.cmp(&b.name));
+        all
+    }
+
+    /// One instance.
+    #[must_use]
+    pub fn instance(&self, id: Uuid) -> Option<InstanceStatus> {
+        lock(&self.instances).get(&id).cloned()
+    }
+
+    /// Puts an instance on the board, in place of what was there of it.
+    pub fn put(&self, status: InstanceStatus) {
+        lock(&self.instances).insert(status.id, status);
+    }
+
+    /// Changes an instance, if it is on the board.
+    pub fn change<R>(&self, id: Uuid, change: impl FnOnce(&mut InstanceStatus) -> R) -> Option<R> {
+        lock(&self.instances).get_mut(&id).map(change)
+    }
+
+    /// Takes an instance off the board.
+    pub fn remove(&self, id: Uuid) -> Option<InstanceStatus> {
+        lock(&self.instances).remove(&id)
+    }
+
+    /// The host.
+    #[must_use]
+    pub fn host(&self) -> HostStatus {
+        lock(&self.host).clone()
+    }
+
+    /// Changes what is known of the host.
+    pub fn change_host(&self, change: impl FnOnce(&mut HostStatus)) {
+        change(&mut lock(&self.host));
+    }
+
+    /// Counts a step of a connector, by its slug.
+    pub fn count_step(&self, connector: &str, duration: Duration) {
+        let mut steps = lock(&self.steps);
+        if let Some(histogram) = steps.get_mut(connector) {
+            histogram.add(duration);
+        } else {
+            steps.entry(connector.to_owned()).or_default().add(duration);
+        }
+    }
+
+    /// Durations of steps by connector.
+    #[must_use]
+    pub fn steps(&self) -> BTreeMap<String, Histogram> {
+        lock(&self.steps).clone()
+    }
+}
+
+impl std::fmt::Debug for Board {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Board").field("instances", &lock(&self.instances).len()).finish_non_exhaustive()
+    }
+}
+
+/// What is behind a lock. Changes are whole or not there, so a panic of somebody else has spoilt nothing.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_duration_is_counted_in_the_first_bucket_that_holds_it() {
+        let mut histogram = Histogram::default();
+        for milliseconds in [1, 10, 11, 60_000, 60_001] {
+            histogram.add(Duration::from_millis(milliseconds));
+        }
+        assert_eq!(histogram.counts, [2, 1, 0, 0, 0, 0, 0, 0, 0, 0, 1, 1]);
+        assert!((histogram.sum - 120.023).abs() < 1e-9);
+    }
+}

@@ -1,0 +1,224 @@
+//! The delivery: artifacts out of the outbox into the sink.
+//!
+//! Why a thread of its own: an output that is slow, stalled or down stops nothing but itself; polls go on and what they
+//! store waits in the outbox. The output is opened anew for every round, so a log file may be moved away and another made.
+//! Promise: at least once, in the order of arrival for every instance, also for instances that are gone by now.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::time::Duration;
+
+use tokio::runtime::Runtime;
+
+use super::board::Board;
+use crate::config::SinkConfig;
+use crate::instances::failure::FailureReport;
+use crate::sinks::{DrainError, LinesSink, drain};
+use crate::store::Store;
+
+/// How often the outbox is looked at even when nobody says that something is in it.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+
+/// Waits after failures in a row, in seconds; the last one stays.
+const WAITS: [u64; 6] = [1, 2, 5, 10, 30, 60];
+
+/// Tells the delivery that artifacts wait.
+#[derive(Clone, Debug)]
+pub struct Bell {
+    ring: SyncSender<()>,
+}
+
+impl Bell {
+    /// Rings. It never blocks; a ring while one is unheard is the same one.
+    pub fn ring(&self) {
+        let _ = self.ring.try_send(());
+    }
+}
+
+/// A delivery at work.
+#[derive(Debug)]
+pub struct Delivery {
+    bell: Bell,
+    last: Arc<AtomicBool>,
+    ended: tokio::sync::oneshot::Receiver<()>,
+}
+
+impl Delivery {
+    /// Starts; without a sink it only says that there is none.
+    ///
+    /// # Errors
+    /// When no thread can be started.
+    pub fn start(store: Store, sink: SinkConfig, board: Arc<Board>) -> std::io::Result<Self> {
+        // Sinks are asynchronous; this one waits for nothing but them.
+        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+        let (ring, rung) = sync_channel(1);
+        let (done, ended) = tokio::sync::oneshot::channel();
+        let last = Arc::new(AtomicBool::new(false));
+        let stop = Arc::clone(&last);
+        board.change_host(|host| host.sink.target = name(&sink));
+        std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
+            run(&runtime, &store, &sink, &board, &rung, &stop);
+            // Whoever waited may have given up.
+            let _ = done.send(());
+        })?;
+        Ok(Self { bell: Bell { ring }, last, ended })
+    }
+
+    /// Its bell.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    /// Delivers once more and ends, waiting for that no longer than `within`.
+    pub async fn stop(self, within: Duration) {
+        self.last.store(true, Ordering::Release);
+        self.bell.ring();
+        if tokio::time::timeout(within, self.ended).await.is_err() {
+            tracing::warn!("the output takes no data; what is left is delivered after the next start");
+        }
+    }
+}
+
+/// For people.
+fn name(sink: &SinkConfig) -> String {
+    match sink {
+        SinkConfig::None => "none".to_owned(),
+        SinkConfig::Stdout => "standard output".to_owned(),
+        SinkConfig::File(path) => path.display().to_string(),
+    }
+}
+
+fn run(runtime: &Runtime, store: &Store, sink: &SinkConfig, board: &Board, rung: &Receiver<()>, stop: &AtomicBool) {
+    let mut failures = 0_usize;
+    loop {
+        let last = stop.load(Ordering::Acquire);
+        let result = if *sink == SinkConfig::None { Ok(()) } else { round(runtime, store, sink, board) };
+        let wait = match result {
+            Ok(()) => {
+                if failures > 0 {
+                    tracing::info!("the output takes artifacts again");
+                }
+                failures = 0;
+                board.change_host(|host| host.sink.failure = None);
+                LOOK_EVERY
+            }
+            Err(error) => {
+                let failure = FailureReport::from(&error);
+                if failures == 0 {
+                    tracing::error!("delivery failed: {}", failure.sentence());
+                }
+                board.change_host(|host| host.sink.failure = Some(failure));
+                failures += 1;
+                Duration::from_secs(WAITS.get(failures - 1).or(WAITS.last()).copied().unwrap_or(60))
+            }
+        };
+        if last {
+            return;
+        }
+        match rung.recv_timeout(wait) {
+            // While the output is down, bells do not shorten the wait.
+            Ok(()) if failures > 0 && !stop.load(Ordering::Acquire) => std::thread::sleep(Duration::from_secs(1)),
+            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+    }
+}
+
+/// Delivers all that waits.
+fn round(runtime: &Runtime, store: &Store, sink: &SinkConfig, board: &Board) -> Result<(), DrainError> {
+    let waiting = store.waiting()?;
+    if waiting.is_empty() {
+        return Ok(());
+    }
+    let mut lines = match sink {
+        SinkConfig::None => return Ok(()),
+        SinkConfig::Stdout => LinesSink::open("-".as_ref())?,
+        SinkConfig::File(path) => LinesSink::open(path)?,
+    };
+    for instance in waiting {
+        let mut delivered = 0;
+        let result = runtime.block_on(drain(store, &instance, &mut lines, &mut delivered));
+        board.change_host(|host| host.sink.delivered += delivered);
+        result?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use time::OffsetDateTime;
+
+    use super::*;
+    use crate::contract::types::{Artifact, Batch};
+
+    const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+
+    fn put(store: &Store, instance: &str, numbers: std::ops::Range<u128>) {
+        let artifact = |number| {
+            let id = uuid::Uuid::from_u128(number).to_string();
+            Artifact { json: format!(r#"{{"id":"{id}"}}"#), id, stream: "events".into() }
+        };
+        let batch = Batch {
+            artifacts: numbers.map(artifact).collect(),
+            checkpoint: Vec::new(),
+            more: false,
+            reports: Vec::new(),
+            retry_after_seconds: None,
+            hint: None,
+        };
+        let instance = store.instance(instance, "acme", NOW).expect("instance");
+        store.commit_step(&instance, &batch, NOW).expect("commit");
+    }
+
+    fn lines(file: &Path) -> usize {
+        std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+    }
+
+    #[tokio::test]
+    async fn everything_in_the_outbox_is_delivered_also_of_instances_nobody_polls_any_more() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        put(&store, "gone", 1..4);
+        let file = dir.path().join("out");
+        let delivery =
+            Delivery::start(store.clone(), SinkConfig::File(file.clone()), Arc::clone(&board)).expect("start");
+        put(&store, "acme", 4..6);
+        delivery.bell().ring();
+        delivery.stop(Duration::from_secs(60)).await;
+        assert_eq!((lines(&file), board.host().sink.delivered), (5, 5));
+        assert_eq!(store.waiting().expect("waiting"), []);
+    }
+
+    #[tokio::test]
+    async fn an_output_that_is_down_is_told_on_the_board_and_loses_nothing() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        put(&store, "acme", 1..4);
+        let file = dir.path().join("missing/out");
+        let start =
+            || Delivery::start(store.clone(), SinkConfig::File(file.clone()), Arc::clone(&board)).expect("start");
+        start().stop(Duration::from_secs(60)).await;
+        let failure = board.host().sink.failure.expect("failure");
+        assert_eq!(failure.code, "output-unwritable");
+        std::fs::create_dir(dir.path().join("missing")).expect("directory");
+        start().stop(Duration::from_secs(60)).await;
+        assert_eq!((lines(&file), board.host().sink.failure), (3, None));
+    }
+
+    #[tokio::test]
+    async fn without_a_sink_everything_stays_in_the_store() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        put(&store, "acme", 1..4);
+        let delivery = Delivery::start(store.clone(), SinkConfig::None, Arc::clone(&board)).expect("start");
+        delivery.stop(Duration::from_secs(60)).await;
+        assert_eq!((store.counts().expect("counts").undelivered, board.host().sink.target.as_str()), (3, "none"));
+    }
+}

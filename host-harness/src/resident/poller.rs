@@ -1,0 +1,403 @@
+//! One poll of one instance, from its configuration to what came of it.
+//!
+//! What: the connector that serves it now, its secrets as they are now, a tenant made of them, and a cycle.
+//! Why a trait in front: the supervisor is proved with pollers that do what a test wants, in virtual time.
+//! A tenant is kept for the next poll while its configuration, its secrets and its connector stay the same, but only so
+//! many of them: thousands of idle tenants must not hold thousands of clients.
+//! Not guaranteed: a secret in an environment variable is never new, because no process sees another's environment.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use time::OffsetDateTime;
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::board::{Board, lock};
+use super::resolve;
+use super::status::Version;
+use crate::config::watch::Look;
+use crate::config::{Config, InstanceConfig, Problem};
+use crate::connectors::serving::{LiveInstance, NotReady, PollOutcome, Serving};
+use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions};
+use crate::contract::types::{Batch, Budget};
+use crate::instances::collector::Collector;
+use crate::instances::cycle::{CycleOptions, Run, Surroundings};
+use crate::instances::failure::{FailureReport, Retry, as_sentence};
+use crate::instances::report::Cycle;
+use crate::instances::secrets::{self, Source, SourceError};
+use crate::sandbox::{Clock, Usage};
+use crate::sinks::LinesSink;
+use crate::store::{Instance, Store};
+
+/// Tenants that are kept between polls.
+const MOST_KEPT: usize = 256;
+
+/// What a poll may do in one turn. More steps than here follow when the others that are due have had theirs; waits that
+/// a vendor asks for are left to the queue, because they would keep a place.
+const OPTIONS: CycleOptions = CycleOptions {
+    budget: Budget { requests: 500, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 },
+    most_steps: 10,
+    longest_wait: Duration::from_secs(5),
+    most_waiting: Duration::from_secs(10),
+    defer_waits: true,
+};
+
+/// An instance ready to be polled: its configuration and where its state is kept.
+#[derive(Debug)]
+pub struct Record {
+    /// Its configuration.
+    pub config: InstanceConfig,
+    /// Its place in the store.
+    pub instance: Instance,
+    /// The configuration it is part of.
+    pub whole: Arc<Config>,
+}
+
+/// How far a stop has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Phase {
+    /// No stop.
+    #[default]
+    Running,
+    /// Steps at hand are finished, no others begun.
+    Finishing,
+    /// Steps at hand are abandoned.
+    Abandoning,
+}
+
+/// What came of a poll.
+#[derive(Debug)]
+pub enum Polled {
+    /// A cycle, by a version of the connector.
+    Cycle(Box<Cycle>, Version),
+    /// It could not begin.
+    NotBegun(FailureReport),
+}
+
+/// Polls instances.
+pub trait Poller: Send + Sync + 'static {
+    /// The time between polls of an instance.
+    fn interval(&self, config: &InstanceConfig) -> Duration;
+
+    /// Polls an instance once.
+    fn poll(&self, record: Arc<Record>, stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled>;
+
+    /// Forgets what is kept for an instance.
+    fn forget(&self, id: Uuid);
+}
+
+/// The poller that runs connectors.
+pub struct ConnectorPoller {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    serving: Arc<dyn Serving>,
+    store: Store,
+    board: Arc<Board>,
+    clock: Clock,
+    /// Told of the instance after every step that stored something.
+    stored: Box<dyn Fn() + Send + Sync>,
+    kept: Mutex<HashMap<Uuid, Kept>>,
+}
+
+/// A tenant and what it was made of.
+struct Kept {
+    tenant: Tenant,
+    record: Arc<Record>,
+    looks: Vec<Look>,
+    used: OffsetDateTime,
+}
+
+impl ConnectorPoller {
+    /// A poller with connectors from `serving`, state in `store`, and `stored` told when artifacts wait for delivery.
+    pub fn new(
+        serving: Arc<dyn Serving>,
+        store: Store,
+        board: Arc<Board>,
+        clock: Clock,
+        stored: impl Fn() + Send + Sync + 'static,
+    ) -> Self {
+        let inner = Inner { serving, store, board, clock, stored: Box::new(stored), kept: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+}
+
+impl Poller for ConnectorPoller {
+    fn interval(&self, config: &InstanceConfig) -> Duration {
+        let connector = self.inner.serving.current(&config.integration_type);
+        resolve::interval(config, connector.as_ref().map(Connector::descriptor))
+    }
+
+    fn poll(&self, record: Arc<Record>, stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
+        let inner = Arc::clone(&self.inner);
+        Box::pin(async move {
+            match inner.tenant(&record).await {
+                Ok(tenant) => inner.cycle(&record, &tenant, stop).await,
+                Err(failure) => {
+                    let slug = record.config.integration_type.replace('_', "-");
+                    let name = record.config.name.as_str();
+                    tracing::error!(connector = slug, instance = name, "poll failed: {}", failure.sentence());
+                    Polled::NotBegun(failure)
+                }
+            }
+        })
+    }
+
+    fn forget(&self, id: Uuid) {
+        lock(&self.inner.kept).remove(&id);
+    }
+}
+
+impl Inner {
+    /// The kept tenant when it is still right, else a new one.
+    async fn tenant(&self, record: &Arc<Record>) -> Result<Tenant, FailureReport> {
+        let config = &record.config;
+        let connector = self.serving.current(&config.integration_type).ok_or_else(|| {
+            let known = self.serving.report().into_iter().map(|one| one.integration_type).collect::<Vec<_>>();
+            let help = format!(
+                "Put the connector into {}, or correct integration_type: {}.",
+                record.whole.host.connectors.display(),
+                crate::config::suggestion(&config.integration_type, known.iter().map(String::as_str))
+                    .trim_end_matches('?'),
+            );
+            changed_by_somebody("connector-missing", format!("no connector serves {}", config.integration_type), help)
+        })?;
+        let id = record.instance.id;
+        let looks = {
+            let before = lock(&self.kept).get(&id).map(|kept| kept.looks.clone()).unwrap_or_default();
+            let files = secret_files(config);
+            on_a_thread(move || look(&files, &before)).await?
+        };
+        if let Some(kept) = lock(&self.kept).get_mut(&id)
+            && kept.tenant.connector().digest() == connector.digest()
+            && same(&kept.record, record)
+            && same_content(&kept.looks, &looks)
+        {
+            // What the operator grants may have changed since it was made.
+            kept.tenant.admit().map_err(|error| from_tenant(&TenantError::NotGranted(error), record, &connector))?;
+            kept.used = self.clock.now();
+            kept.looks = looks;
+            return Ok(kept.tenant.clone());
+        }
+        let tenant = make(record, &connector, self.clock.clone()).await?;
+        let mut all = lock(&self.kept);
+        all.remove(&id);
+        if all.len() >= MOST_KEPT
+            && let Some(oldest) = all.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| *id)
+        {
+            all.remove(&oldest);
+        }
+        all.insert(id, Kept { tenant: tenant.clone(), record: Arc::clone(record), looks, used: self.clock.now() });
+        Ok(tenant)
+    }
+
+    /// One cycle, with its log lines.
+    async fn cycle(&self, record: &Record, tenant: &Tenant, stop: watch::Receiver<Phase>) -> Polled {
+        let connector = tenant.connector();
+        let collector = Observed { tenant, board: &self.board };
+        let phase = stop.clone();
+        let run = Run {
+            collector: &collector,
+            store: &self.store,
+            instance: &record.instance,
+            // Delivery is a task of its own: an output that is slow or down stops no poll.
+            sink: None::<&mut LinesSink>,
+            streams: &connector.descriptor().streams,
+            options: &OPTIONS,
+            surroundings: Surroundings {
+                now: &|| self.clock.now(),
+                sleep: &|wait| Box::pin(tokio::time::sleep(wait)),
+                progress: &|cycle| {
+                    if cycle.new > 0 {
+                        (self.stored)();
+                    }
+                },
+                stopping: &move || *phase.borrow() != Phase::Running,
+            },
+        };
+        let mut stop = stop;
+        let cycle = run
+            .cycle(async move {
+                if stop.wait_for(|phase| *phase == Phase::Abandoning).await.is_err() {
+                    // Nobody is left who could stop it.
+                    std::future::pending::<()>().await;
+                }
+            })
+            .await;
+        cycle.log(connector.slug(), &record.config.name);
+        self.serving.polled(connector, record.instance.id, verdict(&cycle));
+        let version =
+            Version { version: connector.descriptor().version.clone(), digest: connector.digest().to_owned() };
+        Polled::Cycle(Box::new(cycle), version)
+    }
+}
+
+/// What a cycle says about the connector.
+fn verdict(cycle: &Cycle) -> PollOutcome {
+    const CONNECTORS: [&str; 8] = [
+        "connector-trap",
+        "memory-limit",
+        "cpu-limit",
+        "bad-batch",
+        "checkpoint-unreadable",
+        "internal",
+        "no-progress",
+        "budget-exhausted",
+    ];
+    match &cycle.failure {
+        _ if cycle.steps > 0 => PollOutcome::Worked,
+        Some(failure) if CONNECTORS.contains(&failure.code.as_str()) => PollOutcome::ConnectorFailed,
+        // Who waits without having asked anybody for anything waits for nothing; else it may have been the vendor.
+        Some(failure) if failure.code == "wall-clock-limit" && cycle.usage.requests == 0 => {
+            PollOutcome::ConnectorFailed
+        }
+        _ => PollOutcome::Inconclusive,
+    }
+}
+
+/// A tenant whose steps are counted.
+struct Observed<'a> {
+    tenant: &'a Tenant,
+    board: &'a Board,
+}
+
+impl Collector for Observed<'_> {
+    async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
+        let (result, usage) = Collector::poll(self.tenant, checkpoint, budget).await;
+        self.board.count_step(self.tenant.connector().slug(), usage.wall);
+        (result, usage)
+    }
+}
+
+/// Makes a tenant for an instance.
+async fn make(record: &Record, connector: &Connector, clock: Clock) -> Result<Tenant, FailureReport> {
+    let (config, whole) = (&record.config, &record.whole);
+    if let Some(problem) = resolve::check_form(&whole.file, config, connector.descriptor()).into_iter().next() {
+        return Err(from_problem(&problem));
+    }
+    let options = options(record, clock).await?;
+    connector.tenant(options).await.map_err(|error| from_tenant(&error, record, connector))
+}
+
+/// What a tenant is made of, secrets read.
+async fn options(record: &Record, clock: Clock) -> Result<TenantOptions, FailureReport> {
+    let sources = record.config.secrets.clone();
+    let line = move |key: &str, record: &Record| {
+        let line = record.config.place.keys.get(key).copied().unwrap_or(record.config.place.line);
+        format!("{}:{line}", record.whole.file.display())
+    };
+    let secrets = on_a_thread(move || secrets::take(&sources)).await?.map_err(|error| {
+        let (key, help) = match &error {
+            SourceError::Unset { key, name } => (
+                Some(key.clone()),
+                format!("Set {name} in the environment of the host and start it again, or keep the secret in a file."),
+            ),
+            SourceError::Unreadable { key, .. } => (Some(key.clone()), as_sentence(&error.help())),
+            other => (None, as_sentence(&other.help())),
+        };
+        let place = key.map(|key| format!("{}: ", line(&key, record))).unwrap_or_default();
+        changed_by_somebody(error.code(), format!("{place}{error}"), help)
+    })?;
+    Ok(TenantOptions {
+        name: record.config.name.clone(),
+        settings: record.config.settings.clone(),
+        secrets,
+        routes: record.whole.host.routes.clone(),
+        clock,
+        network: record.whole.host.network.clone(),
+    })
+}
+
+/// An instance for a new version to prove itself on, or why it cannot be set up.
+pub(super) async fn live(record: &Record, store: &Store, clock: Clock) -> Result<LiveInstance, NotReady> {
+    let (store, instance) = (store.clone(), record.instance.clone());
+    let checkpoint = on_a_thread(move || store.checkpoint(&instance))
+        .await
+        .and_then(|read| read.map_err(|error| FailureReport::from(&error)));
+    let has_checkpoint = matches!(checkpoint, Ok(Some(_)));
+    let ready = match (options(record, clock).await, checkpoint) {
+        (Ok(options), Ok(checkpoint)) => Ok(LiveInstance { id: record.instance.id, options, checkpoint }),
+        (Err(failure), _) | (_, Err(failure)) => Err(failure),
+    };
+    ready.map_err(|failure| NotReady {
+        id: record.instance.id,
+        name: record.config.name.clone(),
+        has_checkpoint,
+        failure: Box::new(failure),
+    })
+}
+
+/// Why a tenant cannot be made, at the line of the configuration that is to blame.
+fn from_tenant(error: &TenantError, record: &Record, connector: &Connector) -> FailureReport {
+    if let TenantError::Configure(error @ ConfigureError::Fields(_)) = error
+        && let [first, ..] =
+            resolve::refused(&record.whole.file, &record.config, connector.descriptor(), error).as_slice()
+    {
+        return from_problem(first);
+    }
+    if let TenantError::NotGranted(error) = error {
+        return changed_by_somebody(error.code(), error.to_string(), error.remedy());
+    }
+    let place = format!("{}:{}: ", record.whole.file.display(), record.config.place.line);
+    changed_by_somebody(error.code(), format!("{place}{error}"), "Correct the configuration.".to_owned())
+}
+
+/// A problem of the configuration as the failure of a poll.
+fn from_problem(problem: &Problem) -> FailureReport {
+    let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+    let message = format!("{}{place}: {}", problem.file, problem.reason);
+    changed_by_somebody(problem.code, message, as_sentence(problem.help.trim_end_matches('?')))
+}
+
+/// A failure that stays until somebody changes something.
+fn changed_by_somebody(code: &str, message: String, help: String) -> FailureReport {
+    FailureReport { retry: Retry::AfterChange, ..FailureReport::new(code, message, help) }
+}
+
+/// Whether a tenant made for one record serves the other.
+fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
+    let network = |record: &Record| {
+        let network = &record.whole.host.network;
+        (network.proxy.clone(), network.extra_ca_files.clone())
+    };
+    Arc::ptr_eq(one, other)
+        || (one.config.means_the_same(&other.config)
+            && one.whole.host.routes == other.whole.host.routes
+            && one.whole.grants.get(&one.config.integration_type)
+                == other.whole.grants.get(&other.config.integration_type)
+            && network(one) == network(other))
+}
+
+/// The files with the secrets of an instance.
+pub(super) fn secret_files(config: &InstanceConfig) -> Vec<std::path::PathBuf> {
+    config
+        .secrets
+        .iter()
+        .filter_map(|(_, source)| match source {
+            Source::File(path) => Some(path.clone()),
+            Source::Environment(_) => None,
+        })
+        .collect()
+}
+
+/// Looks at files; `before` is what they looked like, in the same order.
+pub(super) fn look(files: &[impl AsRef<Path>], before: &[Look]) -> Vec<Look> {
+    files.iter().enumerate().map(|(at, file)| Look::at(file.as_ref(), before.get(at))).collect()
+}
+
+/// Whether two series of looks saw the same contents.
+pub(super) fn same_content(one: &[Look], other: &[Look]) -> bool {
+    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| !a.differs(b))
+}
+
+/// Runs something that may block.
+async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FailureReport> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| FailureReport::new("internal", format!("the host broke off: {error}"), "Report this."))
+}

@@ -1,0 +1,241 @@
+//! An instance of the configuration against the connector that serves it.
+//!
+//! What: interval, settings, secrets' names and the planned origin, judged without reading a secret or sending anything.
+//! Why here and not where the file is parsed: only the connector knows its form, and it may come or change later than
+//! the file.
+
+use std::path::Path;
+use std::time::Duration;
+
+use crate::config::{Config, InstanceConfig, Problem, suggestion};
+use crate::connectors::{ConfigureError, Connector};
+use crate::contract::types::{Descriptor, Plan, Scheme};
+use crate::instances::secrets::{self, SourceError};
+
+/// Minutes between polls while the connector is not known.
+const DEFAULT_MINUTES: u32 = 5;
+
+/// The time between polls: as configured, else as the connector says; never less than it bears.
+#[must_use]
+pub fn interval(config: &InstanceConfig, descriptor: Option<&Descriptor>) -> Duration {
+    let default = descriptor.map_or(DEFAULT_MINUTES, |descriptor| descriptor.default_poll_minutes);
+    let least = descriptor.map_or(1, |descriptor| descriptor.minimum_poll_minutes);
+    Duration::from_mins(config.poll_interval_minutes.unwrap_or(default).max(least).into())
+}
+
+/// Everything that is wrong with instances of this configuration whose connector is known, unless `known` says that
+/// they were there before as they are. An instance whose connector is not known is not judged.
+pub async fn check(
+    config: &Config,
+    known: impl Fn(&InstanceConfig) -> bool + Send,
+    current: impl Fn(&str) -> Option<Connector> + Send,
+) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    for instance in config.instances.iter().filter(|instance| !known(instance)) {
+        let Some(connector) = current(&instance.integration_type) else { continue };
+        problems.extend(check_form(&config.file, instance, connector.descriptor()));
+        let siblings = config.instances.iter().filter(|other| other.integration_type == instance.integration_type);
+        if !connector.descriptor().multi_instance && siblings.count() > 1 {
+            problems.push(problem(
+                &config.file,
+                instance.place.line,
+                "one-instance-only",
+                format!("{} allows a single instance", instance.integration_type),
+                "keep one".to_owned(),
+            ));
+        }
+        match connector.configure(&instance.settings).await {
+            Ok(plan) => problems.extend(check_grant(&config.file, instance, &plan, config)),
+            Err(error) => problems.extend(refused(&config.file, instance, connector.descriptor(), &error)),
+        }
+    }
+    problems
+}
+
+/// What is wrong with interval, settings' and secrets' names.
+#[must_use]
+pub fn check_form(file: &Path, instance: &InstanceConfig, descriptor: &Descriptor) -> Vec<Problem> {
+    let mut problems = Vec::new();
+    let place = &instance.place;
+    if let Some(minutes) = instance.poll_interval_minutes
+        && minutes < descriptor.minimum_poll_minutes
+    {
+        problems.push(problem(
+            file,
+            place.interval.unwrap_or(place.line),
+            "interval-too-short",
+            format!(
+                "{} must not be polled more often than every {} minutes",
+                instance.integration_type, descriptor.minimum_poll_minutes
+            ),
+            format!("write poll_interval_minutes = {} or more", descriptor.minimum_poll_minutes),
+        ));
+    }
+    for setting in &instance.settings {
+        if descriptor.credentials.iter().any(|credential| credential.setting == setting.key) {
+            problems.push(problem(
+                file,
+                place.keys.get(&setting.key).copied().unwrap_or(place.line),
+                "secret-inline",
+                format!("{:?} is a secret and stands among the settings", setting.key),
+                format!(
+                    "move it to [instance.secrets] as {} = \"file:PATH\" or \"env:NAME\"; if it was real, change it",
+                    setting.key
+                ),
+            ));
+        }
+    }
+    // A secret that stands among the settings was told above; that it is missing goes without saying.
+    let told = |key: &String| instance.settings.iter().any(|setting| setting.key == *key);
+    if let Err(error) = secrets::check(descriptor, &instance.secrets)
+        && !matches!(&error, SourceError::Missing { key, .. } if told(key))
+    {
+        let (key, help) = match &error {
+            SourceError::Unknown { key, known } => (key, suggestion(key, known.iter().map(String::as_str))),
+            SourceError::NotSecret { key } => (key, "move it to [instance.settings]".to_owned()),
+            SourceError::Missing { key, .. } => (key, format!("add to [instance.secrets]: {key} = \"file:PATH\"")),
+            _ => (&instance.name, String::new()),
+        };
+        let line = place.keys.get(key).copied().unwrap_or(place.line);
+        problems.push(problem(file, line, error.code(), error.to_string(), help));
+    }
+    problems
+}
+
+/// What the connector says about the settings, at the lines of the settings.
+#[must_use]
+pub fn refused(
+    file: &Path,
+    instance: &InstanceConfig,
+    descriptor: &Descriptor,
+    error: &ConfigureError,
+) -> Vec<Problem> {
+    let line = |key: &str| instance.place.keys.get(key).copied().unwrap_or(instance.place.line);
+    match error {
+        ConfigureError::Fields(errors) => errors
+            .iter()
+            .map(|error| {
+                let known = descriptor.settings.iter().map(|field| field.key.as_str());
+                let help = if known.clone().any(|key| key == error.key) {
+                    "see the settings with `host-harness inspect`".to_owned()
+                } else {
+                    suggestion(&error.key, known)
+                };
+                let reason = format!("{}: {}", error.key, error.message);
+                problem(file, line(&error.key), "invalid-settings", reason, help)
+            })
+            .collect(),
+        other => vec![problem(
+            file,
+            instance.place.line,
+            other.code(),
+            other.to_string(),
+            "report this to whoever maintains the connector".to_owned(),
+        )],
+    }
+}
+
+/// Whether the plan stays within what the configuration grants to the type.
+#[must_use]
+pub fn check_grant(file: &Path, instance: &InstanceConfig, plan: &Plan, config: &Config) -> Option<Problem> {
+    let granted = config.grants.get(&instance.integration_type)?;
+    let planned = origin(plan);
+    (!granted.contains(&planned)).then(|| {
+        problem(
+            file,
+            instance.place.line,
+            "origin-not-granted",
+            format!(
+                "with these settings the connector reaches {planned}, which [grants.{}] does not allow",
+                instance.integration_type
+            ),
+            format!("correct the settings, or add {planned:?} to origins if that is the vendor"),
+        )
+    })
+}
+
+/// Scheme, host and port, without the port that goes without saying.
+fn origin(plan: &Plan) -> String {
+    let (scheme, usual) = match plan.origin.scheme {
+        Scheme::Https => ("https", 443),
+        Scheme::Http => ("http", 80),
+    };
+    let port = if plan.origin.port == usual { String::new() } else { format!(":{}", plan.origin.port) };
+    format!("{scheme}://{}{port}", plan.origin.host)
+}
+
+/// A problem at a line.
+pub(crate) fn problem(file: &Path, line: usize, code: &'static str, reason: String, help: String) -> Problem {
+    Problem { file: file.display().to_string(), line: Some(line), column: None, code, reason, help }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::parse;
+    use crate::contract::types::{FieldError, Origin};
+    use crate::instances::tests::descriptor;
+
+    fn config(instance: &str) -> Config {
+        let text = format!(
+            "[host]\nstate = \"s\"\nconnectors = \"c\"\n[grants.acme_siem]\norigins = [\"https://us.example.com\"]\n[[instance]]\nname = \"a\"\nintegration_type = \"acme_siem\"\n{instance}"
+        );
+        parse(Path::new("c.toml"), &text).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    fn said(instance: &str) -> String {
+        let config = config(instance);
+        let problems = check_form(&config.file, &config.instances[0], &descriptor());
+        problems.iter().map(|problem| format!("{problem}\n")).collect()
+    }
+
+    #[test]
+    fn what_does_not_fit_the_connectors_form_is_told_with_its_line() {
+        insta::assert_snapshot!(said("[instance.settings]\napi_key = \"hunter2\"\n"), @r#"
+        c.toml:10: "api_key" is a secret and stands among the settings; move it to [instance.secrets] as api_key = "file:PATH" or "env:NAME"; if it was real, change it
+        "#);
+        insta::assert_snapshot!(said(""), @r#"c.toml:6: the secret "api_key" (API Key) is missing; add to [instance.secrets]: api_key = "file:PATH""#);
+        insta::assert_snapshot!(said("[instance.secrets]\napi_kye = \"env:X\"\n"), @r#"c.toml:10: the connector has no secret "api_kye"; it has "api_key"; did you mean "api_key"?"#);
+        insta::assert_snapshot!(said("[instance.secrets]\nregion = \"env:X\"\n"), @r#"c.toml:10: "region" is no secret but an ordinary setting; move it to [instance.settings]"#);
+        assert_eq!(said("[instance.secrets]\napi_key = \"env:X\"\n"), "");
+    }
+
+    #[test]
+    fn an_interval_that_is_too_short_is_told_and_never_used() {
+        let config = config("poll_interval_minutes = 2\n[instance.secrets]\napi_key = \"env:X\"\n");
+        let slow = Descriptor { minimum_poll_minutes: 4, ..descriptor() };
+        let problems = check_form(&config.file, &config.instances[0], &slow);
+        insta::assert_snapshot!(problems[0], @"c.toml:9: acme_siem must not be polled more often than every 4 minutes; write poll_interval_minutes = 4 or more");
+        assert_eq!(interval(&config.instances[0], Some(&slow)), Duration::from_mins(4));
+        assert_eq!(interval(&config.instances[0], Some(&descriptor())), Duration::from_mins(2));
+        assert_eq!(interval(&config.instances[0], None), Duration::from_mins(2));
+    }
+
+    #[test]
+    fn what_the_connector_refuses_is_told_at_the_line_of_the_setting() {
+        let config = config("[instance.settings]\nregion = \"mars\"\ndyas = 3\n");
+        let fields = ConfigureError::Fields(vec![
+            FieldError { key: "region".into(), message: "must be us or eu".into() },
+            FieldError { key: "dyas".into(), message: "is not known".into() },
+        ]);
+        let problems = refused(&config.file, &config.instances[0], &descriptor(), &fields);
+        let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
+        insta::assert_snapshot!(text, @r#"
+        c.toml:10: region: must be us or eu; see the settings with `host-harness inspect`
+        c.toml:11: dyas: is not known; did you mean "days"?
+        "#);
+    }
+
+    #[test]
+    fn a_plan_outside_of_the_grant_is_refused() {
+        let config = config("");
+        let plan = |host: &str, port| Plan {
+            origin: Origin { scheme: Scheme::Https, host: host.into(), port },
+            rules: Vec::new(),
+        };
+        let check = |plan| check_grant(&config.file, &config.instances[0], &plan, &config);
+        assert_eq!(check(plan("us.example.com", 443)), None);
+        assert!(check(plan("us.example.com", 8443)).is_some());
+        insta::assert_snapshot!(check(plan("evil.example.com", 443)).expect("refused"), @r#"c.toml:6: with these settings the connector reaches https://evil.example.com, which [grants.acme_siem] does not allow; correct the settings, or add "https://evil.example.com" to origins if that is the vendor"#);
+    }
+}

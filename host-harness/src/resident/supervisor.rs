@@ -1,0 +1,606 @@
+//! The supervisor: who is polled when, and what came of it.
+//!
+//! What: one task owns the schedule. It takes configurations, starts polls when they are due and a place is free, and
+//! after each decides when the next one is.
+//! Promises: no two polls of an instance at once; who has been due longest comes first; missed ticks are not made up for;
+//! a poll that was begun is finished, whatever happens to the configuration meanwhile; nothing is polled again at once.
+//! Not guaranteed: that a poll begins on time while all places are taken.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use time::OffsetDateTime;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::board::{Board, lock};
+use super::poller::{Phase, Polled, Poller, Record, live};
+use super::resolve::problem;
+use super::status::{BackOffStatus, InstanceStatus, Past, State};
+use crate::config::{Config, ConfigError, InstanceConfig};
+use crate::connectors::Connector;
+use crate::connectors::serving::{Asked, LiveInstances};
+use crate::instances::failure::FailureReport;
+use crate::sandbox::Clock;
+use crate::schedule::{BackOff, Outcome, Queue, Wait, fraction, next_tick, spread};
+use crate::store::{Identity, Instance, Store};
+
+/// How soon an instance is polled when what it failed of was changed.
+const SOON: Duration = Duration::from_secs(3);
+
+/// How often what is known of instances is kept in the store.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// How long steps at hand are given at a stop: the wall-clock time of a step and its grace.
+const FINISH_WITHIN: Duration = Duration::from_secs(75);
+
+/// How long abandoned polls are waited for: they end at once, unless a commit is under way.
+const ABANDON_WITHIN: Duration = Duration::from_secs(10);
+
+/// What configured instances are known as, shared with those who need to look at them.
+type Records = Arc<Mutex<BTreeMap<Uuid, Arc<Record>>>>;
+
+/// What the supervisor is told.
+enum Command {
+    /// Take this configuration.
+    Apply(Arc<Config>, oneshot::Sender<Result<(), ConfigError>>),
+    /// Something that these instances may have failed of was changed.
+    Wake(Vec<Uuid>),
+}
+
+/// A supervisor at work. Dropping it ends its polls without notice; [`Supervisor::stop`] is the good way.
+pub struct Supervisor {
+    commands: mpsc::UnboundedSender<Command>,
+    phase: watch::Sender<Phase>,
+    records: Records,
+    store: Store,
+    task: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Supervisor {
+    /// Starts without any instance.
+    #[must_use]
+    pub fn start(store: Store, board: Arc<Board>, poller: Arc<dyn Poller>, parallel: usize) -> Self {
+        let (commands, inbox) = mpsc::unbounded_channel();
+        let (finished, outcomes) = mpsc::unbounded_channel();
+        let (phase, stop) = watch::channel(Phase::Running);
+        let records = Records::default();
+        let work = Work {
+            store: store.clone(),
+            board,
+            poller,
+            parallel: parallel.max(1),
+            records: Arc::clone(&records),
+            entries: HashMap::new(),
+            in_flight: HashMap::new(),
+            leaving: HashMap::new(),
+            queue: Queue::default(),
+            dirty: HashSet::new(),
+            stop,
+            finished,
+        };
+        let task = Mutex::new(Some(tokio::spawn(work.run(inbox, outcomes))));
+        Self { commands, phase, records, store, task }
+    }
+
+    /// Replaces the configuration. Instances that are new or enabled are polled within their interval; those that are
+    /// gone or disabled finish the poll at hand and keep their state.
+    ///
+    /// # Errors
+    /// What is wrong with it as seen from the store; the one before keeps running.
+    pub async fn apply(&self, config: Arc<Config>) -> Result<(), ConfigError> {
+        let (reply, answer) = oneshot::channel();
+        // A supervisor that is gone is stopping; then nothing has to be applied any more.
+        let _ = self.commands.send(Command::Apply(config, reply));
+        answer.await.unwrap_or(Ok(()))
+    }
+
+    /// Says that something was changed that these instances may have failed of: those that are backing off are polled
+    /// within seconds, unless the vendor asked for more.
+    pub fn wake(&self, ids: Vec<Uuid>) {
+        let _ = self.commands.send(Command::Wake(ids));
+    }
+
+    /// The configured instances.
+    #[must_use]
+    pub fn records(&self) -> Vec<Arc<Record>> {
+        lock(&self.records).values().cloned().collect()
+    }
+
+    /// The instances for new connectors to prove themselves on.
+    #[must_use]
+    pub fn live(&self, clock: Clock) -> Arc<dyn LiveInstances> {
+        Arc::new(Live { records: Arc::clone(&self.records), store: self.store.clone(), clock })
+    }
+
+    /// Stops in good order: no further poll is begun, those at hand finish their step; what has not ended then within
+    /// the deadline of a step is abandoned, which loses nothing that was stored.
+    pub async fn stop(&self) {
+        let _ = self.phase.send(Phase::Finishing);
+        let Some(mut task) = lock(&self.task).take() else { return };
+        if tokio::time::timeout(FINISH_WITHIN, &mut task).await.is_ok() {
+            return;
+        }
+        tracing::warn!("a poll did not end in time and is abandoned; what was stored stays");
+        let _ = self.phase.send(Phase::Abandoning);
+        if tokio::time::timeout(ABANDON_WITHIN, &mut task).await.is_err() {
+            task.abort();
+        }
+    }
+}
+
+/// See [`Supervisor::live`].
+struct Live {
+    records: Records,
+    store: Store,
+    clock: Clock,
+}
+
+impl LiveInstances for Live {
+    fn live<'a>(&'a self, kind: &'a str, _: &'a Connector) -> Asked<'a> {
+        Box::pin(async move {
+            let records: Vec<_> = {
+                let all = lock(&self.records);
+                all.values()
+                    .filter(|record| record.config.enabled && record.config.integration_type == kind)
+                    .cloned()
+                    .collect()
+            };
+            let mut found = Vec::with_capacity(records.len());
+            for record in records {
+                found.push(live(&record, &self.store, self.clock.clone()).await);
+            }
+            found
+        })
+    }
+}
+
+/// An enabled instance in the schedule.
+struct Entry {
+    record: Arc<Record>,
+    interval: Duration,
+    /// The tick of the interval that it is at.
+    tick: Instant,
+    /// Polls so far, for the jitter.
+    polls: u64,
+    back_off: BackOff,
+    /// The vendor wants peace until then.
+    not_before: Option<Instant>,
+    /// Something was changed while it was polled.
+    changed: bool,
+}
+
+/// What ends a poll.
+struct Finished {
+    id: Uuid,
+    polled: Polled,
+}
+
+/// The state of the task.
+struct Work {
+    store: Store,
+    board: Arc<Board>,
+    poller: Arc<dyn Poller>,
+    parallel: usize,
+    records: Records,
+    /// Enabled instances.
+    entries: HashMap<Uuid, Entry>,
+    /// Those being polled and when that began, removed ones among them.
+    in_flight: HashMap<Uuid, OffsetDateTime>,
+    /// What is known of those that were removed while they were polled.
+    leaving: HashMap<Uuid, (Instance, Past)>,
+    queue: Queue,
+    /// Those whose past is to be kept.
+    dirty: HashSet<Uuid>,
+    stop: watch::Receiver<Phase>,
+    finished: mpsc::UnboundedSender<Finished>,
+}
+
+impl Work {
+    async fn run(
+        mut self,
+        mut inbox: mpsc::UnboundedReceiver<Command>,
+        mut outcomes: mpsc::UnboundedReceiver<Finished>,
+    ) {
+        let mut stop = self.stop.clone();
+        let mut keep = tokio::time::interval(KEEP_EVERY);
+        keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while *stop.borrow() == Phase::Running {
+            let next = self.dispatch();
+            tokio::select! {
+                biased;
+                changed = stop.changed() => if changed.is_err() {
+                    // The handle was dropped: nobody wants to know what becomes of it.
+                    return;
+                },
+                Some(command) = inbox.recv() => self.obey(command).await,
+                Some(finished) = outcomes.recv() => self.finish(finished),
+                () = wait_until(next) => {}
+                _ = keep.tick(), if !self.dirty.is_empty() => self.keep().await,
+            }
+        }
+        self.board.change_host(|host| host.stopping = true);
+        while !self.in_flight.is_empty() {
+            match outcomes.recv().await {
+                Some(finished) => self.finish(finished),
+                None => break,
+            }
+        }
+        self.keep().await;
+    }
+
+    /// Starts what is due while there are places; gives when something will be due next, if a place is free for it.
+    fn dispatch(&mut self) -> Option<Instant> {
+        let now = Instant::now();
+        while self.in_flight.len() < self.parallel {
+            let Some(id) = self.queue.pop(now) else { return self.queue.next_due() };
+            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            entry.changed = false;
+            let started = self.board.now();
+            self.in_flight.insert(id, started);
+            self.board.change(id, |status| status.polling = true);
+            let poll = self.poller.poll(Arc::clone(&entry.record), self.stop.clone());
+            let finished = self.finished.clone();
+            tokio::spawn(async move {
+                let polled = AssertUnwindSafe(poll).catch_unwind().await.unwrap_or_else(|_| {
+                    Polled::NotBegun(FailureReport::new("internal", "the host panicked during a poll", "Report this."))
+                });
+                // Nobody listens any more when the host has ended.
+                let _ = finished.send(Finished { id, polled });
+            });
+        }
+        self.board.change_host(|host| host.polls_running = self.in_flight.len());
+        None
+    }
+
+    /// Takes in what came of a poll and decides when the next one is.
+    fn finish(&mut self, Finished { id, polled }: Finished) {
+        let Some(started) = self.in_flight.remove(&id) else { return };
+        self.board.change_host(|host| host.polls_running = self.in_flight.len());
+        self.dirty.insert(id);
+        if let Some((_, past)) = self.leaving.get_mut(&id) {
+            take_in(past, &polled, started);
+            return;
+        }
+        let due = self.entries.get_mut(&id).map(|entry| entry.after(&polled));
+        let now = Instant::now();
+        let wall = self.board.now();
+        if let Some((due, _)) = &due {
+            self.queue.set(id, *due);
+        }
+        self.board.change(id, |status| {
+            status.polling = false;
+            if let Some(state) = take_in(&mut status.past, &polled, started)
+                && status.state != State::Disabled
+                && status.state != state
+            {
+                status.state = state;
+                status.since = wall;
+            }
+            if let Some((due, back_off)) = due {
+                let at = |due: Instant| wall + due.saturating_duration_since(now);
+                status.next_poll = Some(at(due));
+                status.back_off = back_off.map(|failures| BackOffStatus {
+                    failures,
+                    seconds: due.saturating_duration_since(now).as_secs(),
+                    until: at(due),
+                });
+                status.past.not_before =
+                    self.entries.get(&id).and_then(|entry| entry.not_before).filter(|until| *until > now).map(at);
+            }
+        });
+    }
+
+    async fn obey(&mut self, command: Command) {
+        match command {
+            Command::Apply(config, reply) => {
+                let result = self.apply(config).await;
+                // Whoever asked may have gone.
+                let _ = reply.send(result);
+            }
+            Command::Wake(ids) => {
+                for id in ids {
+                    self.wake(id);
+                }
+            }
+        }
+    }
+
+    /// Polls an instance soon if it is backing off.
+    fn wake(&mut self, id: Uuid) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        if self.in_flight.contains_key(&id) {
+            entry.changed = true;
+        } else if entry.back_off.failures > 0 {
+            let now = Instant::now();
+            let due = entry.soon(id, now);
+            self.queue.set(id, due);
+            self.show_next(id, due, now);
+        }
+    }
+
+    /// Writes on the board when an instance is polled next.
+    fn show_next(&self, id: Uuid, due: Instant, now: Instant) {
+        let at = self.board.now() + due.saturating_duration_since(now);
+        self.board.change(id, |status| {
+            status.next_poll = Some(at);
+            if let Some(back_off) = &mut status.back_off {
+                back_off.until = at;
+                back_off.seconds = due.saturating_duration_since(now).as_secs();
+            }
+        });
+    }
+
+    /// Takes a configuration.
+    async fn apply(&mut self, config: Arc<Config>) -> Result<(), ConfigError> {
+        let instances = self.identify(&config).await?;
+        let configured: BTreeSet<Uuid> = instances.iter().map(|(instance, _)| instance.id).collect();
+        let removed: Vec<Arc<Record>> =
+            lock(&self.records).values().filter(|record| !configured.contains(&record.instance.id)).cloned().collect();
+        for record in removed {
+            self.remove(&record.instance);
+        }
+        for (place, (instance, past)) in instances.into_iter().enumerate() {
+            let Some(of_instance) = config.instances.get(place) else { continue };
+            let record = Arc::new(Record { config: of_instance.clone(), instance, whole: Arc::clone(&config) });
+            self.put(record, past);
+        }
+        Ok(())
+    }
+
+    /// The instances of a configuration in the store, with what was kept of those that are new here.
+    async fn identify(&self, config: &Arc<Config>) -> Result<Vec<(Instance, Option<Past>)>, ConfigError> {
+        let (store, now) = (self.store.clone(), self.board.now());
+        let known: HashSet<Uuid> = lock(&self.records).keys().copied().collect();
+        let (config, whole) = (Arc::clone(config), config);
+        let work = move || {
+            let slugs: Vec<String> =
+                config.instances.iter().map(|one| one.integration_type.replace('_', "-")).collect();
+            let wanted: Vec<Identity<'_>> = config
+                .instances
+                .iter()
+                .zip(&slugs)
+                .map(|(one, slug)| Identity { handle: one.handle.as_deref(), name: &one.name, connector: slug })
+                .collect();
+            let found = store.identify(&wanted, now).map_err(|(at, error)| {
+                let line = config.instances.get(at).map_or(1, |one| one.place.line);
+                let help = error.help().to_owned();
+                ConfigError { problems: vec![problem(&config.file, line, error.code(), error.to_string(), help)] }
+            })?;
+            let mut ids = BTreeSet::new();
+            if let Some(at) = found.iter().position(|instance| !ids.insert(instance.id)) {
+                let line = config.instances.get(at).map_or(1, |one| one.place.line);
+                let reason = "this is the same instance as one before: one has the id of the other".to_owned();
+                let help = "give each its own id and name".to_owned();
+                return Err(ConfigError { problems: vec![problem(&config.file, line, "config-twice", reason, help)] });
+            }
+            Ok(found
+                .into_iter()
+                .map(|instance| {
+                    let past = if known.contains(&instance.id) { None } else { Some(remembered(&store, &instance)) };
+                    (instance, past)
+                })
+                .collect())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            let reason = format!("taking the configuration broke off: {error}");
+            Err(ConfigError { problems: vec![problem(&whole.file, 1, "internal", reason, "report this".to_owned())] })
+        })
+    }
+
+    /// Takes an instance out. A poll at hand is finished; what it comes to is kept.
+    fn remove(&mut self, instance: &Instance) {
+        let id = instance.id;
+        lock(&self.records).remove(&id);
+        self.entries.remove(&id);
+        self.queue.remove(id);
+        self.poller.forget(id);
+        if let Some(status) = self.board.remove(id) {
+            // What is not kept yet is kept from here.
+            if self.in_flight.contains_key(&id) || self.dirty.contains(&id) {
+                self.leaving.insert(id, (instance.clone(), status.past));
+                self.dirty.insert(id);
+            }
+        }
+    }
+
+    /// Takes an instance in, new or changed.
+    fn put(&mut self, record: Arc<Record>, past: Option<Past>) {
+        let id = record.instance.id;
+        let before = lock(&self.records).insert(id, Arc::clone(&record));
+        let now = Instant::now();
+        let wall = self.board.now();
+        let interval = self.poller.interval(&record.config);
+        let enabled = record.config.enabled;
+        let old = self.board.remove(id);
+        let past = match (&old, self.leaving.remove(&id), past) {
+            (Some(old), _, _) => old.past.clone(),
+            (None, Some((_, past)), _) | (None, None, Some(past)) => past,
+            (None, None, None) => Past::default(),
+        };
+        let mut status = InstanceStatus {
+            id,
+            name: record.config.name.clone(),
+            integration_type: record.config.integration_type.clone(),
+            state: if enabled { State::Starting } else { State::Disabled },
+            since: wall,
+            interval_minutes: u32::try_from(interval.as_secs() / 60).unwrap_or(u32::MAX),
+            polling: self.in_flight.contains_key(&id),
+            next_poll: None,
+            back_off: None,
+            routes: routes(&record),
+            past,
+        };
+        if let Some(old) = &old
+            && (old.state == State::Disabled) == !enabled
+        {
+            (status.state, status.since) = (old.state, old.since);
+            (status.next_poll, status.back_off) = (old.next_poll, old.back_off.clone());
+        }
+        if !enabled {
+            (status.next_poll, status.back_off) = (None, None);
+            self.entries.remove(&id);
+            self.queue.remove(id);
+            self.poller.forget(id);
+            self.board.put(status);
+            return;
+        }
+        let within = record.whole.host.first_poll_within.unwrap_or(interval).min(interval);
+        let in_flight = self.in_flight.contains_key(&id);
+        match self.entries.get_mut(&id) {
+            Some(entry) => {
+                let same = before.is_some_and(|before| before.config.means_the_same(&record.config));
+                let same_interval = entry.interval == interval;
+                (entry.record, entry.interval) = (record, interval);
+                if in_flight {
+                    entry.changed |= !same;
+                } else if !same_interval || (!same && entry.back_off.failures > 0) {
+                    let due = if same_interval { entry.soon(id, now) } else { entry.first(id, within, now) };
+                    self.queue.set(id, due);
+                    status.next_poll = Some(wall + due.saturating_duration_since(now));
+                }
+            }
+            None => {
+                let until = |time: OffsetDateTime| Duration::try_from(time - wall).ok().map(|wait| now + wait);
+                let not_before = status.past.not_before.and_then(until);
+                let mut entry = Entry {
+                    record: Arc::clone(&record),
+                    interval,
+                    tick: now,
+                    polls: 0,
+                    back_off: BackOff::default(),
+                    not_before,
+                    changed: false,
+                };
+                let mut due = entry.first(id, within, now);
+                // After a restart the interval goes on where it was.
+                let last = status.past.last_poll.map(|last| last + interval).and_then(until);
+                if let Some(last) = last.filter(|last| *last <= now + interval)
+                    && record.whole.host.first_poll_within.is_none()
+                    && old.is_none()
+                {
+                    entry.tick = last;
+                    due = last.max(entry.not_before.unwrap_or(last));
+                }
+                self.entries.insert(id, entry);
+                if !in_flight {
+                    self.queue.set(id, due);
+                    status.next_poll = Some(wall + due.saturating_duration_since(now));
+                }
+            }
+        }
+        self.board.put(status);
+    }
+
+    /// Keeps what has changed in the store.
+    async fn keep(&mut self) {
+        let mut standings = Vec::new();
+        for id in std::mem::take(&mut self.dirty) {
+            let leaving = if self.in_flight.contains_key(&id) { None } else { self.leaving.remove(&id) };
+            let (instance, past) = match leaving {
+                Some(leaving) => leaving,
+                None => {
+                    let record = lock(&self.records).get(&id).cloned();
+                    let (Some(record), Some(status)) = (record, self.board.instance(id)) else { continue };
+                    (record.instance.clone(), status.past)
+                }
+            };
+            match serde_json::to_string(&past) {
+                Ok(json) => standings.push((instance, json)),
+                Err(error) => tracing::warn!("how {} stands cannot be kept: {error}", instance.name),
+            }
+        }
+        if standings.is_empty() {
+            return;
+        }
+        let (store, now) = (self.store.clone(), self.board.now());
+        let kept = tokio::task::spawn_blocking(move || store.keep_standings(&standings, now)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!("how instances stand cannot be kept: {error}; {}", error.help());
+        }
+    }
+}
+
+impl Entry {
+    /// The first poll, at the instance's own place within this time.
+    fn first(&mut self, id: Uuid, within: Duration, now: Instant) -> Instant {
+        self.tick = now + spread(id, within);
+        self.tick.max(self.not_before.unwrap_or(self.tick))
+    }
+
+    /// A poll within seconds, unless the vendor wants peace.
+    fn soon(&self, id: Uuid, now: Instant) -> Instant {
+        let due = now + spread(id, SOON);
+        due.max(self.not_before.unwrap_or(due))
+    }
+
+    /// When it is due after a poll, and the number of failures in a row if that is a back-off.
+    fn after(&mut self, polled: &Polled) -> (Instant, Option<u32>) {
+        let now = Instant::now();
+        let id = self.record.instance.id;
+        self.polls += 1;
+        let random = fraction(id, self.polls);
+        let outcome = match polled {
+            Polled::Cycle(cycle, _) => Outcome::of(cycle),
+            Polled::NotBegun(failure) => Outcome::not_begun(failure),
+        };
+        let asked = outcome.retry_after.is_some();
+        let wait = self.back_off.after(&outcome, self.interval, random);
+        let due = match wait {
+            Wait::Tick(least) => {
+                let (tick, begin) = next_tick(id, self.polls, self.tick, now, self.interval);
+                self.tick = tick;
+                begin.max(now + least)
+            }
+            Wait::Turn(wait) | Wait::BackOff(wait) => now + wait,
+        };
+        self.not_before = asked.then_some(due);
+        if self.changed && self.back_off.failures > 0 {
+            return (self.soon(id, now), Some(self.back_off.failures));
+        }
+        (due, matches!(wait, Wait::BackOff(_)).then_some(self.back_off.failures))
+    }
+}
+
+/// Takes a poll into what is known of an instance.
+fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime) -> Option<State> {
+    match polled {
+        Polled::Cycle(cycle, version) => past.polled(cycle, version.clone(), started),
+        Polled::NotBegun(failure) => Some(past.not_begun(failure.clone(), started)),
+    }
+}
+
+/// What was kept of an instance; nothing when that cannot be read.
+fn remembered(store: &Store, instance: &Instance) -> Past {
+    store.standing(instance).ok().flatten().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+}
+
+/// Routes of the host for the status.
+fn routes(record: &Record) -> Vec<String> {
+    let routes = record.whole.host.routes.iter();
+    routes.map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect()
+}
+
+/// Waits until a time, or for ever.
+async fn wait_until(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The configuration of an instance that is in both and means the same, for [`super::resolve::check`].
+pub(super) fn unchanged(records: &[Arc<Record>], config: &Config, instance: &InstanceConfig) -> bool {
+    records.iter().any(|record| {
+        record.config.means_the_same(instance)
+            && record.whole.grants.get(&instance.integration_type) == config.grants.get(&instance.integration_type)
+    })
+}
+
+#[cfg(test)]
+mod tests;

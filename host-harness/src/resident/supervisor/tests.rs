@@ -1,0 +1,477 @@
+//! The promises of the schedule, played through in virtual time with a poller that does what the test says.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::config::parse;
+use crate::instances::failure::Retry;
+use crate::instances::report::{Cycle, End};
+use crate::resident::status::Version;
+
+/// What a poll does, by the instance's name and how often it was polled before: how long it takes, what comes of it.
+type Act = Box<dyn Fn(&str, usize) -> (u64, Polled) + Send + Sync>;
+
+/// A poller that follows a script.
+struct Script {
+    act: Act,
+    began: Instant,
+    /// Names and times of the polls so far, in the order of their beginnings.
+    polls: Mutex<Vec<(String, Duration)>>,
+    counts: Mutex<HashMap<String, usize>>,
+    running: Arc<Mutex<HashSet<Uuid>>>,
+    most_at_once: AtomicUsize,
+}
+
+impl Poller for Script {
+    fn interval(&self, config: &InstanceConfig) -> Duration {
+        Duration::from_mins(config.poll_interval_minutes.unwrap_or(5).into())
+    }
+
+    fn poll(&self, record: Arc<Record>, mut stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
+        let (name, id) = (record.config.name.clone(), record.instance.id);
+        {
+            let mut running = lock(&self.running);
+            assert!(running.insert(id), "two polls of {name} at once");
+            self.most_at_once.fetch_max(running.len(), Ordering::Relaxed);
+        }
+        lock(&self.polls).push((name.clone(), self.began.elapsed()));
+        let count = {
+            let mut counts = lock(&self.counts);
+            let count = counts.entry(name.clone()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let (takes, polled) = (self.act)(&name, count);
+        let running = Arc::clone(&self.running);
+        Box::pin(async move {
+            let polled = tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(takes)) => polled,
+                _ = stop.wait_for(|phase| *phase == Phase::Abandoning) => ended(End::Interrupted),
+            };
+            lock(&running).remove(&id);
+            if let Polled::NotBegun(failure) = &polled
+                && failure.code == "panic"
+            {
+                panic!("as the test wants");
+            }
+            polled
+        })
+    }
+
+    fn forget(&self, _: Uuid) {}
+}
+
+fn cycle(end: End) -> Box<Cycle> {
+    let mut cycle = Cycle::new();
+    cycle.end = end;
+    cycle.steps = 1;
+    Box::new(cycle)
+}
+
+fn of(cycle: Box<Cycle>) -> Polled {
+    Polled::Cycle(cycle, Version { version: "1.0.0".into(), digest: "d".into() })
+}
+
+fn ended(end: End) -> Polled {
+    of(cycle(end))
+}
+
+fn good() -> Polled {
+    ended(End::Complete)
+}
+
+fn failed(code: &str) -> Polled {
+    let mut cycle = cycle(End::Failed);
+    cycle.steps = 0;
+    cycle.failure = Some(FailureReport::new(code, "it failed", ""));
+    of(cycle)
+}
+
+/// A supervisor with its surroundings.
+struct Stage {
+    dir: tempfile::TempDir,
+    script: Arc<Script>,
+    board: Arc<Board>,
+    supervisor: Supervisor,
+}
+
+const START: i64 = 1_800_000_000;
+
+impl Stage {
+    fn new(parallel: usize, act: impl Fn(&str, usize) -> (u64, Polled) + Send + Sync + 'static) -> Self {
+        Self::at(tempfile::tempdir().expect("temporary directory"), Instant::now(), parallel, act)
+    }
+
+    /// In a directory that may have a past; the clock showed START at `began`.
+    fn at(
+        dir: tempfile::TempDir,
+        began: Instant,
+        parallel: usize,
+        act: impl Fn(&str, usize) -> (u64, Polled) + Send + Sync + 'static,
+    ) -> Self {
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let start = OffsetDateTime::from_unix_timestamp(START).expect("time");
+        let board = Arc::new(Board::new(Arc::new(move || start + began.elapsed()), parallel));
+        let script = Arc::new(Script {
+            act: Box::new(act),
+            began,
+            polls: Mutex::default(),
+            counts: Mutex::default(),
+            running: Arc::default(),
+            most_at_once: AtomicUsize::new(0),
+        });
+        let poller: Arc<dyn Poller> = script.clone();
+        let supervisor = Supervisor::start(store, Arc::clone(&board), poller, parallel);
+        Self { dir, script, board, supervisor }
+    }
+
+    /// Applies `[[instance]]` tables; each is a name and further lines.
+    async fn apply(&self, instances: &[(&str, &str)]) {
+        let mut text = "[host]\nstate = \"s\"\nconnectors = \"c\"\nmost_instances_per_type = 100000\n".to_owned();
+        for (name, more) in instances {
+            text.push_str(&format!("[[instance]]\nname = \"{name}\"\nintegration_type = \"acme\"\n{more}\n"));
+        }
+        let config = parse(Path::new("c.toml"), &text).unwrap_or_else(|error| panic!("{error}"));
+        self.supervisor.apply(Arc::new(config)).await.expect("applied");
+    }
+
+    fn id(&self, name: &str) -> Uuid {
+        self.status(name).id
+    }
+
+    fn status(&self, name: &str) -> InstanceStatus {
+        self.board.instances().into_iter().find(|one| one.name == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// Seconds at which an instance was polled.
+    fn polls(&self, name: &str) -> Vec<u64> {
+        let polls = lock(&self.script.polls);
+        polls.iter().filter(|(other, _)| other == name).map(|(_, at)| at.as_secs()).collect()
+    }
+
+    /// Seconds between the polls of an instance.
+    fn gaps(&self, name: &str) -> Vec<u64> {
+        self.polls(name).windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    /// Ends the host and gives its directory back.
+    async fn end(self) -> tempfile::TempDir {
+        self.supervisor.stop().await;
+        self.dir
+    }
+}
+
+async fn minutes(minutes: u64) {
+    tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn first_polls_are_spread_over_the_interval_and_each_instance_keeps_its_place() {
+    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    let stage = Stage::new(100, |_, _| (3, good()));
+    stage.apply(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>()).await;
+    assert!(stage.board.instances().iter().all(|one| one.state == State::Starting && one.next_poll.is_some()));
+    minutes(31).await;
+    let mut firsts = Vec::new();
+    for name in &names {
+        let polls = stage.polls(name);
+        assert!((6..=7).contains(&polls.len()), "{polls:?}");
+        assert!(stage.gaps(name).iter().all(|gap| (293..=307).contains(gap)), "{polls:?}");
+        firsts.push(polls[0]);
+        assert_eq!(stage.status(name).state, State::Ok);
+    }
+    assert!(firsts.iter().all(|first| *first <= 300));
+    firsts.sort_unstable();
+    let widest = firsts.windows(2).map(|pair| pair[1] - pair[0]).max();
+    assert!(widest < Some(60), "they are spread: {firsts:?}");
+    assert!(stage.script.most_at_once.load(Ordering::Relaxed) <= 5, "and so is the load");
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_of_one_instance_never_overlap_and_missed_ticks_are_not_made_up_for() {
+    let stage = Stage::new(4, |_, count| (if count == 0 { 1_000 } else { 1 }, good()));
+    stage.apply(&[("a", "")]).await;
+    minutes(60).await;
+    let gaps = stage.gaps("a");
+    assert!((1_193..=1_207).contains(&gaps[0]), "the fourth tick after the long poll: {gaps:?}");
+    assert!(gaps[1..].iter().all(|gap| (293..=307).contains(gap)), "{gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_tenant_that_always_has_more_does_not_keep_others_from_their_turn() {
+    let stage = Stage::new(1, |name, _| {
+        if name != "greedy" {
+            return (1, good());
+        }
+        let mut more = cycle(End::StepLimit);
+        more.new = 1;
+        (20, of(more))
+    });
+    let names: Vec<String> = (0..5).map(|number| format!("t{number}")).collect();
+    let all: Vec<(&str, &str)> = names.iter().map(|name| (name.as_str(), "")).chain([("greedy", "")]).collect();
+    stage.apply(&all).await;
+    minutes(65).await;
+    assert!(stage.polls("greedy").len() > 100, "it goes on whenever nobody else is due");
+    for name in &names {
+        let polls = stage.polls(name);
+        assert!(polls.len() >= 12, "{name}: {polls:?}");
+        assert!(stage.gaps(name).iter().all(|gap| (270..=332).contains(gap)), "late by one turn at most: {polls:?}");
+    }
+    assert_eq!(stage.script.most_at_once.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn tenants_at_their_limits_slow_no_other() {
+    let stage = Stage::new(8, |name, _| if name.starts_with("bad") { (75, failed("cpu-limit")) } else { (1, good()) });
+    let all: Vec<String> = (0..5).map(|n| format!("bad{n}")).chain((0..20).map(|n| format!("t{n}"))).collect();
+    stage.apply(&all.iter().map(|name| (name.as_str(), "poll_interval_minutes = 1")).collect::<Vec<_>>()).await;
+    minutes(60).await;
+    for name in all.iter().filter(|name| !name.starts_with("bad")) {
+        assert!(stage.polls(name).len() >= 59, "{name}: {:?}", stage.polls(name));
+        assert!(stage.gaps(name).iter().all(|gap| (58..=62).contains(gap)), "{name}: {:?}", stage.gaps(name));
+    }
+    let bad = stage.polls("bad0");
+    assert!(bad.len() < 10, "it is polled ever more seldom: {bad:?}");
+    assert_eq!(stage.status("bad0").state, State::Failed);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_outage_is_backed_off_from_and_the_first_success_ends_it() {
+    let stage = Stage::new(4, |_, count| (0, if count < 7 { failed("unavailable") } else { good() }));
+    stage.apply(&[("a", "")]).await;
+    minutes(20).await;
+    let status = stage.status("a");
+    assert_eq!((status.state, status.back_off.map(|back_off| back_off.failures)), (State::Failed, Some(6)));
+    assert_eq!(status.past.failure.map(|failure| failure.code).as_deref(), Some("unavailable"));
+    minutes(100).await;
+    let gaps = stage.gaps("a");
+    for (gap, full) in gaps.iter().zip([30, 60, 120, 240, 480, 900, 900]) {
+        assert!((full * 8 / 10..=full).contains(gap), "{gaps:?}");
+    }
+    assert!(gaps[8..].iter().all(|gap| (293..=307).contains(gap)), "{gaps:?}");
+    let status = stage.status("a");
+    assert_eq!((status.state, status.back_off, status.past.failure), (State::Ok, None, None));
+    assert_eq!(status.past.failures["unavailable"], 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_pause_a_vendor_asks_for_is_kept_even_over_a_restart() {
+    fn limited() -> Polled {
+        let Polled::Cycle(mut cycle, version) = failed("rate-limited") else { unreachable!() };
+        if let Some(failure) = &mut cycle.failure {
+            failure.retry = Retry::After(Duration::from_mins(60));
+        }
+        Polled::Cycle(cycle, version)
+    }
+    let began = Instant::now();
+    let stage = Stage::new(4, |_, _| (0, limited()));
+    stage.apply(&[("a", "")]).await;
+    minutes(20).await;
+    let first = stage.polls("a")[0];
+    assert_eq!(stage.polls("a").len(), 1);
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(1).await;
+    assert_eq!(stage.polls("a").len(), 1, "not even a change is a reason to ask before");
+    let dir = stage.end().await;
+
+    let stage = Stage::at(dir, began, 4, |_, _| (0, good()));
+    stage.apply(&[("a", "")]).await;
+    assert_eq!(stage.status("a").past.failure.map(|failure| failure.code).as_deref(), Some("rate-limited"));
+    minutes(60).await;
+    let again = stage.polls("a")[0];
+    assert!((first + 3_600..=first + 3_700).contains(&again), "{first} {again}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_key_that_is_refused_is_tried_slowly_shown_at_once_and_tried_soon_when_it_was_changed() {
+    let stage = Stage::new(4, |_, count| (0, if count < 4 { failed("unauthorized") } else { good() }));
+    stage.apply(&[("a", "poll_interval_minutes = 1")]).await;
+    minutes(1).await;
+    assert_eq!(stage.status("a").state, State::Failed, "at the first poll");
+    minutes(35).await;
+    assert!(stage.gaps("a").iter().all(|gap| (900..=990).contains(gap)), "{:?}", stage.gaps("a"));
+    let before = stage.polls("a").len();
+    assert_eq!(before, 3);
+    stage.supervisor.wake(vec![stage.id("a")]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.polls("a").len(), before + 1);
+    stage.supervisor.wake(vec![stage.id("a")]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.status("a").state, State::Ok);
+    stage.supervisor.wake(vec![stage.id("a")]);
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(stage.polls("a").len(), before + 2, "one that is well is not disturbed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_during_a_failing_poll_is_not_missed() {
+    let stage = Stage::new(4, |_, count| (60, if count == 0 { failed("unauthorized") } else { good() }));
+    stage.apply(&[("a", "")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(2).await;
+    assert_eq!(stage.polls("a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_disabled_instance_is_not_polled_and_goes_on_when_it_is_enabled_again() {
+    let stage = Stage::new(4, |_, _| (30, good()));
+    stage.apply(&[("a", ""), ("b", "enabled = false")]).await;
+    assert_eq!((stage.status("b").state, stage.status("b").next_poll), (State::Disabled, None));
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.apply(&[("a", "enabled = false"), ("b", "")]).await;
+    assert!(stage.status("a").polling, "the poll at hand is finished");
+    minutes(30).await;
+    let status = stage.status("a");
+    assert_eq!((status.state, status.polling, stage.polls("a").len()), (State::Disabled, false, 1));
+    assert_eq!(status.past.polls["ok"], 1, "and counted");
+    assert!(stage.polls("b").len() >= 5);
+    stage.apply(&[("a", ""), ("b", "")]).await;
+    minutes(6).await;
+    assert!(stage.polls("a").len() >= 2);
+    assert_eq!(stage.status("a").state, State::Ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_removed_during_a_poll_and_comes_back_keeps_what_it_came_to() {
+    let stage = Stage::new(4, |_, _| (100, good()));
+    stage.apply(&[("a", "")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.apply(&[]).await;
+    assert!(stage.board.instances().is_empty());
+    stage.apply(&[("a", "")]).await;
+    assert!(stage.status("a").polling);
+    minutes(3).await;
+    assert_eq!((stage.polls("a").len(), stage.status("a").past.polls["ok"]), (1, 1));
+    stage.apply(&[]).await;
+    minutes(1).await;
+    stage.apply(&[("a", "")]).await;
+    assert_eq!(stage.status("a").past.polls["ok"], 1, "it was kept in the store");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_with_an_id_keeps_its_past_when_it_is_renamed_and_is_not_polled_sooner_for_it() {
+    let stage = Stage::new(4, |_, _| (0, good()));
+    stage.apply(&[("a", "id = \"x\"")]).await;
+    minutes(12).await;
+    let (id, polls) = (stage.id("a"), stage.polls("a").len());
+    stage.apply(&[("b", "id = \"x\"")]).await;
+    assert_eq!((stage.id("b"), stage.status("b").past.polls["ok"]), (id, polls as u64));
+    assert_eq!(stage.status("b").state, State::Ok);
+    assert_eq!(stage.board.instances().len(), 1);
+    tokio::time::sleep(Duration::from_secs(4)).await;
+    assert_eq!(stage.polls("b").len(), 0);
+    minutes(6).await;
+    assert!(!stage.polls("b").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_shorter_interval_counts_at_once() {
+    let stage = Stage::new(4, |_, _| (0, good()));
+    stage.apply(&[("a", "poll_interval_minutes = 600")]).await;
+    minutes(1).await;
+    stage.apply(&[("a", "poll_interval_minutes = 1")]).await;
+    let before = stage.polls("a").len();
+    minutes(10).await;
+    assert!(stage.polls("a").len() - before >= 9);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_interval_goes_on_after_a_restart_and_the_past_is_there() {
+    let began = Instant::now();
+    let stage = Stage::new(4, |_, _| (0, good()));
+    stage.apply(&[("a", "")]).await;
+    minutes(11).await;
+    let last = *stage.polls("a").last().expect("polled");
+    let count = stage.polls("a").len() as u64;
+    let dir = stage.end().await;
+    let stage = Stage::at(dir, began, 4, |_, _| (0, good()));
+    stage.apply(&[("a", "")]).await;
+    let status = stage.status("a");
+    assert_eq!((status.state, status.past.polls["ok"]), (State::Starting, count));
+    assert!(status.past.last_success.is_some());
+    minutes(6).await;
+    let next = stage.polls("a")[0];
+    assert!((last + 299..=last + 307).contains(&next), "{last} {next}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stop_finishes_what_was_begun_and_begins_nothing() {
+    let began = Instant::now();
+    let stage = Stage::new(4, |_, _| (40, good()));
+    stage.apply(&[("a", ""), ("b", ""), ("c", "")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    let count = lock(&stage.script.polls).len();
+    let script = Arc::clone(&stage.script);
+    let at = Instant::now();
+    let dir = stage.end().await;
+    assert!(at.elapsed() <= Duration::from_secs(41), "{:?}", at.elapsed());
+    assert_eq!((lock(&script.polls).len(), lock(&script.running).len()), (count, 0));
+    let stage = Stage::at(dir, began, 4, |_, _| (0, good()));
+    stage.apply(&[("a", "")]).await;
+    assert_eq!(stage.status("a").past.polls["ok"], 1, "what it came to was kept");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_poll_that_does_not_end_is_abandoned_when_its_time_is_over() {
+    let stage = Stage::new(4, |_, _| (100_000, good()));
+    stage.apply(&[("a", "")]).await;
+    minutes(6).await;
+    let at = Instant::now();
+    let script = Arc::clone(&stage.script);
+    stage.end().await;
+    assert!((75..80).contains(&at.elapsed().as_secs()), "{:?}", at.elapsed());
+    assert!(lock(&script.running).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_host_that_panics_during_a_poll_fails_that_poll_only() {
+    let stage = Stage::new(4, |name, _| {
+        let failure = FailureReport::new("panic", "", "");
+        (0, if name == "a" { Polled::NotBegun(failure) } else { good() })
+    });
+    stage.apply(&[("a", ""), ("b", "")]).await;
+    minutes(11).await;
+    assert_eq!(stage.status("a").past.failure.map(|failure| failure.code).as_deref(), Some("internal"));
+    assert_eq!(stage.status("b").state, State::Ok);
+    assert!(stage.polls("b").len() >= 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_changes() {
+    let stage = Stage::new(4, |_, _| (0, good()));
+    stage.apply(&[("a", ""), ("b", "")]).await;
+    let text = "[host]\nstate = \"s\"\nconnectors = \"c\"\n[[instance]]\nname = \"c\"\nintegration_type = \"acme\"\n\
+                [[instance]]\nname = \"a\"\nintegration_type = \"other\"\n";
+    let config = parse(Path::new("c.toml"), text).expect("sound");
+    let error = stage.supervisor.apply(Arc::new(config)).await.expect_err("must fail");
+    insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; choose another name for this instance"#);
+    let names: Vec<String> = stage.board.instances().into_iter().map(|one| one.name).collect();
+    assert_eq!(names, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_tenants_are_polled_in_time() {
+    let names: Vec<String> = (0..10_000).map(|number| format!("t{number}")).collect();
+    let stage = Stage::new(64, |_, _| (1, good()));
+    stage.apply(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>()).await;
+    minutes(15).await;
+    let polls = lock(&stage.script.polls);
+    let mut counts: HashMap<&str, usize> = HashMap::new();
+    for (name, _) in polls.iter() {
+        *counts.entry(name).or_default() += 1;
+    }
+    assert!(names.iter().all(|name| (2..=4).contains(&counts[name.as_str()])), "{} polls", polls.len());
+    assert!(stage.script.most_at_once.load(Ordering::Relaxed) <= 64);
+}

@@ -1,0 +1,165 @@
+//! The watcher: what operators change while the host runs.
+//!
+//! What: an edited configuration, a rotated secret, another connector. All take effect within seconds; a broken edit is
+//! told with file, line and reason while the configuration before keeps running.
+//! Not guaranteed: an edit is judged when the file has been the same in two looks, so four seconds after it was saved.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use uuid::Uuid;
+
+use super::board::Board;
+use super::poller::{Phase, Record, look, same_content, secret_files};
+use super::resolve;
+use super::supervisor::{Supervisor, unchanged};
+use crate::config::watch::{EVERY, FileWatch, Look};
+use crate::config::{self, Config, ConfigError};
+use crate::connectors::serving::Serving;
+
+/// Watches until it is told to stop.
+pub struct Watcher {
+    file: FileWatch,
+    running: Arc<Config>,
+    supervisor: Arc<Supervisor>,
+    serving: Arc<dyn Serving>,
+    board: Arc<Board>,
+    secrets: HashMap<Uuid, Vec<Look>>,
+    /// Digests of the connectors by type, as they were last seen.
+    versions: HashMap<String, String>,
+}
+
+impl Watcher {
+    /// A watcher over the file of a configuration that was applied.
+    #[must_use]
+    pub fn new(
+        running: Arc<Config>,
+        supervisor: Arc<Supervisor>,
+        serving: Arc<dyn Serving>,
+        board: Arc<Board>,
+    ) -> Self {
+        let file = FileWatch::new(running.file.clone());
+        let mut watcher =
+            Self { file, running, supervisor, serving, board, secrets: HashMap::new(), versions: HashMap::new() };
+        // What is there at the start is not new.
+        let records = watcher.supervisor.records();
+        let _ = watcher.new_connectors(&records);
+        let _ = watcher.new_secrets(&records);
+        watcher
+    }
+
+    /// Watches. `granting` is told of every configuration that was taken, for what it grants to connectors.
+    pub async fn run(mut self, mut stop: watch::Receiver<Phase>, granting: impl Fn(&Config) + Send) {
+        let mut changes = self.serving.changes();
+        let mut ticks = tokio::time::interval(EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let connectors = tokio::select! {
+                _ = stop.wait_for(|phase| *phase != Phase::Running) => return,
+                _ = ticks.tick() => false,
+                Ok(()) = changes.changed() => true,
+            };
+            let records = self.supervisor.records();
+            if connectors {
+                let woken = self.new_connectors(&records);
+                self.supervisor.wake(woken);
+                continue;
+            }
+            if self.file.look() {
+                self.reload(&granting).await;
+            }
+            let woken = self.new_secrets(&records);
+            self.supervisor.wake(woken);
+        }
+    }
+
+    /// Takes the edited file, or says what is wrong with it.
+    async fn reload(&mut self, granting: &(impl Fn(&Config) + Send)) {
+        match self.take(granting).await {
+            Ok(config) => {
+                let keys = self.running.host.needs_restart(&config.host);
+                if !keys.is_empty() {
+                    tracing::warn!("{} of [host] counts from the next start on", keys.join(", "));
+                }
+                loaded(&self.board, &config, keys);
+                // What needs a restart is compared with what runs, not with the last edit.
+                let host = self.running.host.clone();
+                self.running = Arc::new(Config { host, ..config.as_ref().clone() });
+            }
+            Err(error) => {
+                for problem in &error.problems {
+                    tracing::error!("the configuration is not taken, the one before keeps running: {problem}");
+                }
+                self.board.change_host(|host| host.config.problems = error.problems);
+            }
+        }
+    }
+
+    async fn take(&self, granting: &(impl Fn(&Config) + Send)) -> Result<Arc<Config>, ConfigError> {
+        let config = Arc::new(config::load(&self.running.file)?);
+        let records = self.supervisor.records();
+        let known = |instance: &_| unchanged(&records, &config, instance);
+        let problems = resolve::check(&config, known, |kind| self.serving.current(kind)).await;
+        if !problems.is_empty() {
+            return Err(ConfigError { problems });
+        }
+        granting(&config);
+        self.supervisor.apply(Arc::clone(&config)).await?;
+        Ok(config)
+    }
+
+    /// The instances whose secrets have another content than at the last look.
+    fn new_secrets(&mut self, records: &[Arc<Record>]) -> Vec<Uuid> {
+        let mut new = Vec::new();
+        let mut looks = HashMap::with_capacity(records.len());
+        for record in records.iter().filter(|record| record.config.enabled) {
+            let id = record.instance.id;
+            let before = self.secrets.remove(&id);
+            let now = look(&secret_files(&record.config), before.as_deref().unwrap_or_default());
+            if before.is_some_and(|before| !same_content(&before, &now)) {
+                tracing::info!(instance = record.config.name, "a secret of {:?} has changed", record.config.name);
+                new.push(id);
+            }
+            looks.insert(id, now);
+        }
+        self.secrets = looks;
+        new
+    }
+
+    /// The instances that another connector serves than at the last look.
+    fn new_connectors(&mut self, records: &[Arc<Record>]) -> Vec<Uuid> {
+        let mut versions = HashMap::new();
+        for record in records {
+            let kind = &record.config.integration_type;
+            if !versions.contains_key(kind) {
+                let digest = self.serving.current(kind).map(|connector| connector.digest().to_owned());
+                versions.insert(kind.clone(), digest.unwrap_or_default());
+            }
+        }
+        let changed = |record: &&Arc<Record>| {
+            let kind = &record.config.integration_type;
+            self.versions.get(kind) != versions.get(kind)
+        };
+        let new = records.iter().filter(changed).map(|record| record.instance.id).collect();
+        self.versions = versions;
+        new
+    }
+}
+
+/// Writes on the board that a configuration was taken.
+pub fn loaded(board: &Board, config: &Config, needs_restart: Vec<&'static str>) {
+    let enabled = config.instances.iter().filter(|instance| instance.enabled).count();
+    tracing::info!(
+        "configuration {} taken: {}, {enabled} of them enabled",
+        config.file.display(),
+        crate::instances::report::counted(config.instances.len() as u64, "instance")
+    );
+    let now = board.now();
+    board.change_host(|host| {
+        host.config.file.clone_from(&config.file);
+        host.config.loaded = Some(now);
+        host.config.problems = Vec::new();
+        host.config.needs_restart = needs_restart;
+    });
+}

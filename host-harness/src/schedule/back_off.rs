@@ -1,0 +1,283 @@
+//! How long to wait after a poll, by how it went.
+//!
+//! | how it went | when it is polled again |
+//! |---|---|
+//! | good, or only some stream failed | at the next tick of the interval, not before what the vendor asked for |
+//! | good, the vendor asked for a pause in between | when that is over |
+//! | good, and there is more after as many steps as a turn has | after all others that are due |
+//! | unavailable, timeout, malformed response, store or host in trouble | 30 s (or the interval, if shorter), doubled each time, at most 15 min |
+//! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min, never less than the interval |
+//! | somebody has to change something: key, right, region, setting, secret, connector | 15 min (or the interval, if longer), or as soon as it was changed |
+//!
+//! All with jitter, and never before the vendor's Retry-After, of which at most a day is believed. Nothing is ever
+//! polled again at once, so nothing can run hot.
+
+use std::time::Duration;
+
+use crate::instances::failure::{FailureReport, Retry};
+use crate::instances::report::{Cycle, End, Status};
+
+/// The longest back-off, unless the interval is longer.
+pub const LONGEST_BACK_OFF: Duration = Duration::from_mins(15);
+
+/// The longest pause that a vendor is granted.
+pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
+
+/// First wait after an outage.
+const FIRST: Duration = Duration::from_secs(30);
+
+/// Wait between the turns of a long cycle.
+const BETWEEN_TURNS: Duration = Duration::from_secs(1);
+
+/// How a poll went, as far as the wait depends on it.
+#[derive(Clone, Debug)]
+pub struct Outcome<'a> {
+    /// The status it leaves.
+    pub status: Status,
+    /// How it ended.
+    pub end: End,
+    /// Whether it stored anything new.
+    pub progress: bool,
+    /// Its first failure.
+    pub failure: Option<&'a FailureReport>,
+    /// How long the vendor asked for peace.
+    pub retry_after: Option<Duration>,
+}
+
+impl<'a> Outcome<'a> {
+    /// Of a cycle.
+    #[must_use]
+    pub fn of(cycle: &'a Cycle) -> Self {
+        let failure = cycle.first_failure();
+        let asked = failure.and_then(|failure| match failure.retry {
+            Retry::After(wait) => Some(wait),
+            Retry::BackOff | Retry::AfterChange => None,
+        });
+        Self {
+            status: cycle.status(),
+            end: cycle.end,
+            progress: cycle.new > 0,
+            failure,
+            retry_after: cycle.retry_after.max(asked),
+        }
+    }
+
+    /// Of a poll that could not even begin.
+    #[must_use]
+    pub fn not_begun(failure: &'a FailureReport) -> Self {
+        Self { status: Status::Failed, end: End::Failed, progress: false, failure: Some(failure), retry_after: None }
+    }
+}
+
+/// What to wait for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The next tick of the interval, and at least this long.
+    Tick(Duration),
+    /// This long: the cycle goes on.
+    Turn(Duration),
+    /// This long, because something is wrong.
+    BackOff(Duration),
+}
+
+/// Counts failures in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct BackOff {
+    /// Polls in a row that were followed by a back-off.
+    pub failures: u32,
+}
+
+/// What kind of failure it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// Passes by itself.
+    Outage,
+    /// Polling less often helps, or at least does no harm.
+    Pace,
+    /// Stays until somebody changes something.
+    Change,
+}
+
+impl BackOff {
+    /// What to wait for after this outcome. `random` is in 0.0 to 1.0.
+    pub fn after(&mut self, outcome: &Outcome<'_>, interval: Duration, random: f64) -> Wait {
+        let interval = interval.max(Duration::from_secs(1));
+        let asked = outcome.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
+        // A little later than asked for, so that not everyone who was told the same comes at the same moment.
+        let asked = asked + asked.mul_f64(0.1 * random).min(Duration::from_mins(1));
+        match (outcome.end, outcome.failure.map(kind)) {
+            (End::Interrupted, _) | (End::Complete | End::StepLimit, Some(Kind::Outage | Kind::Change))
+                if outcome.status != Status::Failed =>
+            {
+                self.failures = 0;
+                Wait::Tick(asked)
+            }
+            (_, Some(kind)) => {
+                self.failures = self.failures.saturating_add(1);
+                Wait::BackOff(self.delay(kind, interval, random).max(asked))
+            }
+            (End::Deferred, None) => {
+                self.failures = 0;
+                Wait::Turn(asked.max(BETWEEN_TURNS))
+            }
+            (End::StepLimit, None) if outcome.progress => {
+                self.failures = 0;
+                Wait::Turn(asked.max(BETWEEN_TURNS))
+            }
+            (_, None) => {
+                self.failures = 0;
+                Wait::Tick(asked)
+            }
+        }
+    }
+
+    /// The wait for a kind of failure that is the n-th in a row.
+    fn delay(self, kind: Kind, interval: Duration, random: f64) -> Duration {
+        let first = match kind {
+            Kind::Change => {
+                let least = LONGEST_BACK_OFF.max(interval);
+                return least + least.mul_f64(0.1 * random);
+            }
+            Kind::Outage => FIRST.min(interval),
+            Kind::Pace => interval,
+        };
+        let doublings = self.failures.saturating_sub(1).min(16);
+        let full = first.saturating_mul(1 << doublings).min(LONGEST_BACK_OFF.max(first));
+        let delay = full.mul_f64(0.8 + 0.2 * random);
+        if kind == Kind::Pace { delay.max(interval) } else { delay.max(Duration::from_secs(1)) }
+    }
+}
+
+/// What kind a failure is.
+fn kind(failure: &FailureReport) -> Kind {
+    match failure.code.as_str() {
+        "rate-limited" | "connector-trap" | "memory-limit" | "cpu-limit" | "bad-batch" | "internal" | "no-progress"
+        | "budget-exhausted" => Kind::Pace,
+        "unauthorized" | "forbidden" | "not-found" | "invalid-settings" | "checkpoint-unreadable" => Kind::Change,
+        _ if failure.retry == Retry::AfterChange => Kind::Change,
+        _ => Kind::Outage,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const INTERVAL: Duration = Duration::from_mins(5);
+
+    fn failure(code: &str) -> FailureReport {
+        FailureReport::new(code, "it failed", "")
+    }
+
+    fn failed(failure: &FailureReport, retry_after: Option<u64>) -> Outcome<'_> {
+        Outcome { retry_after: retry_after.map(Duration::from_secs), ..Outcome::not_begun(failure) }
+    }
+
+    fn good(end: End, progress: bool, retry_after: Option<u64>) -> Outcome<'static> {
+        let retry_after = retry_after.map(Duration::from_secs);
+        Outcome { status: Status::Ok, end, progress, failure: None, retry_after }
+    }
+
+    /// Seconds waited after each of ten failures in a row, without jitter.
+    fn series(code: &str, interval: Duration) -> Vec<u64> {
+        let mut back_off = BackOff::default();
+        let failure = failure(code);
+        (0..8)
+            .map(|_| match back_off.after(&failed(&failure, None), interval, 1.0) {
+                Wait::BackOff(wait) => wait.as_secs(),
+                other => panic!("{other:?}"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn an_outage_is_waited_out_ever_longer_up_to_fifteen_minutes() {
+        for code in ["unavailable", "timeout", "malformed-response", "wall-clock-limit", "host-error", "state-full"] {
+            assert_eq!(series(code, INTERVAL), [30, 60, 120, 240, 480, 900, 900, 900], "{code}");
+        }
+        assert_eq!(series("unavailable", Duration::from_secs(10)), [10, 20, 40, 80, 160, 320, 640, 900]);
+    }
+
+    #[test]
+    fn rate_limits_and_connectors_that_fail_slow_the_polling_down() {
+        for code in ["rate-limited", "connector-trap", "memory-limit", "cpu-limit", "bad-batch", "internal"] {
+            assert_eq!(series(code, INTERVAL), [300, 600, 900, 900, 900, 900, 900, 900], "{code}");
+        }
+        assert_eq!(
+            series("rate-limited", Duration::from_mins(30))[..2],
+            [1800, 1800],
+            "never sooner than the interval"
+        );
+    }
+
+    #[test]
+    fn what_somebody_has_to_change_is_tried_slowly() {
+        for code in ["unauthorized", "forbidden", "not-found", "invalid-settings", "checkpoint-unreadable"] {
+            assert_eq!(series(code, INTERVAL)[..3], [990, 990, 990], "{code}");
+        }
+        assert_eq!(series("unauthorized", Duration::from_mins(60))[0], 3960);
+        let mut custom = failure("secret-unset");
+        custom.retry = Retry::AfterChange;
+        let wait = BackOff::default().after(&failed(&custom, None), INTERVAL, 0.0);
+        assert_eq!(wait, Wait::BackOff(Duration::from_secs(900)));
+    }
+
+    #[test]
+    fn no_wait_is_ever_nothing_whatever_chance_says() {
+        for code in ["unavailable", "rate-limited", "unauthorized", "connector-trap", "never-heard-of"] {
+            for random in [0.0, 0.5, 0.999] {
+                for interval in [Duration::ZERO, Duration::from_secs(1), INTERVAL] {
+                    let failure = failure(code);
+                    let Wait::BackOff(wait) = BackOff::default().after(&failed(&failure, Some(0)), interval, random)
+                    else {
+                        panic!("{code}");
+                    };
+                    assert!(wait >= Duration::from_secs(1), "{code} {wait:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_vendor_asks_for_is_waited_but_not_for_ever() {
+        let limited = failure("rate-limited");
+        let wait = |seconds| BackOff::default().after(&failed(&limited, Some(seconds)), INTERVAL, 0.0);
+        assert_eq!(wait(3_600), Wait::BackOff(Duration::from_secs(3_600)));
+        assert_eq!(wait(10), Wait::BackOff(INTERVAL));
+        assert_eq!(wait(u64::MAX), Wait::BackOff(LONGEST_RETRY_AFTER));
+        let down = failure("unavailable");
+        let wait = BackOff::default().after(&failed(&down, Some(200)), INTERVAL, 1.0);
+        assert_eq!(wait, Wait::BackOff(Duration::from_secs(220)), "with jitter on top, never less");
+    }
+
+    #[test]
+    fn a_success_ends_the_back_off() {
+        let mut back_off = BackOff { failures: 5 };
+        assert_eq!(back_off.after(&good(End::Complete, true, None), INTERVAL, 0.5), Wait::Tick(Duration::ZERO));
+        assert_eq!(back_off.failures, 0);
+        let wait = back_off.after(&good(End::Complete, false, Some(400)), INTERVAL, 0.0);
+        assert_eq!(wait, Wait::Tick(Duration::from_secs(400)));
+    }
+
+    #[test]
+    fn a_long_cycle_goes_on_after_the_others_and_one_without_progress_waits_its_interval() {
+        let mut back_off = BackOff::default();
+        assert_eq!(back_off.after(&good(End::StepLimit, true, None), INTERVAL, 0.5), Wait::Turn(BETWEEN_TURNS));
+        assert_eq!(back_off.after(&good(End::StepLimit, false, None), INTERVAL, 0.5), Wait::Tick(Duration::ZERO));
+        let wait = back_off.after(&good(End::Deferred, false, Some(90)), INTERVAL, 0.0);
+        assert_eq!(wait, Wait::Turn(Duration::from_secs(90)));
+    }
+
+    #[test]
+    fn one_stream_that_fails_does_not_slow_the_others_unless_the_vendor_is_called_too_often() {
+        let with = |code, end| {
+            let failure = failure(code);
+            let outcome = Outcome { status: Status::Degraded, failure: Some(&failure), ..good(end, true, None) };
+            BackOff::default().after(&outcome, INTERVAL, 1.0)
+        };
+        assert_eq!(with("forbidden", End::Complete), Wait::Tick(Duration::ZERO));
+        assert_eq!(with("unavailable", End::Complete), Wait::Tick(Duration::ZERO));
+        assert_eq!(with("rate-limited", End::Complete), Wait::BackOff(INTERVAL));
+        assert_eq!(with("unavailable", End::Failed), Wait::BackOff(FIRST));
+    }
+}

@@ -1,0 +1,382 @@
+//! The resident host, the real one: its binary with the real connector against the simulator, edited, rotated, stopped and
+//! started while it runs.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use common::host::{Stage, connector, key};
+use insightidr_simulator::{OrganizationConfig, World, WorldConfig};
+use serde_json::Value;
+
+/// Long enough for a machine that is busy with other things.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A host's surroundings: a simulator with tenants in two regions, a directory with connectors, keys and configuration.
+struct Site {
+    stage: Stage,
+}
+
+impl Site {
+    fn new() -> Self {
+        let organizations = ["us", "eu"].map(|region| OrganizationConfig::new(region, region)).to_vec();
+        let config = WorldConfig { seed: 21, investigations: 30, organizations, ..WorldConfig::default() };
+        let site = Self { stage: Stage::of(World::generate(&config)) };
+        fs::create_dir(site.path("connectors")).unwrap();
+        std::os::unix::fs::symlink(connector(), site.path("connectors/rapid7.wasm")).unwrap();
+        site.secret("us.key", &key("us"));
+        site.secret("eu.key", &key("eu"));
+        site
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.stage.dir.path().join(name)
+    }
+
+    fn secret(&self, name: &str, value: &str) {
+        fs::write(self.path(name), value).unwrap();
+        fs::set_permissions(self.path(name), fs::Permissions::from_mode(0o600)).unwrap();
+    }
+
+    /// Writes the configuration with these `[[instance]]` tables.
+    fn configure(&self, instances: &str) {
+        let url = self.stage.url();
+        let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/connector-cache");
+        let text = format!(
+            r#"[host]
+state = "state"
+connectors = "connectors"
+cache = "{cache}"
+listen = "127.0.0.1:0"
+sink = "file:artifacts.jsonl"
+first_poll_within_seconds = 1
+routes = ["us.api.insight.rapid7.com={url}", "eu.api.insight.rapid7.com={url}"]
+
+{instances}"#
+        );
+        fs::write(self.path("conductor.toml.new"), text).unwrap();
+        fs::rename(self.path("conductor.toml.new"), self.path("conductor.toml")).unwrap();
+    }
+
+    fn start(&self) -> Host {
+        let mut command = self.stage.command(&["run", "--config", "conductor.toml", "--clock", "2026-01-15T12:00:00Z"]);
+        Host::start(&mut command)
+    }
+
+    /// Everything delivered so far: the ids.
+    fn delivered(&self) -> Vec<String> {
+        let text = fs::read_to_string(self.path("artifacts.jsonl")).unwrap_or_default();
+        let id = |line: &str| serde_json::from_str::<Value>(line).unwrap()["id"].as_str().unwrap().to_owned();
+        text.lines().map(id).collect()
+    }
+}
+
+/// An `[[instance]]` table.
+fn instance(name: &str, region: &str, key: &str) -> String {
+    format!(
+        "[[instance]]\nid = \"{name}-id\"\nname = \"{name}\"\nintegration_type = \"rapid7-insightidr\"\n\
+         [instance.settings]\nregion = \"{region}\"\n[instance.secrets]\napi_key = \"file:{key}\"\n"
+    )
+}
+
+/// A host that runs.
+struct Host {
+    child: Child,
+    log: Arc<Mutex<String>>,
+    address: String,
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Host {
+    fn start(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+        let log = Arc::new(Mutex::new(String::new()));
+        let (written, lines) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()).lines());
+        thread::spawn(move || {
+            for line in lines.map_while(Result::ok) {
+                written.lock().unwrap().push_str(&format!("{line}\n"));
+            }
+        });
+        let mut host = Self { child, log, address: String::new() };
+        let address = host.until("it serves", |host| {
+            let log = host.log();
+            let line = log.lines().find(|line| line.contains("status, metrics and search at http://"))?;
+            Some(line.rsplit_once("http://").unwrap().1.to_owned())
+        });
+        host.address = address;
+        host
+    }
+
+    fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    /// Waits until something is there.
+    fn until<T>(&mut self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
+        let began = Instant::now();
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none() && began.elapsed() < PATIENCE, "not until {what}: {ended:?}\n{}", self.log());
+            thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Asks over HTTP: status and body.
+    fn get(&self, target: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(&self.address).unwrap();
+        write!(stream, "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
+    }
+
+    fn status(&self) -> Value {
+        let (status, body) = self.get("/status");
+        assert_eq!(status, 200, "{body}");
+        serde_json::from_str(&body).unwrap()
+    }
+
+    fn instance(&self, name: &str) -> Option<Value> {
+        self.status()["instances"].as_array().unwrap().iter().find(|one| one["name"] == name).cloned()
+    }
+
+    /// Waits until an instance is in a state.
+    fn until_state(&mut self, name: &str, state: &str) -> Value {
+        self.until(&format!("{name} is {state}"), |host| host.instance(name).filter(|one| one["state"] == state))
+    }
+
+    /// The lines of the configuration's problems.
+    fn problems(&self) -> Vec<(u64, String)> {
+        let status = self.status();
+        let problems = status["host"]["config"]["problems"].as_array().unwrap();
+        problems.iter().map(|one| (one["line"].as_u64().unwrap(), one["code"].as_str().unwrap().to_owned())).collect()
+    }
+
+    fn signal(&self, signal: &str) {
+        let pid = self.child.id().to_string();
+        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
+    }
+
+    /// Stops it in good order: exit code and log.
+    fn stop(mut self, signal: &str) -> (i32, String) {
+        self.signal(signal);
+        let began = Instant::now();
+        loop {
+            if let Some(status) = self.child.try_wait().unwrap() {
+                // The rest of the log is on its way through the pipe.
+                thread::sleep(Duration::from_millis(200));
+                return (status.code().unwrap(), self.log());
+            }
+            assert!(began.elapsed() < PATIENCE, "it does not end\n{}", self.log());
+            thread::sleep(Duration::from_millis(50));
+        }
+    }
+}
+
+#[test]
+fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
+    let site = Site::new();
+    let two = format!("{}{}", instance("us", "us", "us.key"), instance("eu", "eu", "eu.key"));
+    site.configure(&two);
+    let mut host = site.start();
+
+    // Both become green, and what they collected can be seen everywhere.
+    let us = host.until_state("us", "ok");
+    host.until_state("eu", "ok");
+    let investigations = us["streams"][0]["total"].as_u64().unwrap();
+    assert!(investigations > 0, "{us:#}");
+    let line = format!("[INFO] rapid7-insightidr: fetched {investigations} investigations");
+    assert!(host.log().lines().any(|logged| logged == line), "{line}\n{}", host.log());
+    assert_eq!(host.get("/healthz").0, 200);
+    let (_, metrics) = host.get("/metrics");
+    for line in [
+        "signal_client_instance_state{instance=\"us\",integration_type=\"rapid7_insightidr\",state=\"ok\"} 1",
+        "signal_client_polls_total{instance=\"eu\",integration_type=\"rapid7_insightidr\",outcome=\"ok\"} 1",
+        &format!(
+            "signal_client_records_total{{instance=\"us\",integration_type=\"rapid7_insightidr\",stream=\"investigations\"}} {investigations}"
+        ),
+    ] {
+        assert!(metrics.lines().any(|given| given == line), "{line} is not in {metrics}");
+    }
+    let (_, found) = host.get("/artifacts?query=&instance=us&limit=5");
+    let found: Value = serde_json::from_str(&found).unwrap();
+    assert_eq!(found["artifacts"].as_array().unwrap().len(), 5);
+    assert_eq!(found["artifacts"][0]["artifact"]["streamName"], "rapid7_insightidr");
+    let url = format!("http://{}", host.address);
+    let told = site.stage.command(&["status", "--url", &url]).output().unwrap();
+    let table = String::from_utf8(told.stdout).unwrap();
+    assert!(told.status.success() && table.contains("rapid7_insightidr  ok"), "{table}");
+    assert!(table.contains(&format!("routed: us.api.insight.rapid7.com={}", site.stage.url())), "{table}");
+
+    // A broken edit is told with its line, and everything goes on as before.
+    site.configure(&format!("{two}[[instance]]\nname = \"x\"\nintegration_typ = \"rapid7_insightidr\"\n"));
+    host.until("the broken edit is told", |host| (host.problems().len() == 2).then_some(()));
+    assert_eq!(host.status()["instances"].as_array().unwrap().len(), 2);
+    assert!(
+        host.log().contains("the configuration is not taken, the one before keeps running: conductor.toml:"),
+        "{}",
+        host.log()
+    );
+    let told = site.stage.command(&["status", "--url", &url]).output().unwrap();
+    assert_eq!(told.status.code(), Some(1));
+
+    // So is one that only the connector finds wrong.
+    site.configure(&format!("{two}{}", instance("third", "mars", "third.key")));
+    host.until("the connector's word is told", |host| {
+        host.problems().iter().any(|(_, code)| code == "invalid-settings").then_some(())
+    });
+
+    // Mended: a third instance comes, with a key that the vendor does not know.
+    site.secret("third.key", "this-key-is-unknown-0123456789");
+    site.configure(&format!("{two}{}", instance("third", "us", "third.key")));
+    let third = host.until_state("third", "failed");
+    assert_eq!((&third["failure"]["code"], &third["failure"]["http_status"]), (&"unauthorized".into(), &401.into()));
+    assert!(third["failure"]["remedy"].as_str().unwrap().contains("Verify that the API Key is correct"), "{third:#}");
+    assert!(third["back_off"]["seconds"].as_u64().unwrap() >= 800, "{third:#}");
+    assert_eq!(host.problems(), []);
+
+    // The key is rotated: no restart, no waiting for the end of the back-off.
+    site.secret("third.key", &key("us"));
+    host.until_state("third", "ok");
+
+    // Disabled, and renamed with its id.
+    let edited =
+        two.replace("name = \"eu\"", "name = \"Europe\"").replace("name = \"us\"", "name = \"us\"\nenabled = false");
+    site.configure(&edited);
+    host.until_state("us", "disabled");
+    let europe = host.until("eu has its new name", |host| host.instance("Europe"));
+    assert_eq!((&europe["state"], &europe["polls"]["ok"]), (&"ok".into(), &1.into()), "{europe:#}");
+    assert!(host.instance("third").is_none());
+
+    let log = host.log();
+    for region in ["us", "eu"] {
+        assert!(!log.contains(&key(region)) && !host.get("/status").1.contains(&key(region)), "a secret is shown");
+    }
+    let (code, log) = host.stop("TERM");
+    assert_eq!(code, 0, "{log}");
+    assert!(log.trim_end().ends_with("[INFO] host-harness: stopped"), "{log}");
+
+    // After a restart everything is remembered, and nothing is delivered twice.
+    let before = site.delivered();
+    site.configure(&two);
+    let mut host = site.start();
+    let us = host.until_state("us", "ok");
+    assert!(
+        us["polls"]["ok"].as_u64().unwrap() >= 2 && us["streams"][0]["total"].as_u64() >= Some(investigations),
+        "{us:#}"
+    );
+    host.until_state("eu", "ok");
+    assert_eq!(host.stop("INT").0, 0);
+    let after = site.delivered();
+    assert_eq!(after, before, "the world stands still, and nothing is delivered twice");
+}
+
+#[test]
+fn a_check_tells_everything_at_once_and_asks_nobody() {
+    let site = Site::new();
+    let check = |instances: &str| {
+        site.configure(instances);
+        let output = site.stage.command(&["run", "--config", "conductor.toml", "--check"]).output().unwrap();
+        assert_eq!(site.stage.simulator.request_count(), 0);
+        assert!(!site.path("state").exists(), "nothing is made");
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.code().unwrap(), text)
+    };
+    let (code, text) = check(&instance("us", "us", "us.key"));
+    assert_eq!((code, text.as_str()), (0, "conductor.toml: sound; 1 instance, 1 of them enabled\n"));
+    let wrong = [
+        instance("a", "mars", "us.key"),
+        instance("b", "us", "none.key"),
+        instance("c", "us", "us.key").replace("rapid7-insightidr", "rapid7_insightird"),
+        instance("d", "us", "us.key").replace("api_key", "api_kee"),
+        instance("e", "us", "us.key")
+            .replace("region = \"us\"", "region = \"us\"\nregionn = \"us\"\napi_key = \"hunter2\""),
+    ];
+    let (code, text) = check(&wrong.concat());
+    assert_eq!(code, 2);
+    assert!(!text.contains("hunter2"), "{text}");
+    insta::assert_snapshot!(text);
+}
+
+#[test]
+fn a_host_that_cannot_start_says_why() {
+    let site = Site::new();
+    let refused = |arguments: &[&str]| {
+        let output = site.stage.command(arguments).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, text) = refused(&["run", "--config", "none.toml"]);
+    assert_eq!(code, 2);
+    insta::assert_snapshot!(text, @"error: none.toml: the configuration cannot be read: No such file or directory (os error 2); name a file that this user can read");
+    let (code, text) = refused(&["status", "--url", "http://127.0.0.1:9"]);
+    assert_eq!(code, 1);
+    assert!(text.contains("no host answers at 127.0.0.1:9") && text.contains("help: start it with"), "{text}");
+
+    // One state directory, one host.
+    site.configure(&instance("us", "us", "us.key"));
+    let mut first = site.start();
+    let (code, text) = refused(&["run", "--config", "conductor.toml"]);
+    assert!(code == 2 && text.contains("the state directory") && text.contains("is in use by process"), "{text}");
+    first.until_state("us", "ok");
+    assert_eq!(first.stop("TERM").0, 0);
+
+    // An address that is taken.
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let text = fs::read_to_string(site.path("conductor.toml")).unwrap();
+    let text = text.replace("127.0.0.1:0\"", &format!("{}\"", taken.local_addr().unwrap()));
+    fs::write(site.path("conductor.toml"), text).unwrap();
+    let (code, text) = refused(&["run", "--config", "conductor.toml"]);
+    assert!(code == 2 && text.contains("cannot listen on 127.0.0.1:") && text.contains("help: set another"), "{text}");
+}
+
+#[test]
+fn one_tenant_that_cannot_be_polled_keeps_no_other_from_it() {
+    let site = Site::new();
+    site.configure(
+        &[
+            instance("bad", "mars", "us.key"),
+            instance("keyless", "us", "none.key"),
+            instance("orphan", "us", "us.key").replace("rapid7-insightidr", "acme"),
+            instance("us", "us", "us.key"),
+        ]
+        .concat(),
+    );
+    fs::write(site.path("connectors/broken.wasm"), "this is no connector").unwrap();
+    let mut host = site.start();
+    host.until_state("us", "ok");
+    for (name, code) in [("bad", "invalid-settings"), ("keyless", "secret-unreadable"), ("orphan", "connector-missing")]
+    {
+        let one = host.until_state(name, "failed");
+        assert_eq!(one["failure"]["code"], code, "{one:#}");
+        assert!(!one["failure"]["remedy"].as_str().unwrap().is_empty(), "{one:#}");
+    }
+    let status = host.status();
+    let states: BTreeSet<&str> =
+        status["connectors"].as_array().unwrap().iter().map(|one| one["state"].as_str().unwrap()).collect();
+    assert_eq!(states, BTreeSet::from(["serving", "refused"]));
+
+    // The key that was missing comes.
+    site.secret("none.key", &key("us"));
+    host.until_state("keyless", "ok");
+    assert_eq!(host.stop("TERM").0, 0);
+}
