@@ -95,6 +95,8 @@ impl Run {
         let poller =
             ConnectorPoller::new(Arc::clone(&serving), store.clone(), Arc::clone(&board), clock, move || bell.ring());
         let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), Arc::new(poller), host.parallel_polls));
+        let watcher =
+            Watcher::new(Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
         supervisor.apply(Arc::clone(&config)).await?;
         loaded(&board, &config, Vec::new());
         // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
@@ -108,8 +110,6 @@ impl Run {
         }
 
         let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
-        let watcher =
-            Watcher::new(Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
         let granting = registry.clone();
         tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
         tokio::spawn(async move { registry.watch(&*live, std::future::pending()).await });

@@ -7,6 +7,7 @@
 use super::answers::Cleaner;
 use super::audit::{Audit, audit};
 use super::cache::Cache;
+use super::demands;
 use super::descriptor::{self, NAME_PREFIX};
 use super::error::{ConfigureError, LoadError, TenantError};
 use super::hex;
@@ -259,10 +260,12 @@ impl std::fmt::Debug for Connector {
 static EPOCH: std::sync::LazyLock<Clock> =
     std::sync::LazyLock::new(|| Clock::virtual_at(time::OffsetDateTime::UNIX_EPOCH));
 
-/// How a function runs that only computes: every request refused, a short deadline.
+/// How a function runs that only computes: every request refused, short deadlines.
 fn pure<'a>(engine: &Engine, connector: &'a str, redactor: &'a Redactor, clock: &'a Clock) -> StepOptions<'a> {
-    let limit = engine.limits().pure_call;
-    StepOptions { connector, instance: "", redactor, clock, gate: None, requests: 0, cpu: limit, wall: limit }
+    let cpu = engine.limits().pure_call;
+    // Somewhat longer, so that a call which computes meets the limit for that, whatever else this machine does.
+    let wall = cpu.saturating_add(engine.limits().wall_grace);
+    StepOptions { connector, instance: "", redactor, clock, gate: None, requests: 0, cpu, wall }
 }
 
 /// What comes of compiling.
@@ -276,6 +279,7 @@ struct Compiled {
 /// Audits, takes from the cache or compiles, and links.
 fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Compiled, LoadError> {
     let audit = audit(bytes)?;
+    demands::check(bytes, engine.limits())?;
     let digest = hex(&Sha256::digest(bytes));
     let cache = cache.and_then(|directory| {
         Cache::open(&directory)

@@ -8,6 +8,7 @@
 use super::error::LoadError;
 use crate::contract::types::{Credential, DataStream, Descriptor, SettingField, SettingKind, SettingValue};
 use crate::egress::may_carry_credential;
+use crate::sandbox::is_tricky;
 use http::HeaderName;
 use std::collections::BTreeSet;
 use url::Url;
@@ -190,8 +191,8 @@ fn text(field: &str, text: &str, least: usize, most: usize) -> Result<(), LoadEr
     if text.len() < least || text.len() > most {
         return wrong(field, &format!("must be {least} to {most} bytes"));
     }
-    if text.chars().any(char::is_control) {
-        return wrong(field, "must not hold control characters");
+    if text.chars().any(is_tricky) {
+        return wrong(field, "must not hold control characters, nor such that change the direction of text");
     }
     Ok(())
 }

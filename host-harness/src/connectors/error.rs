@@ -45,6 +45,16 @@ pub enum LoadError {
         /// What is wrong with it.
         why: String,
     },
+    /// It demands more of the engine than one component may have.
+    #[error("the component demands more than the {limit}{unit} {}{what} that one may have", if unit.is_empty() { "" } else { "of " })]
+    TooDemanding {
+        /// Of what.
+        what: &'static str,
+        /// The unit of the limit with a space before it, or nothing.
+        unit: &'static str,
+        /// How much one may have.
+        limit: usize,
+    },
     /// It imports what connectors do not get.
     #[error("the component imports {import}, which connectors do not get; allowed are {}", ALLOWED_IMPORTS.join(", "))]
     ForbiddenImport {
@@ -109,6 +119,7 @@ impl LoadError {
             Self::NotWasm => "component-not-wasm",
             Self::CoreModule => "component-core-module",
             Self::Corrupt { .. } => "component-corrupt",
+            Self::TooDemanding { .. } => "component-too-demanding",
             Self::ForbiddenImport { .. } => "component-forbidden-import",
             Self::ImportVersion { .. } => "component-import-version",
             Self::ContractVersion { .. } => "component-contract-version",

@@ -11,6 +11,7 @@ mod audit;
 mod batch;
 mod cache;
 mod connector;
+mod demands;
 mod descriptor;
 mod error;
 mod plan;

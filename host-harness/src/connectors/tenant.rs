@@ -12,7 +12,7 @@ use super::error::TenantError;
 use super::registry::NotGranted;
 use crate::contract::types::{self, SettingKind};
 use crate::egress::{Gate, GateOptions, Lookup, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
-use crate::sandbox::{Clock, StepError, StepOptions, Usage, run};
+use crate::sandbox::{Clock, StepError, StepOptions, Usage, is_tricky, run};
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
@@ -56,7 +56,7 @@ impl Tenant {
     /// See [`Connector::tenant`].
     pub(super) async fn new(connector: Connector, options: TenantOptions, lookup: Lookup) -> Result<Self, TenantError> {
         let TenantOptions { name, settings, secrets, routes, clock, network } = options;
-        if name.is_empty() || name.len() > 128 || name.chars().any(char::is_control) {
+        if name.is_empty() || name.len() > 128 || name.chars().any(is_tricky) {
             return Err(TenantError::Name);
         }
         let descriptor = connector.descriptor();

@@ -25,6 +25,8 @@ mod scrub;
 mod secrets;
 
 #[cfg(test)]
+mod network_tests;
+#[cfg(test)]
 mod transport_tests;
 
 pub use gate::Gate;

@@ -11,18 +11,17 @@ use http::{HeaderValue, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use std::collections::BTreeSet;
 use std::io::Write as _;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 use wasmtime_wasi_http::{Error, WasiBody};
 
-const SECRET: &str = "hunter2-hunter2";
+pub(super) const SECRET: &str = "hunter2-hunter2";
 
 /// What a server does with a request.
-enum Reply {
+pub(super) enum Reply {
     /// Writes these pieces, each flushed, and goes on.
     Pieces(Vec<Vec<u8>>),
     /// Writes this and closes.
@@ -32,14 +31,14 @@ enum Reply {
 }
 
 /// A server and what it has seen.
-struct Server {
-    address: SocketAddr,
+pub(super) struct Server {
+    pub(super) address: SocketAddr,
     /// Number of the connection and text of each request.
-    seen: Arc<Mutex<Vec<(usize, String)>>>,
+    pub(super) seen: Arc<Mutex<Vec<(usize, String)>>>,
 }
 
 impl Server {
-    async fn start(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
+    pub(super) async fn start(reply: impl Fn(&str) -> Reply + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let seen = Arc::new(Mutex::new(Vec::new()));
@@ -55,22 +54,22 @@ impl Server {
     }
 
     /// A server that answers everything with the same text.
-    async fn with(response: &str) -> Self {
+    pub(super) async fn with(response: &str) -> Self {
         let response = response.as_bytes().to_vec();
         Self::start(move |_| Reply::Pieces(vec![response.clone()])).await
     }
 
-    fn requests(&self) -> Vec<String> {
+    pub(super) fn requests(&self) -> Vec<String> {
         self.seen.lock().unwrap().iter().map(|(_, text)| text.clone()).collect()
     }
 
-    fn connections(&self) -> BTreeSet<usize> {
+    pub(super) fn connections(&self) -> BTreeSet<usize> {
         self.seen.lock().unwrap().iter().map(|(connection, _)| *connection).collect()
     }
 }
 
 /// Serves one connection.
-async fn serve(
+pub(super) async fn serve(
     mut stream: impl AsyncRead + AsyncWrite + Unpin,
     connection: usize,
     seen: Arc<Mutex<Vec<(usize, String)>>>,
@@ -115,19 +114,19 @@ async fn serve(
 }
 
 /// A response with a body of known length.
-fn response(headers: &str, body: &[u8]) -> Vec<u8> {
+pub(super) fn response(headers: &str, body: &[u8]) -> Vec<u8> {
     let mut text = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n{headers}\r\n", body.len()).into_bytes();
     text.extend_from_slice(body);
     text
 }
 
-fn gzip(body: &[u8]) -> Vec<u8> {
+pub(super) fn gzip(body: &[u8]) -> Vec<u8> {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     encoder.write_all(body).unwrap();
     encoder.finish().unwrap()
 }
 
-fn policy(scheme: types::Scheme, port: u16) -> Policy {
+pub(super) fn policy(scheme: types::Scheme, port: u16) -> Policy {
     Policy::from_plan(&types::Plan {
         origin: types::Origin { scheme, host: "api.example.com".into(), port },
         rules: ["GET", "POST"]
@@ -136,25 +135,25 @@ fn policy(scheme: types::Scheme, port: u16) -> Policy {
     })
 }
 
-fn redactor() -> Redactor {
+pub(super) fn redactor() -> Redactor {
     let mut secrets = Secrets::new();
     secrets.insert("api_key", SECRET.into()).unwrap();
     Redactor::new(&secrets)
 }
 
 /// How a gate of these tests differs from the usual one.
-struct Setup {
-    limits: Limits,
-    network: NetworkOptions,
-    policy: Policy,
-    routes: Routes,
-    lookup: Lookup,
-    trusted: BTreeSet<String>,
+pub(super) struct Setup {
+    pub(super) limits: Limits,
+    pub(super) network: NetworkOptions,
+    pub(super) policy: Policy,
+    pub(super) routes: Routes,
+    pub(super) lookup: Lookup,
+    pub(super) trusted: BTreeSet<String>,
 }
 
 /// The limits with an hour for everything, so that no answer depends on how busy this machine is: a test that waits on
 /// purpose sets its own times.
-fn patient() -> Limits {
+pub(super) fn patient() -> Limits {
     let hour = Duration::from_hours(1);
     Limits {
         // The first to end, where several run.
@@ -167,7 +166,7 @@ fn patient() -> Limits {
 }
 
 impl Setup {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             limits: patient(),
             network: NetworkOptions::default(),
@@ -178,11 +177,11 @@ impl Setup {
         }
     }
 
-    fn routed(address: SocketAddr) -> Self {
+    pub(super) fn routed(address: SocketAddr) -> Self {
         Self { routes: Routes::parse([format!("api.example.com=http://{address}")]).unwrap(), ..Self::new() }
     }
 
-    fn gate(self) -> Gate {
+    pub(super) fn gate(self) -> Gate {
         let options = GateOptions {
             connector: "fixture",
             instance: "one",
@@ -197,15 +196,15 @@ impl Setup {
     }
 }
 
-fn gate_to(server: &Server) -> Gate {
+pub(super) fn gate_to(server: &Server) -> Gate {
     Setup::routed(server.address).gate()
 }
 
-fn request(uri: &str) -> Request<WasiBody> {
+pub(super) fn request(uri: &str) -> Request<WasiBody> {
     request_with("GET", uri, &[], b"")
 }
 
-fn request_with(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> Request<WasiBody> {
+pub(super) fn request_with(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) -> Request<WasiBody> {
     let mut builder = Request::builder().method(method).uri(uri);
     for (name, value) in headers {
         builder = builder.header(*name, *value);
@@ -214,18 +213,18 @@ fn request_with(method: &str, uri: &str, headers: &[(&str, &str)], body: &[u8]) 
     builder.body(body).unwrap()
 }
 
-async fn send(gate: &Gate, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
+pub(super) async fn send(gate: &Gate, request: Request<WasiBody>) -> Result<Response<WasiBody>, Error> {
     gate.send(Arc::new(StepMeter::new(100)), request, None).await
 }
 
 /// Gets a path; the head, and the body or the error in it.
-async fn get(gate: &Gate) -> Result<(http::response::Parts, Result<Bytes, Error>), Error> {
+pub(super) async fn get(gate: &Gate) -> Result<(http::response::Parts, Result<Bytes, Error>), Error> {
     let (parts, body) = send(gate, request("https://api.example.com/v1/x")).await?.into_parts();
     Ok((parts, body.collect().await.map(http_body_util::Collected::to_bytes)))
 }
 
 /// The error that getting a path ends with, by its debug text.
-async fn failure(gate: &Gate) -> String {
+pub(super) async fn failure(gate: &Gate) -> String {
     match get(gate).await {
         Err(error) => format!("{error:?}"),
         Ok((_, Err(error))) => format!("body {error:?}"),
@@ -446,6 +445,30 @@ async fn connections_are_kept_for_one_tenant_and_never_shared_with_another() {
 }
 
 #[tokio::test]
+async fn connections_that_lie_idle_are_closed() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
+    let limits = Limits { idle_timeout: Duration::from_millis(10), ..patient() };
+    let gate = Setup { limits, ..Setup::routed(server.address) }.gate();
+    for _ in 0..3 {
+        get(&gate).await.unwrap().1.unwrap();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(server.connections().len(), 3);
+}
+
+#[tokio::test]
+async fn a_connection_that_nobody_takes_is_a_timeout_of_connecting() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Room for one that waits to be accepted; Linux leaves the others without an answer.
+    socket2::SockRef::from(&listener).listen(0).unwrap();
+    let _waiting = tokio::net::TcpStream::connect(address).await.unwrap();
+    let limits = Limits { connect_timeout: Duration::from_millis(100), ..patient() };
+    let gate = Setup { limits, ..Setup::routed(address) }.gate();
+    assert_eq!(failure(&gate).await, "ConnectionTimeout");
+}
+
+#[tokio::test]
 async fn requests_in_flight_are_limited_until_their_bodies_are_read() {
     let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
     let limits = Limits { requests_in_flight: 2, first_byte_timeout: Duration::from_millis(50), ..patient() };
@@ -458,177 +481,4 @@ async fn requests_in_flight_are_limited_until_their_bodies_are_read() {
     first.into_body().collect().await.unwrap();
     send(&gate, request(uri)).await.unwrap();
     assert_eq!(server.requests().len(), 3);
-}
-
-// ---- names, TLS and proxies -------------------------------------------------------
-
-/// A resolver with one answer for every name.
-fn answer(addresses: Vec<IpAddr>) -> Lookup {
-    Arc::new(move |_| {
-        let addresses = addresses.clone();
-        Box::pin(async move { Ok(addresses) })
-    })
-}
-
-#[tokio::test]
-async fn a_name_that_leads_into_the_own_network_is_refused_before_connecting() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let lookup = answer(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]);
-    let gate = Setup { lookup, policy: policy(types::Scheme::Https, port), ..Setup::new() }.gate();
-    let error = send(&gate, request(&format!("https://api.example.com:{port}/v1/x"))).await.unwrap_err();
-    assert!(matches!(error, Error::DestinationIpProhibited), "{error:?}");
-    let accepted = futures::future::FutureExt::now_or_never(listener.accept());
-    assert!(accepted.is_none(), "nobody connected");
-}
-
-#[tokio::test]
-async fn a_name_that_cannot_be_resolved_is_an_error_of_names() {
-    let nothing: Lookup = Arc::new(|_| Box::pin(async { Err(std::io::Error::other("no such name")) }));
-    assert!(failure(&Setup { lookup: nothing, ..Setup::new() }.gate()).await.starts_with("DnsError"));
-    assert!(failure(&Setup { lookup: answer(vec![]), ..Setup::new() }.gate()).await.starts_with("DnsError"));
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_resolver_that_is_silent_is_a_timeout_of_names() {
-    let silent: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
-    assert_eq!(failure(&Setup { lookup: silent, ..Setup::new() }.gate()).await, "DnsTimeout");
-}
-
-/// A TLS server for `name`, speaking HTTP/2 or HTTP/1.1 as the client likes; its port and the file of its authority.
-async fn tls_server(name: &str, folder: &std::path::Path) -> (u16, std::path::PathBuf, Arc<AtomicUsize>) {
-    let signed = rcgen::generate_simple_self_signed([name.to_owned()]).unwrap();
-    let file = folder.join("authority.pem");
-    std::fs::write(&file, signed.cert.pem()).unwrap();
-    let key = rustls::pki_types::PrivateKeyDer::try_from(signed.signing_key.serialize_der()).unwrap();
-    let mut config = rustls::ServerConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![signed.cert.der().clone()], key)
-        .unwrap();
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    let connections = Arc::new(AtomicUsize::new(0));
-    let counted = Arc::clone(&connections);
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (acceptor, counted) = (acceptor.clone(), Arc::clone(&counted));
-            tokio::spawn(async move {
-                let Ok(stream) = acceptor.accept(stream).await else { return };
-                counted.fetch_add(1, Ordering::Relaxed);
-                let service = hyper::service::service_fn(|request: Request<hyper::body::Incoming>| async move {
-                    // What the server sees: version, authority, host, and whether the credential is there.
-                    let text = format!(
-                        "{:?} {:?} {:?} {:?}",
-                        request.version(),
-                        request.uri().authority().map(|authority| authority.as_str()),
-                        request.headers().get("host").map(|host| host.to_str().unwrap()),
-                        request.headers().contains_key("x-api-key"),
-                    );
-                    Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(text))))
-                });
-                let h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                let io = wasmtime_wasi_http::io::TokioIo::new(stream);
-                if h2 {
-                    let _ = hyper::server::conn::http2::Builder::new(Spawn).serve_connection(io, service).await;
-                } else {
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(io, service).await;
-                }
-            });
-        }
-    });
-    (port, file, connections)
-}
-
-/// Runs hyper's tasks on tokio.
-#[derive(Clone)]
-struct Spawn;
-
-impl<F: Future<Output: Send> + Send + 'static> hyper::rt::Executor<F> for Spawn {
-    fn execute(&self, future: F) {
-        tokio::spawn(future);
-    }
-}
-
-/// A gate without a route whose planned name leads to a server on loopback, as if that were public.
-fn direct(port: u16, authorities: Vec<std::path::PathBuf>) -> Gate {
-    Setup {
-        lookup: answer(vec![IpAddr::V4(Ipv4Addr::LOCALHOST)]),
-        trusted: BTreeSet::from(["api.example.com".to_owned()]),
-        policy: policy(types::Scheme::Https, port),
-        network: NetworkOptions { extra_ca_files: authorities, proxy: None },
-        ..Setup::new()
-    }
-    .gate()
-}
-
-#[tokio::test]
-async fn http_2_over_tls_is_used_with_one_connection_for_many_requests() {
-    let folder = tempfile::tempdir().unwrap();
-    let (port, authority, connections) = tls_server("api.example.com", folder.path()).await;
-    let gate = direct(port, vec![authority]);
-    let uri = format!("https://api.example.com:{port}/v1/x");
-    for _ in 0..3 {
-        let answer = send(&gate, request(&uri)).await.unwrap().into_body().collect().await.unwrap().to_bytes();
-        let expected = format!("HTTP/2.0 Some(\"api.example.com:{port}\") None true");
-        assert_eq!(String::from_utf8_lossy(&answer), expected);
-    }
-    assert_eq!(connections.load(Ordering::Relaxed), 1);
-}
-
-#[tokio::test]
-async fn a_route_over_tls_keeps_the_planned_host_in_the_request() {
-    let folder = tempfile::tempdir().unwrap();
-    let (port, authority, _) = tls_server("localhost", folder.path()).await;
-    let network = NetworkOptions { extra_ca_files: vec![authority], proxy: None };
-    let routes = Routes::parse([format!("api.example.com=https://localhost:{port}")]).unwrap();
-    let gate = Setup { network, routes, ..Setup::new() }.gate();
-    let (_, body) = get(&gate).await.unwrap();
-    assert_eq!(String::from_utf8_lossy(&body.unwrap()), "HTTP/1.1 None Some(\"api.example.com\") true");
-}
-
-#[tokio::test]
-async fn certificates_that_are_not_trusted_or_of_another_name_are_refused() {
-    let folder = tempfile::tempdir().unwrap();
-    let uri = |port| format!("https://api.example.com:{port}/v1/x");
-    let (port, _, connections) = tls_server("api.example.com", folder.path()).await;
-    let error = send(&direct(port, vec![]), request(&uri(port))).await.unwrap_err();
-    assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
-    assert_eq!(connections.load(Ordering::Relaxed), 0);
-    let (port, authority, _) = tls_server("other.example.com", folder.path()).await;
-    let error = send(&direct(port, vec![authority]), request(&uri(port))).await.unwrap_err();
-    assert!(matches!(error, Error::TlsCertificateError), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_server_that_does_not_speak_tls_is_an_error_of_tls() {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        let (mut stream, _) = listener.accept().await.unwrap();
-        stream.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
-        let _ = stream.read_to_end(&mut Vec::new()).await;
-    });
-    let uri = format!("https://api.example.com:{port}/v1/x");
-    let error = send(&direct(port, vec![]), request(&uri)).await.unwrap_err();
-    assert!(matches!(error, Error::TlsProtocolError), "{error:?}");
-}
-
-#[tokio::test]
-async fn a_proxy_is_used_when_it_is_configured_but_not_for_what_is_routed() {
-    let proxy = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
-    let network =
-        || NetworkOptions { extra_ca_files: vec![], proxy: Some(format!("http://{}", proxy.address).parse().unwrap()) };
-    let gate = Setup { network: network(), policy: policy(types::Scheme::Http, 80), ..Setup::new() }.gate();
-    send(&gate, request("http://api.example.com/v1/x")).await.unwrap();
-    assert!(proxy.requests()[0].starts_with("GET http://api.example.com/v1/x HTTP/1.1\r\n"), "{:?}", proxy.requests());
-
-    let simulator = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}").await;
-    let gate = Setup { network: network(), ..Setup::routed(simulator.address) }.gate();
-    get(&gate).await.unwrap().1.unwrap();
-    assert_eq!((simulator.requests().len(), proxy.requests().len()), (1, 1));
 }

@@ -386,12 +386,12 @@ pub(super) fn secret_files(config: &InstanceConfig) -> Vec<std::path::PathBuf> {
 }
 
 /// Looks at files; `before` is what they looked like, in the same order.
-pub(super) fn look(files: &[impl AsRef<Path>], before: &[Look]) -> Vec<Look> {
+fn look(files: &[impl AsRef<Path>], before: &[Look]) -> Vec<Look> {
     files.iter().enumerate().map(|(at, file)| Look::at(file.as_ref(), before.get(at))).collect()
 }
 
 /// Whether two series of looks saw the same contents.
-pub(super) fn same_content(one: &[Look], other: &[Look]) -> bool {
+fn same_content(one: &[Look], other: &[Look]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(a, b)| !a.differs(b))
 }
 

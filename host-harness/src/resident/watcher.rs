@@ -4,14 +4,15 @@
 //! told with file, line and reason while the configuration before keeps running.
 //! Not guaranteed: an edit is judged when the file has been the same in two looks, so four seconds after it was saved.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::board::Board;
-use super::poller::{Phase, Record, look, same_content, secret_files};
+use super::poller::{Phase, Record, secret_files};
 use super::resolve;
 use super::supervisor::{Supervisor, unchanged};
 use crate::config::watch::{EVERY, FileWatch, Look};
@@ -25,13 +26,15 @@ pub struct Watcher {
     supervisor: Arc<Supervisor>,
     serving: Arc<dyn Serving>,
     board: Arc<Board>,
-    secrets: HashMap<Uuid, Vec<Look>>,
+    /// The files with secrets, as they were last seen.
+    secrets: HashMap<PathBuf, Look>,
     /// Digests of the connectors by type, as they were last seen.
     versions: HashMap<String, String>,
 }
 
 impl Watcher {
-    /// A watcher over the file of a configuration that was applied.
+    /// A watcher over the file of a configuration that is about to be applied: a secret that is rotated after a poll has
+    /// read it is new only to whoever has looked before that poll.
     #[must_use]
     pub fn new(
         running: Arc<Config>,
@@ -40,18 +43,18 @@ impl Watcher {
         board: Arc<Board>,
     ) -> Self {
         let file = FileWatch::new(running.file.clone());
+        let config = Arc::clone(&running);
         let mut watcher =
             Self { file, running, supervisor, serving, board, secrets: HashMap::new(), versions: HashMap::new() };
-        // What is there at the start is not new.
-        let records = watcher.supervisor.records();
-        let _ = watcher.new_connectors(&records);
-        let _ = watcher.new_secrets(&records);
+        watcher.know_secrets(&config);
         watcher
     }
 
     /// Watches. `granting` is told of every configuration that was taken, for what it grants to connectors.
     pub async fn run(mut self, mut stop: watch::Receiver<Phase>, granting: impl Fn(&Config) + Send) {
         let mut changes = self.serving.changes();
+        // What is there at the start is not new.
+        let _ = self.new_connectors(&self.supervisor.records());
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -60,16 +63,14 @@ impl Watcher {
                 _ = ticks.tick() => false,
                 Ok(()) = changes.changed() => true,
             };
-            let records = self.supervisor.records();
-            if connectors {
-                let woken = self.new_connectors(&records);
-                self.supervisor.wake(woken);
-                continue;
-            }
-            if self.file.look() {
-                self.reload(&granting).await;
-            }
-            let woken = self.new_secrets(&records);
+            let woken = if connectors {
+                self.new_connectors(&self.supervisor.records())
+            } else {
+                if self.file.look() {
+                    self.reload(&granting).await;
+                }
+                self.new_secrets(&self.supervisor.records())
+            };
             self.supervisor.wake(woken);
         }
     }
@@ -96,7 +97,7 @@ impl Watcher {
         }
     }
 
-    async fn take(&self, granting: &(impl Fn(&Config) + Send)) -> Result<Arc<Config>, ConfigError> {
+    async fn take(&mut self, granting: &(impl Fn(&Config) + Send)) -> Result<Arc<Config>, ConfigError> {
         let config = Arc::new(config::load(&self.running.file)?);
         let records = self.supervisor.records();
         let known = |instance: &_| unchanged(&records, &config, instance);
@@ -105,26 +106,41 @@ impl Watcher {
             return Err(ConfigError { problems });
         }
         granting(&config);
+        self.know_secrets(&config);
         self.supervisor.apply(Arc::clone(&config)).await?;
         Ok(config)
     }
 
+    /// Looks at the files with secrets that were not looked at before.
+    fn know_secrets(&mut self, config: &Config) {
+        for file in config.instances.iter().flat_map(secret_files) {
+            self.secrets.entry(file).or_insert_with_key(|file| Look::at(file, None));
+        }
+    }
+
     /// The instances whose secrets have another content than at the last look.
     fn new_secrets(&mut self, records: &[Arc<Record>]) -> Vec<Uuid> {
-        let mut new = Vec::new();
-        let mut looks = HashMap::with_capacity(records.len());
-        for record in records.iter().filter(|record| record.config.enabled) {
-            let id = record.instance.id;
-            let before = self.secrets.remove(&id);
-            let now = look(&secret_files(&record.config), before.as_deref().unwrap_or_default());
-            if before.is_some_and(|before| !same_content(&before, &now)) {
-                tracing::info!(instance = record.config.name, "a secret of {:?} has changed", record.config.name);
-                new.push(id);
+        let files: HashSet<PathBuf> = records.iter().flat_map(|record| secret_files(&record.config)).collect();
+        let mut changed = HashSet::new();
+        let mut looks = HashMap::with_capacity(files.len());
+        for file in files {
+            let before = self.secrets.remove(&file);
+            let now = Look::at(&file, before.as_ref());
+            if before.is_some_and(|before| before.differs(&now)) {
+                changed.insert(file.clone());
             }
-            looks.insert(id, now);
+            looks.insert(file, now);
         }
         self.secrets = looks;
-        new
+        let new = |record: &&Arc<Record>| {
+            record.config.enabled && secret_files(&record.config).iter().any(|file| changed.contains(file))
+        };
+        let mut woken = Vec::new();
+        for record in records.iter().filter(new) {
+            tracing::info!(instance = record.config.name, "a secret of {:?} has changed", record.config.name);
+            woken.push(record.instance.id);
+        }
+        woken
     }
 
     /// The instances that another connector serves than at the last look.

@@ -174,6 +174,7 @@ fn config(limits: &Limits, pool: Option<u32>) -> Config {
             .total_tables(instances.saturating_mul(per_component(limits.tables)))
             .max_core_instances_per_component(per_component(limits.core_instances))
             .max_memories_per_component(per_component(limits.memories))
+            .max_memories_per_module(per_component(limits.memories))
             .max_tables_per_component(per_component(limits.tables))
             .max_tables_per_module(per_component(limits.tables))
             .table_elements(limits.table_elements)

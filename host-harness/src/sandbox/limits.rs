@@ -25,8 +25,8 @@ pub struct Limits {
     pub wall_per_step: Duration,
     /// What a step gets beyond the wall time of its budget, to end in good order. Default 10 s.
     pub wall_grace: Duration,
-    /// Wall-clock and CPU time of `describe` and `configure`, which only compute. Default 5 s: a thousand times what
-    /// they need, for a machine that is busy.
+    /// Time on the CPU of `describe` and `configure`, which only compute; their wall-clock time is `wall_grace` longer.
+    /// Default 5 s: a thousand times what they need, for a machine that is busy.
     pub pure_call: Duration,
     /// Bytes that one call may carry from guest to host, the results of an export included. Default 48 MiB: the
     /// largest batch, with room for its frame. What exceeds it ends the step before the host allocates it.

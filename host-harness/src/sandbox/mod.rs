@@ -32,4 +32,4 @@ pub use linker::ALLOWED_IMPORTS;
 
 pub(crate) use guest::Guest;
 pub(crate) use step::{StepOptions, run};
-pub(crate) use text::clean;
+pub(crate) use text::{clean, is_tricky};

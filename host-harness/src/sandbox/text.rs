@@ -46,7 +46,7 @@ fn cut(text: &str, most: usize) -> &str {
 }
 
 /// Whether a character breaks lines, controls a terminal or changes the direction of text.
-fn is_tricky(character: char) -> bool {
+pub(crate) fn is_tricky(character: char) -> bool {
     character.is_control()
         || matches!(character, '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }

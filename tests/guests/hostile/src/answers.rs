@@ -50,9 +50,9 @@ pub(crate) fn check(act: &str) -> Result<CheckReport, Failure> {
     match act {
         "tricks" => found.summary = TRICKS.repeat(1000),
         "other-stream" => found.reports.push(report("other")),
-        "many" => found.reports = vec![report(STREAM); 100_000],
+        "many" => found.reports = vec![report(STREAM); 10_000],
         "fail" => return Err(failure(&TRICKS.repeat(1000))),
-        "requests" => found.summary = network::flood(100, "/v1/records").join(", "),
+        "requests" => found.summary = network::sequence(100, "/v1/records").join(", "),
         "echo" => found.summary = network::read("/v1/echo/raw").unwrap_or_else(|error| error),
         _ => {}
     }
@@ -66,10 +66,11 @@ pub(crate) fn poll(act: &str, argument: &str, checkpoint: Option<Vec<u8>>) -> Re
     let outcomes = match act {
         "attempts" => Some(network::attempts(argument)),
         "follow" => Some(network::follow(argument)),
+        "sequence" => Some(network::sequence(100, argument)),
         "flood" => Some(network::flood(400, argument)),
         "hoard" => Some(network::hoard(12, argument)),
         "upload" => Some(network::upload(number(0))),
-        "uploads" => Some(network::uploads(100, 1 << 20)),
+        "uploads" => Some(network::uploads(12, 1 << 20)),
         "large" => Some(network::large(number(0))),
         "measure" => Some(network::measure(argument)),
         _ => None,
@@ -104,14 +105,23 @@ fn echo(act: &str, path: &str) -> Result<Batch, Failure> {
     Ok(batch)
 }
 
+/// An artifact with a text of this many bytes, made without a second copy of it.
+fn long(bytes: usize) -> String {
+    let mut json = String::with_capacity(bytes.saturating_add(100));
+    json.push_str(&format!("{{\"id\":\"{}\",\"message\":\"", id(0)));
+    json.extend(std::iter::repeat_n('x', bytes));
+    json.push_str("\"}");
+    json
+}
+
 /// Breaks the contract, or stretches it.
 fn contract(act: &str, argument: &str, steps: usize) -> Result<Batch, Failure> {
     let good = |n: usize| artifact(&id(n), &json!("good"));
     let raw = |json: String| Artifact { id: id(0), stream: STREAM.to_owned(), json };
     let one = |artifact: Artifact| batch(vec![artifact], vec![1]);
     let mut batch = match act {
-        "huge-artifact" => one(artifact(&id(0), &json!("x".repeat(8 << 20)))),
-        "huge-answer" => one(artifact(&id(0), &json!("x".repeat(14 << 20)))),
+        "huge-artifact" => one(raw(long(8 << 20))),
+        "huge-answer" => one(raw(long(14 << 20))),
         "many-artifacts" => batch((0..30_000).map(good).collect(), vec![1]),
         "no-json" => one(raw("not json".to_owned())),
         "cut-json" => one(raw(format!("{{\"id\":\"{}\"", id(0)))),
@@ -147,7 +157,7 @@ fn contract(act: &str, argument: &str, steps: usize) -> Result<Batch, Failure> {
     let report = |stream: &str, state| StreamReport { stream: stream.to_owned(), fetched: u64::MAX, state };
     match act {
         "absurd" => batch.reports = vec![report(STREAM, StreamState::Degraded(failure("absurd")))],
-        "many-reports" => batch.reports = vec![report(STREAM, StreamState::Ok); 100_000],
+        "many-reports" => batch.reports = vec![report(STREAM, StreamState::Ok); 10_000],
         "other-report" => batch.reports = vec![report("other", StreamState::Ok)],
         "tricks" => {
             batch.hint = Some(TRICKS.repeat(1000));

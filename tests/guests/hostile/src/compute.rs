@@ -8,6 +8,9 @@ use wasi::clocks::monotonic_clock;
 /// Lines of a flood of the log.
 const FLOOD: usize = 20_000;
 
+/// Requests that are refused, one after the other.
+const REFUSED: usize = 200;
+
 /// Does what is asked, if it is one of these. Most never return.
 pub(crate) fn perform(act: &str) {
     match act {
@@ -36,7 +39,7 @@ pub(crate) fn perform(act: &str) {
             log::write(log::Level::Info, &format!("fetched: {}", network::get("/v1/records")));
         }
         "fetch-for-ever" => {
-            for _ in 0..FLOOD {
+            for _ in 0..REFUSED {
                 black_box(network::get("/elsewhere"));
             }
         }

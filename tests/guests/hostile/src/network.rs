@@ -10,7 +10,7 @@ use wasi::http::outgoing_handler;
 use wasi::http::types::{
     Fields, FutureIncomingResponse, IncomingResponse, Method, OutgoingBody, OutgoingRequest, RequestOptions, Scheme,
 };
-use wasi::io::streams::StreamError;
+use wasi::io::streams::{OutputStream, StreamError};
 
 /// A request in the words of a test.
 #[derive(Default)]
@@ -135,6 +135,11 @@ fn tally(outcomes: impl Iterator<Item = String>) -> Vec<String> {
     counts.into_iter().map(|(outcome, count)| format!("{count} {outcome}")).collect()
 }
 
+/// Makes one request after the other.
+pub(crate) fn sequence(count: usize, path: &str) -> Vec<String> {
+    tally((0..count).map(|_| get(path)))
+}
+
 /// Opens many requests at once, and waits for all.
 pub(crate) fn flood(count: usize, path: &str) -> Vec<String> {
     let started: Vec<_> = (0..count).map(|_| Attempt::planned(path).start()).collect();
@@ -189,36 +194,45 @@ pub(crate) fn upload(bytes: usize) -> Vec<String> {
     vec![sent.unwrap_or_else(|error| error)]
 }
 
-/// Opens many requests and writes a large body to each before any is ended.
+/// Opens many requests and writes a body of up to this many bytes to each, ends none, and keeps all.
 pub(crate) fn uploads(count: usize, bytes: usize) -> Vec<String> {
     let attempt = Attempt { method: "POST".to_owned(), ..Attempt::planned("/v1/search") };
-    let mut taken = 0_u64;
+    let mut taken = 0_usize;
     let mut kept = Vec::new();
     for _ in 0..count {
         let Ok(request) = attempt.request() else { continue };
         let Ok(body) = request.body() else { continue };
-        let options = RequestOptions::new();
-        let Ok(future) = outgoing_handler::handle(request, Some(options)) else { continue };
-        if let Ok(stream) = body.write() {
-            // As much as the host takes without being waited for, asked a few times so that it can.
-            for _ in 0..bytes.div_ceil(4096) * 2 {
-                match stream.check_write() {
-                    Ok(0) => wasi::clocks::monotonic_clock::subscribe_duration(1_000_000).block(),
-                    Ok(room) => {
-                        let piece = usize::try_from(room).unwrap_or(4096).min(4096);
-                        let wrote = stream.write(&vec![b'x'; piece]).is_ok() && stream.flush().is_ok();
-                        taken = taken.saturating_add(if wrote { u64::try_from(piece).unwrap_or(0) } else { 0 });
-                    }
-                    Err(_) => break,
-                }
-                if taken >= 64 << 20 {
-                    break;
-                }
-            }
+        let Ok(future) = outgoing_handler::handle(request, Some(RequestOptions::new())) else { continue };
+        let stream = body.write();
+        if let Ok(stream) = &stream {
+            taken = taken.saturating_add(fill(stream, bytes));
         }
-        kept.push((future, body));
+        kept.push((future, stream, body));
     }
     vec![taken.to_string()]
+}
+
+/// Writes as much as the host takes within some milliseconds of patience.
+fn fill(stream: &OutputStream, bytes: usize) -> usize {
+    let mut taken = 0_usize;
+    let mut patience = 20;
+    while taken < bytes && patience > 0 {
+        match stream.check_write() {
+            Ok(0) => {
+                patience -= 1;
+                wasi::clocks::monotonic_clock::subscribe_duration(1_000_000).block();
+            }
+            Ok(room) => {
+                let piece = usize::try_from(room).unwrap_or(4096).min(4096).min(bytes.saturating_sub(taken));
+                if stream.write(&vec![b'x'; piece]).is_err() || stream.flush().is_err() {
+                    break;
+                }
+                taken = taken.saturating_add(piece);
+            }
+            Err(_) => break,
+        }
+    }
+    taken
 }
 
 /// Sends a target and a head of this many bytes.

@@ -1,0 +1,82 @@
+//! What the pages say: the tests that they name exist, and the limits are those of the code.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use host_harness::sandbox::Limits;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn page(name: &str) -> String {
+    fs::read_to_string(root().join(name)).unwrap()
+}
+
+/// The rows of a page's tables, cell by cell.
+fn rows(page: &str) -> Vec<Vec<String>> {
+    page.lines()
+        .filter_map(|line| line.strip_prefix('|')?.strip_suffix('|'))
+        .map(|row| row.split('|').map(|cell| cell.trim().to_owned()).collect())
+        .collect()
+}
+
+/// What stands between backticks.
+fn quoted(cell: &str) -> Vec<&str> {
+    cell.split('`').skip(1).step_by(2).collect()
+}
+
+/// All Rust sources of the repository as one text.
+fn sources() -> String {
+    fn add(directory: PathBuf, text: &mut String) {
+        for entry in fs::read_dir(directory).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                add(path, text);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                text.push_str(&fs::read_to_string(path).unwrap());
+            }
+        }
+    }
+    let mut text = String::new();
+    for directory in ["src", "tests", "host-harness", "examples"] {
+        add(root().join(directory), &mut text);
+    }
+    text
+}
+
+/// Whether a name in a table is that of a test, or the path of files with tests.
+fn is_proof(name: &str, sources: &str) -> bool {
+    if name.contains('/') { root().join(name).exists() } else { sources.contains(&format!("fn {name}(")) }
+}
+
+#[test]
+fn every_promise_of_the_readme_names_tests_that_exist() {
+    let (page, sources) = (page("README.md"), sources());
+    let promises = page.split("## What is promised").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = rows(promises);
+    assert!(rows.len() > 12, "the table was found");
+    for row in rows.iter().skip(2) {
+        let names = quoted(&row[1]);
+        assert!(!names.is_empty(), "no test holds: {}", row[0]);
+        for name in names {
+            assert!(is_proof(name, &sources), "{name}, which is to hold: {}", row[0]);
+        }
+    }
+}
+
+#[test]
+fn the_page_of_the_sandbox_lists_every_limit_with_its_default_and_a_test_that_exists() {
+    let (page, sources) = (page("docs/sandbox.md"), sources());
+    let limits = page.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = rows(limits);
+    let shown: Vec<(&str, String)> =
+        rows.iter().skip(2).map(|row| (quoted(&row[1])[0], row[2].replace('\u{a0}', " "))).collect();
+    assert_eq!(shown, Limits::default().table());
+    for row in rows.iter().skip(2) {
+        for name in quoted(&row[3]) {
+            assert!(is_proof(name, &sources), "{name}, which is to try: {}", row[0]);
+        }
+    }
+}

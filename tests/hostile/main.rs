@@ -1,0 +1,19 @@
+//! Connectors that try everything they must not do, each beside a tenant that only wants to collect.
+//!
+//! For every attempt: it is contained, it ends in the right failure, the neighbour's batches are those of a run without
+//! it, no secret is in any byte that leaves the host, and nobody who was not planned was called.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+mod answers;
+#[path = "../common/mod.rs"]
+mod common;
+mod component;
+mod computing;
+mod evil;
+mod lies;
+mod logs;
+mod network;
+mod requests;
+mod secrets;
+mod stage;
+mod versions;
