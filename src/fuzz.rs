@@ -74,7 +74,7 @@ pub fn mapping(bytes: &[u8]) {
 /// behind it is reached too; what can be read can be written and read again.
 pub fn checkpoint(bytes: &[u8]) {
     let mut candidates = vec![bytes.to_vec()];
-    for format in [1, 2] {
+    for format in [1, 2, 3] {
         let mut sealed = b"R7IDR".to_vec();
         sealed.push(format);
         sealed.extend_from_slice(&crate::artifact::identity::hash64([bytes]).to_le_bytes());

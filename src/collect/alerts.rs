@@ -196,7 +196,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let investigation = work.investigation;
         let host = self.settings.region.host;
         let now = self.cycle_began();
-        let before = self.state.known.get(investigation.rrn.as_ref()).cloned();
+        let before = self.state.known.get(investigation.rrn.as_ref());
         let mut known = before.clone().unwrap_or_default();
         let ordinal = match &before {
             None => Some(0),

@@ -9,22 +9,27 @@
 //! are forgotten, those with work left to do last. What is forgotten may be
 //! collected again when it is seen again; nothing is lost by it.
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::cmp::Ordering;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
+use super::memory::Memory;
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
 
 /// First bytes of every checkpoint.
 const MAGIC: &[u8; 5] = b"R7IDR";
-/// The format written. Format 2 is format 1 followed by [`Beyond`].
-const FORMAT: u8 = 2;
+/// The format written. Format 2 is format 1 followed by [`Beyond`]; format 3
+/// has what is remembered in blocks, as [`Memory`] keeps it.
+const FORMAT: u8 = 3;
 /// Magic, format, hash.
 const HEADER: usize = 14;
+/// Bytes of a checkpoint besides what is remembered of investigations, about:
+/// not to let the vector that it is written to grow by doubling.
+const ROOM: usize = 4 * 1024;
 /// Most investigations remembered.
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
@@ -55,15 +60,56 @@ pub struct Checkpoint {
     /// The cycle under way; absent between cycles.
     pub cycle: Option<Cycle>,
     /// Investigations by RRN.
-    #[serde(with = "front_coded")]
-    pub known: BTreeMap<String, Known>,
+    pub known: Memory,
     /// Whether the tenant has the Alert Triage API.
     pub triage: Access,
     /// Consecutive steps that ended in a rate limit, for the hint.
     pub rate_limited: u32,
     /// What format 2 has added.
-    #[serde(skip)]
     pub beyond: Beyond,
+}
+
+/// Formats 1 and 2: each investigation by itself, and [`Beyond`] behind it all.
+#[derive(Deserialize)]
+struct Former {
+    host: String,
+    watermark: Option<Utc>,
+    window: Option<Window>,
+    floor: Option<Utc>,
+    gained: Option<Utc>,
+    relisted: Option<Utc>,
+    number: u32,
+    cycle: Option<Cycle>,
+    /// RRNs as the number of bytes shared with the one before, and the rest.
+    known: Vec<(usize, String, Known)>,
+    triage: Access,
+    rate_limited: u32,
+}
+
+impl Former {
+    /// As it is today; nothing when its RRNs make no sense.
+    fn read(self, beyond: Beyond) -> Option<Checkpoint> {
+        let mut known = Vec::with_capacity(self.known.len());
+        let mut before = String::new();
+        for (shared, rest, entry) in self.known {
+            before = before.get(..shared)?.to_owned() + &rest;
+            known.push((before.clone(), entry));
+        }
+        Some(Checkpoint {
+            host: self.host,
+            watermark: self.watermark,
+            window: self.window,
+            floor: self.floor,
+            gained: self.gained,
+            relisted: self.relisted,
+            number: self.number,
+            cycle: self.cycle,
+            known: known.into_iter().collect(),
+            triage: self.triage,
+            rate_limited: self.rate_limited,
+            beyond,
+        })
+    }
 }
 
 /// What is remembered since format 2.
@@ -192,10 +238,14 @@ impl Checkpoint {
             return Err(unreadable("its checksum is wrong"));
         }
         let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
-        let (mut checkpoint, mut rest) = postcard::take_from_bytes::<Self>(body).map_err(wrong)?;
-        if *format >= 2 {
-            (checkpoint.beyond, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
-        }
+        let (checkpoint, rest) = if *format >= 3 {
+            postcard::take_from_bytes::<Self>(body).map_err(wrong)?
+        } else {
+            let (former, rest) = postcard::take_from_bytes::<Former>(body).map_err(wrong)?;
+            let (beyond, rest) =
+                if *format == 2 { postcard::take_from_bytes(rest).map_err(wrong)? } else { (Beyond::default(), rest) };
+            (former.read(beyond).ok_or_else(|| unreadable("an entry shares more than there is"))?, rest)
+        };
         if rest.is_empty() { Ok(checkpoint) } else { Err(unreadable("bytes follow its end")) }
     }
 
@@ -207,7 +257,12 @@ impl Checkpoint {
     pub fn encode(&mut self) -> Result<Vec<u8>, Failure> {
         self.forget(MAX_KNOWN);
         loop {
-            let body = postcard::to_allocvec(&(&*self, &self.beyond)).map_err(|error| {
+            self.known.pack();
+            let mut bytes = Vec::with_capacity(self.known.bytes().saturating_add(ROOM));
+            bytes.extend_from_slice(MAGIC);
+            bytes.push(FORMAT);
+            bytes.extend_from_slice(&[0; 8]);
+            let mut bytes = postcard::to_extend(&*self, bytes).map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,
                     format!("the checkpoint cannot be written: {error}"),
@@ -215,12 +270,12 @@ impl Checkpoint {
                     RetryAdvice::BackOff,
                 )
             })?;
-            if body.len() <= MAX_BYTES - HEADER || self.known.is_empty() {
-                let mut bytes = Vec::with_capacity(HEADER + body.len());
-                bytes.extend_from_slice(MAGIC);
-                bytes.push(FORMAT);
-                bytes.extend_from_slice(&hash64([body.as_slice()]).to_le_bytes());
-                bytes.extend_from_slice(&body);
+            if bytes.len() <= MAX_BYTES || self.known.is_empty() {
+                if let Some((header, body)) = bytes.split_at_mut_checked(HEADER)
+                    && let Some(place) = header.get_mut(HEADER - 8..)
+                {
+                    place.copy_from_slice(&hash64([&*body]).to_le_bytes());
+                }
                 return Ok(bytes);
             }
             self.forget(self.known.len() / 10 * 9);
@@ -233,56 +288,24 @@ impl Checkpoint {
         if excess == 0 {
             return;
         }
-        // A heap, since only the oldest need to be in order.
-        let mut by_age: BinaryHeap<Reverse<(bool, i64, String)>> = self
-            .known
-            .iter()
-            .map(|(rrn, known)| Reverse((known.owed != Owed::Nothing, known.created, rrn.clone())))
-            .collect();
-        for _ in 0..excess {
-            if let Some(Reverse((_, _, rrn))) = by_age.pop() {
-                self.known.remove(&rrn);
+        // Those with work left to do count as the youngest of all.
+        let age = |known: &Known| (known.owed != Owed::Nothing, known.created);
+        let mut ages: Vec<(bool, i64)> = self.known.iter().map(|(_, known)| age(&known)).collect();
+        let excess = excess.min(ages.len());
+        if excess == 0 {
+            return;
+        }
+        let (older, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
+        // Older than the youngest that goes: all; of its age: as many as it takes.
+        let mut same = excess - older.iter().filter(|age| **age < youngest).count();
+        self.known.retain(|_, known| match age(known).cmp(&youngest) {
+            Ordering::Less => false,
+            Ordering::Equal if same > 0 => {
+                same -= 1;
+                false
             }
-        }
-    }
-}
-
-/// RRNs of a tenant share most of their bytes: in order, each is written as the
-/// number of bytes it shares with the one before it, and the rest.
-mod front_coded {
-    use std::collections::BTreeMap;
-
-    use serde::de::Error as _;
-    use serde::{Deserialize, Deserializer, Serialize, Serializer};
-
-    use super::Known;
-
-    pub(super) fn serialize<S: Serializer>(known: &BTreeMap<String, Known>, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut before = "";
-        let mut entries: Vec<(usize, &str, &Known)> = Vec::with_capacity(known.len());
-        for (rrn, entry) in known {
-            let mut shared = rrn.bytes().zip(before.bytes()).take_while(|(a, b)| a == b).count();
-            while !rrn.is_char_boundary(shared) {
-                shared -= 1;
-            }
-            entries.push((shared, rrn.get(shared..).unwrap_or_default(), entry));
-            before = rrn;
-        }
-        entries.serialize(serializer)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BTreeMap<String, Known>, D::Error> {
-        let entries: Vec<(usize, String, Known)> = Vec::deserialize(deserializer)?;
-        let mut known = BTreeMap::new();
-        let mut before = String::new();
-        for (shared, rest, entry) in entries {
-            let rrn =
-                before.get(..shared).ok_or_else(|| D::Error::custom("an entry shares more than there is"))?.to_owned()
-                    + &rest;
-            before.clone_from(&rrn);
-            known.insert(rrn, entry);
-        }
-        Ok(known)
+            _ => true,
+        });
     }
 }
 
@@ -321,7 +344,8 @@ mod tests {
             number: 7,
             cycle: Some(Cycle { began: Utc(9), phase: Phase::Owed(Some("rrn:a".to_owned())) }),
             known: [("rrn:ä".to_owned(), known.clone()), ("rrn:ö".to_owned(), known.clone()), ("s".to_owned(), known)]
-                .into(),
+                .into_iter()
+                .collect(),
             triage: Access::Unavailable(403, Utc(3)),
             rate_limited: 1,
             beyond: Beyond {
@@ -345,9 +369,10 @@ mod tests {
     /// `tests/fixtures`.
     #[test]
     fn every_format_that_was_ever_written_is_read() {
-        let bytes: [&[u8]; 2] = [
+        let bytes: [&[u8]; 3] = [
             include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-3.bin"),
         ];
         for (format, bytes) in (1..).zip(bytes) {
             assert_eq!(bytes.get(5), Some(&format));
@@ -392,9 +417,9 @@ mod tests {
             );
         }
         assert!(checkpoint.encode().unwrap().len() <= MAX_BYTES);
-        let first = checkpoint.known.values().next().unwrap();
+        let first = checkpoint.known.iter().next().unwrap().1;
         assert_eq!((first.created, first.owed), (0, Owed::Page(1)), "work left to do is kept");
-        assert_eq!(checkpoint.known.values().last().unwrap().created, 29_999, "the newest is kept");
+        assert_eq!(checkpoint.known.iter().last().unwrap().1.created, 29_999, "the newest is kept");
         assert!(checkpoint.known.len() > 1_000);
     }
 }

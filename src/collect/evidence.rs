@@ -126,12 +126,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         for (investigation, (work, alerts)) in group.iter().zip(alerts).enumerate() {
             let known = self.state.known.get(work.investigation.rrn.as_ref());
-            let failures = match known.map(|known| known.owed) {
+            let failures = match known.as_ref().map(|known| known.owed) {
                 Some(Owed::Failed(times, _)) => times,
                 _ => 0,
             };
             for (position, alert) in alerts.iter().enumerate() {
-                if alert.is_in_triage() && known.is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err()) {
+                if alert.is_in_triage()
+                    && known.as_ref().is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err())
+                {
                     jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
                 }
             }

@@ -109,10 +109,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let number = self.state.number;
         let floor = self.state.floor;
         for row in rows {
-            if let Some(known) = self.state.known.get_mut(row.rrn.as_ref()) {
+            if let Some(mut known) = self.state.known.get(row.rrn.as_ref()) {
                 known.listed = number;
                 known.open = row.is_open();
-                match Work::if_needed(row, Some(known)) {
+                match Work::if_needed(row, Some(&known)) {
                     Some(needed) => work.push(needed),
                     None if comments
                         && !known.silent
@@ -123,6 +123,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     }
                     None => {}
                 }
+                self.state.known.insert(row.rrn.clone().into_owned(), known);
             } else if all || row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor)) {
                 work.push(Work { investigation: row, from_page: 0 });
             } else {

@@ -28,6 +28,7 @@ pub mod extras;
 pub mod fan_out;
 pub mod gained;
 pub mod listing;
+pub mod memory;
 pub mod output;
 pub mod outside;
 pub mod relisting;

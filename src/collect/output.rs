@@ -1,8 +1,9 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
 use super::Step;
-use super::checkpoint::Owed;
+use super::checkpoint::{Known, Owed};
 use super::evidence;
+use super::memory::OWED;
 use crate::api::client::Stop;
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -132,7 +133,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
             return StreamState::Degraded(failure.clone());
         }
-        let waiting = self.state.known.values().filter(|known| matches!(known.owed, Owed::Failed(..))).count();
+        let failed = |known: &Known| matches!(known.owed, Owed::Failed(..));
+        let waiting = self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
         if stream == ALERTS && waiting > 0 {
             return StreamState::Degraded(errors::plain(
                 FailureReason::Unavailable,

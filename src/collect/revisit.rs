@@ -6,14 +6,13 @@
 //! singly, which also shows a change of its state. This comes after the listing
 //! of new investigations: under a tight limit new data goes first.
 
-use std::ops::Bound;
-
 use serde_json::value::RawValue;
 
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Owed, Phase};
 use super::fan_out::fan_out;
+use super::memory::{OPEN, OWED};
 use crate::api::calls;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
@@ -59,10 +58,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// The next investigations that are due in this cycle.
     fn due(&self, after: Option<&String>, left: bool) -> Vec<String> {
         let began = self.cycle_began();
-        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         self.state
             .known
-            .range::<String, _>((from, Bound::Unbounded))
+            .scan(after.map(String::as_str), if left { OWED | OPEN } else { OWED })
             .filter(|(_, known)| match known.owed {
                 // In the second round only what a full step had to leave.
                 Owed::Page(_) => true,
@@ -71,7 +69,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Until(_) => true,
                 Owed::Failed(_, not_before) => not_before <= began,
             })
-            .map(|(rrn, _)| rrn.clone())
+            .map(|(rrn, _)| rrn)
             .take(GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1))
             .collect()
     }
@@ -82,7 +80,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     fn not_found(&mut self, rrn: &str) {
         let began = self.cycle_began();
         let again = began.plus_seconds(self.settings.overlap_minutes.saturating_mul(60));
-        let Some(known) = self.state.known.get_mut(rrn) else { return };
+        let Some(mut known) = self.state.known.get(rrn) else { return };
         match known.owed {
             Owed::Until(until) if until <= began => {
                 known.owed = Owed::Nothing;
@@ -91,6 +89,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Owed::Until(_) => {}
             Owed::Nothing | Owed::Page(_) | Owed::Failed(..) => known.owed = Owed::Until(again),
         }
+        self.state.known.insert(rrn.to_owned(), known);
     }
 
     /// The last of those at the start of a group that have nothing left to do in

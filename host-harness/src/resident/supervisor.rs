@@ -437,7 +437,7 @@ impl Work {
             past,
         };
         if let Some(old) = &old
-            && (old.state == State::Disabled) == !enabled
+            && (old.state == State::Disabled) != enabled
         {
             (status.state, status.since) = (old.state, old.since);
             (status.next_poll, status.back_off) = (old.next_poll, old.back_off.clone());

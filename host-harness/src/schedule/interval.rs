@@ -61,7 +61,7 @@ mod tests {
     fn ten_thousand_instances_are_spread_evenly_and_always_in_the_same_way() {
         let mut minutes = [0; 5];
         for number in 0..10_000_u128 {
-            let id = Uuid::from_u128(number << 64 | 0x8000_0000_0000_0000 | number * 7);
+            let id = Uuid::from_u128(number << 64 | 0x8000_0000_0000_0000 | (number * 7));
             let place = spread(id, INTERVAL);
             assert_eq!(place, spread(id, INTERVAL));
             assert!(place < INTERVAL);

@@ -1,0 +1,438 @@
+//! What is remembered of investigations, by RRN, packed.
+//!
+//! A tenant has tens of thousands of them, a step looks at some hundreds. So
+//! they stay in the bytes they are stored in: in blocks of about
+//! [`BLOCK`] in the order of RRNs, each RRN written as the number of bytes it
+//! shares with the one before it, and the rest. What a step changes lies beside
+//! them and is packed whenever it is [`LOOSE`] large. A step costs what it
+//! touches, in memory and in time, and not what there is.
+//!
+//! Not guaranteed: a block that cannot be read counts as empty, so what was in
+//! it would be collected again. The checkpoint's checksum stands before that.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use serde::de::Error as _;
+use serde::ser::SerializeSeq as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use super::checkpoint::{Known, Owed};
+
+/// Entries of a block.
+const BLOCK: usize = 64;
+/// Most changed entries that lie beside the blocks.
+const LOOSE: usize = 512;
+/// Every entry.
+pub const ANY: u8 = 0x80;
+/// An entry that is owed something.
+pub const OWED: u8 = 1;
+/// An entry that was not closed when it was last seen.
+pub const OPEN: u8 = 2;
+
+/// Investigations by RRN.
+#[derive(Clone, Default)]
+pub struct Memory {
+    blocks: Vec<Block>,
+    /// What has changed since it was packed; overrules what is in the blocks.
+    loose: BTreeMap<String, Known>,
+    /// How many there are.
+    len: usize,
+}
+
+/// Entries in the order of their RRNs.
+#[derive(Clone, Default)]
+struct Block {
+    /// Marks of all its entries together.
+    marks: u8,
+    count: usize,
+    bytes: Vec<u8>,
+}
+
+/// An entry as it is packed: bytes of the RRN that are shared with the entry
+/// before it, the rest of the RRN, marks, and the entry in postcard.
+type Entry<'a> = (usize, &'a str, u8, &'a [u8]);
+
+impl Memory {
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of what is packed, about.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.blocks.iter().map(|block| block.bytes.len().saturating_add(8)).sum()
+    }
+
+    /// What is remembered of one.
+    #[must_use]
+    pub fn get(&self, rrn: &str) -> Option<Known> {
+        if let Some(known) = self.loose.get(rrn) {
+            return Some(known.clone());
+        }
+        let mut entries = self.block_of(rrn).map(|at| self.entries(at))?;
+        while let Some((_, packed)) = entries.next() {
+            if entries.rrn.as_str() >= rrn {
+                return if entries.rrn == rrn { postcard::from_bytes(packed).ok() } else { None };
+            }
+        }
+        None
+    }
+
+    /// Remembers one, instead of what was remembered of it.
+    pub fn insert(&mut self, rrn: String, known: Known) {
+        // Looked up only when it is not among those that changed already.
+        let new = !self.loose.contains_key(&rrn) && self.get(&rrn).is_none();
+        self.len = self.len.saturating_add(usize::from(new));
+        self.loose.insert(rrn, known);
+        if self.loose.len() >= LOOSE {
+            self.pack();
+        }
+    }
+
+    /// Those behind `after`, or all, that lie in blocks with any of these marks,
+    /// in the order of RRNs. Others may be among them.
+    pub fn scan(&self, after: Option<&str>, marks: u8) -> impl Iterator<Item = (String, Known)> + '_ {
+        let first = after.and_then(|rrn| self.block_of(rrn)).unwrap_or_default();
+        let after = after.map(str::to_owned);
+        // Without any block, all that is loose is in the range of the first.
+        (first..self.blocks.len().max(1))
+            .filter(move |at| {
+                let marked = self.blocks.get(*at).is_some_and(|block| block.marks & marks != 0);
+                marked || self.loose_of(*at).next().is_some()
+            })
+            .flat_map(|at| self.merged(at))
+            .filter_map(|(rrn, packed)| {
+                let known = match packed {
+                    Packed::Loose(known) => known.clone(),
+                    Packed::Bytes(_, bytes) => postcard::from_bytes(bytes).ok()?,
+                };
+                Some((rrn, known))
+            })
+            .skip_while(move |(rrn, _)| after.as_ref().is_some_and(|after| rrn <= after))
+    }
+
+    /// All, in the order of RRNs.
+    pub fn iter(&self) -> impl Iterator<Item = (String, Known)> + '_ {
+        self.scan(None, ANY)
+    }
+
+    /// Keeps those for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &Known) -> bool) {
+        let mut packer = Packer::default();
+        for (rrn, known) in self.iter() {
+            if keep(&rrn, &known) {
+                packer.push(&rrn, marks_of(&known), &bytes_of(&known));
+            }
+        }
+        (self.blocks, self.len) = packer.finish();
+        self.loose.clear();
+    }
+
+    /// Packs what has changed.
+    pub fn pack(&mut self) {
+        if self.loose.is_empty() {
+            return;
+        }
+        let mut blocks = Vec::with_capacity(self.blocks.len().saturating_add(1));
+        let mut len = 0_usize;
+        for at in 0..self.blocks.len().max(1) {
+            let packed = if self.loose_of(at).next().is_none() {
+                self.blocks.get_mut(at).map(std::mem::take).into_iter().collect()
+            } else {
+                let mut packer = Packer::default();
+                for (rrn, packed) in self.merged(at) {
+                    match packed {
+                        Packed::Loose(known) => packer.push(&rrn, marks_of(known), &bytes_of(known)),
+                        Packed::Bytes(marks, bytes) => packer.push(&rrn, marks, bytes),
+                    }
+                }
+                packer.finish().0
+            };
+            for block in packed {
+                len = len.saturating_add(block.count);
+                blocks.push(block);
+            }
+        }
+        (self.blocks, self.len) = (blocks, len);
+        self.loose.clear();
+    }
+
+    /// The block in whose range an RRN lies.
+    fn block_of(&self, rrn: &str) -> Option<usize> {
+        let behind = self.blocks.partition_point(|block| block.first().is_none_or(|first| first <= rrn));
+        if self.blocks.is_empty() { None } else { Some(behind.saturating_sub(1)) }
+    }
+
+    fn entries(&self, at: usize) -> Entries<'_> {
+        Entries { rest: self.blocks.get(at).map_or(&[], |block| block.bytes.as_slice()), rrn: String::new() }
+    }
+
+    /// What has changed in the range of a block.
+    fn loose_of(&self, at: usize) -> impl Iterator<Item = (&String, &Known)> {
+        use std::ops::Bound::{Excluded, Included, Unbounded};
+        let from = match self.blocks.get(at).and_then(Block::first) {
+            Some(first) if at > 0 => Included(first),
+            _ => Unbounded,
+        };
+        let to = self.blocks.get(at.saturating_add(1)).and_then(Block::first).map_or(Unbounded, Excluded);
+        self.loose.range::<str, _>((from, to))
+    }
+
+    /// The entries of a block with what has changed.
+    fn merged(&self, at: usize) -> Vec<(String, Packed<'_>)> {
+        let mut merged = Vec::with_capacity(BLOCK);
+        let mut loose = self.loose_of(at).peekable();
+        let mut entries = self.entries(at);
+        while let Some((marks, bytes)) = entries.next() {
+            while let Some((rrn, known)) = loose.next_if(|(rrn, _)| **rrn < entries.rrn) {
+                merged.push((rrn.clone(), Packed::Loose(known)));
+            }
+            match loose.next_if(|(rrn, _)| **rrn == entries.rrn) {
+                Some((rrn, known)) => merged.push((rrn.clone(), Packed::Loose(known))),
+                None => merged.push((entries.rrn.clone(), Packed::Bytes(marks, bytes))),
+            }
+        }
+        merged.extend(loose.map(|(rrn, known)| (rrn.clone(), Packed::Loose(known))));
+        merged
+    }
+}
+
+/// An entry, changed or not.
+enum Packed<'a> {
+    Loose(&'a Known),
+    Bytes(u8, &'a [u8]),
+}
+
+impl Block {
+    /// RRN of the first entry, which shares nothing with any before it.
+    fn first(&self) -> Option<&str> {
+        postcard::take_from_bytes::<Entry<'_>>(&self.bytes).ok().map(|((_, rrn, _, _), _)| rrn)
+    }
+}
+
+/// The entries of a block, one after the other.
+struct Entries<'a> {
+    rest: &'a [u8],
+    /// RRN of the entry that was last given.
+    rrn: String,
+}
+
+impl<'a> Entries<'a> {
+    /// Marks and bytes of the next entry.
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        let ((shared, own, marks, bytes), rest) = postcard::take_from_bytes::<Entry<'a>>(self.rest).ok()?;
+        if shared > self.rrn.len() || !self.rrn.is_char_boundary(shared) {
+            self.rest = &[];
+            return None;
+        }
+        self.rrn.truncate(shared);
+        self.rrn.push_str(own);
+        self.rest = rest;
+        Some((marks, bytes))
+    }
+}
+
+/// Writes entries, given in order, into blocks.
+#[derive(Default)]
+struct Packer {
+    blocks: Vec<Block>,
+    block: Block,
+    before: String,
+}
+
+impl Packer {
+    fn push(&mut self, rrn: &str, marks: u8, bytes: &[u8]) {
+        if self.block.count >= BLOCK {
+            self.blocks.push(std::mem::take(&mut self.block));
+            self.before.clear();
+        }
+        let mut shared = rrn.bytes().zip(self.before.bytes()).take_while(|(a, b)| a == b).count();
+        while !rrn.is_char_boundary(shared) {
+            shared -= 1;
+        }
+        let entry: Entry<'_> = (shared, rrn.get(shared..).unwrap_or_default(), marks, bytes);
+        let written = postcard::to_extend(&Bytes(entry), std::mem::take(&mut self.block.bytes));
+        // Writing to memory cannot fail.
+        self.block.bytes = written.unwrap_or_default();
+        self.block.count += 1;
+        self.block.marks |= marks;
+        self.before.clear();
+        self.before.push_str(rrn);
+    }
+
+    /// The blocks, and how many entries they have together.
+    fn finish(mut self) -> (Vec<Block>, usize) {
+        if self.block.count > 0 {
+            self.blocks.push(self.block);
+        }
+        let len = self.blocks.iter().map(|block| block.count).sum();
+        (self.blocks, len)
+    }
+}
+
+/// Writes the bytes of an entry at once and not as a sequence of numbers.
+struct Bytes<'a>(Entry<'a>);
+
+impl Serialize for Bytes<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (shared, rest, marks, bytes) = &self.0;
+        (shared, rest, marks, Raw(bytes)).serialize(serializer)
+    }
+}
+
+/// Bytes, written at once.
+struct Raw<'a>(&'a [u8]);
+
+impl Serialize for Raw<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(self.0)
+    }
+}
+
+fn marks_of(known: &Known) -> u8 {
+    let owed = if known.owed == Owed::Nothing { 0 } else { OWED };
+    ANY | owed | if known.open { OPEN } else { 0 }
+}
+
+fn bytes_of(known: &Known) -> Vec<u8> {
+    // Writing to memory cannot fail.
+    postcard::to_allocvec(known).unwrap_or_default()
+}
+
+/// Packed by [`super::checkpoint::Checkpoint::encode`] before.
+impl Serialize for Memory {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        debug_assert!(self.loose.is_empty(), "packed before it is written");
+        let mut blocks = serializer.serialize_seq(Some(self.blocks.len()))?;
+        for block in &self.blocks {
+            blocks.serialize_element(&(block.marks, block.count, Raw(&block.bytes)))?;
+        }
+        blocks.end()
+    }
+}
+
+impl<'de> Deserialize<'de> for Memory {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let stored: Vec<(u8, usize, &'de [u8])> = Vec::deserialize(deserializer)?;
+        if stored.iter().any(|(_, count, bytes)| *count > bytes.len()) {
+            return Err(D::Error::custom("a block is said to hold more than it can"));
+        }
+        let blocks: Vec<Block> =
+            stored.into_iter().map(|(marks, count, bytes)| Block { marks, count, bytes: bytes.to_vec() }).collect();
+        let len = blocks.iter().fold(0_usize, |len, block| len.saturating_add(block.count));
+        Ok(Self { blocks, loose: BTreeMap::new(), len })
+    }
+}
+
+impl FromIterator<(String, Known)> for Memory {
+    fn from_iter<I: IntoIterator<Item = (String, Known)>>(entries: I) -> Self {
+        let mut memory = Self::default();
+        for (rrn, known) in entries {
+            memory.insert(rrn, known);
+        }
+        memory.pack();
+        memory
+    }
+}
+
+/// The same entries, however they are packed.
+impl PartialEq for Memory {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Memory {}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn known() -> impl Strategy<Value = Known> {
+        (any::<i64>(), any::<u64>(), prop::collection::vec(any::<u64>(), 0..4), any::<bool>(), any::<bool>()).prop_map(
+            |(created, fingerprint, alerts, owed, open)| Known {
+                created,
+                fingerprint,
+                alerts,
+                owed: if owed { Owed::Page(3) } else { Owed::Nothing },
+                open,
+                ..Known::default()
+            },
+        )
+    }
+
+    /// RRNs of one tenant: much in common, some the beginning of others, some not ASCII.
+    fn rrn() -> impl Strategy<Value = String> {
+        "(rrn:investigation:us:[ab]{1,2}:)?[a-cäö]{0,4}"
+    }
+
+    proptest! {
+        #[test]
+        fn it_is_a_map(
+            rounds in prop::collection::vec(prop::collection::vec((rrn(), known()), 0..200), 1..6),
+            after in prop::option::of(rrn()),
+            missing in rrn(),
+        ) {
+            let mut map = BTreeMap::new();
+            let mut memory = Memory::default();
+            for round in rounds {
+                for (rrn, known) in round {
+                    map.insert(rrn.clone(), known.clone());
+                    memory.insert(rrn, known);
+                }
+                prop_assert_eq!(memory.len(), map.len());
+                prop_assert!(memory.iter().eq(map.clone()));
+                for (rrn, known) in &map {
+                    prop_assert_eq!(memory.get(rrn), Some(known.clone()));
+                }
+                prop_assert_eq!(memory.get(&missing), map.get(&missing).cloned());
+                for marks in [OWED, OPEN, OWED | OPEN] {
+                    let wanted = |rrn: &String, known: &Known| {
+                        marks_of(known) & marks != 0 && after.as_ref().is_none_or(|after| rrn > after)
+                    };
+                    let expected = map.clone().into_iter().filter(|(rrn, known)| wanted(rrn, known));
+                    let found = memory.scan(after.as_deref(), marks);
+                    prop_assert!(found.filter(|(rrn, known)| wanted(rrn, known)).eq(expected));
+                    prop_assert!(memory.scan(after.as_deref(), marks).all(|(rrn, _)| after.as_ref().is_none_or(|after| rrn > *after)));
+                }
+                memory.pack();
+                let bytes = postcard::to_allocvec(&memory).unwrap();
+                let read: Memory = postcard::from_bytes(&bytes).unwrap();
+                prop_assert!(read.iter().eq(map.clone()));
+                memory = read;
+            }
+            memory.retain(|_, known| known.open);
+            map.retain(|_, known| known.open);
+            prop_assert_eq!(memory.len(), map.len());
+            prop_assert!(memory.iter().eq(map));
+        }
+
+        #[test]
+        fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..300), rrn in rrn()) {
+            let block = Block { marks: ANY, count: 7, bytes };
+            let mut memory = Memory { blocks: vec![block.clone(), block], loose: BTreeMap::new(), len: 14 };
+            let _ = memory.get(&rrn);
+            prop_assert!(memory.iter().count() <= 600);
+            memory.insert(rrn.clone(), Known::default());
+            memory.pack();
+            prop_assert!(memory.iter().any(|(found, _)| found == rrn));
+        }
+    }
+}
