@@ -123,7 +123,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .iter()
             .map(|(rrn, investigation)| Work {
                 investigation,
-                from_page: match self.state.known.get(*rrn).map(|known| known.owed) {
+                from_page: match self.state.known.get(rrn).map(|known| known.owed) {
                     Some(Owed::Page(page)) => page,
                     _ => 0,
                 },

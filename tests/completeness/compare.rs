@@ -43,7 +43,7 @@ pub fn with_the_truth(scenario: &Scenario, run: &Run) {
     }
     truth.alerts.iter().for_each(|alert| comparison.alert(alert));
     comparison.nothing_is_invented();
-    if !scenario.has_trouble() {
+    if !scenario.has_faults() {
         assert_only_joined_came_again(&run.tenant, truth);
     }
 }
@@ -174,7 +174,7 @@ impl Comparison<'_> {
         }
         let message: Value = serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap();
         let tagged = artifact["tags"].as_array().is_some_and(|tags| tags.contains(&"evidence-unavailable".into()));
-        if message.get("witfoo_cut").is_some() || (tagged && self.scenario.has_trouble()) {
+        if message.get("witfoo_cut").is_some() || (tagged && self.scenario.has_faults()) {
             return;
         }
         let pieces = message["evidence"].as_array().into_iter().flatten();

@@ -58,8 +58,8 @@ pub(crate) fn vendor(canary: SocketAddr) -> Vendor {
             chunk.extend_from_slice(b"\r\n");
             chunk
         }),
-        "/v1/endless-head" => endless(stream, b"HTTP/1.1 200 OK\r\n", b"x-more: xxxxxxxxxxxxxxxxxxxx\r\n".to_vec()),
-        "/v1/endless-hints" => endless(stream, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n".to_vec()),
+        "/v1/endless-head" => endless(stream, b"HTTP/1.1 200 OK\r\n", b"x-more: xxxxxxxxxxxxxxxxxxxx\r\n"),
+        "/v1/endless-hints" => endless(stream, b"", b"HTTP/1.1 103 Early Hints\r\n\r\n"),
         "/v1/large-head" => {
             let header = "x".repeat(7_000);
             let names: Vec<String> = (0..20).map(|n| format!("x-{n}")).collect();
