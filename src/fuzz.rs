@@ -14,7 +14,7 @@ use crate::artifact::extra::{Extra, Kind};
 use crate::artifact::investigation::Investigation;
 use crate::artifact::triage_alert::TriageAlert;
 use crate::artifact::{evidence, message};
-use crate::collect::checkpoint::{Checkpoint, MAX_BYTES};
+use crate::collect::checkpoint::{Checkpoint, MAX_BYTES, checksum};
 use crate::times::Utc;
 
 /// Times more bytes that an artifact may have than its record: escapes double
@@ -77,7 +77,7 @@ pub fn checkpoint(bytes: &[u8]) {
     for format in [1, 2, 3] {
         let mut sealed = b"R7IDR".to_vec();
         sealed.push(format);
-        sealed.extend_from_slice(&crate::artifact::identity::hash64([bytes]).to_le_bytes());
+        sealed.extend_from_slice(&checksum(format, bytes).to_le_bytes());
         sealed.extend_from_slice(bytes);
         candidates.push(sealed);
     }
