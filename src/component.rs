@@ -45,7 +45,7 @@ impl Guest for Component {
     fn poll(settings: Vec<Setting>, checkpoint: Option<Vec<u8>>, budget: Budget) -> Result<Batch, Failure> {
         let settings = Settings::parse(&settings).map_err(invalid)?;
         let transport = WasiHttp::new(settings.region.host);
-        block_on(collect::step(&transport, &WasiClock, &settings, checkpoint.as_deref(), budget))
+        block_on(collect::step(&transport, &WasiClock, &settings, checkpoint, budget))
     }
 }
 

@@ -51,25 +51,39 @@ pub fn cut(text: &str, most: usize) -> &str {
 /// Everything else, numbers and unknown members too, stays to the byte.
 #[must_use]
 pub fn compact_json(json: &str) -> String {
-    let mut compact = Vec::with_capacity(json.len());
-    let mut in_string = false;
-    let mut escaped = false;
-    for byte in json.bytes() {
-        if in_string {
-            compact.push(byte);
-            match byte {
-                _ if escaped => escaped = false,
-                b'\\' => escaped = true,
-                b'"' => in_string = false,
-                _ => {}
+    let bytes = json.as_bytes();
+    let mut compact = String::with_capacity(json.len());
+    // What is not copied yet begins here. Whole runs are copied: JSON that is
+    // compact already, as most is, is one.
+    let mut run = 0;
+    let mut at = 0;
+    while let Some(byte) = bytes.get(at) {
+        match byte {
+            b'"' => at = end_of_string(bytes, at),
+            b' ' | b'\n' | b'\r' | b'\t' => {
+                compact.push_str(json.get(run..at).unwrap_or_default());
+                at += 1;
+                run = at;
             }
-        } else if !matches!(byte, b' ' | b'\n' | b'\r' | b'\t') {
-            in_string = byte == b'"';
-            compact.push(byte);
+            _ => at += 1,
         }
     }
-    // Only whole ASCII bytes were left out, so this is still UTF-8.
-    String::from_utf8(compact).unwrap_or_default()
+    compact.push_str(json.get(run..).unwrap_or_default());
+    compact
+}
+
+/// Behind the string that begins at a quotation mark.
+fn end_of_string(bytes: &[u8], start: usize) -> usize {
+    let mut at = start + 1;
+    loop {
+        match bytes.get(at) {
+            Some(b'"') => return at + 1,
+            Some(b'\\') => at += 2,
+            Some(_) => at += 1,
+            // Of what is no JSON, no more is there than there is.
+            None => return bytes.len(),
+        }
+    }
 }
 
 #[cfg(test)]

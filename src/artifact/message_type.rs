@@ -117,19 +117,26 @@ pub fn classify(mitre: &Mitre, words: &[Option<&str>]) -> &'static str {
         .find_map(|text| {
             // Long titles are written by attackers: the start is enough.
             let text = crate::text::cut(text, 256).to_ascii_lowercase();
-            TABLE
-                .iter()
-                .find(|(needles, _)| needles.iter().any(|needle| contains_word(&text, needle)))
-                .map(|(_, class)| *class)
+            let words = words_of(&text);
+            let begins = |needle: &&str| words.iter().any(|rest| rest.starts_with(*needle));
+            TABLE.iter().find(|(needles, _)| needles.iter().any(|needle| begins(needle))).map(|(_, class)| *class)
         })
         .unwrap_or(SIEM_EVENT)
 }
 
-/// Whether `needle` starts at the start of a word of `text`.
-fn contains_word(text: &str, needle: &str) -> bool {
-    text.match_indices(needle).any(|(at, _)| {
-        text.get(..at).is_some_and(|before| !before.ends_with(|character: char| character.is_alphanumeric()))
-    })
+/// What follows wherever a word may begin: behind anything that is no letter or
+/// digit. Looked for once for each text: a search for each of the hundred
+/// phrases was half of what an alert cost.
+fn words_of(text: &str) -> Vec<&str> {
+    let mut in_word = false;
+    let mut words = Vec::with_capacity(16);
+    for (at, character) in text.char_indices() {
+        if !in_word && let Some(rest) = text.get(at..) {
+            words.push(rest);
+        }
+        in_word = character.is_alphanumeric();
+    }
+    words
 }
 
 #[cfg(test)]

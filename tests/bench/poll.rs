@@ -24,13 +24,22 @@ fn main() -> anyhow::Result<()> {
         std::env::var_os("CONNECTOR").context("CONNECTOR is not set; run the benchmark with `make bench`")?;
     let setting = Setting::new(Path::new(&connector))?;
     let mut report = Report::new();
-    eprintln!("loading and fresh instances …");
-    sandbox::measure(&setting, &mut report)?;
-    eprintln!("a poll of 100 investigations and 100 alert calls at {:?} …", cycle::LATENCY);
-    cycle::measure(&setting, &mut report)?;
-    eprintln!("the component against native Rust …");
-    let batches = native::measure(&setting, &mut report)?;
-    eprintln!("the store …");
-    store::measure(&batches, &mut report)?;
+    // Parts by name, to look at one of them with a profiler; all without any.
+    let only: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |part: &str| only.is_empty() || only.iter().any(|name| name == part);
+    if wanted("sandbox") {
+        eprintln!("loading and fresh instances …");
+        sandbox::measure(&setting, &mut report)?;
+    }
+    if wanted("cycle") {
+        eprintln!("a poll of 100 investigations and 100 alert calls at {:?} …", cycle::LATENCY);
+        cycle::measure(&setting, &mut report)?;
+    }
+    if wanted("native") || wanted("store") {
+        eprintln!("the component against native Rust …");
+        let batches = native::measure(&setting, &mut report)?;
+        eprintln!("the store …");
+        store::measure(&batches, &mut report)?;
+    }
     report.finish()
 }

@@ -53,13 +53,14 @@ impl Setting {
     }
 }
 
-/// Alerts without evidence, eight requests at a time.
+/// Investigations and their alerts, eight requests at a time.
 pub(crate) fn settings() -> Vec<types::Setting> {
     let setting = |key: &str, value| types::Setting { key: key.to_owned(), value };
     vec![
         setting("region", types::SettingValue::Text("us".to_owned())),
         setting("max_concurrent_requests", types::SettingValue::Integer(8)),
         setting("collect_evidence", types::SettingValue::Boolean(false)),
+        setting("collect_product_alerts", types::SettingValue::Boolean(false)),
     ]
 }
 

@@ -100,7 +100,8 @@ impl Stage {
     pub(crate) async fn with(limits: Limits) -> Self {
         let turn = ONE_AT_A_TIME.lock().await;
         logs::keep();
-        let engine = Engine::new(EngineOptions { limits, pooling: true, max_instances: 4 }).unwrap();
+        let engine =
+            Engine::new(EngineOptions { limits, pooling: true, max_instances: 4, ..EngineOptions::default() }).unwrap();
         let service = AuditService::with(730);
         let example = Connector::load(&engine, &guest("audit_log"), None).await.unwrap();
         let neighbour = service.tenant(&example, "neighbour").await;

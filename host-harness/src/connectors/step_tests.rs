@@ -8,7 +8,7 @@ use crate::sandbox::{Clock, Engine, EngineOptions, Limits, StepError};
 use std::time::Duration;
 
 fn engine_with(limits: Limits) -> Engine {
-    Engine::new(EngineOptions { limits, pooling: true, max_instances: 4 }).unwrap()
+    Engine::new(EngineOptions { limits, pooling: true, max_instances: 4, ..EngineOptions::default() }).unwrap()
 }
 
 fn engine() -> Engine {

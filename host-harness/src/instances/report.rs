@@ -180,6 +180,10 @@ impl Cycle {
             (Some(a), Some(b)) => Some(a + b),
             (one, other) => one.or(other),
         };
+        sum.instructions = match (sum.instructions, usage.instructions) {
+            (Some(a), Some(b)) => Some(a.saturating_add(b)),
+            (one, other) => one.or(other),
+        };
         sum.guest_peak_bytes = sum.guest_peak_bytes.max(usage.guest_peak_bytes);
         sum.egress_denied += usage.egress_denied;
     }

@@ -36,11 +36,14 @@ pub struct EngineOptions {
     /// Most steps that run at once, over all tenants. Default 64; each reserves address space, not memory, in the
     /// pool: 4 GiB for each of the linear memories that a component may have.
     pub max_instances: u32,
+    /// Whether the instructions of guests are counted ([`super::Usage::instructions`]). Default false: it costs a tenth
+    /// of a guest's speed, and is for comparing versions of a connector, which times on a busy machine do not allow.
+    pub count_instructions: bool,
 }
 
 impl Default for EngineOptions {
     fn default() -> Self {
-        Self { limits: Limits::default(), pooling: true, max_instances: 64 }
+        Self { limits: Limits::default(), pooling: true, max_instances: 64, count_instructions: false }
     }
 }
 
@@ -57,6 +60,7 @@ struct Inner {
     limits: Limits,
     places: Semaphore,
     pooling: bool,
+    count_instructions: bool,
     compatibility: String,
     #[cfg(test)]
     ticker: std::sync::Mutex<Option<std::thread::JoinHandle<()>>>,
@@ -69,11 +73,11 @@ impl Engine {
     /// # Errors
     /// When this machine cannot run the configuration.
     pub fn new(options: EngineOptions) -> Result<Self, SandboxError> {
-        let EngineOptions { limits, pooling, max_instances } = options;
+        let EngineOptions { limits, pooling, max_instances, count_instructions } = options;
         let max_instances = max_instances.max(1);
         let failed = |error: wasmtime::Error| SandboxError::Engine { why: format!("{error:#}") };
         let pooled = if pooling {
-            wasmtime::Engine::new(&config(&limits, Some(max_instances)))
+            wasmtime::Engine::new(config(&limits, Some(max_instances)).consume_fuel(count_instructions))
                 .inspect_err(|error| {
                     tracing::warn!("no pool for instances, they will start more slowly: {error:#}");
                 })
@@ -84,7 +88,7 @@ impl Engine {
         let pooling = pooled.is_some();
         let engine = match pooled {
             Some(engine) => engine,
-            None => wasmtime::Engine::new(&config(&limits, None)).map_err(failed)?,
+            None => wasmtime::Engine::new(config(&limits, None).consume_fuel(count_instructions)).map_err(failed)?,
         };
         let linker = linker(&engine).map_err(|error| SandboxError::Linker { why: format!("{error:#}") })?;
         let ticker = start_ticker(&engine)?;
@@ -97,6 +101,7 @@ impl Engine {
             limits,
             places: Semaphore::new(usize::try_from(max_instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
             pooling,
+            count_instructions,
             compatibility,
             engine,
             #[cfg(test)]
@@ -115,6 +120,11 @@ impl Engine {
     #[must_use]
     pub fn is_pooling(&self) -> bool {
         self.inner.pooling
+    }
+
+    /// Whether the instructions of guests are counted.
+    pub(super) fn counts_instructions(&self) -> bool {
+        self.inner.count_instructions
     }
 
     /// wasmtime's engine.

@@ -168,6 +168,8 @@ pub struct Usage {
     pub wall: Duration,
     /// Time the step was on the CPU, the host's work within calls included; nothing when the step never ran.
     pub guest_cpu: Option<Duration>,
+    /// WebAssembly instructions of the guest, where the engine counts them.
+    pub instructions: Option<u64>,
     /// Most bytes of linear memory in use at once.
     pub guest_peak_bytes: u64,
     /// Requests that were refused.

@@ -73,6 +73,12 @@ where
     store.set_hostcall_fuel(limits.hostcall_bytes);
     store.set_max_component_handles(limits.handles);
 
+    if engine.counts_instructions()
+        && let Err(error) = store.set_fuel(u64::MAX)
+    {
+        return (Err(StepError::Host { why: error.to_string() }), Usage::default());
+    }
+
     let cpu = CpuMeter::new();
     let most = options.cpu;
     let used = Arc::clone(&cpu);
@@ -98,11 +104,13 @@ where
         Ok(Err(raised)) => Err(raised.into_error(&options, &stderr.text(), limits.text_bytes)),
         Err(_) => Err(StepError::WallClock { limit: options.wall }),
     };
+    let instructions = store.get_fuel().ok().map(|left| u64::MAX - left);
     let usage = Usage {
         requests: meter.requests(),
         bytes_received: meter.received(),
         wall: started.elapsed(),
         guest_cpu: Some(cpu.spent()),
+        instructions,
         guest_peak_bytes: u64::try_from(memory.peak()).unwrap_or(u64::MAX),
         egress_denied: meter.denied(),
     };

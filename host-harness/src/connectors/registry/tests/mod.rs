@@ -101,7 +101,9 @@ struct World {
 impl World {
     fn new() -> Self {
         let limits = Limits { pure_call: Duration::from_secs(60), ..Limits::default() };
-        let engine = Engine::new(EngineOptions { limits, pooling: false, max_instances: 4 }).unwrap();
+        let engine =
+            Engine::new(EngineOptions { limits, pooling: false, max_instances: 4, ..EngineOptions::default() })
+                .unwrap();
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("connectors")).unwrap();
         let clock = Clock::virtual_at(OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap());
