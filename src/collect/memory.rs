@@ -10,7 +10,7 @@
 //! Not guaranteed: a block that cannot be read counts as empty, so what was in
 //! it would be collected again. The checkpoint's checksum stands before that.
 
-use std::collections::BTreeMap;
+use std::cmp::Ordering;
 use std::fmt;
 
 use serde::de::Error as _;
@@ -34,8 +34,9 @@ pub const OPEN: u8 = 2;
 #[derive(Clone, Default)]
 pub struct Memory {
     blocks: Vec<Block>,
-    /// What has changed since it was packed; overrules what is in the blocks.
-    loose: BTreeMap<String, Known>,
+    /// What has changed since it was packed, in order; overrules what is in the
+    /// blocks.
+    loose: Vec<(String, Known)>,
     /// How many there are.
     len: usize,
 }
@@ -75,13 +76,45 @@ impl Memory {
     /// What is remembered of one.
     #[must_use]
     pub fn get(&self, rrn: &str) -> Option<Known> {
-        if let Some(known) = self.loose.get(rrn) {
-            return Some(known.clone());
+        match self.place(rrn) {
+            Ok(at) => self.loose.get(at).map(|(_, known)| known.clone()),
+            Err(_) => postcard::from_bytes(self.packed(rrn)?).ok(),
         }
-        let mut entries = self.block_of(rrn).map(|at| self.entries(at))?;
-        while let Some((_, packed)) = entries.next() {
-            if entries.rrn.as_str() >= rrn {
-                return if entries.rrn == rrn { postcard::from_bytes(packed).ok() } else { None };
+    }
+
+    /// Where an RRN is, or would be, among what has changed.
+    fn place(&self, rrn: &str) -> Result<usize, usize> {
+        self.loose.binary_search_by(|(other, _)| order(other, rrn))
+    }
+
+    /// The bytes of an entry of a block. RRNs of a tenant begin alike for sixty
+    /// bytes, so they are not compared as they are: an entry that shares more
+    /// with the one before it than that shares with what is looked for is on
+    /// the same side of it, and one that shares less is behind it.
+    fn packed(&self, rrn: &str) -> Option<&[u8]> {
+        let mut rest = self.blocks.get(self.block_of(rrn)?)?.bytes.as_slice();
+        let mut common = 0;
+        while let Ok(((shared, own, _, bytes), behind)) = postcard::take_from_bytes::<Entry<'_>>(rest) {
+            rest = behind;
+            match shared.cmp(&common) {
+                Ordering::Greater => {}
+                Ordering::Less => return None,
+                Ordering::Equal => {
+                    let wanted = rrn.as_bytes().get(shared..)?;
+                    let same = own.bytes().zip(wanted).take_while(|(a, b)| a == *b).count();
+                    match (own.as_bytes().get(same), wanted.get(same)) {
+                        (None, None) => return Some(bytes),
+                        (Some(a), Some(b)) if a > b => return None,
+                        (Some(_), None) => return None,
+                        // Entries share whole characters only.
+                        _ => {
+                            common = shared.saturating_add(same);
+                            while !rrn.is_char_boundary(common) {
+                                common -= 1;
+                            }
+                        }
+                    }
+                }
             }
         }
         None
@@ -89,10 +122,17 @@ impl Memory {
 
     /// Remembers one, instead of what was remembered of it.
     pub fn insert(&mut self, rrn: String, known: Known) {
-        // Looked up only when it is not among those that changed already.
-        let new = !self.loose.contains_key(&rrn) && self.get(&rrn).is_none();
-        self.len = self.len.saturating_add(usize::from(new));
-        self.loose.insert(rrn, known);
+        match self.place(&rrn) {
+            Ok(at) => {
+                if let Some((_, changed)) = self.loose.get_mut(at) {
+                    *changed = known;
+                }
+            }
+            Err(at) => {
+                self.len = self.len.saturating_add(usize::from(self.packed(&rrn).is_none()));
+                self.loose.insert(at, (rrn, known));
+            }
+        }
         if self.loose.len() >= LOOSE {
             self.pack();
         }
@@ -107,7 +147,7 @@ impl Memory {
         (first..self.blocks.len().max(1))
             .filter(move |at| {
                 let marked = self.blocks.get(*at).is_some_and(|block| block.marks & marks != 0);
-                marked || self.loose_of(*at).next().is_some()
+                marked || !self.loose_of(*at).is_empty()
             })
             .flat_map(|at| self.merged(at))
             .filter_map(|(rrn, packed)| {
@@ -117,7 +157,7 @@ impl Memory {
                 };
                 Some((rrn, known))
             })
-            .skip_while(move |(rrn, _)| after.as_ref().is_some_and(|after| rrn <= after))
+            .skip_while(move |(rrn, _)| after.as_ref().is_some_and(|after| order(rrn, after).is_le()))
     }
 
     /// All, in the order of RRNs.
@@ -145,7 +185,7 @@ impl Memory {
         let mut blocks = Vec::with_capacity(self.blocks.len().saturating_add(1));
         let mut len = 0_usize;
         for at in 0..self.blocks.len().max(1) {
-            let packed = if self.loose_of(at).next().is_none() {
+            let packed = if self.loose_of(at).is_empty() {
                 self.blocks.get_mut(at).map(std::mem::take).into_iter().collect()
             } else {
                 let mut packer = Packer::default();
@@ -168,7 +208,7 @@ impl Memory {
 
     /// The block in whose range an RRN lies.
     fn block_of(&self, rrn: &str) -> Option<usize> {
-        let behind = self.blocks.partition_point(|block| block.first().is_none_or(|first| first <= rrn));
+        let behind = self.blocks.partition_point(|block| block.first().is_none_or(|first| order(first, rrn).is_le()));
         if self.blocks.is_empty() { None } else { Some(behind.saturating_sub(1)) }
     }
 
@@ -177,26 +217,26 @@ impl Memory {
     }
 
     /// What has changed in the range of a block.
-    fn loose_of(&self, at: usize) -> impl Iterator<Item = (&String, &Known)> {
-        use std::ops::Bound::{Excluded, Included, Unbounded};
+    fn loose_of(&self, at: usize) -> &[(String, Known)] {
+        let place = |first: &str| self.place(first).unwrap_or_else(|at| at);
         let from = match self.blocks.get(at).and_then(Block::first) {
-            Some(first) if at > 0 => Included(first),
-            _ => Unbounded,
+            Some(first) if at > 0 => place(first),
+            _ => 0,
         };
-        let to = self.blocks.get(at.saturating_add(1)).and_then(Block::first).map_or(Unbounded, Excluded);
-        self.loose.range::<str, _>((from, to))
+        let to = self.blocks.get(at.saturating_add(1)).and_then(Block::first).map_or(self.loose.len(), place);
+        self.loose.get(from..to).unwrap_or_default()
     }
 
     /// The entries of a block with what has changed.
     fn merged(&self, at: usize) -> Vec<(String, Packed<'_>)> {
         let mut merged = Vec::with_capacity(BLOCK);
-        let mut loose = self.loose_of(at).peekable();
+        let mut loose = self.loose_of(at).iter().peekable();
         let mut entries = self.entries(at);
         while let Some((marks, bytes)) = entries.next() {
-            while let Some((rrn, known)) = loose.next_if(|(rrn, _)| **rrn < entries.rrn) {
+            while let Some((rrn, known)) = loose.next_if(|(rrn, _)| order(rrn, &entries.rrn).is_lt()) {
                 merged.push((rrn.clone(), Packed::Loose(known)));
             }
-            match loose.next_if(|(rrn, _)| **rrn == entries.rrn) {
+            match loose.next_if(|(rrn, _)| order(rrn, &entries.rrn).is_eq()) {
                 Some((rrn, known)) => merged.push((rrn.clone(), Packed::Loose(known))),
                 None => merged.push((entries.rrn.clone(), Packed::Bytes(marks, bytes))),
             }
@@ -204,6 +244,20 @@ impl Memory {
         merged.extend(loose.map(|(rrn, known)| (rrn.clone(), Packed::Loose(known))));
         merged
     }
+}
+
+/// The order of two texts by their bytes, eight at a time: comparing memory is
+/// a loop over single bytes in WebAssembly, and this was the half of a listing.
+fn order(one: &str, other: &str) -> Ordering {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    while let (Some((a, rest)), Some((b, other_rest))) = (one.split_first_chunk::<8>(), other.split_first_chunk::<8>())
+    {
+        if a != b {
+            return u64::from_be_bytes(*a).cmp(&u64::from_be_bytes(*b));
+        }
+        (one, other) = (rest, other_rest);
+    }
+    one.cmp(other)
 }
 
 /// An entry, changed or not.
@@ -329,7 +383,7 @@ impl<'de> Deserialize<'de> for Memory {
         let blocks: Vec<Block> =
             stored.into_iter().map(|(marks, count, bytes)| Block { marks, count, bytes: bytes.to_vec() }).collect();
         let len = blocks.iter().fold(0_usize, |len, block| len.saturating_add(block.count));
-        Ok(Self { blocks, loose: BTreeMap::new(), len })
+        Ok(Self { blocks, loose: Vec::new(), len })
     }
 }
 
@@ -363,6 +417,8 @@ impl fmt::Debug for Memory {
 mod tests {
     use proptest::prelude::*;
 
+    use std::collections::BTreeMap;
+
     use super::*;
 
     fn known() -> impl Strategy<Value = Known> {
@@ -384,6 +440,11 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn texts_are_in_the_order_of_their_bytes(one in "[ab]{0,20}[äa]?", other in "[ab]{0,20}[äb]?") {
+            prop_assert_eq!(order(&one, &other), one.cmp(&other));
+        }
+
         #[test]
         fn it_is_a_map(
             rounds in prop::collection::vec(prop::collection::vec((rrn(), known()), 0..200), 1..6),
@@ -427,7 +488,7 @@ mod tests {
         #[test]
         fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..300), rrn in rrn()) {
             let block = Block { marks: ANY, count: 7, bytes };
-            let mut memory = Memory { blocks: vec![block.clone(), block], loose: BTreeMap::new(), len: 14 };
+            let mut memory = Memory { blocks: vec![block.clone(), block], loose: Vec::new(), len: 14 };
             let _ = memory.get(&rrn);
             prop_assert!(memory.iter().count() <= 600);
             memory.insert(rrn.clone(), Known::default());
