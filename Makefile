@@ -12,10 +12,10 @@ GUEST_PACKAGES := -p probe-guest -p hostile-guest -p audit-log-connector
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench check fmt component host guests toolchain clean
+.PHONY: help run test soak bench bench-peers check fmt component host guests toolchain clean
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: component host ## Collect from a simulated InsightIDR for two tenants and show what comes of it
 	@HOST_HARNESS=$(HOST) CONNECTOR=$(COMPONENT) host-harness/demo.sh
@@ -29,6 +29,9 @@ soak: component guests ## Run the random tests for an hour or more: thousands of
 
 bench: component ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll
+
+bench-peers: component host ## Compare with other collectors (installs them from PyPI into a throw-away directory)
+	python3 tests/bench/peers/run.py --host $(HOST) --component $(COMPONENT) --results $(TARGET_DIR)/bench-peers.json $(PEERS)
 
 check: toolchain ## Check format, lints and documentation
 	$(CARGO) fmt --all --check

@@ -123,7 +123,7 @@ pub fn classify(mitre: &Mitre, words: &[Option<&str>]) -> &'static str {
                 let first = needle.as_bytes().first();
                 words.iter().any(|rest| rest.as_bytes().first() == first && rest.starts_with(*needle))
             };
-            TABLE.iter().find(|(needles, _)| needles.iter().any(|needle| begins(needle))).map(|(_, class)| *class)
+            TABLE.iter().find(|(needles, _)| needles.iter().any(&begins)).map(|(_, class)| *class)
         })
         .unwrap_or(SIEM_EVENT)
 }

@@ -50,7 +50,7 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<
         peaks.push(cycle.usage.guest_peak_bytes as f64 / f64::from(1 << 20));
     }
     report.add("poll, 100 alert calls at 50 ms, 8 at a time", "ms", None, walls);
-    report.add("poll : ideal of 17 rounds", "ratio", Some("<= 1.2"), ratios);
+    report.add("poll : ideal of 17 rounds", "ratio", Some("<= 1.1"), ratios);
     report.add("poll, time in the guest", "ms", None, cpu);
     report.add("poll, memory of the guest at its peak", "MiB", None, peaks);
     Ok(())

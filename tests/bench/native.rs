@@ -81,7 +81,7 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<
     }
     report.add("collecting natively, for one artifact", "us", None, natives);
     report.add("collecting in the component, for one artifact", "us", None, components);
-    report.add("collecting, component : native", "ratio", None, ratios);
+    report.add("collecting, component : native", "ratio", Some("<= 1.15"), ratios);
     Ok(batches)
 }
 

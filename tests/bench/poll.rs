@@ -8,6 +8,7 @@
 
 mod cycle;
 mod native;
+mod quiet;
 mod report;
 mod sandbox;
 mod setting;
@@ -34,6 +35,10 @@ fn main() -> anyhow::Result<()> {
     if wanted("cycle") {
         eprintln!("a poll of 100 investigations and 100 alert calls at {:?} …", cycle::LATENCY);
         cycle::measure(&setting, &mut report)?;
+    }
+    if wanted("quiet") {
+        eprintln!("polls without anything new …");
+        quiet::measure(&setting, &mut report)?;
     }
     if wanted("native") || wanted("store") {
         eprintln!("the component against native Rust …");

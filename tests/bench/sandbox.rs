@@ -21,7 +21,7 @@ const LOADS: usize = 15;
 pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<()> {
     let size = std::fs::metadata(&setting.connector)?.len();
     #[expect(clippy::cast_precision_loss, reason = "a size for people")]
-    report.add("component", "KB", Some("<= 400"), vec![size as f64 / 1024.0]);
+    report.add("component", "KB", Some("<= 320"), vec![size as f64 / 1024.0]);
 
     let compiled = setting.load(true)?;
     report.add("load, compiling", "ms", None, vec![milliseconds(&compiled)]);
@@ -31,7 +31,7 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<
         anyhow::ensure!(connector.from_cache(), "a kept component was compiled again");
         loads.push(milliseconds(&connector));
     }
-    report.add("load, compiled before", "ms", None, loads);
+    report.add("load, compiled before", "ms", Some("<= 1.5"), loads);
 
     let on_demand = setting.load(false)?;
     let (mut with, mut without, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
@@ -50,7 +50,7 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<
         without.push(not_pooled);
         ratios.push(not_pooled / pooled);
     }
-    report.add("fresh instance and one call, pooled", "us", Some("tens"), with);
+    report.add("fresh instance and one call, pooled", "us", Some("<= 30"), with);
     report.add("fresh instance and one call, on demand", "us", None, without);
     report.add("fresh instance and one call, on demand : pooled", "ratio", Some("> 1"), ratios);
     Ok(())
