@@ -259,6 +259,11 @@ impl Checkpoint {
         self.forget(MAX_KNOWN);
         loop {
             self.known.pack();
+            // Not written to be thrown away.
+            if self.known.bytes() > MAX_BYTES {
+                self.forget(self.known.len() / 10 * 9);
+                continue;
+            }
             let mut bytes = Vec::with_capacity(self.known.bytes().saturating_add(ROOM));
             bytes.extend_from_slice(MAGIC);
             bytes.push(FORMAT);
@@ -279,6 +284,7 @@ impl Checkpoint {
                 }
                 return Ok(bytes);
             }
+            drop(bytes);
             self.forget(self.known.len() / 10 * 9);
         }
     }

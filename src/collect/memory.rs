@@ -167,14 +167,19 @@ impl Memory {
 
     /// Keeps those for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &Known) -> bool) {
+        self.pack();
         let mut packer = Packer::default();
-        for (rrn, known) in self.iter() {
-            if keep(&rrn, &known) {
-                packer.push(&rrn, marks_of(&known), &bytes_of(&known));
+        for block in &mut self.blocks {
+            // Let go as soon as it is gone through: there are never two of everything.
+            let block = std::mem::take(block);
+            let mut entries = Entries { rest: &block.bytes, rrn: String::new() };
+            while let Some((marks, bytes)) = entries.next() {
+                if postcard::from_bytes(bytes).is_ok_and(|known| keep(&entries.rrn, &known)) {
+                    packer.push(&entries.rrn, marks, bytes);
+                }
             }
         }
         (self.blocks, self.len) = packer.finish();
-        self.loose.clear();
     }
 
     /// Packs what has changed.
@@ -195,7 +200,10 @@ impl Memory {
                         Packed::Bytes(marks, bytes) => packer.push(&rrn, marks, bytes),
                     }
                 }
-                packer.finish().0
+                let packed = packer.finish().0;
+                // Nothing behind it looks at it again.
+                self.blocks.get_mut(at).map(std::mem::take);
+                packed
             };
             for block in packed {
                 len = len.saturating_add(block.count);

@@ -61,6 +61,7 @@ pub(crate) fn settings() -> Vec<types::Setting> {
         setting("max_concurrent_requests", types::SettingValue::Integer(8)),
         setting("collect_evidence", types::SettingValue::Boolean(false)),
         setting("collect_product_alerts", types::SettingValue::Boolean(false)),
+        setting("collect_uninvestigated_alerts", types::SettingValue::Boolean(false)),
     ]
 }
 

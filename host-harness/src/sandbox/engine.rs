@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use wasmtime::component::Linker;
-use wasmtime::{Config, OptLevel, PoolingAllocationConfig};
+use wasmtime::{Config, Enabled, OptLevel, PoolingAllocationConfig};
 
 /// How often epochs tick, and so how exactly CPU time is limited and how long a guest can keep a thread from other
 /// work. Ten milliseconds: short against any timeout, and a hundred wake-ups a second cost nothing.
@@ -191,7 +191,8 @@ fn config(limits: &Limits, pool: Option<u32>) -> Config {
             .max_memory_size(limits.memory_bytes)
             // Pages that stay mapped between instances save faults for small guests; more than this was measured to
             // cost more in clearing than it saves.
-            .linear_memory_keep_resident(64 * 1024)
+            .pagemap_scan(Enabled::Auto)
+            .linear_memory_keep_resident(512 * 1024)
             .table_keep_resident(16 * 1024)
             .max_unused_warm_slots(instances);
         config.allocation_strategy(pooling);
