@@ -168,18 +168,18 @@ impl Gate {
             *outgoing.body_mut() = Some(body.into());
         }
         // The client has its own timeout for connecting; this one covers the head as a whole.
-        let response = tokio::time::timeout(connect.saturating_add(first_byte), self.client.execute(outgoing))
-            .await
-            .map_err(|_| Error::HttpResponseTimeout)?
-            .map_err(|error| {
-                tracing::debug!(
-                    connector = self.connector,
-                    instance = self.instance,
-                    "request failed: {}",
-                    self.redactor.redact(&describe(&error))
-                );
-                to_wasi(&error, Phase::Head)
-            })?;
+        let started = tokio::time::Instant::now();
+        let response = tokio::time::timeout(connect.saturating_add(first_byte), self.client.execute(outgoing)).await;
+        meter.add_time(started.elapsed());
+        let response = response.map_err(|_| Error::HttpResponseTimeout)?.map_err(|error| {
+            tracing::debug!(
+                connector = self.connector,
+                instance = self.instance,
+                "request failed: {}",
+                self.redactor.redact(&describe(&error))
+            );
+            to_wasi(&error, Phase::Head)
+        })?;
         let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
         self.clean(&mut parts.headers)?;
         let scrubber = Scrubber::new(self.redactor.clone());

@@ -4,6 +4,8 @@
 //! Not guaranteed: a request is counted when it may leave, whether or not a connection is made.
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 /// Counters of one step, shared by all its requests.
 #[derive(Debug)]
@@ -12,13 +14,20 @@ pub struct StepMeter {
     requests: AtomicU32,
     received: AtomicU64,
     denied: AtomicU32,
+    times: Mutex<Vec<Duration>>,
 }
 
 impl StepMeter {
     /// A meter for a step that may make this many requests.
     #[must_use]
     pub fn new(allowed: u32) -> Self {
-        Self { allowed, requests: AtomicU32::new(0), received: AtomicU64::new(0), denied: AtomicU32::new(0) }
+        Self {
+            allowed,
+            requests: AtomicU32::new(0),
+            received: AtomicU64::new(0),
+            denied: AtomicU32::new(0),
+            times: Mutex::default(),
+        }
     }
 
     /// Takes one request from the budget; false when it is used up.
@@ -37,6 +46,17 @@ impl StepMeter {
     pub(super) fn add_denied(&self) -> u32 {
         let count = |denied: u32| Some(denied.saturating_add(1));
         self.denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or_else(|denied| denied)
+    }
+
+    /// Notes how long a request took to the head of its response, or to its failure.
+    pub(super) fn add_time(&self, time: Duration) {
+        self.times.lock().unwrap_or_else(PoisonError::into_inner).push(time);
+    }
+
+    /// Takes out how long each request took that has ended.
+    #[must_use]
+    pub fn take_times(&self) -> Vec<Duration> {
+        std::mem::take(&mut self.times.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Requests that left.

@@ -26,7 +26,7 @@ pub struct Snapshot {
     /// The instances.
     pub instances: Vec<InstanceStatus>,
     /// Durations of steps by connector.
-    pub steps: std::collections::BTreeMap<String, Histogram>,
+    pub steps: std::collections::BTreeMap<String, [Histogram; 2]>,
     /// The connectors.
     pub connectors: Vec<ConnectorReport>,
     /// Artifacts that wait for delivery; none when the store did not say.
@@ -167,18 +167,11 @@ impl Snapshot {
     }
 
     fn connector_metrics(&self, page: &mut Page) {
-        page.family("step_duration_seconds", "histogram", "Duration of the steps of a connector.");
-        for (connector, histogram) in &self.steps {
-            let mut so_far = 0;
-            for (at, number) in histogram.counts.iter().enumerate() {
-                so_far += number;
-                let bound = STEP_BOUNDS.get(at).map_or("+Inf".to_owned(), ToString::to_string);
-                let labels = [("connector", connector.as_str()), ("le", &bound)];
-                page.sample("step_duration_seconds_bucket", &labels, count(so_far));
-            }
-            page.sample("step_duration_seconds_sum", &[("connector", connector)], histogram.sum);
-            page.sample("step_duration_seconds_count", &[("connector", connector)], count(so_far));
-        }
+        let help = "Duration of the steps of a connector.";
+        page.histograms("step_duration_seconds", help, self.steps.iter().map(|(name, [steps, _])| (name, steps)));
+        let help = "From sending a request to the head of its response, or to its failure.";
+        let requests = self.steps.iter().map(|(name, [_, requests])| (name, requests));
+        page.histograms("request_duration_seconds", help, requests);
         page.family("connector_info", "gauge", "Connectors by version, digest and state.");
         for one in &self.connectors {
             let labels = [
@@ -229,6 +222,22 @@ impl Page {
     fn family(&mut self, name: &str, kind: &str, help: &str) {
         // Writing to a String cannot fail, here and below.
         let _ = write!(self.0, "# HELP {PREFIX}{name} {help}\n# TYPE {PREFIX}{name} {kind}\n");
+    }
+
+    /// A family of histograms, one for each connector.
+    fn histograms<'a>(&mut self, name: &str, help: &str, all: impl Iterator<Item = (&'a String, &'a Histogram)>) {
+        self.family(name, "histogram", help);
+        for (connector, histogram) in all {
+            let mut so_far = 0;
+            for (at, number) in histogram.counts.iter().enumerate() {
+                so_far += number;
+                let bound = STEP_BOUNDS.get(at).map_or("+Inf".to_owned(), ToString::to_string);
+                let labels = [("connector", connector.as_str()), ("le", &bound)];
+                self.sample(&format!("{name}_bucket"), &labels, count(so_far));
+            }
+            self.sample(&format!("{name}_sum"), &[("connector", connector)], histogram.sum);
+            self.sample(&format!("{name}_count"), &[("connector", connector)], count(so_far));
+        }
     }
 
     /// One value.
@@ -285,7 +294,7 @@ mod tests {
             routes: Vec::new(),
             past,
         });
-        board.count_step("acme", Duration::from_millis(20));
+        board.count_step("acme", Duration::from_millis(20), &[Duration::from_millis(3), Duration::from_secs(7)]);
         let connector = ConnectorReport {
             integration_type: "acme".into(),
             version: "1.2.3".into(),

@@ -93,7 +93,8 @@ pub struct Board {
     now: Now,
     instances: Mutex<BTreeMap<Uuid, InstanceStatus>>,
     host: Mutex<HostStatus>,
-    steps: Mutex<BTreeMap<String, Histogram>>,
+    /// Durations of steps and of requests, by connector.
+    steps: Mutex<BTreeMap<String, [Histogram; 2]>>,
 }
 
 impl Board {
@@ -158,19 +159,21 @@ impl Board {
         change(&mut lock(&self.host));
     }
 
-    /// Counts a step of a connector, by its slug.
-    pub fn count_step(&self, connector: &str, duration: Duration) {
-        let mut steps = lock(&self.steps);
-        if let Some(histogram) = steps.get_mut(connector) {
-            histogram.add(duration);
-        } else {
-            steps.entry(connector.to_owned()).or_default().add(duration);
+    /// Counts a step of a connector, by its slug, and the requests it made.
+    pub fn count_step(&self, connector: &str, duration: Duration, of_requests: &[Duration]) {
+        let mut all = lock(&self.steps);
+        if !all.contains_key(connector) {
+            all.insert(connector.to_owned(), Default::default());
+        }
+        if let Some([steps, requests]) = all.get_mut(connector) {
+            steps.add(duration);
+            of_requests.iter().for_each(|duration| requests.add(*duration));
         }
     }
 
-    /// Durations of steps by connector.
+    /// Durations of steps, and of requests, by connector.
     #[must_use]
-    pub fn steps(&self) -> BTreeMap<String, Histogram> {
+    pub fn steps(&self) -> BTreeMap<String, [Histogram; 2]> {
         lock(&self.steps).clone()
     }
 }

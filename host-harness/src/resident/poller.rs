@@ -269,7 +269,7 @@ struct Observed<'a> {
 impl Collector for Observed<'_> {
     async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
         let (result, usage) = Collector::poll(self.tenant, checkpoint, budget).await;
-        self.board.count_step(self.tenant.connector().slug(), usage.wall);
+        self.board.count_step(self.tenant.connector().slug(), usage.wall, &usage.request_times);
         (result, usage)
     }
 }

@@ -162,6 +162,8 @@ pub fn reason_code(reason: types::FailureReason) -> &'static str {
 pub struct Usage {
     /// Requests that left.
     pub requests: u32,
+    /// How long each request took to the head of its response, or to its failure; of one step, not of many.
+    pub request_times: Vec<Duration>,
     /// Bytes of response bodies, after decompression.
     pub bytes_received: u64,
     /// Time from the start of the instance to the result.

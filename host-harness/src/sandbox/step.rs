@@ -107,6 +107,7 @@ where
     let instructions = store.get_fuel().ok().map(|left| u64::MAX - left);
     let usage = Usage {
         requests: meter.requests(),
+        request_times: meter.take_times(),
         bytes_received: meter.received(),
         wall: started.elapsed(),
         guest_cpu: Some(cpu.spent()),
