@@ -134,7 +134,7 @@ fn a_state_that_returns_is_a_version_of_its_own() {
         .next()
         .unwrap()
         .iter()
-        .map(|version| version.split('|').nth(2).unwrap().to_owned())
+        .map(|version| version.split(common::versions::SEPARATOR).nth(2).unwrap().to_owned())
         .collect();
     assert_eq!(statuses[1..], ["CLOSED", "OPEN", "CLOSED"]);
 }

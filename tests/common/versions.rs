@@ -8,16 +8,24 @@ use time::OffsetDateTime;
 
 use super::native::Tenant;
 
+/// What stands between the parts of a version. No title has it; attackers' titles have a `|`.
+pub const SEPARATOR: &str = "¦";
+
 /// What makes a version, as text, in one order.
 pub fn version(row: &Value) -> String {
-    ["title", "source", "status", "priority", "disposition", "assignee", "responsibility", "tags", "latest_alert_time"]
+    let scalars = ["title", "source", "status", "priority", "disposition", "assignee", "responsibility", "tags"];
+    scalars
+        .into_iter()
+        // An alert that becomes visible behind a newer one moves the first time alone.
+        .chain(["first_alert_time", "latest_alert_time"])
         .map(|key| match &row[key] {
             Value::Null => String::new(),
             Value::Array(list) if list.is_empty() => String::new(),
             Value::String(text) => text.clone(),
             other => other.to_string(),
         })
-        .join("|")
+        .collect::<Vec<_>>()
+        .join(SEPARATOR)
 }
 
 /// The versions that were collected of each investigation, in order.
@@ -49,7 +57,7 @@ pub fn shown(investigation: &TruthInvestigation, at: OffsetDateTime) -> Option<S
 
 /// Whether a version is closed.
 pub fn is_closed(version: &str) -> bool {
-    version.split('|').nth(2) == Some("CLOSED")
+    version.split(SEPARATOR).nth(2) == Some("CLOSED")
 }
 
 /// Whether an alert became part of its investigation when it had been there for itself.

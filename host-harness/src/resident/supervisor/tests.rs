@@ -170,7 +170,8 @@ async fn minutes(minutes: u64) {
 
 #[tokio::test(start_paused = true)]
 async fn first_polls_are_spread_over_the_interval_and_each_instance_keeps_its_place() {
-    let names: Vec<String> = (0..40).map(|number| format!("t{number}")).collect();
+    // As many as it takes for chance (ids are random) to have no say in what is asserted below.
+    let names: Vec<String> = (0..200).map(|number| format!("t{number}")).collect();
     let stage = Stage::new(100, |_, _| (3, good()));
     stage.apply(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>()).await;
     assert!(stage.board.instances().iter().all(|one| one.state == State::Starting && one.next_poll.is_some()));
@@ -187,7 +188,8 @@ async fn first_polls_are_spread_over_the_interval_and_each_instance_keeps_its_pl
     firsts.sort_unstable();
     let widest = firsts.windows(2).map(|pair| pair[1] - pair[0]).max();
     assert!(widest < Some(60), "they are spread: {firsts:?}");
-    assert!(stage.script.most_at_once.load(Ordering::Relaxed) <= 5, "and so is the load");
+    // Two at a time on average.
+    assert!(stage.script.most_at_once.load(Ordering::Relaxed) <= 16, "and so is the load");
 }
 
 #[tokio::test(start_paused = true)]
