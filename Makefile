@@ -23,7 +23,7 @@ run: component host ## Collect from a simulated InsightIDR for two tenants and s
 test: component guests ## Run all tests: unit, simulator, host, and the real component end to end
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release --no-fail-fast $(HOST_PACKAGES)
 
-soak: component guests ## Run the random tests for an hour or more: thousands of scenarios, hundreds of kills
+soak: component guests ## Run the random tests for long: thousands of scenarios, hundreds of kills
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
 		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test completeness --test crash --test fuzz -- --nocapture
 
