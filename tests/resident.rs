@@ -362,7 +362,13 @@ fn one_tenant_that_cannot_be_polled_keeps_no_other_from_it() {
         .concat(),
     );
     fs::write(site.path("connectors/broken.wasm"), "this is no connector").unwrap();
+    fs::rename(site.path("connectors/rapid7.wasm"), site.path("rapid7.wasm")).unwrap();
     let mut host = site.start();
+
+    // A connector that comes late is as good as one that was there: nobody waits for the end of a back-off.
+    let us = host.until_state("us", "failed");
+    assert_eq!(us["failure"]["code"], "connector-missing", "{us:#}");
+    fs::rename(site.path("rapid7.wasm"), site.path("connectors/rapid7.wasm")).unwrap();
     host.until_state("us", "ok");
     for (name, code) in [("bad", "invalid-settings"), ("keyless", "secret-unreadable"), ("orphan", "connector-missing")]
     {

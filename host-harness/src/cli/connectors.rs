@@ -12,7 +12,7 @@ use super::error::CliError;
 use super::output;
 use crate::config;
 use crate::connectors::registry::{Operator, OperatorError};
-use crate::connectors::serving::{ConnectorReport, ConnectorState};
+use crate::connectors::serving::ConnectorReport;
 use crate::log::escape;
 
 /// Show, quarantine, release and confirm connectors
@@ -166,17 +166,10 @@ fn text(connectors: &[ConnectorReport]) -> String {
 /// Type, version, state, since, digest, file.
 fn row(connector: &ConnectorReport) -> Vec<String> {
     let or_dash = |text: &str| if text.is_empty() { "-".to_owned() } else { escape(text) };
-    let state = match connector.state {
-        ConnectorState::Serving => "serving",
-        ConnectorState::Loading => "loading",
-        ConnectorState::Held => "held",
-        ConnectorState::Quarantined => "quarantined",
-        ConnectorState::Refused => "refused",
-    };
     vec![
         or_dash(&connector.integration_type),
         or_dash(&connector.version),
-        state.to_owned(),
+        connector.state.name().to_owned(),
         shown(connector.since),
         or_dash(connector.digest.get(..12).unwrap_or(&connector.digest)),
         or_dash(&connector.file),
@@ -197,6 +190,7 @@ impl From<OperatorError> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::serving::ConnectorState;
 
     #[test]
     fn each_connector_is_a_line_with_its_reason_below() {

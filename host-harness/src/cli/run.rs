@@ -99,26 +99,30 @@ impl Run {
             Watcher::new(Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
         supervisor.apply(Arc::clone(&config)).await?;
         loaded(&board, &config, Vec::new());
-        // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
-        // moment ago is judged at the second look.
-        let live = supervisor.live(now_for_live);
-        registry.scan(&*live).await;
-        registry.scan(&*live).await;
-        // At a start, one tenant's slip must not keep the others from being polled.
-        for problem in resolve::check(&config, |_| false, |kind| serving.current(kind)).await {
-            tracing::error!("{problem}");
-        }
-
-        let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
-        let granting = registry.clone();
-        tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
-        tokio::spawn(async move { registry.watch(&*live, std::future::pending()).await });
-        let site = Arc::new(Site::new(Arc::clone(&board), serving, reader, access));
+        let site = Arc::new(Site::new(Arc::clone(&board), Arc::clone(&serving), reader, access));
         let server = listener.map(|listener| {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!("status, metrics and search at http://{address}");
             }
             tokio::spawn(serve(site, listener))
+        });
+        let live = supervisor.live(now_for_live);
+        let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
+        let polled = Arc::clone(&supervisor);
+        // Aside, since compiling takes its time: status is shown and a stop is obeyed meanwhile.
+        tokio::spawn(async move {
+            // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
+            // moment ago is judged at the second look.
+            registry.scan(&*live).await;
+            registry.scan(&*live).await;
+            polled.looked();
+            // At a start, one tenant's slip must not keep the others from being polled.
+            for problem in resolve::check(&config, |_| false, |kind| serving.current(kind)).await {
+                tracing::error!("{problem}");
+            }
+            let granting = registry.clone();
+            tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
+            registry.watch(&*live, std::future::pending()).await;
         });
 
         signals.next().await;

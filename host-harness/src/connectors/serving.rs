@@ -121,3 +121,17 @@ pub enum ConnectorState {
     /// It cannot run here: damaged, of another contract, older than what serves.
     Refused,
 }
+
+impl ConnectorState {
+    /// Its name, as status and JSON show it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Serving => "serving",
+            Self::Loading => "loading",
+            Self::Held => "held",
+            Self::Quarantined => "quarantined",
+            Self::Refused => "refused",
+        }
+    }
+}

@@ -8,7 +8,7 @@ use std::fmt::Write as _;
 
 use time::OffsetDateTime;
 
-use crate::connectors::serving::{ConnectorReport, ConnectorState};
+use crate::connectors::serving::ConnectorReport;
 use crate::log::escape;
 use crate::resident::board::{Board, Histogram, HostStatus, STEP_BOUNDS};
 use crate::resident::status::{InstanceStatus, State, seconds_until};
@@ -178,21 +178,10 @@ impl Snapshot {
                 ("integration_type", one.integration_type.as_str()),
                 ("version", &one.version),
                 ("digest", &one.digest),
-                ("state", word(one.state)),
+                ("state", one.state.name()),
             ];
             page.sample("connector_info", &labels, 1.0);
         }
-    }
-}
-
-/// The word for a connector's state.
-fn word(state: ConnectorState) -> &'static str {
-    match state {
-        ConnectorState::Serving => "serving",
-        ConnectorState::Loading => "loading",
-        ConnectorState::Held => "held",
-        ConnectorState::Quarantined => "quarantined",
-        ConnectorState::Refused => "refused",
     }
 }
 
@@ -259,6 +248,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::connectors::serving::ConnectorState;
     use crate::instances::failure::FailureReport;
     use crate::resident::status::{BackOffStatus, Past, StreamStatus, Work};
 

@@ -83,6 +83,9 @@ pub trait Poller: Send + Sync + 'static {
     /// The time between polls of an instance.
     fn interval(&self, config: &InstanceConfig) -> Duration;
 
+    /// Whether there is a connector for an instance.
+    fn is_served(&self, config: &InstanceConfig) -> bool;
+
     /// Polls an instance once.
     fn poll(&self, record: Arc<Record>, stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled>;
 
@@ -133,6 +136,10 @@ impl Poller for ConnectorPoller {
         resolve::interval(config, connector.as_ref().map(Connector::descriptor))
     }
 
+    fn is_served(&self, config: &InstanceConfig) -> bool {
+        self.inner.serving.current(&config.integration_type).is_some()
+    }
+
     fn poll(&self, record: Arc<Record>, stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
@@ -158,13 +165,7 @@ impl Inner {
     async fn tenant(&self, record: &Arc<Record>) -> Result<Tenant, FailureReport> {
         let config = &record.config;
         let connector = self.serving.current(&config.integration_type).ok_or_else(|| {
-            let known = self.serving.report().into_iter().map(|one| one.integration_type).collect::<Vec<_>>();
-            let help = format!(
-                "Put the connector into {}, or correct integration_type: {}.",
-                record.whole.host.connectors.display(),
-                crate::config::suggestion(&config.integration_type, known.iter().map(String::as_str))
-                    .trim_end_matches('?'),
-            );
+            let help = self.without_connector(record);
             changed_by_somebody("connector-missing", format!("no connector serves {}", config.integration_type), help)
         })?;
         let id = record.instance.id;
@@ -194,6 +195,26 @@ impl Inner {
         }
         all.insert(id, Kept { tenant: tenant.clone(), record: Arc::clone(record), looks, used: self.clock.now() });
         Ok(tenant)
+    }
+
+    /// What to do about an instance that nothing serves.
+    fn without_connector(&self, record: &Record) -> String {
+        let wanted = &record.config.integration_type;
+        let known = self.serving.report();
+        match known.iter().find(|one| one.integration_type == *wanted) {
+            Some(there) => format!(
+                "Version {} is {}{}. See `host-harness connectors list`.",
+                there.version,
+                there.state.name(),
+                there.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")),
+            ),
+            None => format!(
+                "Put the connector into {}, or correct integration_type: {}.",
+                record.whole.host.connectors.display(),
+                crate::config::suggestion(wanted, known.iter().map(|one| one.integration_type.as_str()))
+                    .trim_end_matches('?'),
+            ),
+        }
     }
 
     /// One cycle, with its log lines.

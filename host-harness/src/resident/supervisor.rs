@@ -51,6 +51,8 @@ enum Command {
     Apply(Arc<Config>, oneshot::Sender<Result<(), ConfigError>>),
     /// Something that these instances may have failed of was changed.
     Wake(Vec<Uuid>),
+    /// Every connector that is there at the start was looked at.
+    Looked,
 }
 
 /// A supervisor at work. Dropping it ends its polls without notice; [`Supervisor::stop`] is the good way.
@@ -81,6 +83,8 @@ impl Supervisor {
             leaving: HashMap::new(),
             queue: Queue::default(),
             dirty: HashSet::new(),
+            looked: false,
+            aside: Vec::new(),
             stop,
             finished,
         };
@@ -104,6 +108,12 @@ impl Supervisor {
     /// within seconds, unless the vendor asked for more.
     pub fn wake(&self, ids: Vec<Uuid>) {
         let _ = self.commands.send(Command::Wake(ids));
+    }
+
+    /// Says that every connector that is there at the start was looked at. Until then an instance that nothing serves yet
+    /// waits when it is due: its connector may still be compiling.
+    pub fn looked(&self) {
+        let _ = self.commands.send(Command::Looked);
     }
 
     /// The configured instances.
@@ -197,6 +207,10 @@ struct Work {
     queue: Queue,
     /// Those whose past is to be kept.
     dirty: HashSet<Uuid>,
+    /// Whether the connectors that are there at the start were looked at; see [`Supervisor::looked`].
+    looked: bool,
+    /// Those that were due before that and had no connector.
+    aside: Vec<Uuid>,
     stop: watch::Receiver<Phase>,
     finished: mpsc::UnboundedSender<Finished>,
 }
@@ -240,6 +254,10 @@ impl Work {
         while self.in_flight.len() < self.parallel {
             let Some(id) = self.queue.pop(now) else { return self.queue.next_due() };
             let Some(entry) = self.entries.get_mut(&id) else { continue };
+            if !self.looked && !self.poller.is_served(&entry.record.config) {
+                self.aside.push(id);
+                continue;
+            }
             entry.changed = false;
             let started = self.board.now();
             self.in_flight.insert(id, started);
@@ -306,6 +324,15 @@ impl Work {
             Command::Wake(ids) => {
                 for id in ids {
                     self.wake(id);
+                }
+            }
+            Command::Looked => {
+                self.looked = true;
+                for id in std::mem::take(&mut self.aside) {
+                    // One that was taken out, or put at another time, meanwhile stays so.
+                    if self.entries.contains_key(&id) && !self.in_flight.contains_key(&id) && !self.queue.contains(id) {
+                        self.queue.set(id, Instant::now());
+                    }
                 }
             }
         }

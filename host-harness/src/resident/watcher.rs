@@ -53,8 +53,9 @@ impl Watcher {
     /// Watches. `granting` is told of every configuration that was taken, for what it grants to connectors.
     pub async fn run(mut self, mut stop: watch::Receiver<Phase>, granting: impl Fn(&Config) + Send) {
         let mut changes = self.serving.changes();
-        // What is there at the start is not new.
-        let _ = self.new_connectors(&self.supervisor.records());
+        // What was loaded since the first configuration was applied is news to whoever was polled before.
+        let woken = self.new_connectors(&self.supervisor.records());
+        self.supervisor.wake(woken);
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

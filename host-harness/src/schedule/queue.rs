@@ -56,6 +56,12 @@ impl Queue {
         Some(id)
     }
 
+    /// Whether somebody is in it.
+    #[must_use]
+    pub fn contains(&self, id: Uuid) -> bool {
+        self.current.contains_key(&id)
+    }
+
     /// How many are in it.
     #[must_use]
     pub fn len(&self) -> usize {

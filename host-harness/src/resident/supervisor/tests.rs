@@ -1,7 +1,7 @@
 //! The promises of the schedule, played through in virtual time with a poller that does what the test says.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 
@@ -23,11 +23,16 @@ struct Script {
     counts: Mutex<HashMap<String, usize>>,
     running: Arc<Mutex<HashSet<Uuid>>>,
     most_at_once: AtomicUsize,
+    served: AtomicBool,
 }
 
 impl Poller for Script {
     fn interval(&self, config: &InstanceConfig) -> Duration {
         Duration::from_mins(config.poll_interval_minutes.unwrap_or(5).into())
+    }
+
+    fn is_served(&self, _: &InstanceConfig) -> bool {
+        self.served.load(Ordering::Relaxed)
     }
 
     fn poll(&self, record: Arc<Record>, mut stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
@@ -122,6 +127,7 @@ impl Stage {
             counts: Mutex::default(),
             running: Arc::default(),
             most_at_once: AtomicUsize::new(0),
+            served: AtomicBool::new(true),
         });
         let poller: Arc<dyn Poller> = script.clone();
         let supervisor = Supervisor::start(store, Arc::clone(&board), poller, parallel);
@@ -461,6 +467,28 @@ async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_c
     insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; choose another name for this instance"#);
     let names: Vec<String> = stage.board.instances().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_no_connector_at_the_start_waits_until_all_were_looked_at_and_not_a_moment_longer() {
+    let stage = Stage::new(4, |_, _| (0, good()));
+    stage.script.served.store(false, Ordering::Relaxed);
+    stage.apply(&[("a", ""), ("b", "")]).await;
+    minutes(7).await;
+    assert_eq!((stage.polls("a"), stage.polls("b")), (vec![], vec![]), "the connector is still compiling");
+    // One of them is renamed while it waits, which is no reason to be polled twice.
+    stage.apply(&[("a", "enabled = false"), ("b", "")]).await;
+    stage.apply(&[("a", ""), ("b", "")]).await;
+    stage.script.served.store(true, Ordering::Relaxed);
+    stage.supervisor.looked();
+    minutes(1).await;
+    assert_eq!(stage.polls("b"), [420], "at once, because it is due");
+    minutes(5).await;
+    assert_eq!(stage.polls("a").len(), 1, "{:?}", stage.polls("a"));
+    // Later nobody waits: that there is no connector is to be told.
+    stage.script.served.store(false, Ordering::Relaxed);
+    minutes(10).await;
+    assert!(stage.polls("a").len() >= 3 && stage.polls("b").len() >= 3);
 }
 
 #[tokio::test(start_paused = true)]
