@@ -232,8 +232,10 @@ fn the_log_of_a_failed_poll_has_the_number_and_the_advice_that_operators_are_tol
     let stage = Stage::of(some_investigations(1));
     stage.simulator.set_faults(FaultProfile::new([Rule::new("*", unauthorized())]));
     let report = stage.poll("us");
-    let line =
-        grep(&report.log).into_iter().find(|line| line.contains("401")).unwrap_or_else(|| panic!("{}", report.log));
+    let line = grep(&report.log)
+        .into_iter()
+        .find(|line| line.contains("poll failed") && line.contains("401"))
+        .unwrap_or_else(|| panic!("{}", report.log));
     for words in TROUBLESHOOTING[0].1 {
         assert!(line.contains(words), "\"{words}\" is not in: {line}");
     }
