@@ -74,7 +74,7 @@ pub fn mapping(bytes: &[u8]) {
 /// behind it is reached too; what can be read can be written and read again.
 pub fn checkpoint(bytes: &[u8]) {
     let mut candidates = vec![bytes.to_vec()];
-    for format in [1, 2, 3] {
+    for format in 1..=4 {
         let mut sealed = b"R7IDR".to_vec();
         sealed.push(format);
         sealed.extend_from_slice(&checksum(format, bytes).to_le_bytes());
@@ -82,11 +82,11 @@ pub fn checkpoint(bytes: &[u8]) {
         candidates.push(sealed);
     }
     for bytes in candidates {
-        if let Ok(mut checkpoint) = Checkpoint::decode(&bytes)
-            && let Ok(written) = checkpoint.encode()
+        if let Ok(checkpoint) = Checkpoint::decode(bytes)
+            && let Ok(written) = checkpoint.clone().encode()
         {
             assert!(written.len() <= MAX_BYTES || checkpoint.known.is_empty(), "it is bounded");
-            assert_eq!(Checkpoint::decode(&written).as_ref(), Ok(&checkpoint), "what is written is read");
+            assert_eq!(Checkpoint::decode(written).as_ref(), Ok(&checkpoint), "what is written is read");
         }
     }
 }

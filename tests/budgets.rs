@@ -100,7 +100,7 @@ impl Stage {
 
 /// A checkpoint with as much remembered as it can: closed investigations with an alert each.
 fn large(checkpoint: &[u8]) -> Vec<u8> {
-    let mut checkpoint = Checkpoint::decode(checkpoint).unwrap();
+    let mut checkpoint = Checkpoint::decode(checkpoint.to_vec()).unwrap();
     let now = checkpoint.watermark.unwrap().0;
     for number in 0..u64::try_from(MAX_KNOWN - checkpoint.known.len()).unwrap() {
         // Spread as hashes and short ids are.

@@ -210,7 +210,7 @@ impl Stage {
     }
 
     fn checkpoint(&self) -> Checkpoint {
-        Checkpoint::decode(&self.store.checkpoint(&self.instance).unwrap().unwrap()).unwrap()
+        Checkpoint::decode(self.store.checkpoint(&self.instance).unwrap().unwrap()).unwrap()
     }
 
     /// Alerts and investigations that could be seen at an instant and are not in the store.

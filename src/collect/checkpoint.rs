@@ -1,7 +1,8 @@
 //! What is remembered between steps.
 //!
 //! The bytes are opaque to the host: a magic, a format version, a hash of the
-//! body and the body in postcard. A newer connector reads every older format;
+//! body, and the body: the length of what is remembered of investigations, that
+//! in blocks, and the rest in postcard. A newer connector reads every older format;
 //! bytes that cannot be read are a failure that leaves them where they are,
 //! never a silent start from zero.
 //!
@@ -15,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::memory::Memory;
+use super::memory::{self, Memory};
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
@@ -23,14 +24,14 @@ use crate::times::Utc;
 /// First bytes of every checkpoint.
 const MAGIC: &[u8; 5] = b"R7IDR";
 /// The format written. Format 2 is format 1 followed by [`Beyond`]; format 3
-/// has what is remembered in blocks, as [`Memory`] keeps it, and a checksum that
-/// costs less.
-const FORMAT: u8 = 3;
+/// has what is remembered in blocks and a checksum that costs less; format 4 has
+/// the blocks in one piece, which [`Memory`] keeps as it is.
+const FORMAT: u8 = 4;
 /// Magic, format, hash.
 const HEADER: usize = 14;
-/// Bytes of a checkpoint besides what is remembered of investigations, about:
-/// not to let the vector that it is written to grow by doubling.
-const ROOM: usize = 4 * 1024;
+/// Room for what a step adds to a checkpoint, made before anything else is
+/// there, so that the buffer can grow where it is.
+const ROOM: usize = 64 * 1024;
 /// Most investigations remembered.
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
@@ -60,7 +61,8 @@ pub struct Checkpoint {
     pub number: u32,
     /// The cycle under way; absent between cycles.
     pub cycle: Option<Cycle>,
-    /// Investigations by RRN.
+    /// Investigations by RRN; written by itself.
+    #[serde(skip)]
     pub known: Memory,
     /// Whether the tenant has the Alert Triage API.
     pub triage: Access,
@@ -70,9 +72,10 @@ pub struct Checkpoint {
     pub beyond: Beyond,
 }
 
-/// Formats 1 and 2: each investigation by itself, and [`Beyond`] behind it all.
+/// Formats 1 to 3, in which what is remembered (`K`) stands among the rest, and
+/// [`Beyond`] follows it all from format 2 on.
 #[derive(Deserialize)]
-struct Former {
+struct Former<K> {
     host: String,
     watermark: Option<Utc>,
     window: Option<Window>,
@@ -81,21 +84,29 @@ struct Former {
     relisted: Option<Utc>,
     number: u32,
     cycle: Option<Cycle>,
-    /// RRNs as the number of bytes shared with the one before, and the rest.
-    known: Vec<(usize, String, Known)>,
+    known: K,
     triage: Access,
     rate_limited: u32,
 }
 
-impl Former {
-    /// As it is today; nothing when its RRNs make no sense.
-    fn read(self, beyond: Beyond) -> Option<Checkpoint> {
-        let mut known = Vec::with_capacity(self.known.len());
-        let mut before = String::new();
-        for (shared, rest, entry) in self.known {
-            before = before.get(..shared)?.to_owned() + &rest;
-            known.push((before.clone(), entry));
-        }
+/// Formats 1 and 2 have each investigation by itself: the number of bytes its
+/// RRN shares with the one before, the rest, and what is remembered.
+type Singly = Vec<(usize, String, Known)>;
+
+/// The entries of formats 1 and 2; nothing when their RRNs make no sense.
+fn singly(entries: Singly) -> Option<Memory> {
+    let mut known = Vec::with_capacity(entries.len());
+    let mut before = String::new();
+    for (shared, rest, entry) in entries {
+        before = before.get(..shared)?.to_owned() + &rest;
+        known.push((before.clone(), entry));
+    }
+    Some(known.into_iter().collect())
+}
+
+impl<K> Former<K> {
+    /// As it is today.
+    fn with(self, beyond: Beyond, known: impl FnOnce(K) -> Option<Memory>) -> Option<Checkpoint> {
         Some(Checkpoint {
             host: self.host,
             watermark: self.watermark,
@@ -105,7 +116,7 @@ impl Former {
             relisted: self.relisted,
             number: self.number,
             cycle: self.cycle,
-            known: known.into_iter().collect(),
+            known: known(self.known)?,
             triage: self.triage,
             rate_limited: self.rate_limited,
             beyond,
@@ -224,7 +235,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// `checkpoint-unreadable`, with what is wrong with it.
-    pub fn decode(bytes: &[u8]) -> Result<Self, Failure> {
+    pub fn decode(mut bytes: Vec<u8>) -> Result<Self, Failure> {
         let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| unreadable("it is cut short"))?;
         let [m0, m1, m2, m3, m4, format, hash @ ..] = header else { return Err(unreadable("it is cut short")) };
         if [*m0, *m1, *m2, *m3, *m4] != *MAGIC {
@@ -238,16 +249,17 @@ impl Checkpoint {
         if hash != checksum(*format, body).to_le_bytes() {
             return Err(unreadable("its checksum is wrong"));
         }
-        let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
-        let (checkpoint, rest) = if *format >= 3 {
-            postcard::take_from_bytes::<Self>(body).map_err(wrong)?
-        } else {
-            let (former, rest) = postcard::take_from_bytes::<Former>(body).map_err(wrong)?;
-            let (beyond, rest) =
-                if *format == 2 { postcard::take_from_bytes(rest).map_err(wrong)? } else { (Beyond::default(), rest) };
-            (former.read(beyond).ok_or_else(|| unreadable("an entry shares more than there is"))?, rest)
-        };
-        if rest.is_empty() { Ok(checkpoint) } else { Err(unreadable("bytes follow its end")) }
+        if *format < 4 {
+            return former(*format, body);
+        }
+        let (length, _) = body.split_first_chunk::<4>().ok_or_else(|| unreadable("it is cut short"))?;
+        let end = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).saturating_add(memory::RESERVED);
+        let rest = bytes.get(end..).ok_or_else(|| unreadable("its blocks are cut short"))?;
+        let mut checkpoint: Self = whole(postcard::take_from_bytes(rest), *format)?;
+        // Where nothing else is in memory yet, it can grow where it is.
+        bytes.reserve_exact(ROOM.min((MAX_BYTES + ROOM / 4).saturating_sub(bytes.len())));
+        checkpoint.known = Memory::stored(bytes, end).ok_or_else(|| unreadable("its blocks make no sense"))?;
+        Ok(checkpoint)
     }
 
     /// Writes it, within its bounds.
@@ -255,38 +267,34 @@ impl Checkpoint {
     /// # Errors
     ///
     /// `internal`, if it cannot be written, which no input can cause.
-    pub fn encode(&mut self) -> Result<Vec<u8>, Failure> {
+    pub fn encode(mut self) -> Result<Vec<u8>, Failure> {
+        let rest = postcard::to_allocvec(&self).map_err(|error| {
+            crate::api::errors::plain(
+                FailureReason::Internal,
+                format!("the checkpoint cannot be written: {error}"),
+                "This is a defect of the connector: report it with this message.",
+                RetryAdvice::BackOff,
+            )
+        })?;
         self.forget(MAX_KNOWN);
-        loop {
-            self.known.pack();
-            // Not written to be thrown away.
-            if self.known.bytes() > MAX_BYTES {
-                self.forget(self.known.len() / 10 * 9);
-                continue;
-            }
-            let mut bytes = Vec::with_capacity(self.known.bytes().saturating_add(ROOM));
-            bytes.extend_from_slice(MAGIC);
-            bytes.push(FORMAT);
-            bytes.extend_from_slice(&[0; 8]);
-            let mut bytes = postcard::to_extend(&*self, bytes).map_err(|error| {
-                crate::api::errors::plain(
-                    FailureReason::Internal,
-                    format!("the checkpoint cannot be written: {error}"),
-                    "This is a defect of the connector: report it with this message.",
-                    RetryAdvice::BackOff,
-                )
-            })?;
-            if bytes.len() <= MAX_BYTES || self.known.is_empty() {
-                if let Some((header, body)) = bytes.split_at_mut_checked(HEADER)
-                    && let Some(place) = header.get_mut(HEADER - 8..)
-                {
-                    place.copy_from_slice(&checksum(FORMAT, body).to_le_bytes());
-                }
-                return Ok(bytes);
-            }
-            drop(bytes);
+        self.known.pack();
+        while self.known.bytes().saturating_add(rest.len()) > MAX_BYTES && !self.known.is_empty() {
             self.forget(self.known.len() / 10 * 9);
         }
+        // The blocks stay where they are: what is before them has its place, and what is behind is short.
+        let mut bytes = self.known.into_buffer();
+        let length = u32::try_from(bytes.len().saturating_sub(memory::RESERVED)).unwrap_or(u32::MAX);
+        bytes.reserve_exact(rest.len());
+        bytes.extend_from_slice(&rest);
+        if let Some((header, body)) = bytes.split_at_mut_checked(HEADER) {
+            if let Some(place) = body.first_chunk_mut() {
+                *place = length.to_le_bytes();
+            }
+            let hash = checksum(FORMAT, body).to_le_bytes();
+            let said = MAGIC.iter().chain(&[FORMAT]).chain(&hash);
+            header.iter_mut().zip(said).for_each(|(place, byte)| *place = *byte);
+        }
+        Ok(bytes)
     }
 
     /// Forgets the oldest investigations down to `most`.
@@ -313,6 +321,32 @@ impl Checkpoint {
             }
             _ => true,
         });
+    }
+}
+
+/// Reads the body of a format before 4.
+fn former(format: u8, body: &[u8]) -> Result<Checkpoint, Failure> {
+    let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
+    let beyond = |rest| match format {
+        1 => whole(Ok((Beyond::default(), rest)), format),
+        _ => whole(postcard::take_from_bytes(rest), format),
+    };
+    let checkpoint = if format == 3 {
+        let (former, rest) = postcard::take_from_bytes::<Former<memory::Former<'_>>>(body).map_err(wrong)?;
+        former.with(beyond(rest)?, |blocks| Some(memory::former(blocks)))
+    } else {
+        let (former, rest) = postcard::take_from_bytes::<Former<Singly>>(body).map_err(wrong)?;
+        former.with(beyond(rest)?, singly)
+    };
+    checkpoint.ok_or_else(|| unreadable("an entry shares more than there is"))
+}
+
+/// What was read, when nothing is left behind it.
+fn whole<T>(read: Result<(T, &[u8]), postcard::Error>, format: u8) -> Result<T, Failure> {
+    match read {
+        Ok((value, [])) => Ok(value),
+        Ok(_) => Err(unreadable("bytes follow its end")),
+        Err(error) => Err(unreadable(&format!("its content is not that of format {format} ({error})"))),
     }
 }
 
@@ -373,30 +407,30 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let mut checkpoint = sample();
-        let bytes = checkpoint.encode().unwrap();
-        assert_eq!(Checkpoint::decode(&bytes).unwrap(), checkpoint);
+        let bytes = sample().encode().unwrap();
+        assert_eq!(Checkpoint::decode(bytes).unwrap(), sample());
     }
 
     /// Kept as written by the version that introduced each format; see
     /// `tests/fixtures`.
     #[test]
     fn every_format_that_was_ever_written_is_read() {
-        let bytes: [&[u8]; 3] = [
+        let bytes: [&[u8]; 4] = [
             include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-3.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-4.bin"),
         ];
         for (format, bytes) in (1..).zip(bytes) {
             assert_eq!(bytes.get(5), Some(&format));
-            let mut checkpoint = Checkpoint::decode(bytes).unwrap();
+            let checkpoint = Checkpoint::decode(bytes.to_vec()).unwrap();
             assert_eq!(checkpoint.host, "us.api.insight.rapid7.com");
             assert!(!checkpoint.known.is_empty() && checkpoint.cycle.is_some());
             assert_eq!(checkpoint.beyond == Beyond::default(), format == 1, "format {format}");
             // And written in the newest.
-            let again = checkpoint.encode().unwrap();
+            let again = checkpoint.clone().encode().unwrap();
             assert_eq!(again.get(5), Some(&FORMAT));
-            assert_eq!(Checkpoint::decode(&again).unwrap(), checkpoint);
+            assert_eq!(Checkpoint::decode(again).unwrap(), checkpoint);
         }
     }
 
@@ -407,15 +441,16 @@ mod tests {
             let mut bad = good.clone();
             bad[position] ^= 0x55;
             assert_eq!(
-                Checkpoint::decode(&bad).unwrap_err().reason,
+                Checkpoint::decode(bad).unwrap_err().reason,
                 FailureReason::CheckpointUnreadable,
                 "byte {position}"
             );
-            assert_eq!(Checkpoint::decode(&good[..position]).unwrap_err().reason, FailureReason::CheckpointUnreadable);
+            let cut = good[..position].to_vec();
+            assert_eq!(Checkpoint::decode(cut).unwrap_err().reason, FailureReason::CheckpointUnreadable);
         }
         let mut newer = good;
         newer[5] = FORMAT + 1;
-        assert!(Checkpoint::decode(&newer).unwrap_err().message.contains("written by a newer version"));
+        assert!(Checkpoint::decode(newer).unwrap_err().message.contains("written by a newer version"));
     }
 
     #[test]
@@ -429,7 +464,9 @@ mod tests {
                 Known { created: number, alerts, owed, ..Known::default() },
             );
         }
-        assert!(checkpoint.encode().unwrap().len() <= MAX_BYTES);
+        let bytes = checkpoint.encode().unwrap();
+        assert!(bytes.len() <= MAX_BYTES);
+        let checkpoint = Checkpoint::decode(bytes).unwrap();
         let first = checkpoint.known.iter().next().unwrap().1;
         assert_eq!((first.created, first.owed), (0, Owed::Page(1)), "work left to do is kept");
         assert_eq!(checkpoint.known.iter().last().unwrap().1.created, 29_999, "the newest is kept");

@@ -67,12 +67,11 @@ pub async fn step<T: Transport, C: Clock>(
     transport: &T,
     clock: &C,
     settings: &Settings,
-    checkpoint: Option<impl AsRef<[u8]>>,
+    checkpoint: Option<Vec<u8>>,
     budget: Budget,
 ) -> Result<Batch, Failure> {
     let host = settings.region.host;
-    // Its bytes are let go as soon as they are read.
-    let state = match checkpoint.map(|bytes| Checkpoint::decode(bytes.as_ref())).transpose()? {
+    let state = match checkpoint.map(Checkpoint::decode).transpose()? {
         Some(state) if state.host == host => state,
         // The region was changed: what is known of the old one says nothing
         // about the new one.

@@ -106,7 +106,7 @@ fn native(simulator: &Simulator) -> anyhow::Result<f64> {
     loop {
         link.outside.set(Duration::ZERO);
         let started = Instant::now();
-        let step = collect::step(&link, &link, &settings, checkpoint.as_deref(), budget);
+        let step = collect::step(&link, &link, &settings, checkpoint.clone(), budget);
         let result = pollster::block_on(step);
         inside += started.elapsed().saturating_sub(link.outside.get());
         let batch: Batch = result.map_err(|failure| anyhow::anyhow!("native step: {failure:?}"))?;

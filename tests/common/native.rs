@@ -153,8 +153,7 @@ impl Tenant {
     /// One step, committed if it gave a batch.
     pub fn step(&mut self) -> Result<Batch, Failure> {
         let settings = Settings::parse(&self.settings).unwrap();
-        let batch =
-            block_on(collect::step(&self.link, &self.link, &settings, self.checkpoint.as_deref(), self.budget))?;
+        let batch = block_on(collect::step(&self.link, &self.link, &settings, self.checkpoint.clone(), self.budget))?;
         self.commit(&batch);
         Ok(batch)
     }
@@ -164,7 +163,7 @@ impl Tenant {
     pub fn die(&mut self, at: u64) {
         let settings = Settings::parse(&self.settings).unwrap();
         self.link.dies_after.set(Some(at));
-        let step = collect::step(&self.link, &self.link, &settings, self.checkpoint.as_deref(), self.budget);
+        let step = collect::step(&self.link, &self.link, &settings, self.checkpoint.clone(), self.budget);
         // Everything in process is there at once, so what is pending is dead.
         drop(futures::FutureExt::now_or_never(step));
         self.link.dies_after.set(None);

@@ -259,7 +259,7 @@ impl Scenario {
             let before = tenant.link.simulator.now();
             // A cycle that is taken up again looks at what there was when it began.
             let resumed =
-                tenant.checkpoint.as_deref().is_some_and(|bytes| Checkpoint::decode(bytes).unwrap().cycle.is_some());
+                tenant.checkpoint.clone().is_some_and(|bytes| Checkpoint::decode(bytes).unwrap().cycle.is_some());
             let cycle = tenant.cycle();
             if tenant.checkpoint.is_some() {
                 first = first.or(Some(before));

@@ -1,0 +1,371 @@
+//! What is remembered of investigations, by RRN, packed.
+//!
+//! A tenant has tens of thousands of them, a step looks at some hundreds. So
+//! they stay in the bytes that they were stored in, which are the checkpoint's
+//! own: blocks of entries in the order of RRNs. What a step changes lies beside
+//! them and is packed whenever it is [`LOOSE`] large, in the same buffer. A step
+//! costs what it touches, in memory and in time, and not what there is.
+//!
+//! Not guaranteed: a block that cannot be read counts as empty, so what was in
+//! it would be collected again. The checkpoint's checksum stands before that.
+
+mod block;
+mod rewrite;
+#[cfg(test)]
+mod tests;
+
+use std::cmp::Ordering;
+use std::fmt;
+
+use super::checkpoint::Known;
+use block::{Entries, Entry, Head, Packer, bytes_of, first, marks_of};
+use rewrite::{Block, Rewrite};
+
+/// Most changed entries that lie beside the blocks.
+const LOOSE: usize = 512;
+/// Every entry.
+pub const ANY: u8 = 0x80;
+/// An entry that is owed something.
+pub const OWED: u8 = 1;
+/// An entry that was not closed when it was last seen.
+pub const OPEN: u8 = 2;
+
+/// First bytes of the buffer, which are the checkpoint's: its header.
+pub const RESERVED: usize = 18;
+
+/// Investigations by RRN.
+#[derive(Clone, Default)]
+pub struct Memory {
+    /// [`RESERVED`] bytes, and the blocks.
+    buffer: Vec<u8>,
+    blocks: Vec<Block>,
+    /// What has changed since it was packed, in order; overrules what is in the
+    /// blocks.
+    loose: Vec<(String, Known)>,
+    /// How many there are.
+    len: usize,
+}
+
+impl Memory {
+    /// What is in a buffer up to `end`, behind its first [`RESERVED`] bytes;
+    /// nothing when these are no blocks.
+    #[must_use]
+    pub fn stored(mut buffer: Vec<u8>, end: usize) -> Option<Self> {
+        let mut rest = buffer.get(RESERVED..end)?;
+        let mut blocks = Vec::new();
+        let mut len = 0_usize;
+        while !rest.is_empty() {
+            let ((marks, count, length), behind): (Head, _) = postcard::take_from_bytes(rest).ok()?;
+            rest = behind.get(length..)?;
+            // An entry has a byte at least.
+            if count > length {
+                return None;
+            }
+            let end = end.checked_sub(rest.len())?;
+            blocks.push(Block { marks, count, start: end.checked_sub(length)?, end });
+            len = len.checked_add(count)?;
+        }
+        buffer.truncate(end);
+        Some(Self { buffer, blocks, loose: Vec::new(), len })
+    }
+
+    /// The buffer, its first [`RESERVED`] bytes to be filled, and the blocks
+    /// behind them.
+    #[must_use]
+    pub fn into_buffer(mut self) -> Vec<u8> {
+        self.pack();
+        self.buffer.resize(self.buffer.len().max(RESERVED), 0);
+        self.buffer
+    }
+
+    /// How many there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Whether there are none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes of what is packed.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.buffer.len()
+    }
+
+    /// What is remembered of one.
+    #[must_use]
+    pub fn get(&self, rrn: &str) -> Option<Known> {
+        match self.place(rrn) {
+            Ok(at) => self.loose.get(at).map(|(_, known)| known.clone()),
+            Err(_) => postcard::from_bytes(self.packed(rrn)?).ok(),
+        }
+    }
+
+    /// Where an RRN is, or would be, among what has changed.
+    fn place(&self, rrn: &str) -> Result<usize, usize> {
+        self.loose.binary_search_by(|(other, _)| order(other, rrn))
+    }
+
+    /// The bytes of an entry of a block. RRNs of a tenant begin alike for sixty
+    /// bytes, so they are not compared as they are: an entry that shares more
+    /// with the one before it than that shares with what is looked for is on
+    /// the same side of it, and one that shares less is behind it.
+    fn packed(&self, rrn: &str) -> Option<&[u8]> {
+        let mut rest = self.block(self.block_of(rrn)?);
+        let mut common = 0;
+        while let Ok(((shared, own, _, bytes), behind)) = postcard::take_from_bytes::<Entry<'_>>(rest) {
+            rest = behind;
+            match shared.cmp(&common) {
+                Ordering::Greater => {}
+                Ordering::Less => return None,
+                Ordering::Equal => {
+                    let wanted = rrn.as_bytes().get(shared..)?;
+                    let same = own.bytes().zip(wanted).take_while(|(a, b)| a == *b).count();
+                    match (own.as_bytes().get(same), wanted.get(same)) {
+                        (None, None) => return Some(bytes),
+                        (Some(a), Some(b)) if a > b => return None,
+                        (Some(_), None) => return None,
+                        // Entries share whole characters only.
+                        _ => {
+                            common = shared.saturating_add(same);
+                            while !rrn.is_char_boundary(common) {
+                                common -= 1;
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Remembers one, instead of what was remembered of it.
+    pub fn insert(&mut self, rrn: String, known: Known) {
+        match self.place(&rrn) {
+            Ok(at) => {
+                if let Some((_, changed)) = self.loose.get_mut(at) {
+                    *changed = known;
+                }
+            }
+            Err(at) => {
+                self.len = self.len.saturating_add(usize::from(self.packed(&rrn).is_none()));
+                self.loose.insert(at, (rrn, known));
+            }
+        }
+        if self.loose.len() >= LOOSE {
+            self.pack();
+        }
+    }
+
+    /// Those behind `after`, or all, that lie in blocks with any of these marks,
+    /// in the order of RRNs. Others may be among them.
+    pub fn scan(&self, after: Option<&str>, marks: u8) -> impl Iterator<Item = (String, Known)> + '_ {
+        let first = after.and_then(|rrn| self.block_of(rrn)).unwrap_or_default();
+        let after = after.map(str::to_owned);
+        // Without any block, all that is loose is in the range of the first.
+        (first..self.blocks.len().max(1))
+            .filter(move |at| {
+                let marked = self.blocks.get(*at).is_some_and(|block| block.marks & marks != 0);
+                marked || !self.loose_of(*at).is_empty()
+            })
+            .flat_map(|at| self.merged(at))
+            .filter_map(|(rrn, merged)| {
+                let known = match merged {
+                    Merged::Loose(known) => known.clone(),
+                    Merged::Packed(_, bytes) => postcard::from_bytes(bytes).ok()?,
+                };
+                Some((rrn, known))
+            })
+            .skip_while(move |(rrn, _)| after.as_ref().is_some_and(|after| order(rrn, after).is_le()))
+    }
+
+    /// All, in the order of RRNs.
+    pub fn iter(&self) -> impl Iterator<Item = (String, Known)> + '_ {
+        self.scan(None, ANY)
+    }
+
+    /// Keeps those for which `keep` says so.
+    pub fn retain(&mut self, mut keep: impl FnMut(&str, &Known) -> bool) {
+        self.pack();
+        let mut packer = Packer::new();
+        let mut rewrite = Rewrite::begin(std::mem::take(&mut self.buffer), RESERVED, 0);
+        for block in std::mem::take(&mut self.blocks) {
+            let mut entries = Entries::of(rewrite.old(&block));
+            while let Some((marks, bytes)) = entries.next() {
+                if postcard::from_bytes(bytes).is_ok_and(|known| keep(&entries.rrn, &known)) {
+                    packer.push(&entries.rrn, marks, bytes);
+                }
+            }
+            rewrite.read(&block);
+            for full in packer.take_full() {
+                rewrite.write(&full);
+            }
+        }
+        for full in packer.finish() {
+            rewrite.write(&full);
+        }
+        self.rewritten(rewrite);
+    }
+
+    /// Packs what has changed.
+    pub fn pack(&mut self) {
+        if self.loose.is_empty() {
+            return;
+        }
+        // An RRN, an entry with some alerts, and lengths; that it is more does no harm.
+        let growth = self.loose.iter().map(|(rrn, known)| rrn.len() + 48 + 10 * known.alerts.len()).sum();
+        let places: Vec<(usize, usize)> = (0..self.blocks.len().max(1)).map(|at| self.loose_at(at)).collect();
+        let blocks = std::mem::take(&mut self.blocks);
+        let mut rewrite = Rewrite::begin(std::mem::take(&mut self.buffer), RESERVED, growth);
+        for (at, (from, to)) in places.into_iter().enumerate() {
+            let block = blocks.get(at).copied().unwrap_or(Block { start: RESERVED, end: RESERVED, ..Block::default() });
+            let loose = self.loose.get(from..to).unwrap_or_default();
+            if loose.is_empty() {
+                rewrite.keep(&block);
+                continue;
+            }
+            let merged = merge(rewrite.old(&block), loose);
+            let mut packer = Packer::evenly(merged.len());
+            for (rrn, merged) in merged {
+                match merged {
+                    Merged::Loose(known) => packer.push(&rrn, marks_of(known), &bytes_of(known)),
+                    Merged::Packed(marks, bytes) => packer.push(&rrn, marks, bytes),
+                }
+            }
+            rewrite.read(&block);
+            for packed in packer.finish() {
+                rewrite.write(&packed);
+            }
+        }
+        self.loose.clear();
+        self.rewritten(rewrite);
+    }
+
+    /// Takes over what was rewritten.
+    fn rewritten(&mut self, rewrite: Rewrite) {
+        (self.buffer, self.blocks) = rewrite.finish();
+        self.len = self.blocks.iter().fold(0, |len, block| len.saturating_add(block.count));
+    }
+
+    /// The bytes of a block.
+    fn block(&self, at: usize) -> &[u8] {
+        self.blocks.get(at).and_then(|block| self.buffer.get(block.start..block.end)).unwrap_or_default()
+    }
+
+    /// The block in whose range an RRN lies.
+    fn block_of(&self, rrn: &str) -> Option<usize> {
+        let begins = |block: &Block| first(self.buffer.get(block.start..block.end).unwrap_or_default());
+        let behind = self.blocks.partition_point(|block| begins(block).is_none_or(|first| order(first, rrn).is_le()));
+        if self.blocks.is_empty() { None } else { Some(behind.saturating_sub(1)) }
+    }
+
+    /// Where among what has changed the range of a block is.
+    fn loose_at(&self, at: usize) -> (usize, usize) {
+        let place = |first: &str| self.place(first).unwrap_or_else(|at| at);
+        let from = match first(self.block(at)) {
+            Some(first) if at > 0 => place(first),
+            _ => 0,
+        };
+        let next = at.saturating_add(1);
+        let to = if next < self.blocks.len() { first(self.block(next)).map(place) } else { None };
+        (from, to.unwrap_or(self.loose.len()))
+    }
+
+    /// What has changed in the range of a block.
+    fn loose_of(&self, at: usize) -> &[(String, Known)] {
+        let (from, to) = self.loose_at(at);
+        self.loose.get(from..to).unwrap_or_default()
+    }
+
+    /// The entries of a block with what has changed.
+    fn merged(&self, at: usize) -> Vec<(String, Merged<'_>)> {
+        merge(self.block(at), self.loose_of(at))
+    }
+}
+
+/// An entry, changed or not.
+enum Merged<'a> {
+    Loose(&'a Known),
+    Packed(u8, &'a [u8]),
+}
+
+/// The entries of a block with what has changed in its range.
+fn merge<'a>(block: &'a [u8], loose: &'a [(String, Known)]) -> Vec<(String, Merged<'a>)> {
+    let mut merged = Vec::new();
+    let mut loose = loose.iter().peekable();
+    let mut entries = Entries::of(block);
+    while let Some((marks, bytes)) = entries.next() {
+        while let Some((rrn, known)) = loose.next_if(|(rrn, _)| order(rrn, &entries.rrn).is_lt()) {
+            merged.push((rrn.clone(), Merged::Loose(known)));
+        }
+        match loose.next_if(|(rrn, _)| order(rrn, &entries.rrn).is_eq()) {
+            Some((rrn, known)) => merged.push((rrn.clone(), Merged::Loose(known))),
+            None => merged.push((entries.rrn.clone(), Merged::Packed(marks, bytes))),
+        }
+    }
+    merged.extend(loose.map(|(rrn, known)| (rrn.clone(), Merged::Loose(known))));
+    merged
+}
+
+/// The order of two texts by their bytes, eight at a time: comparing memory is
+/// a loop over single bytes in WebAssembly, and this was the half of a listing.
+fn order(one: &str, other: &str) -> Ordering {
+    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+    while let (Some((a, rest)), Some((b, other_rest))) = (one.split_first_chunk::<8>(), other.split_first_chunk::<8>())
+    {
+        if a != b {
+            return u64::from_be_bytes(*a).cmp(&u64::from_be_bytes(*b));
+        }
+        (one, other) = (rest, other_rest);
+    }
+    one.cmp(other)
+}
+
+impl FromIterator<(String, Known)> for Memory {
+    fn from_iter<I: IntoIterator<Item = (String, Known)>>(entries: I) -> Self {
+        let mut memory = Self::default();
+        for (rrn, known) in entries {
+            memory.insert(rrn, known);
+        }
+        memory.pack();
+        memory
+    }
+}
+
+/// The same entries, however they are packed.
+impl PartialEq for Memory {
+    fn eq(&self, other: &Self) -> bool {
+        self.iter().eq(other.iter())
+    }
+}
+
+impl Eq for Memory {}
+
+impl fmt::Debug for Memory {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
+
+/// What formats of the checkpoint before 4 have of blocks: marks, number of
+/// entries and the entries.
+pub type Former<'a> = Vec<(u8, usize, &'a [u8])>;
+
+/// The entries of such blocks.
+pub fn former(blocks: Former<'_>) -> Memory {
+    let mut memory = Memory::default();
+    for (_, _, bytes) in blocks {
+        let mut entries = Entries::of(bytes);
+        while let Some((_, bytes)) = entries.next() {
+            if let Ok(known) = postcard::from_bytes(bytes) {
+                memory.insert(entries.rrn.clone(), known);
+            }
+        }
+    }
+    memory.pack();
+    memory
+}
