@@ -31,11 +31,11 @@ const FORMAT: u8 = 4;
 const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
 /// there, so that the buffer can grow where it is.
-const ROOM: usize = 64 * 1024;
+const ROOM: usize = 96 * 1024;
 /// Most investigations remembered.
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
-pub const MAX_BYTES: usize = 960 * 1024;
+pub const MAX_BYTES: usize = 640 * 1024;
 /// Most alerts of one investigation remembered as collected.
 pub const MAX_ALERTS: usize = 1_000;
 
@@ -230,6 +230,12 @@ impl Checkpoint {
         Self { host: host.to_owned(), ..Self::default() }
     }
 
+    /// Makes room for what a step will add to a stored checkpoint. While nothing
+    /// else is in memory it can grow where it is.
+    pub fn make_room(bytes: &mut Vec<u8>) {
+        bytes.reserve_exact(ROOM.min((MAX_BYTES + ROOM / 4).saturating_sub(bytes.len())));
+    }
+
     /// Reads a stored checkpoint.
     ///
     /// # Errors
@@ -256,8 +262,6 @@ impl Checkpoint {
         let end = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).saturating_add(memory::RESERVED);
         let rest = bytes.get(end..).ok_or_else(|| unreadable("its blocks are cut short"))?;
         let mut checkpoint: Self = whole(postcard::take_from_bytes(rest), *format)?;
-        // Where nothing else is in memory yet, it can grow where it is.
-        bytes.reserve_exact(ROOM.min((MAX_BYTES + ROOM / 4).saturating_sub(bytes.len())));
         checkpoint.known = Memory::stored(bytes, end).ok_or_else(|| unreadable("its blocks make no sense"))?;
         Ok(checkpoint)
     }
@@ -276,8 +280,11 @@ impl Checkpoint {
                 RetryAdvice::BackOff,
             )
         })?;
-        self.forget(MAX_KNOWN);
         self.known.pack();
+        // More than has to be: not to look for the oldest again at the end of every step.
+        if self.known.len() > MAX_KNOWN {
+            self.forget(MAX_KNOWN / 20 * 19);
+        }
         while self.known.bytes().saturating_add(rest.len()) > MAX_BYTES && !self.known.is_empty() {
             self.forget(self.known.len() / 10 * 9);
         }
@@ -303,9 +310,14 @@ impl Checkpoint {
         if excess == 0 {
             return;
         }
-        // Those with work left to do count as the youngest of all.
-        let age = |known: &Known| (known.owed != Owed::Nothing, known.created);
-        let mut ages: Vec<(bool, i64)> = self.known.iter().map(|(_, known)| age(&known)).collect();
+        // Those with work left to do count as the youngest of all; what is left is told apart by the second, in as few
+        // bytes as do: this is at the end of a step, when most is in memory.
+        let age = |known: &Known| match known.owed {
+            Owed::Nothing => u32::try_from(known.created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX - 1),
+            _ => u32::MAX,
+        };
+        let mut ages = Vec::with_capacity(self.known.len());
+        ages.extend(self.known.iter().map(|(_, known)| age(&known)).take(self.known.len()));
         let excess = excess.min(ages.len());
         if excess == 0 {
             return;

@@ -111,6 +111,16 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             let (result, usage) = self.collector.poll(checkpoint.clone(), self.options.budget).await;
             cycle.add_usage(&usage);
             let mut batch = result?;
+            tracing::debug!(
+                instance = self.instance.name,
+                step = cycle.steps + 1,
+                requests = usage.requests,
+                artifacts = batch.artifacts.len(),
+                artifact_bytes = batch.artifacts.iter().map(|one| one.json.len()).sum::<usize>(),
+                checkpoint_bytes = batch.checkpoint.len(),
+                guest_peak_bytes = usage.guest_peak_bytes,
+                "a step is done"
+            );
             idle =
                 if batch.artifacts.is_empty() && checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
             let (committed, returned) = self.commit(batch).await?;

@@ -42,6 +42,8 @@ pub struct Memory {
     /// What has changed since it was packed, in order; overrules what is in the
     /// blocks.
     loose: Vec<(String, Known)>,
+    /// By how many bytes it will grow when that is packed, about.
+    growth: usize,
     /// How many there are.
     len: usize,
 }
@@ -66,7 +68,7 @@ impl Memory {
             len = len.checked_add(count)?;
         }
         buffer.truncate(end);
-        Some(Self { buffer, blocks, loose: Vec::new(), len })
+        Some(Self { buffer, blocks, loose: Vec::new(), growth: 0, len })
     }
 
     /// The buffer, its first [`RESERVED`] bytes to be filled, and the blocks
@@ -152,7 +154,10 @@ impl Memory {
                 }
             }
             Err(at) => {
-                self.len = self.len.saturating_add(usize::from(self.packed(&rrn).is_none()));
+                if self.packed(&rrn).is_none() {
+                    self.len = self.len.saturating_add(1);
+                    self.growth += 48 + 10 * known.alerts.len();
+                }
                 self.loose.insert(at, (rrn, known));
             }
         }
@@ -216,11 +221,9 @@ impl Memory {
         if self.loose.is_empty() {
             return;
         }
-        // An RRN, an entry with some alerts, and lengths; that it is more does no harm.
-        let growth = self.loose.iter().map(|(rrn, known)| rrn.len() + 48 + 10 * known.alerts.len()).sum();
         let places: Vec<(usize, usize)> = (0..self.blocks.len().max(1)).map(|at| self.loose_at(at)).collect();
         let blocks = std::mem::take(&mut self.blocks);
-        let mut rewrite = Rewrite::begin(std::mem::take(&mut self.buffer), RESERVED, growth);
+        let mut rewrite = Rewrite::begin(std::mem::take(&mut self.buffer), RESERVED, std::mem::take(&mut self.growth));
         for (at, (from, to)) in places.into_iter().enumerate() {
             let block = blocks.get(at).copied().unwrap_or(Block { start: RESERVED, end: RESERVED, ..Block::default() });
             let loose = self.loose.get(from..to).unwrap_or_default();

@@ -7,6 +7,10 @@
 
 use super::block::{Packed, head};
 
+/// By how much what is unread is moved on at least, in bytes: moving it costs
+/// the same for one.
+const STRIDE: usize = 4 * 1024;
+
 /// A block in the buffer.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Block {
@@ -72,7 +76,8 @@ impl Rewrite {
         let head = head(&(block.marks, block.count, length));
         // Its bytes go towards the beginning, or stay: it is unread until they are there.
         let from = block.start.saturating_add(self.moved);
-        self.move_on(self.written.saturating_add(head.len()).saturating_sub(from));
+        let missing = self.written.saturating_add(head.len()).saturating_sub(from);
+        self.move_on(if missing == 0 { 0 } else { missing.max(STRIDE) });
         let (from, to) = (block.start.saturating_add(self.moved), block.end.saturating_add(self.moved));
         let start = self.written.saturating_add(head.len());
         if to <= self.buffer.len() {
@@ -103,7 +108,7 @@ impl Rewrite {
     fn make_room(&mut self, bytes: usize) {
         let wanted = self.written.saturating_add(bytes);
         if wanted > self.unread {
-            self.move_on(wanted.saturating_sub(self.unread));
+            self.move_on(wanted.saturating_sub(self.unread).max(STRIDE));
         }
     }
 
