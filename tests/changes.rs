@@ -138,3 +138,63 @@ fn a_state_that_returns_is_a_version_of_its_own() {
         .collect();
     assert_eq!(statuses[1..], ["CLOSED", "OPEN", "CLOSED"]);
 }
+
+#[test]
+fn what_is_forgotten_for_its_number_costs_nothing_until_it_changes_and_comes_again_only_then() {
+    const ALL: i64 = 24_000;
+    let start = WorldConfig::default().start;
+    let mut world = World::empty_in("us");
+    world.set_start(start);
+    let mut ids = Vec::new();
+    for number in 0..ALL {
+        // Over 330 days, the last one a day ago.
+        let created = start - time::Duration::days(1) - time::Duration::minutes(20 * (ALL - number));
+        let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        world.add_change(id, created + time::Duration::minutes(1), Change::Status("CLOSED".into())).unwrap();
+        ids.push(id);
+    }
+    // One from before the look-back, one that was collected before room had to be made; both twice, the second time
+    // back to what they were.
+    let many = usize::try_from(ALL).unwrap();
+    let changed = [ids[5], ids[many - 1_900]];
+    for id in changed {
+        for (days, status) in [(1, "OPEN"), (2, "CLOSED")] {
+            world.add_change(id, start + time::Duration::days(days), Change::Status(status.into())).unwrap();
+        }
+    }
+    let rrns = changed.map(|id| world.investigation_rrn(id).unwrap().to_owned());
+    // And room is made for many new ones.
+    for number in 0..20_000 {
+        let created = start + time::Duration::hours(1) + time::Duration::milliseconds(50 * number);
+        let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        world.add_change(id, created + time::Duration::minutes(1), Change::Status("CLOSED".into())).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    let first = tenant.cycle();
+    assert!(first.failure.is_none() && first.new > 1_900, "{first:#?}");
+    tenant.advance(Duration::from_secs(3 * 3_600));
+    let second = tenant.cycle();
+    assert_eq!(second.new, 20_000);
+
+    for (hours, new) in [(7, 0), (7, 0), (14, 2), (7, 0), (7, 0), (14, 2), (7, 0)] {
+        tenant.advance(Duration::from_secs(hours * 3_600));
+        let before = tenant.link.simulator.request_count();
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+        let asked = tenant.link.simulator.request_count() - before;
+        println!("{hours} h later: {} new, {asked} requests", cycle.new);
+        assert_eq!(cycle.new, new);
+        // Everything there is by the hundred, twice since nothing here has an alert whose time would end the listing by
+        // latest alert, and little besides.
+        assert!(asked < 2 * 440 + 40, "{asked} requests");
+    }
+    let collected = collected(&tenant);
+    for rrn in rrns {
+        let statuses: Vec<&str> = collected[&rrn]
+            .iter()
+            .map(|version| version.split(common::versions::SEPARATOR).nth(2).unwrap())
+            .collect();
+        assert_eq!(statuses[statuses.len() - 2..], ["OPEN", "CLOSED"], "{rrn}");
+    }
+    assert!(tenant.again.is_empty(), "{:?}", tenant.again.len());
+}

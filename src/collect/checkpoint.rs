@@ -7,8 +7,8 @@
 //! never a silent start from zero.
 //!
 //! Bound: [`MAX_KNOWN`] investigations and [`MAX_BYTES`]. Past it the oldest
-//! are forgotten, those with work left to do last. What is forgotten may be
-//! collected again when it is seen again; nothing is lost by it.
+//! are forgotten, closed ones first, those with work left to do last. What was
+//! forgotten is looked at when everything is listed ([`super::condensed`]).
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
@@ -16,6 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
+use super::condensed::{self, Condensed};
 use super::memory::{self, Memory};
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
@@ -70,6 +71,10 @@ pub struct Checkpoint {
     pub rate_limited: u32,
     /// What format 2 has added.
     pub beyond: Beyond,
+    /// What was created up to here may have been known and been forgotten.
+    pub forgotten: Option<Utc>,
+    /// What is left of that.
+    pub condensed: Condensed,
 }
 
 /// Formats 1 to 3, in which what is remembered (`K`) stands among the rest, and
@@ -120,6 +125,8 @@ impl<K> Former<K> {
             triage: self.triage,
             rate_limited: self.rate_limited,
             beyond,
+            forgotten: None,
+            condensed: Condensed::default(),
         })
     }
 }
@@ -241,7 +248,7 @@ impl Checkpoint {
     /// # Errors
     ///
     /// `checkpoint-unreadable`, with what is wrong with it.
-    pub fn decode(mut bytes: Vec<u8>) -> Result<Self, Failure> {
+    pub fn decode(bytes: Vec<u8>) -> Result<Self, Failure> {
         let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| unreadable("it is cut short"))?;
         let [m0, m1, m2, m3, m4, format, hash @ ..] = header else { return Err(unreadable("it is cut short")) };
         if [*m0, *m1, *m2, *m3, *m4] != *MAGIC {
@@ -272,22 +279,25 @@ impl Checkpoint {
     ///
     /// `internal`, if it cannot be written, which no input can cause.
     pub fn encode(mut self) -> Result<Vec<u8>, Failure> {
-        let rest = postcard::to_allocvec(&self).map_err(|error| {
-            crate::api::errors::plain(
-                FailureReason::Internal,
-                format!("the checkpoint cannot be written: {error}"),
-                "This is a defect of the connector: report it with this message.",
-                RetryAdvice::BackOff,
-            )
-        })?;
         self.known.pack();
         // More than has to be: not to look for the oldest again at the end of every step.
         if self.known.len() > MAX_KNOWN {
             self.forget(MAX_KNOWN / 20 * 19);
         }
-        while self.known.bytes().saturating_add(rest.len()) > MAX_BYTES && !self.known.is_empty() {
+        let rest = loop {
+            let rest = postcard::to_allocvec(&self).map_err(|error| {
+                crate::api::errors::plain(
+                    FailureReason::Internal,
+                    format!("the checkpoint cannot be written: {error}"),
+                    "This is a defect of the connector: report it with this message.",
+                    RetryAdvice::BackOff,
+                )
+            })?;
+            if self.known.bytes().saturating_add(rest.len()) <= MAX_BYTES || self.known.is_empty() {
+                break rest;
+            }
             self.forget(self.known.len() / 10 * 9);
-        }
+        };
         // The blocks stay where they are: what is before them has its place, and what is behind is short.
         let mut bytes = self.known.into_buffer();
         let length = u32::try_from(bytes.len().saturating_sub(memory::RESERVED)).unwrap_or(u32::MAX);
@@ -310,10 +320,13 @@ impl Checkpoint {
         if excess == 0 {
             return;
         }
-        // Those with work left to do count as the youngest of all; what is left is told apart by the second, in as few
-        // bytes as do: this is at the end of a step, when most is in memory.
+        // What is closed goes first, and what has work left to do last. Told apart by every other second, in as few bytes
+        // as do: this is at the end of a step, when most is in memory.
         let age = |known: &Known| match known.owed {
-            Owed::Nothing => u32::try_from(known.created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX - 1),
+            Owed::Nothing => {
+                let created = u32::try_from(known.created.div_euclid(2_000_000).max(0)).unwrap_or(u32::MAX);
+                created.min((1 << 31) - 2) | (u32::from(known.open) << 31)
+            }
             _ => u32::MAX,
         };
         let mut ages = Vec::with_capacity(self.known.len());
@@ -325,14 +338,25 @@ impl Checkpoint {
         let (older, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
         // Older than the youngest that goes: all; of its age: as many as it takes.
         let mut same = excess - older.iter().filter(|age| **age < youngest).count();
-        self.known.retain(|_, known| match age(known).cmp(&youngest) {
-            Ordering::Less => false,
-            Ordering::Equal if same > 0 => {
-                same -= 1;
-                false
+        let mut horizon = self.forgotten.map_or(i64::MIN, |before| before.0);
+        let mut gone = Vec::with_capacity(excess);
+        self.known.retain(|rrn, known| {
+            let goes = match age(known).cmp(&youngest) {
+                Ordering::Less => true,
+                Ordering::Equal if same > 0 => {
+                    same -= 1;
+                    true
+                }
+                _ => false,
+            };
+            if goes {
+                horizon = horizon.max(known.created);
+                gone.push(condensed::key(rrn, known.fingerprint));
             }
-            _ => true,
+            !goes
         });
+        self.forgotten = Some(Utc(horizon));
+        self.condensed.insert(gone);
     }
 }
 
@@ -414,6 +438,8 @@ mod tests {
                 extras: [Access::Available, Access::Unknown, Access::Unavailable(404, Utc(5))],
                 listed: [Some(Utc(6)), None],
             },
+            forgotten: Some(Utc(7)),
+            condensed: Condensed::default(),
         }
     }
 

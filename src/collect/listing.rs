@@ -20,6 +20,7 @@
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
+use super::condensed;
 use super::extras::may_have_comments;
 use crate::api::calls;
 use crate::api::client::Stop;
@@ -108,6 +109,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             (self.settings.collect_comments, self.comments_since(listing), self.cycle_began());
         let number = self.state.number;
         let floor = self.state.floor;
+        let mut unchanged = if all { Vec::new() } else { self.unchanged(rows) }.into_iter();
         for row in rows {
             if let Some(mut known) = self.state.known.get(row.rrn.as_ref()) {
                 known.listed = number;
@@ -124,6 +126,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     None => {}
                 }
                 self.state.known.insert(row.rrn.clone().into_owned(), known);
+            } else if !all && self.was_known(row) {
+                if listing == Listing::Everything && !unchanged.next().unwrap_or(true) {
+                    work.push(Work { investigation: row, from_page: 0 });
+                }
             } else if all || row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor)) {
                 work.push(Work { investigation: row, from_page: 0 });
             } else {
@@ -141,6 +147,29 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.collect(&work).await?;
         let owed = |row: &Investigation<'_>| self.state.known.get(row.rrn.as_ref()).map(|known| known.owed);
         if rows.iter().any(|row| matches!(owed(row), Some(Owed::Page(_)))) { Err(Stop::Spent) } else { Ok(()) }
+    }
+}
+
+/// Investigations that had to make room in the checkpoint.
+impl<T, C> Step<'_, T, C> {
+    /// Whether an investigation was known and forgotten, as far as can be told
+    /// from its age.
+    pub(super) fn was_known(&self, row: &Investigation<'_>) -> bool {
+        let horizon = self.state.forgotten;
+        row.created.is_some_and(|created| horizon.is_some_and(|horizon| created <= horizon))
+            && self.state.known.get(row.rrn.as_ref()).is_none()
+    }
+
+    /// Whether those of the rows that were forgotten are what they were then;
+    /// so it is taken when that is not kept of all.
+    fn unchanged(&self, rows: &[Investigation<'_>]) -> Vec<bool> {
+        let forgotten = rows.iter().filter(|row| self.was_known(row));
+        let keys: Vec<u32> = forgotten.map(|row| condensed::key(&row.rrn, row.fingerprint)).collect();
+        let mut kept = self.state.condensed.contains(&keys);
+        if self.state.condensed.is_full() {
+            kept.fill(true);
+        }
+        kept
     }
 }
 

@@ -23,6 +23,7 @@ pub mod access;
 pub mod alerts;
 pub mod check;
 pub mod checkpoint;
+pub mod condensed;
 pub mod evidence;
 pub mod extras;
 pub mod fan_out;
