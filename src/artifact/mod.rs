@@ -148,6 +148,8 @@ impl Object {
 
     fn end(mut self) -> String {
         self.0.push(b'}');
+        // Hundreds of them are in memory at the end of a step.
+        self.0.shrink_to_fit();
         // Only whole texts were written.
         String::from_utf8(self.0).unwrap_or_default()
     }

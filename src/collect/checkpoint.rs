@@ -33,6 +33,8 @@ const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
 /// there, so that the buffer can grow where it is.
 const ROOM: usize = 96 * 1024;
+/// Bytes of what is written behind the blocks, about, besides what is condensed.
+const REST: usize = 4 * 1024;
 /// Most investigations remembered.
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
@@ -285,7 +287,8 @@ impl Checkpoint {
             self.forget(MAX_KNOWN / 20 * 19);
         }
         let rest = loop {
-            let rest = postcard::to_allocvec(&self).map_err(|error| {
+            let rest = Vec::with_capacity(self.condensed.bytes().saturating_add(REST));
+            let rest = postcard::to_extend(&self, rest).map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,
                     format!("the checkpoint cannot be written: {error}"),
@@ -338,6 +341,7 @@ impl Checkpoint {
         let (older, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
         // Older than the youngest that goes: all; of its age: as many as it takes.
         let mut same = excess - older.iter().filter(|age| **age < youngest).count();
+        drop(ages);
         let mut horizon = self.forgotten.map_or(i64::MIN, |before| before.0);
         let mut gone = Vec::with_capacity(excess);
         self.known.retain(|rrn, known| {
@@ -356,7 +360,7 @@ impl Checkpoint {
             !goes
         });
         self.forgotten = Some(Utc(horizon));
-        self.condensed.insert(gone);
+        self.condensed.insert(&gone);
     }
 }
 

@@ -9,6 +9,8 @@
 //! that is known, and is not seen. Nor is one in a tenant that has more than
 //! [`MOST`] of them: then those that are not kept are left alone.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::artifact::identity::hash64;
@@ -41,13 +43,19 @@ impl Condensed {
         self.full
     }
 
+    /// Bytes that it takes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes.len()
+    }
+
     /// Keeps these.
-    pub fn insert(&mut self, mut keys: Vec<u32>) {
-        keys.sort_unstable();
-        keys.dedup();
+    pub fn insert(&mut self, keys: &[u32]) {
         let mut room = MOST.saturating_sub(self.count);
         let mut full = self.full;
-        let mut merged = Distances::default();
+        // Not by doubling: this is at the end of a step, when most is in memory.
+        let bytes = Vec::with_capacity(self.bytes.len().saturating_add(5 * keys.len()));
+        let mut merged = Distances { bytes, ..Distances::default() };
         let mut add = |merged: &mut Distances, key| match room.checked_sub(1) {
             Some(left) => {
                 room = left;
@@ -55,7 +63,7 @@ impl Condensed {
             }
             None => full = true,
         };
-        let mut new = keys.into_iter().peekable();
+        let mut new = in_order(keys).into_keys().filter_map(|key| u32::try_from(key).ok()).peekable();
         for old in self.iter() {
             while let Some(key) = new.next_if(|key| *key <= old) {
                 if key < old {
@@ -73,21 +81,17 @@ impl Condensed {
     /// Which of these are kept, in their order.
     #[must_use]
     pub fn contains(&self, keys: &[u32]) -> Vec<bool> {
-        let mut wanted: Vec<(u32, usize)> = keys.iter().copied().zip(0..).collect();
-        wanted.sort_unstable();
-        let mut found = vec![false; keys.len()];
-        let mut wanted = wanted.into_iter().peekable();
-        for kept in self.iter() {
-            if wanted.peek().is_none() {
+        let mut wanted = in_order(keys);
+        let mut asked = wanted.iter_mut().peekable();
+        for kept in self.iter().map(u64::from) {
+            if asked.peek().is_none() {
                 break;
             }
-            while let Some((key, at)) = wanted.next_if(|(key, _)| *key <= kept) {
-                if let Some(found) = found.get_mut(at) {
-                    *found = key == kept;
-                }
+            while let Some((key, found)) = asked.next_if(|(key, _)| **key <= kept) {
+                *found = i64::from(*key == kept);
             }
         }
-        found
+        keys.iter().map(|key| wanted.get(&u64::from(*key)).is_some_and(|found| *found != 0)).collect()
     }
 
     /// All, in order. Bytes that make no sense end it.
@@ -101,6 +105,12 @@ impl Condensed {
             Some(before)
         })
     }
+}
+
+/// Hashes in order, each once. A map of a kind that is there already: sorting
+/// costs more of the component than all of this.
+fn in_order(keys: &[u32]) -> BTreeMap<u64, i64> {
+    keys.iter().map(|key| (u64::from(*key), 0)).collect()
 }
 
 /// Hashes being written, in order.
@@ -142,7 +152,7 @@ mod tests {
             let (mut set, mut condensed) = (BTreeSet::new(), Condensed::default());
             for round in rounds {
                 set.extend(round.iter().copied());
-                condensed.insert(round);
+                condensed.insert(&round);
                 prop_assert!(condensed.iter().eq(set.iter().copied()));
                 prop_assert_eq!(condensed.count, set.len());
                 let expected: Vec<bool> = asked.iter().map(|key| set.contains(key)).collect();
@@ -158,9 +168,9 @@ mod tests {
     fn it_is_bounded_and_says_so() {
         let mut condensed = Condensed::default();
         let spread = |number: u32| number.wrapping_mul(0x9e37_79b9);
-        condensed.insert((0..30_000).map(spread).collect());
+        condensed.insert(&(0..30_000).map(spread).collect::<Vec<_>>());
         assert!(!condensed.is_full());
-        condensed.insert((0..50_000).map(spread).collect());
+        condensed.insert(&(0..50_000).map(spread).collect::<Vec<_>>());
         assert!(condensed.is_full() && condensed.count == MOST);
         assert!(condensed.bytes.len() < MOST * 3 + 1_000, "{}", condensed.bytes.len());
         assert!(condensed.contains(&(0..30_000).map(spread).collect::<Vec<_>>()).into_iter().all(|kept| kept));
