@@ -112,6 +112,7 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             cycle.add_usage(&usage);
             let mut batch = result?;
             tracing::debug!(
+                connector = self.instance.connector,
                 instance = self.instance.name,
                 step = cycle.steps + 1,
                 requests = usage.requests,

@@ -484,7 +484,7 @@ async fn who_has_no_connector_at_the_start_waits_until_all_were_looked_at_and_no
     minutes(1).await;
     assert_eq!(stage.polls("b"), [420], "at once, because it is due");
     minutes(5).await;
-    assert_eq!(stage.polls("a").len(), 1, "{:?}", stage.polls("a"));
+    assert!(!stage.polls("a").is_empty() && stage.gaps("a").iter().all(|gap| *gap >= 290), "{:?}", stage.polls("a"));
     // Later nobody waits: that there is no connector is to be told.
     stage.script.served.store(false, Ordering::Relaxed);
     minutes(10).await;
