@@ -309,9 +309,14 @@ async fn a_key_that_is_refused_is_tried_slowly_shown_at_once_and_tried_soon_when
     stage.supervisor.wake(vec![stage.id("a")]);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(stage.status("a").state, State::Ok);
+    // Just after the next poll, so that none is due by itself.
+    while stage.polls("a").len() < before + 3 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(1)).await;
     stage.supervisor.wake(vec![stage.id("a")]);
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(stage.polls("a").len(), before + 2, "one that is well is not disturbed");
+    assert_eq!(stage.polls("a").len(), before + 3, "one that is well is not disturbed");
 }
 
 #[tokio::test(start_paused = true)]
@@ -486,7 +491,7 @@ async fn who_has_no_connector_at_the_start_waits_until_all_were_looked_at_and_no
     stage.script.served.store(true, Ordering::Relaxed);
     stage.supervisor.looked();
     minutes(1).await;
-    assert_eq!(stage.polls("b"), [420], "at once, because it is due");
+    assert_eq!(stage.polls("b").first(), Some(&420), "at once, because it is due");
     minutes(5).await;
     assert!(!stage.polls("a").is_empty() && stage.gaps("a").iter().all(|gap| *gap >= 290), "{:?}", stage.polls("a"));
     // Later nobody waits: that there is no connector is to be told.
