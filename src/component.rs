@@ -8,7 +8,7 @@ use std::time::Duration;
 use wstd::runtime::block_on;
 
 use crate::api::transport::Clock;
-use crate::collect::{self, checkpoint::Checkpoint};
+use crate::collect;
 use crate::contract::exports::witfoo::signal_connector::connector::Guest;
 use crate::contract::{
     Batch, Budget, CheckReport, Descriptor, Failure, FailureReason, FieldError, Plan, RetryAdvice, Setting,
@@ -42,10 +42,7 @@ impl Guest for Component {
         block_on(collect::check::check(&transport, &WasiClock, &settings))
     }
 
-    fn poll(settings: Vec<Setting>, mut checkpoint: Option<Vec<u8>>, budget: Budget) -> Result<Batch, Failure> {
-        if let Some(bytes) = &mut checkpoint {
-            Checkpoint::make_room(bytes);
-        }
+    fn poll(settings: Vec<Setting>, checkpoint: Option<Vec<u8>>, budget: Budget) -> Result<Batch, Failure> {
         let settings = Settings::parse(&settings).map_err(invalid)?;
         let transport = WasiHttp::new(settings.region.host);
         block_on(collect::step(&transport, &WasiClock, &settings, checkpoint, budget))

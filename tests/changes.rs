@@ -197,3 +197,25 @@ fn what_is_forgotten_for_its_number_costs_nothing_until_it_changes_and_comes_aga
     }
     assert!(tenant.again.is_empty(), "{:?}", tenant.again.len());
 }
+
+#[test]
+fn what_is_older_than_the_look_back_stays_so_when_room_had_to_be_made_for_what_is_not() {
+    let start = WorldConfig::default().start;
+    let mut world = World::empty_in("us");
+    world.set_start(start);
+    for number in 0..21_500 {
+        let created = match number {
+            0..500 => start - time::Duration::days(60) + time::Duration::minutes(number),
+            _ => start - time::Duration::days(20) + time::Duration::minutes(number - 500),
+        };
+        let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        world.add_change(id, created + time::Duration::seconds(1), Change::Status("CLOSED".into())).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    for new in [21_000, 0, 0] {
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.new == new, "{cycle:#?}");
+        tenant.advance(Duration::from_secs(7 * 3_600));
+    }
+    assert!(tenant.again.is_empty(), "{} came again", tenant.again.len());
+}

@@ -200,7 +200,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut known = before.clone().unwrap_or_default();
         let ordinal = match &before {
             // Its versions so far are not known: the cycle's number is that of none of them.
-            None if self.was_known(investigation) => Some(self.state.number),
+            None if self.may_be_forgotten(investigation) => Some(self.state.number),
             None => Some(0),
             Some(before) if before.fingerprint == investigation.fingerprint => None,
             Some(before) if before.silent => Some(0),

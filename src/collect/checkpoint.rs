@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::condensed::{self, Condensed};
+use super::condensed::{Condensed, Trace};
 use super::memory::{self, Memory};
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
@@ -239,18 +239,14 @@ impl Checkpoint {
         Self { host: host.to_owned(), ..Self::default() }
     }
 
-    /// Makes room for what a step will add to a stored checkpoint. While nothing
-    /// else is in memory it can grow where it is.
-    pub fn make_room(bytes: &mut Vec<u8>) {
-        bytes.reserve_exact(ROOM.min((MAX_BYTES + ROOM / 4).saturating_sub(bytes.len())));
-    }
-
     /// Reads a stored checkpoint.
     ///
     /// # Errors
     ///
     /// `checkpoint-unreadable`, with what is wrong with it.
-    pub fn decode(bytes: Vec<u8>) -> Result<Self, Failure> {
+    pub fn decode(mut bytes: Vec<u8>) -> Result<Self, Failure> {
+        // While nothing else is in memory it can grow where it is.
+        bytes.reserve_exact(ROOM.min((MAX_BYTES + ROOM / 4).saturating_sub(bytes.len())));
         let (header, body) = bytes.split_at_checked(HEADER).ok_or_else(|| unreadable("it is cut short"))?;
         let [m0, m1, m2, m3, m4, format, hash @ ..] = header else { return Err(unreadable("it is cut short")) };
         if [*m0, *m1, *m2, *m3, *m4] != *MAGIC {
@@ -355,7 +351,7 @@ impl Checkpoint {
             };
             if goes {
                 horizon = horizon.max(known.created);
-                gone.push(condensed::key(rrn, known.fingerprint));
+                gone.push(Trace::of(rrn, known.created, known.fingerprint));
             }
             !goes
         });

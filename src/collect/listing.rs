@@ -20,7 +20,7 @@
 use super::Step;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
-use super::condensed;
+use super::condensed::{Kept, Trace};
 use super::extras::may_have_comments;
 use crate::api::calls;
 use crate::api::client::Stop;
@@ -109,8 +109,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             (self.settings.collect_comments, self.comments_since(listing), self.cycle_began());
         let number = self.state.number;
         let floor = self.state.floor;
-        let mut unchanged = if all { Vec::new() } else { self.unchanged(rows) }.into_iter();
-        for row in rows {
+        // A listing of what is older than the look-back for the first time: nothing of it was known.
+        let first = self.state.relisted.is_none();
+        for (row, past) in rows.iter().zip(self.past(rows)) {
+            let within = row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor));
             if let Some(mut known) = self.state.known.get(row.rrn.as_ref()) {
                 known.listed = number;
                 known.open = row.is_open();
@@ -126,22 +128,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     None => {}
                 }
                 self.state.known.insert(row.rrn.clone().into_owned(), known);
-            } else if !all && self.was_known(row) {
-                if listing == Listing::Everything && !unchanged.next().unwrap_or(true) {
-                    work.push(Work { investigation: row, from_page: 0 });
+                continue;
+            }
+            match past {
+                // It was forgotten as it is, but somebody may have written a comment.
+                Past::Same if comments && within && may_have_comments(row, listing, since) => {
+                    let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
+                    self.state.known.insert(row.rrn.clone().into_owned(), known);
                 }
-            } else if all || row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor)) {
-                work.push(Work { investigation: row, from_page: 0 });
-            } else {
-                let silent = Known {
-                    created: row.created.map_or(0, |created| created.0),
-                    fingerprint: row.fingerprint,
-                    open: row.is_open(),
-                    silent: true,
-                    listed: number,
-                    ..Known::default()
-                };
-                self.state.known.insert(row.rrn.clone().into_owned(), silent);
+                Past::Same => {}
+                Past::TooOld if !all => {}
+                Past::Unknown | Past::Changed if !all && !within && (first || past == Past::Unknown) => {
+                    self.state.known.insert(row.rrn.clone().into_owned(), seen(row, number));
+                }
+                _ => work.push(Work { investigation: row, from_page: 0 }),
             }
         }
         self.collect(&work).await?;
@@ -150,26 +150,56 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 }
 
+/// An investigation that is known and not collected.
+fn seen(row: &Investigation<'_>, number: u32) -> Known {
+    Known {
+        created: row.created.map_or(0, |created| created.0),
+        fingerprint: row.fingerprint,
+        open: row.is_open(),
+        silent: true,
+        listed: number,
+        ..Known::default()
+    }
+}
+
+/// What an investigation that is not remembered may have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Past {
+    /// Nothing: it is younger than all that was forgotten.
+    Unknown,
+    /// Forgotten as it is now.
+    Same,
+    /// Forgotten with another version, or never known.
+    Changed,
+    /// So old that it cannot be told.
+    TooOld,
+}
+
 /// Investigations that had to make room in the checkpoint.
 impl<T, C> Step<'_, T, C> {
-    /// Whether an investigation was known and forgotten, as far as can be told
-    /// from its age.
-    pub(super) fn was_known(&self, row: &Investigation<'_>) -> bool {
-        let horizon = self.state.forgotten;
-        row.created.is_some_and(|created| horizon.is_some_and(|horizon| created <= horizon))
-            && self.state.known.get(row.rrn.as_ref()).is_none()
+    /// Whether an investigation may have been forgotten, as far as its age says.
+    pub(super) fn may_be_forgotten(&self, row: &Investigation<'_>) -> bool {
+        row.created.is_some_and(|created| self.state.forgotten.is_some_and(|horizon| created <= horizon))
     }
 
-    /// Whether those of the rows that were forgotten are what they were then;
-    /// so it is taken when that is not kept of all.
-    fn unchanged(&self, rows: &[Investigation<'_>]) -> Vec<bool> {
-        let forgotten = rows.iter().filter(|row| self.was_known(row));
-        let keys: Vec<u32> = forgotten.map(|row| condensed::key(&row.rrn, row.fingerprint)).collect();
-        let mut kept = self.state.condensed.contains(&keys);
-        if self.state.condensed.is_full() {
-            kept.fill(true);
-        }
-        kept
+    /// What each row may have been, should it not be remembered.
+    fn past(&self, rows: &[Investigation<'_>]) -> Vec<Past> {
+        let trace =
+            |row: &Investigation<'_>| Trace::of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint);
+        let forgotten: Vec<bool> = rows
+            .iter()
+            .map(|row| self.may_be_forgotten(row) && self.state.known.get(row.rrn.as_ref()).is_none())
+            .collect();
+        let asked = rows.iter().zip(&forgotten).filter(|(_, forgotten)| **forgotten);
+        let traces: Vec<Trace> = asked.map(|(row, _)| trace(row)).collect();
+        let mut kept = self.state.condensed.look_up(&traces).into_iter();
+        let past = |forgotten: bool| match if forgotten { kept.next() } else { None } {
+            None => Past::Unknown,
+            Some(Kept::Yes) => Past::Same,
+            Some(Kept::No) => Past::Changed,
+            Some(Kept::TooOld) => Past::TooOld,
+        };
+        forgotten.into_iter().map(past).collect()
     }
 }
 
