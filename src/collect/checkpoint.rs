@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::access::Access;
 use super::condensed::{Condensed, Trace};
+use super::former;
 use super::memory::{self, Memory};
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
@@ -38,7 +39,7 @@ const REST: usize = 4 * 1024;
 /// Most investigations remembered.
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
-pub const MAX_BYTES: usize = 640 * 1024;
+pub const MAX_BYTES: usize = 448 * 1024;
 /// Most alerts of one investigation remembered as collected.
 pub const MAX_ALERTS: usize = 1_000;
 
@@ -77,60 +78,6 @@ pub struct Checkpoint {
     pub forgotten: Option<Utc>,
     /// What is left of that.
     pub condensed: Condensed,
-}
-
-/// Formats 1 to 3, in which what is remembered (`K`) stands among the rest, and
-/// [`Beyond`] follows it all from format 2 on.
-#[derive(Deserialize)]
-struct Former<K> {
-    host: String,
-    watermark: Option<Utc>,
-    window: Option<Window>,
-    floor: Option<Utc>,
-    gained: Option<Utc>,
-    relisted: Option<Utc>,
-    number: u32,
-    cycle: Option<Cycle>,
-    known: K,
-    triage: Access,
-    rate_limited: u32,
-}
-
-/// Formats 1 and 2 have each investigation by itself: the number of bytes its
-/// RRN shares with the one before, the rest, and what is remembered.
-type Singly = Vec<(usize, String, Known)>;
-
-/// The entries of formats 1 and 2; nothing when their RRNs make no sense.
-fn singly(entries: Singly) -> Option<Memory> {
-    let mut known = Vec::with_capacity(entries.len());
-    let mut before = String::new();
-    for (shared, rest, entry) in entries {
-        before = before.get(..shared)?.to_owned() + &rest;
-        known.push((before.clone(), entry));
-    }
-    Some(known.into_iter().collect())
-}
-
-impl<K> Former<K> {
-    /// As it is today.
-    fn with(self, beyond: Beyond, known: impl FnOnce(K) -> Option<Memory>) -> Option<Checkpoint> {
-        Some(Checkpoint {
-            host: self.host,
-            watermark: self.watermark,
-            window: self.window,
-            floor: self.floor,
-            gained: self.gained,
-            relisted: self.relisted,
-            number: self.number,
-            cycle: self.cycle,
-            known: known(self.known)?,
-            triage: self.triage,
-            rate_limited: self.rate_limited,
-            beyond,
-            forgotten: None,
-            condensed: Condensed::default(),
-        })
-    }
 }
 
 /// What is remembered since format 2.
@@ -261,7 +208,7 @@ impl Checkpoint {
             return Err(unreadable("its checksum is wrong"));
         }
         if *format < 4 {
-            return former(*format, body);
+            return former::read(*format, body);
         }
         let (length, _) = body.split_first_chunk::<4>().ok_or_else(|| unreadable("it is cut short"))?;
         let end = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).saturating_add(memory::RESERVED);
@@ -360,25 +307,8 @@ impl Checkpoint {
     }
 }
 
-/// Reads the body of a format before 4.
-fn former(format: u8, body: &[u8]) -> Result<Checkpoint, Failure> {
-    let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
-    let beyond = |rest| match format {
-        1 => whole(Ok((Beyond::default(), rest)), format),
-        _ => whole(postcard::take_from_bytes(rest), format),
-    };
-    let checkpoint = if format == 3 {
-        let (former, rest) = postcard::take_from_bytes::<Former<memory::Former<'_>>>(body).map_err(wrong)?;
-        former.with(beyond(rest)?, |blocks| Some(memory::former(blocks)))
-    } else {
-        let (former, rest) = postcard::take_from_bytes::<Former<Singly>>(body).map_err(wrong)?;
-        former.with(beyond(rest)?, singly)
-    };
-    checkpoint.ok_or_else(|| unreadable("an entry shares more than there is"))
-}
-
 /// What was read, when nothing is left behind it.
-fn whole<T>(read: Result<(T, &[u8]), postcard::Error>, format: u8) -> Result<T, Failure> {
+pub(super) fn whole<T>(read: Result<(T, &[u8]), postcard::Error>, format: u8) -> Result<T, Failure> {
     match read {
         Ok((value, [])) => Ok(value),
         Ok(_) => Err(unreadable("bytes follow its end")),
@@ -392,7 +322,7 @@ pub fn checksum(format: u8, body: &[u8]) -> u64 {
     if format >= 3 { xxhash_rust::xxh64::xxh64(body, 0) } else { hash64([body]) }
 }
 
-fn unreadable(why: &str) -> Failure {
+pub(super) fn unreadable(why: &str) -> Failure {
     crate::api::errors::plain(
         FailureReason::CheckpointUnreadable,
         format!("the stored checkpoint cannot be read: {why}"),

@@ -27,6 +27,7 @@ pub mod condensed;
 pub mod evidence;
 pub mod extras;
 pub mod fan_out;
+mod former;
 pub mod gained;
 pub mod listing;
 pub mod memory;

@@ -6,6 +6,10 @@
 //! a poll that was begun is finished, whatever happens to the configuration meanwhile; nothing is polled again at once.
 //! Not guaranteed: that a poll begins on time while all places are taken.
 
+mod entry;
+mod live;
+mod standing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, Mutex};
@@ -18,20 +22,18 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use entry::Entry;
+use live::Live;
+
 use super::board::{Board, lock};
-use super::poller::{Phase, Polled, Poller, Record, live};
-use super::resolve::problem;
+use super::poller::{Phase, Polled, Poller, Record};
 use super::status::{BackOffStatus, InstanceStatus, Past, State};
 use crate::config::{Config, ConfigError, InstanceConfig};
-use crate::connectors::Connector;
-use crate::connectors::serving::{Asked, LiveInstances};
+use crate::connectors::serving::LiveInstances;
 use crate::instances::failure::FailureReport;
 use crate::sandbox::Clock;
-use crate::schedule::{BackOff, Outcome, Queue, Wait, fraction, next_tick, spread};
-use crate::store::{Identity, Instance, Store};
-
-/// How soon an instance is polled when what it failed of was changed.
-const SOON: Duration = Duration::from_secs(3);
+use crate::schedule::Queue;
+use crate::store::{Instance, Store};
 
 /// How often what is known of instances is kept in the store.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
@@ -142,47 +144,6 @@ impl Supervisor {
             task.abort();
         }
     }
-}
-
-/// See [`Supervisor::live`].
-struct Live {
-    records: Records,
-    store: Store,
-    clock: Clock,
-}
-
-impl LiveInstances for Live {
-    fn live<'a>(&'a self, kind: &'a str, _: &'a Connector) -> Asked<'a> {
-        Box::pin(async move {
-            let records: Vec<_> = {
-                let all = lock(&self.records);
-                all.values()
-                    .filter(|record| record.config.enabled && record.config.integration_type == kind)
-                    .cloned()
-                    .collect()
-            };
-            let mut found = Vec::with_capacity(records.len());
-            for record in records {
-                found.push(live(&record, &self.store, self.clock.clone()).await);
-            }
-            found
-        })
-    }
-}
-
-/// An enabled instance in the schedule.
-struct Entry {
-    record: Arc<Record>,
-    interval: Duration,
-    /// The tick of the interval that it is at.
-    tick: Instant,
-    /// Polls so far, for the jitter.
-    polls: u64,
-    back_off: BackOff,
-    /// The vendor wants peace until then.
-    not_before: Option<Instant>,
-    /// Something was changed while it was polled.
-    changed: bool,
 }
 
 /// What ends a poll.
@@ -380,46 +341,6 @@ impl Work {
         Ok(())
     }
 
-    /// The instances of a configuration in the store, with what was kept of those that are new here.
-    async fn identify(&self, config: &Arc<Config>) -> Result<Vec<(Instance, Option<Past>)>, ConfigError> {
-        let (store, now) = (self.store.clone(), self.board.now());
-        let known: HashSet<Uuid> = lock(&self.records).keys().copied().collect();
-        let (config, whole) = (Arc::clone(config), config);
-        let work = move || {
-            let slugs: Vec<String> =
-                config.instances.iter().map(|one| one.integration_type.replace('_', "-")).collect();
-            let wanted: Vec<Identity<'_>> = config
-                .instances
-                .iter()
-                .zip(&slugs)
-                .map(|(one, slug)| Identity { handle: one.handle.as_deref(), name: &one.name, connector: slug })
-                .collect();
-            let found = store.identify(&wanted, now).map_err(|(at, error)| {
-                let line = config.instances.get(at).map_or(1, |one| one.place.line);
-                let help = error.help().to_owned();
-                ConfigError { problems: vec![problem(&config.file, line, error.code(), error.to_string(), help)] }
-            })?;
-            let mut ids = BTreeSet::new();
-            if let Some(at) = found.iter().position(|instance| !ids.insert(instance.id)) {
-                let line = config.instances.get(at).map_or(1, |one| one.place.line);
-                let reason = "this is the same instance as one before: one has the id of the other".to_owned();
-                let help = "give each its own id and name".to_owned();
-                return Err(ConfigError { problems: vec![problem(&config.file, line, "config-twice", reason, help)] });
-            }
-            Ok(found
-                .into_iter()
-                .map(|instance| {
-                    let past = if known.contains(&instance.id) { None } else { Some(remembered(&store, &instance)) };
-                    (instance, past)
-                })
-                .collect())
-        };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
-            let reason = format!("taking the configuration broke off: {error}");
-            Err(ConfigError { problems: vec![problem(&whole.file, 1, "internal", reason, "report this".to_owned())] })
-        })
-    }
-
     /// Takes an instance out. A poll at hand is finished; what it comes to is kept.
     fn remove(&mut self, instance: &Instance) {
         let id = instance.id;
@@ -495,15 +416,7 @@ impl Work {
             None => {
                 let until = |time: OffsetDateTime| Duration::try_from(time - wall).ok().map(|wait| now + wait);
                 let not_before = status.past.not_before.and_then(until);
-                let mut entry = Entry {
-                    record: Arc::clone(&record),
-                    interval,
-                    tick: now,
-                    polls: 0,
-                    back_off: BackOff::default(),
-                    not_before,
-                    changed: false,
-                };
+                let mut entry = Entry::new(Arc::clone(&record), interval, not_before, now);
                 let mut due = entry.first(id, within, now);
                 // After a restart the interval goes on where it was.
                 let last = status.past.last_poll.map(|last| last + interval).and_then(until);
@@ -523,75 +436,6 @@ impl Work {
         }
         self.board.put(status);
     }
-
-    /// Keeps what has changed in the store.
-    async fn keep(&mut self) {
-        let mut standings = Vec::new();
-        for id in std::mem::take(&mut self.dirty) {
-            let leaving = if self.in_flight.contains_key(&id) { None } else { self.leaving.remove(&id) };
-            let (instance, past) = match leaving {
-                Some(leaving) => leaving,
-                None => {
-                    let record = lock(&self.records).get(&id).cloned();
-                    let (Some(record), Some(status)) = (record, self.board.instance(id)) else { continue };
-                    (record.instance.clone(), status.past)
-                }
-            };
-            match serde_json::to_string(&past) {
-                Ok(json) => standings.push((instance, json)),
-                Err(error) => tracing::warn!("how {} stands cannot be kept: {error}", instance.name),
-            }
-        }
-        if standings.is_empty() {
-            return;
-        }
-        let (store, now) = (self.store.clone(), self.board.now());
-        let kept = tokio::task::spawn_blocking(move || store.keep_standings(&standings, now)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!("how instances stand cannot be kept: {error}; {}", error.help());
-        }
-    }
-}
-
-impl Entry {
-    /// The first poll, at the instance's own place within this time.
-    fn first(&mut self, id: Uuid, within: Duration, now: Instant) -> Instant {
-        self.tick = now + spread(id, within);
-        self.tick.max(self.not_before.unwrap_or(self.tick))
-    }
-
-    /// A poll within seconds, unless the vendor wants peace.
-    fn soon(&self, id: Uuid, now: Instant) -> Instant {
-        let due = now + spread(id, SOON);
-        due.max(self.not_before.unwrap_or(due))
-    }
-
-    /// When it is due after a poll, and the number of failures in a row if that is a back-off.
-    fn after(&mut self, polled: &Polled) -> (Instant, Option<u32>) {
-        let now = Instant::now();
-        let id = self.record.instance.id;
-        self.polls += 1;
-        let random = fraction(id, self.polls);
-        let outcome = match polled {
-            Polled::Cycle(cycle, _) => Outcome::of(cycle),
-            Polled::NotBegun(failure) => Outcome::not_begun(failure),
-        };
-        let asked = outcome.retry_after.is_some();
-        let wait = self.back_off.after(&outcome, self.interval, random);
-        let due = match wait {
-            Wait::Tick(least) => {
-                let (tick, begin) = next_tick(id, self.polls, self.tick, now, self.interval);
-                self.tick = tick;
-                begin.max(now + least)
-            }
-            Wait::Turn(wait) | Wait::BackOff(wait) => now + wait,
-        };
-        self.not_before = asked.then_some(due);
-        if self.changed && self.back_off.failures > 0 {
-            return (self.soon(id, now), Some(self.back_off.failures));
-        }
-        (due, matches!(wait, Wait::BackOff(_)).then_some(self.back_off.failures))
-    }
 }
 
 /// Takes a poll into what is known of an instance.
@@ -600,11 +444,6 @@ fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime) -> Option<
         Polled::Cycle(cycle, version) => past.polled(cycle, version.clone(), started),
         Polled::NotBegun(failure) => Some(past.not_begun(failure.clone(), started)),
     }
-}
-
-/// What was kept of an instance; nothing when that cannot be read.
-fn remembered(store: &Store, instance: &Instance) -> Past {
-    store.standing(instance).ok().flatten().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
 }
 
 /// Routes of the host for the status.

@@ -1,0 +1,74 @@
+//! When one instance is due: its interval, its back-off and what the vendor asks for.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::resident::poller::{Polled, Record};
+use crate::schedule::{BackOff, Outcome, Wait, fraction, next_tick, spread};
+
+/// How soon an instance is polled when what it failed of was changed.
+const SOON: Duration = Duration::from_secs(3);
+
+/// An enabled instance in the schedule.
+pub(super) struct Entry {
+    pub(super) record: Arc<Record>,
+    pub(super) interval: Duration,
+    /// The tick of the interval that it is at.
+    pub(super) tick: Instant,
+    /// Polls so far, for the jitter.
+    pub(super) polls: u64,
+    pub(super) back_off: BackOff,
+    /// The vendor wants peace until then.
+    pub(super) not_before: Option<Instant>,
+    /// Something was changed while it was polled.
+    pub(super) changed: bool,
+}
+
+impl Entry {
+    /// One that has not been polled.
+    pub(super) fn new(record: Arc<Record>, interval: Duration, not_before: Option<Instant>, now: Instant) -> Self {
+        Self { record, interval, tick: now, polls: 0, back_off: BackOff::default(), not_before, changed: false }
+    }
+
+    /// The first poll, at the instance's own place within this time.
+    pub(super) fn first(&mut self, id: Uuid, within: Duration, now: Instant) -> Instant {
+        self.tick = now + spread(id, within);
+        self.tick.max(self.not_before.unwrap_or(self.tick))
+    }
+
+    /// A poll within seconds, unless the vendor wants peace.
+    pub(super) fn soon(&self, id: Uuid, now: Instant) -> Instant {
+        let due = now + spread(id, SOON);
+        due.max(self.not_before.unwrap_or(due))
+    }
+
+    /// When it is due after a poll, and the number of failures in a row if that is a back-off.
+    pub(super) fn after(&mut self, polled: &Polled) -> (Instant, Option<u32>) {
+        let now = Instant::now();
+        let id = self.record.instance.id;
+        self.polls += 1;
+        let random = fraction(id, self.polls);
+        let outcome = match polled {
+            Polled::Cycle(cycle, _) => Outcome::of(cycle),
+            Polled::NotBegun(failure) => Outcome::not_begun(failure),
+        };
+        let asked = outcome.retry_after.is_some();
+        let wait = self.back_off.after(&outcome, self.interval, random);
+        let due = match wait {
+            Wait::Tick(least) => {
+                let (tick, begin) = next_tick(id, self.polls, self.tick, now, self.interval);
+                self.tick = tick;
+                begin.max(now + least)
+            }
+            Wait::Turn(wait) | Wait::BackOff(wait) => now + wait,
+        };
+        self.not_before = asked.then_some(due);
+        if self.changed && self.back_off.failures > 0 {
+            return (self.soon(id, now), Some(self.back_off.failures));
+        }
+        (due, matches!(wait, Wait::BackOff(_)).then_some(self.back_off.failures))
+    }
+}

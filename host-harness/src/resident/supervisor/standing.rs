@@ -1,0 +1,88 @@
+//! What of instances is in the store: who they are, and how they stand, so that both outlive a restart.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::Work;
+use crate::config::{Config, ConfigError};
+use crate::resident::board::lock;
+use crate::resident::resolve::problem;
+use crate::resident::status::Past;
+use crate::store::{Identity, Instance, Store};
+
+impl Work {
+    /// The instances of a configuration in the store, with what was kept of those that are new here.
+    pub(super) async fn identify(&self, config: &Arc<Config>) -> Result<Vec<(Instance, Option<Past>)>, ConfigError> {
+        let (store, now) = (self.store.clone(), self.board.now());
+        let known: HashSet<Uuid> = lock(&self.records).keys().copied().collect();
+        let (config, whole) = (Arc::clone(config), config);
+        let work = move || {
+            let slugs: Vec<String> =
+                config.instances.iter().map(|one| one.integration_type.replace('_', "-")).collect();
+            let wanted: Vec<Identity<'_>> = config
+                .instances
+                .iter()
+                .zip(&slugs)
+                .map(|(one, slug)| Identity { handle: one.handle.as_deref(), name: &one.name, connector: slug })
+                .collect();
+            let found = store.identify(&wanted, now).map_err(|(at, error)| {
+                let line = config.instances.get(at).map_or(1, |one| one.place.line);
+                let help = error.help().to_owned();
+                ConfigError { problems: vec![problem(&config.file, line, error.code(), error.to_string(), help)] }
+            })?;
+            let mut ids = BTreeSet::new();
+            if let Some(at) = found.iter().position(|instance| !ids.insert(instance.id)) {
+                let line = config.instances.get(at).map_or(1, |one| one.place.line);
+                let reason = "this is the same instance as one before: one has the id of the other".to_owned();
+                let help = "give each its own id and name".to_owned();
+                return Err(ConfigError { problems: vec![problem(&config.file, line, "config-twice", reason, help)] });
+            }
+            Ok(found
+                .into_iter()
+                .map(|instance| {
+                    let past = if known.contains(&instance.id) { None } else { Some(remembered(&store, &instance)) };
+                    (instance, past)
+                })
+                .collect())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
+            let reason = format!("taking the configuration broke off: {error}");
+            Err(ConfigError { problems: vec![problem(&whole.file, 1, "internal", reason, "report this".to_owned())] })
+        })
+    }
+
+    /// Keeps what has changed in the store.
+    pub(super) async fn keep(&mut self) {
+        let mut standings = Vec::new();
+        for id in std::mem::take(&mut self.dirty) {
+            let leaving = if self.in_flight.contains_key(&id) { None } else { self.leaving.remove(&id) };
+            let (instance, past) = match leaving {
+                Some(leaving) => leaving,
+                None => {
+                    let record = lock(&self.records).get(&id).cloned();
+                    let (Some(record), Some(status)) = (record, self.board.instance(id)) else { continue };
+                    (record.instance.clone(), status.past)
+                }
+            };
+            match serde_json::to_string(&past) {
+                Ok(json) => standings.push((instance, json)),
+                Err(error) => tracing::warn!("how {} stands cannot be kept: {error}", instance.name),
+            }
+        }
+        if standings.is_empty() {
+            return;
+        }
+        let (store, now) = (self.store.clone(), self.board.now());
+        let kept = tokio::task::spawn_blocking(move || store.keep_standings(&standings, now)).await;
+        if let Ok(Err(error)) = kept {
+            tracing::warn!("how instances stand cannot be kept: {error}; {}", error.help());
+        }
+    }
+}
+
+/// What was kept of an instance; nothing when that cannot be read.
+fn remembered(store: &Store, instance: &Instance) -> Past {
+    store.standing(instance).ok().flatten().and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+}

@@ -1,0 +1,174 @@
+//! A supervisor with a poller that follows a script, in virtual time.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use futures::future::BoxFuture;
+
+use super::*;
+use crate::config::parse;
+use crate::instances::report::{Cycle, End};
+use crate::resident::status::Version;
+
+/// What a poll does, by the instance's name and how often it was polled before: how long it takes, what comes of it.
+pub(super) type Act = Box<dyn Fn(&str, usize) -> (u64, Polled) + Send + Sync>;
+
+/// A poller that follows a script.
+pub(super) struct Script {
+    pub(super) act: Act,
+    pub(super) began: Instant,
+    /// Names and times of the polls so far, in the order of their beginnings.
+    pub(super) polls: Mutex<Vec<(String, Duration)>>,
+    pub(super) counts: Mutex<HashMap<String, usize>>,
+    pub(super) running: Arc<Mutex<HashSet<Uuid>>>,
+    pub(super) most_at_once: AtomicUsize,
+    pub(super) served: AtomicBool,
+}
+
+impl Poller for Script {
+    fn interval(&self, config: &InstanceConfig) -> Duration {
+        Duration::from_mins(config.poll_interval_minutes.unwrap_or(5).into())
+    }
+
+    fn is_served(&self, _: &InstanceConfig) -> bool {
+        self.served.load(Ordering::Relaxed)
+    }
+
+    fn poll(&self, record: Arc<Record>, mut stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
+        let (name, id) = (record.config.name.clone(), record.instance.id);
+        {
+            let mut running = lock(&self.running);
+            assert!(running.insert(id), "two polls of {name} at once");
+            self.most_at_once.fetch_max(running.len(), Ordering::Relaxed);
+        }
+        lock(&self.polls).push((name.clone(), self.began.elapsed()));
+        let count = {
+            let mut counts = lock(&self.counts);
+            let count = counts.entry(name.clone()).or_default();
+            *count += 1;
+            *count - 1
+        };
+        let (takes, polled) = (self.act)(&name, count);
+        let running = Arc::clone(&self.running);
+        Box::pin(async move {
+            let polled = tokio::select! {
+                () = tokio::time::sleep(Duration::from_secs(takes)) => polled,
+                _ = stop.wait_for(|phase| *phase == Phase::Abandoning) => ended(End::Interrupted),
+            };
+            lock(&running).remove(&id);
+            if let Polled::NotBegun(failure) = &polled
+                && failure.code == "panic"
+            {
+                panic!("as the test wants");
+            }
+            polled
+        })
+    }
+
+    fn forget(&self, _: Uuid) {}
+}
+
+pub(super) fn cycle(end: End) -> Box<Cycle> {
+    let mut cycle = Cycle::new();
+    cycle.end = end;
+    cycle.steps = 1;
+    Box::new(cycle)
+}
+
+pub(super) fn of(cycle: Box<Cycle>) -> Polled {
+    Polled::Cycle(cycle, Version { version: "1.0.0".into(), digest: "d".into() })
+}
+
+pub(super) fn ended(end: End) -> Polled {
+    of(cycle(end))
+}
+
+pub(super) fn good() -> Polled {
+    ended(End::Complete)
+}
+
+pub(super) fn failed(code: &str) -> Polled {
+    let mut cycle = cycle(End::Failed);
+    cycle.steps = 0;
+    cycle.failure = Some(FailureReport::new(code, "it failed", ""));
+    of(cycle)
+}
+
+/// A supervisor with its surroundings.
+pub(super) struct Stage {
+    pub(super) dir: tempfile::TempDir,
+    pub(super) script: Arc<Script>,
+    pub(super) board: Arc<Board>,
+    pub(super) supervisor: Supervisor,
+}
+
+pub(super) const START: i64 = 1_800_000_000;
+
+impl Stage {
+    pub(super) fn new(parallel: usize, act: impl Fn(&str, usize) -> (u64, Polled) + Send + Sync + 'static) -> Self {
+        Self::at(tempfile::tempdir().expect("temporary directory"), Instant::now(), parallel, act)
+    }
+
+    /// In a directory that may have a past; the clock showed START at `began`.
+    pub(super) fn at(
+        dir: tempfile::TempDir,
+        began: Instant,
+        parallel: usize,
+        act: impl Fn(&str, usize) -> (u64, Polled) + Send + Sync + 'static,
+    ) -> Self {
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let start = OffsetDateTime::from_unix_timestamp(START).expect("time");
+        let board = Arc::new(Board::new(Arc::new(move || start + began.elapsed()), parallel));
+        let script = Arc::new(Script {
+            act: Box::new(act),
+            began,
+            polls: Mutex::default(),
+            counts: Mutex::default(),
+            running: Arc::default(),
+            most_at_once: AtomicUsize::new(0),
+            served: AtomicBool::new(true),
+        });
+        let poller: Arc<dyn Poller> = script.clone();
+        let supervisor = Supervisor::start(store, Arc::clone(&board), poller, parallel);
+        Self { dir, script, board, supervisor }
+    }
+
+    /// Applies `[[instance]]` tables; each is a name and further lines.
+    pub(super) async fn apply(&self, instances: &[(&str, &str)]) {
+        let mut text = "[host]\nstate = \"s\"\nconnectors = \"c\"\nmost_instances_per_type = 100000\n".to_owned();
+        for (name, more) in instances {
+            text.push_str(&format!("[[instance]]\nname = \"{name}\"\nintegration_type = \"acme\"\n{more}\n"));
+        }
+        let config = parse(Path::new("c.toml"), &text).unwrap_or_else(|error| panic!("{error}"));
+        self.supervisor.apply(Arc::new(config)).await.expect("applied");
+    }
+
+    pub(super) fn id(&self, name: &str) -> Uuid {
+        self.status(name).id
+    }
+
+    pub(super) fn status(&self, name: &str) -> InstanceStatus {
+        self.board.instances().into_iter().find(|one| one.name == name).unwrap_or_else(|| panic!("no {name}"))
+    }
+
+    /// Seconds at which an instance was polled.
+    pub(super) fn polls(&self, name: &str) -> Vec<u64> {
+        let polls = lock(&self.script.polls);
+        polls.iter().filter(|(other, _)| other == name).map(|(_, at)| at.as_secs()).collect()
+    }
+
+    /// Seconds between the polls of an instance.
+    pub(super) fn gaps(&self, name: &str) -> Vec<u64> {
+        self.polls(name).windows(2).map(|pair| pair[1] - pair[0]).collect()
+    }
+
+    /// Ends the host and gives its directory back.
+    pub(super) async fn end(self) -> tempfile::TempDir {
+        self.supervisor.stop().await;
+        self.dir
+    }
+}
+
+pub(super) async fn minutes(minutes: u64) {
+    tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
+}
