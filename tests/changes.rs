@@ -10,6 +10,7 @@ use std::time::Duration;
 use common::native::Tenant;
 use common::versions::{assert_only_joined_came_again, collected, is_closed, shown, version};
 use insightidr_simulator::{Change, InvestigationSpec, Truth, World, WorldConfig};
+use rapid7_insightidr::contract::{Setting, SettingValue};
 use time::OffsetDateTime;
 
 /// Polls every `interval` for `days`, and gives the times of the polls.
@@ -199,10 +200,11 @@ fn what_is_forgotten_for_its_number_costs_nothing_until_it_changes_and_comes_aga
 }
 
 #[test]
-fn what_is_older_than_the_look_back_stays_so_when_room_had_to_be_made_for_what_is_not() {
+fn room_for_many_brings_nothing_from_before_the_look_back_and_loses_no_comment() {
     let start = WorldConfig::default().start;
     let mut world = World::empty_in("us");
     world.set_start(start);
+    let mut ids = Vec::new();
     for number in 0..21_500 {
         let created = match number {
             0..500 => start - time::Duration::days(60) + time::Duration::minutes(number),
@@ -210,11 +212,23 @@ fn what_is_older_than_the_look_back_stays_so_when_room_had_to_be_made_for_what_i
         };
         let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
         world.add_change(id, created + time::Duration::seconds(1), Change::Status("CLOSED".into())).unwrap();
+        ids.push(id);
+    }
+    // A comment on one that was collected and had to make room, and on one from before the look-back.
+    for id in [ids[600], ids[100]] {
+        let written = start + time::Duration::hours(20);
+        world.add_change(id, written, Change::Viewed).unwrap();
+        let comment = format!(
+            r#"{{"rrn":"rrn:collaboration:us:o:comment:{id:?}","created_time":"2026-01-01T00:00:00Z","body":"seen"}}"#
+        );
+        world.add_comment(id, written, &comment.replace(['(', ')'], "")).unwrap();
     }
     let mut tenant = Tenant::of(world);
-    for new in [21_000, 0, 0] {
-        let cycle = tenant.cycle();
-        assert!(cycle.failure.is_none() && cycle.new == new, "{cycle:#?}");
+    tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+    // Where a comment may be is found by one cycle and read in the next.
+    for (cycle, new) in [21_000, 0, 0, 0, 1, 0].into_iter().enumerate() {
+        let report = tenant.cycle();
+        assert!(report.failure.is_none() && report.new == new, "cycle {cycle}: {report:#?}");
         tenant.advance(Duration::from_secs(7 * 3_600));
     }
     assert!(tenant.again.is_empty(), "{} came again", tenant.again.len());
