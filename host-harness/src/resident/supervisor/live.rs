@@ -8,7 +8,7 @@ use crate::resident::poller::live;
 use crate::sandbox::Clock;
 use crate::store::Store;
 
-/// See [`Supervisor::live`].
+/// See [`Supervisor::live`](super::Supervisor::live).
 pub(super) struct Live {
     pub(super) records: Records,
     pub(super) store: Store,
