@@ -127,6 +127,21 @@ fn a_rate_limit_is_waited_out_and_never_run_into() {
 }
 
 #[test]
+fn an_allowance_that_ends_among_the_rules_of_one_investigation_is_waited_out() {
+    // Reads by the hundred leave out the codes of rules, so that each rule costs a request before any evidence is read.
+    for requests in 9..30 {
+        let rate_limit = Some(RateLimit { requests, window: Duration::from_secs(60) });
+        let world = WorldConfig { seed: 4, investigations: 12, alerts_per_investigation: 9, ..WorldConfig::default() };
+        let config = SimulatorConfig { rate_limit, thin_hydration: true, ..SimulatorConfig::default() };
+        let mut tenant = Tenant::with(World::generate(&world), config);
+        let start = tenant.link.simulator.now();
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{requests} requests a minute: {cycle:#?}");
+        assert_eq!(missing(&tenant, start, start), Vec::<String>::new(), "{requests} requests a minute");
+    }
+}
+
+#[test]
 fn a_wrong_region_says_so_and_stores_nothing() {
     let keys = vec![ApiKey::new("eu", KEY)];
     let mut tenant = Tenant::with(world(5, 10), SimulatorConfig { keys, ..SimulatorConfig::default() });

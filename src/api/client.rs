@@ -54,6 +54,22 @@ impl Stop {
             Self::Spent | Self::Allowance(_) => false,
         }
     }
+
+    /// Of two reasons to stop the one that says more: what failed before what is
+    /// used up, and the vendor's allowance, which says when to go on, before the
+    /// step's own budget. The first of two alike.
+    #[must_use]
+    pub fn or_stronger(stop: Option<Self>, other: Self) -> Option<Self> {
+        let rank = |stop: &Self| match stop {
+            Self::Failed(_) => 2,
+            Self::Allowance(_) => 1,
+            Self::Spent => 0,
+        };
+        match stop {
+            Some(stop) if rank(&stop) >= rank(&other) => Some(stop),
+            _ => Some(other),
+        }
+    }
 }
 
 /// Whether a failure concerns one request only.

@@ -134,7 +134,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         }
         for listed in listed {
-            stop = stop.or(listed.stop.filter(|stop| !stop.is_local()));
+            if let Some(why) = listed.stop.filter(|stop| !stop.is_local()) {
+                stop = Stop::or_stronger(stop, why);
+            }
         }
         stop.map_or(Ok(()), Err)
     }
@@ -249,7 +251,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Ok(missing) => missing,
             Err(why) => {
                 untouched = true;
-                *stop = stop.take().or(Some(why));
+                *stop = Stop::or_stronger(stop.take(), why);
                 false
             }
         };

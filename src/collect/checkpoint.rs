@@ -239,10 +239,13 @@ impl Checkpoint {
                     RetryAdvice::BackOff,
                 )
             })?;
-            if self.known.bytes().saturating_add(rest.len()) <= MAX_BYTES || self.known.is_empty() {
+            let bytes = self.known.bytes();
+            if bytes.saturating_add(rest.len()) <= MAX_BYTES || self.known.is_empty() {
                 break rest;
             }
-            self.forget(self.known.len() / 10 * 9);
+            // At once as many as it takes, were all of them alike.
+            let fit = self.known.len().saturating_mul(MAX_BYTES.saturating_sub(rest.len())) / bytes.max(1);
+            self.forget(fit.min(self.known.len()) / 10 * 9);
         };
         // The blocks stay where they are: what is before them has its place, and what is behind is short.
         let mut bytes = self.known.into_buffer();

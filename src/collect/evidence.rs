@@ -98,7 +98,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     }
                 }
                 Err(why) if !why.is_local() => {
-                    stop = stop.or(Some(why));
+                    stop = Stop::or_stronger(stop, why);
                     Enriched::Untouched
                 }
                 Err(Stop::Failed(failure)) if job.failures < HELD => {

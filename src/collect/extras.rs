@@ -87,7 +87,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     continue;
                 }
                 Err(why) => {
-                    stop = stop.or(Some(why));
+                    stop = Stop::or_stronger(stop, why);
                     continue;
                 }
             };

@@ -134,8 +134,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             return StreamState::Degraded(failure.clone());
         }
         let failed = |known: &Known| matches!(known.owed, Owed::Failed(..));
-        let waiting = self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
-        if stream == ALERTS && waiting > 0 {
+        let waiting = || self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
+        let waiting = if stream == ALERTS { waiting() } else { 0 };
+        if waiting > 0 {
             return StreamState::Degraded(errors::plain(
                 FailureReason::Unavailable,
                 format!("the alerts of {waiting} investigation(s) could not be collected yet"),

@@ -199,7 +199,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     Context { missing: true, ..Context::default() }
                 }
                 Err(stop) => {
-                    failed = failed.or(Some(stop));
+                    failed = Stop::or_stronger(failed, stop);
                     continue;
                 }
             };

@@ -114,7 +114,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.visited.push(rrn.clone());
                     self.output.degrade(INVESTIGATIONS, *failure);
                 }
-                Err(why) => stop = stop.or(Some(why)),
+                Err(why) => stop = Stop::or_stronger(stop, why),
             }
         }
         let investigations: Vec<(&String, Investigation<'_>)> =

@@ -11,9 +11,66 @@ use super::{ANY, OPEN, OWED};
 /// Entries of a block.
 const BLOCK: usize = 64;
 
-/// An entry as it is packed: bytes of the RRN that are shared with the entry
-/// before it, the rest of the RRN, marks, and the entry in postcard.
-pub(super) type Entry<'a> = (usize, &'a str, u8, &'a [u8]);
+/// An entry as it is packed, as postcard would read it. By hand, because a step
+/// goes past hundreds of thousands of them: without looking whether each RRN is
+/// UTF-8, which only matters where it is made whole.
+#[derive(Clone, Copy)]
+pub(super) struct Entry<'a> {
+    /// Bytes of the RRN that are shared with the entry before it.
+    pub(super) shared: usize,
+    /// The rest of the RRN.
+    pub(super) own: &'a [u8],
+    /// Its marks.
+    pub(super) marks: u8,
+    /// What is remembered, in postcard.
+    pub(super) known: &'a [u8],
+}
+
+impl<'a> Entry<'a> {
+    /// The entry at the beginning of these bytes, and what is behind it. `None`
+    /// at the end, or where there is no entry.
+    pub(super) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
+        let (shared, rest) = number(bytes)?;
+        let (length, rest) = number(rest)?;
+        let (own, rest) = rest.split_at_checked(length)?;
+        let (marks, rest) = rest.split_first()?;
+        let (length, rest) = number(rest)?;
+        let (known, rest) = rest.split_at_checked(length)?;
+        Some((Self { shared, own, marks: *marks, known }, rest))
+    }
+}
+
+/// A number as postcard writes it: seven bits a byte, the lowest first.
+fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let (first, mut rest) = bytes.split_first()?;
+    let mut number = usize::from(first & 0x7f);
+    let (mut byte, mut shift) = (*first, 7_u32);
+    while byte & 0x80 != 0 {
+        // No length needs a fifth byte: a checkpoint has not that many bytes.
+        if shift > 21 {
+            return None;
+        }
+        (byte, rest) = rest.split_first().map(|(byte, rest)| (*byte, rest))?;
+        number |= usize::from(byte & 0x7f) << shift;
+        shift += 7;
+    }
+    Some((number, rest))
+}
+
+/// How many bytes two texts share at their beginnings, eight at a time.
+pub(super) fn common(one: &[u8], other: &[u8]) -> usize {
+    let (mut one, mut other) = (one, other);
+    let mut common = 0;
+    while let (Some((a, rest)), Some((b, other_rest))) = (one.split_first_chunk::<8>(), other.split_first_chunk::<8>())
+    {
+        let different = u64::from_le_bytes(*a) ^ u64::from_le_bytes(*b);
+        if different != 0 {
+            return common + different.trailing_zeros() as usize / 8;
+        }
+        (one, other, common) = (rest, other_rest, common + 8);
+    }
+    common + one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
 
 /// A block before its bytes: its marks, how many entries it has, and how many
 /// bytes follow.
@@ -58,21 +115,28 @@ impl<'a> Entries<'a> {
 
     /// Marks and bytes of the next entry.
     pub(super) fn next(&mut self) -> Option<(u8, &'a [u8])> {
-        let ((shared, own, marks, bytes), rest) = postcard::take_from_bytes::<Entry<'a>>(self.rest).ok()?;
-        if shared > self.rrn.len() || !self.rrn.is_char_boundary(shared) {
+        self.next_whole().map(|(entry, _)| (entry.marks, entry.known))
+    }
+
+    /// The next entry, and all its bytes.
+    pub(super) fn next_whole(&mut self) -> Option<(Entry<'a>, &'a [u8])> {
+        let (entry, rest) = Entry::read(self.rest)?;
+        let own = std::str::from_utf8(entry.own).ok().filter(|_| self.rrn.is_char_boundary(entry.shared));
+        let Some(own) = own else {
             self.rest = &[];
             return None;
-        }
-        self.rrn.truncate(shared);
+        };
+        self.rrn.truncate(entry.shared);
         self.rrn.push_str(own);
+        let whole = self.rest.get(..self.rest.len().saturating_sub(rest.len())).unwrap_or_default();
         self.rest = rest;
-        Some((marks, bytes))
+        Some((entry, whole))
     }
 }
 
 /// RRN of the first entry of a block, which shares nothing with any before it.
-pub(super) fn first(bytes: &[u8]) -> Option<&str> {
-    postcard::take_from_bytes::<Entry<'_>>(bytes).ok().map(|((_, rrn, _, _), _)| rrn)
+pub(super) fn first(bytes: &[u8]) -> Option<&[u8]> {
+    Entry::read(bytes).map(|(entry, _)| entry.own)
 }
 
 /// Writes entries, given in order, into blocks.
@@ -105,14 +169,29 @@ impl Packer {
             self.full.push(std::mem::take(&mut self.block));
             self.before.clear();
         }
-        let mut shared = rrn.bytes().zip(self.before.bytes()).take_while(|(a, b)| a == b).count();
+        let mut shared = common(rrn.as_bytes(), self.before.as_bytes());
         while !rrn.is_char_boundary(shared) {
             shared -= 1;
         }
-        let entry: Entry<'_> = (shared, rrn.get(shared..).unwrap_or_default(), marks, bytes);
-        let written = postcard::to_extend(&AsBytes(entry), std::mem::take(&mut self.block.bytes));
+        let entry = (shared, rrn.get(shared..).unwrap_or_default(), marks, Raw(bytes));
+        let written = postcard::to_extend(&entry, std::mem::take(&mut self.block.bytes));
         // Writing to memory cannot fail.
         self.block.bytes = written.unwrap_or_default();
+        self.wrote(rrn, marks);
+    }
+
+    /// Adds an entry that stood behind the same one before, all its bytes as
+    /// they are.
+    pub(super) fn copy(&mut self, rrn: &str, entry: Entry<'_>, whole: &[u8]) {
+        if self.block.count >= self.most || self.block.count == 0 {
+            self.push(rrn, entry.marks, entry.known);
+            return;
+        }
+        self.block.bytes.extend_from_slice(whole);
+        self.wrote(rrn, entry.marks);
+    }
+
+    fn wrote(&mut self, rrn: &str, marks: u8) {
         self.block.count += 1;
         self.block.marks |= marks;
         self.before.clear();
@@ -130,16 +209,6 @@ impl Packer {
             self.full.push(self.block);
         }
         self.full
-    }
-}
-
-/// Writes the bytes of an entry at once and not as a sequence of numbers.
-struct AsBytes<'a>(Entry<'a>);
-
-impl Serialize for AsBytes<'_> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let (shared, rest, marks, bytes) = &self.0;
-        (shared, rest, marks, Raw(bytes)).serialize(serializer)
     }
 }
 

@@ -18,7 +18,7 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::checkpoint::Known;
-use block::{Entries, Entry, Head, Packer, bytes_of, first, marks_of};
+use block::{Entries, Entry, Head, Packer, bytes_of, common, first, marks_of};
 use rewrite::{Block, Rewrite};
 
 /// Most changed entries that lie beside the blocks.
@@ -33,6 +33,15 @@ pub const OPEN: u8 = 2;
 /// First bytes of the buffer, which are the checkpoint's: its header.
 pub const RESERVED: usize = 18;
 
+/// An entry that has changed.
+#[derive(Clone)]
+struct Loose {
+    rrn: String,
+    known: Known,
+    /// Whether there is none of it in the blocks.
+    is_new: bool,
+}
+
 /// Investigations by RRN.
 #[derive(Clone, Default)]
 pub struct Memory {
@@ -41,7 +50,7 @@ pub struct Memory {
     blocks: Vec<Block>,
     /// What has changed since it was packed, in order; overrules what is in the
     /// blocks.
-    loose: Vec<(String, Known)>,
+    loose: Vec<Loose>,
     /// By how many bytes it will grow when that is packed, about.
     growth: usize,
     /// How many there are.
@@ -102,14 +111,19 @@ impl Memory {
     #[must_use]
     pub fn get(&self, rrn: &str) -> Option<Known> {
         match self.place(rrn) {
-            Ok(at) => self.loose.get(at).map(|(_, known)| known.clone()),
+            Ok(at) => self.loose.get(at).map(|loose| loose.known.clone()),
             Err(_) => postcard::from_bytes(self.packed(rrn)?).ok(),
         }
     }
 
     /// Where an RRN is, or would be, among what has changed.
     fn place(&self, rrn: &str) -> Result<usize, usize> {
-        self.loose.binary_search_by(|(other, _)| order(other, rrn))
+        self.place_of(rrn.as_bytes())
+    }
+
+    /// The same for an RRN in bytes.
+    fn place_of(&self, rrn: &[u8]) -> Result<usize, usize> {
+        self.loose.binary_search_by(|other| order(other.rrn.as_bytes(), rrn))
     }
 
     /// The bytes of an entry of a block. RRNs of a tenant begin alike for sixty
@@ -118,24 +132,24 @@ impl Memory {
     /// the same side of it, and one that shares less is behind it.
     fn packed(&self, rrn: &str) -> Option<&[u8]> {
         let mut rest = self.block(self.block_of(rrn)?);
-        let mut common = 0;
-        while let Ok(((shared, own, _, bytes), behind)) = postcard::take_from_bytes::<Entry<'_>>(rest) {
+        let mut shared = 0;
+        while let Some((entry, behind)) = Entry::read(rest) {
             rest = behind;
-            match shared.cmp(&common) {
+            match entry.shared.cmp(&shared) {
                 Ordering::Greater => {}
                 Ordering::Less => return None,
                 Ordering::Equal => {
                     let wanted = rrn.as_bytes().get(shared..)?;
-                    let same = own.bytes().zip(wanted).take_while(|(a, b)| a == *b).count();
-                    match (own.as_bytes().get(same), wanted.get(same)) {
-                        (None, None) => return Some(bytes),
+                    let same = common(entry.own, wanted);
+                    match (entry.own.get(same), wanted.get(same)) {
+                        (None, None) => return Some(entry.known),
                         (Some(a), Some(b)) if a > b => return None,
                         (Some(_), None) => return None,
                         // Entries share whole characters only.
                         _ => {
-                            common = shared.saturating_add(same);
-                            while !rrn.is_char_boundary(common) {
-                                common -= 1;
+                            shared = shared.saturating_add(same);
+                            while !rrn.is_char_boundary(shared) {
+                                shared -= 1;
                             }
                         }
                     }
@@ -149,16 +163,17 @@ impl Memory {
     pub fn insert(&mut self, rrn: String, known: Known) {
         match self.place(&rrn) {
             Ok(at) => {
-                if let Some((_, changed)) = self.loose.get_mut(at) {
-                    *changed = known;
+                if let Some(changed) = self.loose.get_mut(at) {
+                    changed.known = known;
                 }
             }
             Err(at) => {
-                if self.packed(&rrn).is_none() {
+                let is_new = self.packed(&rrn).is_none();
+                if is_new {
                     self.len = self.len.saturating_add(1);
                     self.growth += 48 + 10 * known.alerts.len();
                 }
-                self.loose.insert(at, (rrn, known));
+                self.loose.insert(at, Loose { rrn, known, is_new });
             }
         }
         if self.loose.len() >= LOOSE {
@@ -181,11 +196,13 @@ impl Memory {
             .filter_map(|(rrn, merged)| {
                 let known = match merged {
                     Merged::Loose(known) => known.clone(),
-                    Merged::Packed(_, bytes) => postcard::from_bytes(bytes).ok()?,
+                    Merged::Packed(bytes) => postcard::from_bytes(bytes).ok()?,
                 };
                 Some((rrn, known))
             })
-            .skip_while(move |(rrn, _)| after.as_ref().is_some_and(|after| order(rrn, after).is_le()))
+            .skip_while(move |(rrn, _)| {
+                after.as_ref().is_some_and(|after| order(rrn.as_bytes(), after.as_bytes()).is_le())
+            })
     }
 
     /// All, in the order of RRNs.
@@ -231,14 +248,9 @@ impl Memory {
                 rewrite.keep(&block);
                 continue;
             }
-            let merged = merge(rewrite.old(&block), loose);
-            let mut packer = Packer::evenly(merged.len());
-            for (rrn, merged) in merged {
-                match merged {
-                    Merged::Loose(known) => packer.push(&rrn, marks_of(known), &bytes_of(known)),
-                    Merged::Packed(marks, bytes) => packer.push(&rrn, marks, bytes),
-                }
-            }
+            let new = loose.iter().filter(|loose| loose.is_new).count();
+            let mut packer = Packer::evenly(block.count.saturating_add(new));
+            repack(rewrite.old(&block), loose, &mut packer);
             rewrite.read(&block);
             for packed in packer.finish() {
                 rewrite.write(&packed);
@@ -262,13 +274,14 @@ impl Memory {
     /// The block in whose range an RRN lies.
     fn block_of(&self, rrn: &str) -> Option<usize> {
         let begins = |block: &Block| first(self.buffer.get(block.start..block.end).unwrap_or_default());
-        let behind = self.blocks.partition_point(|block| begins(block).is_none_or(|first| order(first, rrn).is_le()));
+        let behind =
+            self.blocks.partition_point(|block| begins(block).is_none_or(|first| order(first, rrn.as_bytes()).is_le()));
         if self.blocks.is_empty() { None } else { Some(behind.saturating_sub(1)) }
     }
 
     /// Where among what has changed the range of a block is.
     fn loose_at(&self, at: usize) -> (usize, usize) {
-        let place = |first: &str| self.place(first).unwrap_or_else(|at| at);
+        let place = |first: &[u8]| self.place_of(first).unwrap_or_else(|at| at);
         let from = match first(self.block(at)) {
             Some(first) if at > 0 => place(first),
             _ => 0,
@@ -279,7 +292,7 @@ impl Memory {
     }
 
     /// What has changed in the range of a block.
-    fn loose_of(&self, at: usize) -> &[(String, Known)] {
+    fn loose_of(&self, at: usize) -> &[Loose] {
         let (from, to) = self.loose_at(at);
         self.loose.get(from..to).unwrap_or_default()
     }
@@ -293,31 +306,72 @@ impl Memory {
 /// An entry, changed or not.
 enum Merged<'a> {
     Loose(&'a Known),
-    Packed(u8, &'a [u8]),
+    Packed(&'a [u8]),
 }
 
 /// The entries of a block with what has changed in its range.
-fn merge<'a>(block: &'a [u8], loose: &'a [(String, Known)]) -> Vec<(String, Merged<'a>)> {
+fn merge<'a>(block: &'a [u8], loose: &'a [Loose]) -> Vec<(String, Merged<'a>)> {
     let mut merged = Vec::new();
+    walk(block, loose, |rrn, part| {
+        let part = match part {
+            Part::Loose(known) => Merged::Loose(known),
+            Part::Packed(entry, _) => Merged::Packed(entry.known),
+        };
+        merged.push((rrn.to_owned(), part));
+    });
+    merged
+}
+
+/// Packs the entries of a block with what has changed in its range. What stands
+/// behind the same entry as before is copied as it is.
+fn repack(block: &[u8], loose: &[Loose], packer: &mut Packer) {
+    let mut follows = true;
+    walk(block, loose, |rrn, part| match part {
+        Part::Loose(known) => {
+            packer.push(rrn, marks_of(known), &bytes_of(known));
+            follows = false;
+        }
+        Part::Packed(entry, whole) if follows => packer.copy(rrn, entry, whole),
+        Part::Packed(entry, _) => {
+            packer.push(rrn, entry.marks, entry.known);
+            follows = true;
+        }
+    });
+}
+
+/// A part of a block with what has changed.
+enum Part<'a> {
+    Loose(&'a Known),
+    /// With all its bytes.
+    Packed(Entry<'a>, &'a [u8]),
+}
+
+/// Goes through the entries of a block with what has changed, in order.
+fn walk<'a>(block: &'a [u8], loose: &'a [Loose], mut take: impl FnMut(&str, Part<'a>)) {
     let mut loose = loose.iter().peekable();
     let mut entries = Entries::of(block);
-    while let Some((marks, bytes)) = entries.next() {
-        while let Some((rrn, known)) = loose.next_if(|(rrn, _)| order(rrn, &entries.rrn).is_lt()) {
-            merged.push((rrn.clone(), Merged::Loose(known)));
+    while let Some((entry, whole)) = entries.next_whole() {
+        let mut is_replaced = false;
+        while !is_replaced && let Some(next) = loose.peek() {
+            match order(next.rrn.as_bytes(), entries.rrn.as_bytes()) {
+                Ordering::Greater => break,
+                Ordering::Equal => is_replaced = true,
+                Ordering::Less => {}
+            }
+            take(&next.rrn, Part::Loose(&next.known));
+            loose.next();
         }
-        match loose.next_if(|(rrn, _)| order(rrn, &entries.rrn).is_eq()) {
-            Some((rrn, known)) => merged.push((rrn.clone(), Merged::Loose(known))),
-            None => merged.push((entries.rrn.clone(), Merged::Packed(marks, bytes))),
+        if !is_replaced {
+            take(&entries.rrn, Part::Packed(entry, whole));
         }
     }
-    merged.extend(loose.map(|(rrn, known)| (rrn.clone(), Merged::Loose(known))));
-    merged
+    loose.for_each(|loose| take(&loose.rrn, Part::Loose(&loose.known)));
 }
 
 /// The order of two texts by their bytes, eight at a time: comparing memory is
 /// a loop over single bytes in WebAssembly, and this was the half of a listing.
-fn order(one: &str, other: &str) -> Ordering {
-    let (mut one, mut other) = (one.as_bytes(), other.as_bytes());
+fn order(one: &[u8], other: &[u8]) -> Ordering {
+    let (mut one, mut other) = (one, other);
     while let (Some((a, rest)), Some((b, other_rest))) = (one.split_first_chunk::<8>(), other.split_first_chunk::<8>())
     {
         if a != b {
