@@ -144,7 +144,7 @@ impl<'a> Alert<'a> {
             start: Some(start),
             end: self.members.time("latest_event_time").filter(|end| *end >= start),
             entities: context.entities,
-            message: message::message(self.raw, &nested),
+            message: message::message_of(message::line(self.raw), &self.members, &nested),
         }
     }
 }

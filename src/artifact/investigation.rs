@@ -110,7 +110,7 @@ impl<'a> Investigation<'a> {
             start: Some(event),
             // Alerts commonly come before the investigation that is made of them.
             end: self.members.time("latest_alert_time").filter(|end| *end >= event),
-            message: message::message(self.raw, nested),
+            message: message::message_of(message::line(self.raw), &self.members, nested),
             ..Artifact::default()
         }
     }

@@ -29,6 +29,7 @@ pub(super) struct Entry<'a> {
 impl<'a> Entry<'a> {
     /// The entry at the beginning of these bytes, and what is behind it. `None`
     /// at the end, or where there is no entry.
+    #[inline(always)]
     pub(super) fn read(bytes: &'a [u8]) -> Option<(Self, &'a [u8])> {
         let (shared, rest) = number(bytes)?;
         let (length, rest) = number(rest)?;
@@ -40,21 +41,27 @@ impl<'a> Entry<'a> {
     }
 }
 
-/// A number as postcard writes it: seven bits a byte, the lowest first.
+/// A number as postcard writes it: seven bits a byte, the lowest first. Nearly
+/// all are one byte.
+#[inline(always)]
 fn number(bytes: &[u8]) -> Option<(usize, &[u8])> {
-    let (first, mut rest) = bytes.split_first()?;
-    let mut number = usize::from(first & 0x7f);
-    let (mut byte, mut shift) = (*first, 7_u32);
-    while byte & 0x80 != 0 {
-        // No length needs a fifth byte: a checkpoint has not that many bytes.
-        if shift > 21 {
-            return None;
-        }
-        (byte, rest) = rest.split_first().map(|(byte, rest)| (*byte, rest))?;
-        number |= usize::from(byte & 0x7f) << shift;
-        shift += 7;
+    match bytes.split_first()? {
+        (first, rest) if first & 0x80 == 0 => Some((usize::from(*first), rest)),
+        _ => long_number(bytes),
     }
-    Some((number, rest))
+}
+
+/// The same for one of several bytes. No length needs a fifth: a checkpoint has
+/// not that many bytes.
+fn long_number(bytes: &[u8]) -> Option<(usize, &[u8])> {
+    let mut number = 0;
+    for (at, byte) in bytes.iter().take(4).enumerate() {
+        number |= usize::from(byte & 0x7f) << (7 * at);
+        if byte & 0x80 == 0 {
+            return Some((number, bytes.get(at + 1..)?));
+        }
+    }
+    None
 }
 
 /// How many bytes two texts share at their beginnings, eight at a time.
