@@ -12,7 +12,7 @@ GUEST_PACKAGES := -p probe-guest -p hostile-guest -p audit-log-connector
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench bench-peers check fmt component host guests toolchain clean
+.PHONY: help run test soak bench bench-scale bench-peers check fmt component host guests toolchain clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -29,6 +29,9 @@ soak: component guests ## Run the random tests for long: thousands of scenarios,
 
 bench: component ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll
+
+bench-scale: component host ## Measure how cost grows with tenants, investigations, alerts and store: curves (half an hour)
+	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench scale -- $(SCALE)
 
 bench-peers: component host ## Compare with other collectors (installs them from PyPI into a throw-away directory)
 	python3 tests/bench/peers/run.py --host $(HOST) --component $(COMPONENT) --results $(TARGET_DIR)/bench-peers.json $(PEERS)

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use common::native::Tenant;
 use common::versions::{assert_only_joined_came_again, collected, is_closed, shown, version};
-use insightidr_simulator::{Change, InvestigationSpec, Truth, World, WorldConfig};
+use insightidr_simulator::{
+    AlertSpec, Change, InvestigationSpec, RateLimit, SimulatorConfig, Truth, World, WorldConfig,
+};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use time::OffsetDateTime;
 
@@ -138,6 +140,31 @@ fn a_state_that_returns_is_a_version_of_its_own() {
         .map(|version| version.split(common::versions::SEPARATOR).nth(2).unwrap().to_owned())
         .collect();
     assert_eq!(statuses[1..], ["CLOSED", "OPEN", "CLOSED"]);
+}
+
+#[test]
+fn many_that_close_at_once_are_read_however_little_the_vendor_allows() {
+    for requests in (12..60).step_by(3) {
+        let start = WorldConfig::default().start;
+        let mut world = World::empty_in("us");
+        world.set_start(start);
+        for number in 0..40 {
+            let created = start - time::Duration::days(1) - time::Duration::minutes(number);
+            let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+            world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
+            world.add_change(id, start + time::Duration::hours(1), Change::Status("CLOSED".into())).unwrap();
+        }
+        let rate_limit = Some(RateLimit { requests, window: Duration::from_secs(60) });
+        let mut tenant = Tenant::with(world, SimulatorConfig { rate_limit, ..SimulatorConfig::default() });
+        tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+        let first = tenant.cycle();
+        assert!(first.failure.is_none() && first.new == 80, "{requests} requests a minute: {first:#?}");
+        tenant.advance(Duration::from_secs(3 * 3_600));
+        // They have left the list of what is not closed: each is read singly.
+        let second = tenant.cycle();
+        assert!(second.failure.is_none() && second.degraded.is_empty(), "{requests} requests a minute: {second:#?}");
+        assert_eq!(second.new, 40, "{requests} requests a minute");
+    }
 }
 
 #[test]

@@ -96,6 +96,7 @@ pub struct Client<'a, T, C> {
     started: Duration,
     time: Duration,
     strikes: Cell<u32>,
+    heard: Cell<bool>,
     halted: RefCell<Option<Box<Failure>>>,
     investigations: Cell<Allowance>,
     triage: Cell<Allowance>,
@@ -113,6 +114,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             started: clock.elapsed(),
             time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
             strikes: Cell::new(0),
+            heard: Cell::new(false),
             halted: RefCell::new(None),
             investigations: Cell::default(),
             triage: Cell::default(),
@@ -145,6 +147,12 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             .chain([u64::from(self.requests_left.get())])
             .min();
         allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
+    }
+
+    /// Whether the vendor has answered in this step, and so has said what is left
+    /// of its allowance if it says that at all.
+    pub fn has_heard(&self) -> bool {
+        self.heard.get()
     }
 
     /// Sends a request and gives its response with status 200.
@@ -219,6 +227,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                 return Err(Stop::Failed(Box::new(errors::from_transport(request, &error, self.region))));
             }
         };
+        self.heard.set(true);
         let now = self.clock.now();
         let rate = rate::read(&response, now);
         if rate.remaining.is_some() {

@@ -58,6 +58,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// The next investigations that are due in this cycle.
     fn due(&self, after: Option<&String>, left: bool) -> Vec<String> {
         let began = self.cycle_began();
+        // Until the vendor has said what is left of its allowance, one: reading many could use up what it takes to finish
+        // the first, in every step again.
+        let most = if self.client.has_heard() {
+            GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1)
+        } else {
+            1
+        };
         self.state
             .known
             .scan(after.map(String::as_str), if left { OWED | OPEN } else { OWED })
@@ -70,7 +77,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Failed(_, not_before) => not_before <= began,
             })
             .map(|(rrn, _)| rrn)
-            .take(GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1))
+            .take(most)
             .collect()
     }
 

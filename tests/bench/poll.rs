@@ -46,5 +46,5 @@ fn main() -> anyhow::Result<()> {
         eprintln!("the store …");
         store::measure(&batches, &mut report)?;
     }
-    report.finish()
+    report.finish("bench.json")
 }

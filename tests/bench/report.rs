@@ -43,8 +43,8 @@ impl Report {
         self.figures.push(Figure { name, unit, target, samples });
     }
 
-    /// Prints the table and writes the file.
-    pub(crate) fn finish(self) -> anyhow::Result<()> {
+    /// Prints the table and writes the file of this name in the target directory.
+    pub(crate) fn finish(self, name: &str) -> anyhow::Result<()> {
         let mut text =
             format!("{:<56} {:>10} {:>10} {:>10}  {:<12} {}\n", "", "median", "least", "most", "unit", "target");
         for figure in &self.figures {
@@ -67,7 +67,7 @@ impl Report {
         if let [Some(before), Some(after)] = loads {
             text.push_str(&format!("load of the machine (1 minute): {before} before, {after} after, on {cpus} CPUs\n"));
         }
-        let file = file();
+        let file = file(name);
         text.push_str(&format!("all samples: {}\n", file.display()));
         std::io::stdout().write_all(text.as_bytes())?;
         let figures: Vec<Value> = self
@@ -85,10 +85,10 @@ impl Report {
     }
 }
 
-/// `bench.json` in the target directory.
-fn file() -> PathBuf {
+/// A file in the target directory.
+fn file(name: &str) -> PathBuf {
     let temporary = Path::new(env!("CARGO_TARGET_TMPDIR"));
-    temporary.parent().unwrap_or(temporary).join("bench.json")
+    temporary.parent().unwrap_or(temporary).join(name)
 }
 
 /// The load of the last minute, where the system tells it.

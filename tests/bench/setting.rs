@@ -45,7 +45,7 @@ impl Setting {
             name: "bench".to_owned(),
             settings: settings(),
             secrets,
-            routes: Routes::parse([format!("us.api.insight.rapid7.com={}", vendor.server.url())])?,
+            routes: Routes::parse([format!("us.api.insight.rapid7.com={}", vendor.url())])?,
             clock: Clock::starting_at(vendor.simulator.now()),
             network: NetworkOptions::default(),
         };
@@ -102,5 +102,10 @@ impl Vendor {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
         let server = runtime.block_on(Server::start(simulator.clone()))?;
         Ok(Self { simulator, server, _runtime: runtime })
+    }
+
+    /// Where it is.
+    pub(crate) fn url(&self) -> String {
+        self.server.url()
     }
 }

@@ -111,7 +111,9 @@ pub struct Cycle {
 
 impl Cycle {
     /// A cycle in which nothing has happened yet.
-    pub(crate) fn new() -> Self {
+    #[must_use]
+    #[allow(clippy::new_without_default, reason = "a cycle is never left as it begins")]
+    pub fn new() -> Self {
         Self {
             steps: 0,
             new: 0,

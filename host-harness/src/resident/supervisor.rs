@@ -3,7 +3,8 @@
 //! What: one task owns the schedule. It takes configurations, starts polls when they are due and a place is free, and
 //! after each decides when the next one is.
 //! Promises: no two polls of an instance at once; who has been due longest comes first; missed ticks are not made up for;
-//! a poll that was begun is finished, whatever happens to the configuration meanwhile; nothing is polled again at once.
+//! a poll that was begun is finished, whatever happens to the configuration meanwhile; nothing is polled again at once;
+//! those that keep failing hold at most half of the places.
 //! Not guaranteed: that a poll begins on time while all places are taken.
 
 mod entry;
@@ -84,6 +85,8 @@ impl Supervisor {
             in_flight: HashMap::new(),
             leaving: HashMap::new(),
             queue: Queue::default(),
+            failing: Queue::default(),
+            failing_in_flight: HashSet::new(),
             dirty: HashSet::new(),
             looked: false,
             aside: Vec::new(),
@@ -166,6 +169,10 @@ struct Work {
     /// What is known of those that were removed while they were polled.
     leaving: HashMap<Uuid, (Instance, Past)>,
     queue: Queue,
+    /// Those that are backing off have a queue, and half of the places, of their own: however many of them hang until
+    /// their time is up, the others are polled.
+    failing: Queue,
+    failing_in_flight: HashSet<Uuid>,
     /// Those whose past is to be kept.
     dirty: HashSet<Uuid>,
     /// Whether the connectors that are there at the start were looked at; see [`Supervisor::looked`].
@@ -213,7 +220,14 @@ impl Work {
     fn dispatch(&mut self) -> Option<Instant> {
         let now = Instant::now();
         while self.in_flight.len() < self.parallel {
-            let Some(id) = self.queue.pop(now) else { return self.queue.next_due() };
+            let has_place = self.failing_in_flight.len() < self.parallel.div_ceil(2);
+            let dues = [self.queue.next_due(), self.failing.next_due().filter(|_| has_place)];
+            let fails = match dues {
+                [Some(well), Some(failing)] => failing < well,
+                [_, failing] => failing.is_some(),
+            };
+            let queue = if fails { &mut self.failing } else { &mut self.queue };
+            let Some(id) = queue.pop(now) else { return dues.into_iter().flatten().min() };
             let Some(entry) = self.entries.get_mut(&id) else { continue };
             if !self.looked && !self.poller.is_served(&entry.record.config) {
                 self.aside.push(id);
@@ -222,6 +236,9 @@ impl Work {
             entry.changed = false;
             let started = self.board.now();
             self.in_flight.insert(id, started);
+            if fails {
+                self.failing_in_flight.insert(id);
+            }
             self.board.change(id, |status| status.polling = true);
             let poll = self.poller.poll(Arc::clone(&entry.record), self.stop.clone());
             let finished = self.finished.clone();
@@ -240,6 +257,7 @@ impl Work {
     /// Takes in what came of a poll and decides when the next one is.
     fn finish(&mut self, Finished { id, polled }: Finished) {
         let Some(started) = self.in_flight.remove(&id) else { return };
+        self.failing_in_flight.remove(&id);
         self.board.change_host(|host| host.polls_running = self.in_flight.len());
         self.dirty.insert(id);
         if let Some((_, past)) = self.leaving.get_mut(&id) {
@@ -250,7 +268,7 @@ impl Work {
         let now = Instant::now();
         let wall = self.board.now();
         if let Some((due, _)) = &due {
-            self.queue.set(id, *due);
+            self.set_due(id, *due);
         }
         self.board.change(id, |status| {
             status.polling = false;
@@ -291,8 +309,9 @@ impl Work {
                 self.looked = true;
                 for id in std::mem::take(&mut self.aside) {
                     // One that was taken out, or put at another time, meanwhile stays so.
-                    if self.entries.contains_key(&id) && !self.in_flight.contains_key(&id) && !self.queue.contains(id) {
-                        self.queue.set(id, Instant::now());
+                    let waits = self.queue.contains(id) || self.failing.contains(id);
+                    if self.entries.contains_key(&id) && !self.in_flight.contains_key(&id) && !waits {
+                        self.set_due(id, Instant::now());
                     }
                 }
             }
@@ -307,9 +326,24 @@ impl Work {
         } else if entry.back_off.failures > 0 {
             let now = Instant::now();
             let due = entry.soon(id, now);
-            self.queue.set(id, due);
+            self.set_due(id, due);
             self.show_next(id, due, now);
         }
+    }
+
+    /// Puts an instance into the queue that it belongs to.
+    fn set_due(&mut self, id: Uuid, due: Instant) {
+        let fails = self.entries.get(&id).is_some_and(|entry| entry.back_off.failures > 0);
+        let (queue, other) =
+            if fails { (&mut self.failing, &mut self.queue) } else { (&mut self.queue, &mut self.failing) };
+        other.remove(id);
+        queue.set(id, due);
+    }
+
+    /// Takes an instance out of the queues.
+    fn take_out(&mut self, id: Uuid) {
+        self.queue.remove(id);
+        self.failing.remove(id);
     }
 
     /// Writes on the board when an instance is polled next.
@@ -346,7 +380,7 @@ impl Work {
         let id = instance.id;
         lock(&self.records).remove(&id);
         self.entries.remove(&id);
-        self.queue.remove(id);
+        self.take_out(id);
         self.poller.forget(id);
         if let Some(status) = self.board.remove(id) {
             // What is not kept yet is kept from here.
@@ -393,7 +427,7 @@ impl Work {
         if !enabled {
             (status.next_poll, status.back_off) = (None, None);
             self.entries.remove(&id);
-            self.queue.remove(id);
+            self.take_out(id);
             self.poller.forget(id);
             self.board.put(status);
             return;
@@ -409,7 +443,7 @@ impl Work {
                     entry.changed |= !same;
                 } else if !same_interval || (!same && entry.back_off.failures > 0) {
                     let due = if same_interval { entry.soon(id, now) } else { entry.first(id, within, now) };
-                    self.queue.set(id, due);
+                    self.set_due(id, due);
                     status.next_poll = Some(wall + due.saturating_duration_since(now));
                 }
             }
@@ -429,7 +463,7 @@ impl Work {
                 }
                 self.entries.insert(id, entry);
                 if !in_flight {
-                    self.queue.set(id, due);
+                    self.set_due(id, due);
                     status.next_poll = Some(wall + due.saturating_duration_since(now));
                 }
             }

@@ -338,6 +338,23 @@ async fn who_has_no_connector_at_the_start_waits_until_all_were_looked_at_and_no
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_that_hang_whenever_they_are_polled_leave_half_of_the_places_to_the_others() {
+    // Twenty that hold a place for more than a minute each, and four places.
+    let hangs = |name: &str| name.starts_with('h');
+    let stage = Stage::new(4, move |name, _| if hangs(name) { (70, failed("wall-time")) } else { (1, good()) });
+    let names: Vec<String> = (0..20).flat_map(|number| [format!("h{number}"), format!("g{number}")]).collect();
+    stage.apply(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>()).await;
+    // Until each has failed once, nobody knows which they are.
+    minutes(60).await;
+    for name in names.iter().filter(|name| !hangs(name)) {
+        let late = stage.polls(name).into_iter().filter(|at| *at > 20 * 60).collect::<Vec<_>>();
+        let gaps: Vec<u64> = late.windows(2).map(|pair| pair[1] - pair[0]).collect();
+        assert!(gaps.len() >= 6 && gaps.iter().all(|gap| (270..=330).contains(gap)), "{name}: {gaps:?}");
+    }
+    assert!(names.iter().filter(|name| hangs(name)).all(|name| stage.polls(name).len() >= 3), "they have their turns");
+}
+
+#[tokio::test(start_paused = true)]
 async fn ten_thousand_tenants_are_polled_in_time() {
     let names: Vec<String> = (0..10_000).map(|number| format!("t{number}")).collect();
     let stage = Stage::new(64, |_, _| (1, good()));
