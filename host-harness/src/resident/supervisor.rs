@@ -4,7 +4,7 @@
 //! after each decides when the next one is.
 //! Promises: no two polls of an instance at once; who has been due longest comes first; missed ticks are not made up for;
 //! a poll that was begun is finished, whatever happens to the configuration meanwhile; nothing is polled again at once;
-//! those that keep failing hold at most half of the places.
+//! those that keep failing hold at most a quarter of the places.
 //! Not guaranteed: that a poll begins on time while all places are taken.
 
 mod entry;
@@ -169,7 +169,7 @@ struct Work {
     /// What is known of those that were removed while they were polled.
     leaving: HashMap<Uuid, (Instance, Past)>,
     queue: Queue,
-    /// Those that are backing off have a queue, and half of the places, of their own: however many of them hang until
+    /// Those that are backing off have a queue, and a quarter of the places, of their own: however many of them hang until
     /// their time is up, the others are polled.
     failing: Queue,
     failing_in_flight: HashSet<Uuid>,
@@ -220,7 +220,7 @@ impl Work {
     fn dispatch(&mut self) -> Option<Instant> {
         let now = Instant::now();
         while self.in_flight.len() < self.parallel {
-            let has_place = self.failing_in_flight.len() < self.parallel.div_ceil(2);
+            let has_place = self.failing_in_flight.len() < self.parallel.div_ceil(4);
             let dues = [self.queue.next_due(), self.failing.next_due().filter(|_| has_place)];
             let fails = match dues {
                 [Some(well), Some(failing)] => failing < well,
