@@ -7,6 +7,7 @@
 
 use super::error::LoadError;
 use crate::sandbox::ALLOWED_IMPORTS;
+use serde::{Deserialize, Serialize};
 use wasmtime::component::wit_parser::decoding::{DecodedWasm, decode};
 use wasmtime::component::wit_parser::{WorldItem, WorldKey};
 
@@ -27,11 +28,21 @@ pub(super) struct Audit {
     pub(super) contract: String,
 }
 
-/// Audits a component.
+/// Names of interfaces, with versions, in order: all that an audit judges by. Kept with compiled code, because reading them
+/// takes as long as everything else of a load.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Names {
+    /// What it imports.
+    imports: Vec<String>,
+    /// What it exports.
+    exports: Vec<String>,
+}
+
+/// Reads what a component imports and exports.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
-pub(super) fn audit(bytes: &[u8]) -> Result<Audit, LoadError> {
+/// What is wrong with its bytes.
+pub(super) fn read(bytes: &[u8]) -> Result<Names, LoadError> {
     match (bytes.get(..4), bytes.get(4..8)) {
         (Some(b"\0asm"), Some([0x0d, 0, 1, 0])) => {}
         (Some(b"\0asm"), Some([1, 0, 0, 0])) => return Err(LoadError::CoreModule),
@@ -53,9 +64,15 @@ pub(super) fn audit(bytes: &[u8]) -> Result<Audit, LoadError> {
         names.sort();
         names
     };
-    let imports = names(&mut world.imports.iter());
-    let exports = names(&mut world.exports.iter());
+    Ok(Names { imports: names(&mut world.imports.iter()), exports: names(&mut world.exports.iter()) })
+}
 
+/// Audits a component by the names that were read from it.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub(super) fn audit(names: Names) -> Result<Audit, LoadError> {
+    let Names { imports, exports } = names;
     // Another version of the contract explains every other difference, so it is named first.
     for name in exports.iter().chain(&imports) {
         let (interface, version) = split(name);
@@ -105,6 +122,10 @@ fn is_within(version: &str, accepted: &str) -> bool {
 mod tests {
     use super::super::fixtures::component;
     use super::*;
+
+    fn audit(bytes: &[u8]) -> Result<Audit, LoadError> {
+        super::audit(read(bytes)?)
+    }
 
     fn verdict(bytes: &[u8]) -> (&'static str, String) {
         let error = audit(bytes).unwrap_err();

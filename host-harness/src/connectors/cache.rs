@@ -1,7 +1,8 @@
 //! Compiled components on disk.
 //!
-//! What: an entry holds the machine code of one component for one engine, with the digests of both and of the code
-//! itself. It is read whole into memory, checked, and only what was checked is run.
+//! What: an entry holds the machine code of one component for one engine and the names that the component was audited by,
+//! with the digests of component, engine and content. It is read whole into memory, checked, and only what was checked is
+//! run.
 //! Why so careful: machine code runs with the rights of this process; whoever can write an entry owns the host. So
 //! the directory and the entries must belong to this user and be writable by nobody else, an entry is found by what
 //! it was made from, and it is used only when its own digest is right: truncated, stale, foreign or damaged entries
@@ -9,6 +10,7 @@
 //! Not guaranteed: protection from somebody who acts as this user or as root (who could replace the host itself), nor
 //! from one who controls a directory above. Nothing is ever removed: old entries may be deleted at any time.
 
+use super::audit::Names;
 use super::{hex, private};
 use sha2::{Digest, Sha256};
 use std::io;
@@ -17,12 +19,13 @@ use wasmtime::Engine;
 use wasmtime::component::Component;
 
 /// First bytes of an entry; the last of them is the version of this format.
-const MAGIC: &[u8; 8] = b"SC-AOT\0\x01";
+const MAGIC: &[u8; 8] = b"SC-AOT\0\x02";
 
 /// Bytes of a digest in hexadecimal.
 const HEX: usize = 64;
 
-/// Bytes before the code: magic, digest of the component, digest of the engine, digest of the code.
+/// Bytes before the content: magic, digest of the component, digest of the engine, digest of the content. The content is
+/// the length of the names (four bytes, the lowest first), the names as JSON, and the code.
 const HEADER: usize = MAGIC.len() + 3 * HEX;
 
 /// Most bytes of an entry that are read: far above what the largest component compiles to.
@@ -34,7 +37,14 @@ pub(super) struct Cache {
 }
 
 /// Code of which the digests were checked. Only this module makes it.
-pub(super) struct Checked(Vec<u8>);
+pub(super) struct Checked {
+    /// The whole entry.
+    bytes: Vec<u8>,
+    /// Where the code begins in it.
+    code: usize,
+    /// What the component was audited by.
+    pub(super) names: Names,
+}
 
 impl Cache {
     /// Opens a directory, making it (readable and writable by this user only) when it is not there.
@@ -62,8 +72,12 @@ impl Cache {
     ///
     /// # Errors
     /// When it cannot be written; nothing is left behind then.
-    pub(super) fn put(&self, component: &str, engine: &str, code: &[u8]) -> io::Result<()> {
-        private::replace(&self.path(component, engine), &[&header(component, engine, code), code])
+    pub(super) fn put(&self, component: &str, engine: &str, names: &Names, code: &[u8]) -> io::Result<()> {
+        let names = serde_json::to_vec(names)?;
+        let length = u32::try_from(names.len()).map_err(io::Error::other)?.to_le_bytes();
+        let content: [&[u8]; 3] = [&length, &names, code];
+        let header = header(component, engine, &content);
+        private::replace(&self.path(component, engine), &[&header, &length, &names, code])
     }
 
     /// Where an entry is. The engine's digest is shortened, for the length of names; the entry holds all of it.
@@ -74,6 +88,10 @@ impl Cache {
 }
 
 impl Checked {
+    fn code(&self) -> &[u8] {
+        self.bytes.get(self.code..).unwrap_or_default()
+    }
+
     /// Makes the component.
     ///
     /// # Errors
@@ -85,30 +103,34 @@ impl Checked {
         // component's and the engine's digests likewise; they are in memory of our own, so they cannot have changed
         // since. The file belongs to this user and nobody else can write it or its directory, so nobody but this
         // user, who could as well replace this program, can have made both code and digest.
-        unsafe { Component::deserialize(engine, &self.0) }
+        unsafe { Component::deserialize(engine, self.code()) }
     }
 }
 
 /// The header of an entry.
-fn header(component: &str, engine: &str, code: &[u8]) -> Vec<u8> {
+fn header(component: &str, engine: &str, content: &[&[u8]]) -> Vec<u8> {
+    let mut digest = Sha256::new();
+    content.iter().for_each(|part| digest.update(part));
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(component.as_bytes());
     header.extend_from_slice(engine.as_bytes());
-    header.extend_from_slice(hex(&Sha256::digest(code)).as_bytes());
+    header.extend_from_slice(hex(&digest.finalize()).as_bytes());
     header
 }
 
 /// Checks an entry and gives its code.
-fn check(mut bytes: Vec<u8>, component: &str, engine: &str) -> io::Result<Checked> {
-    let (Some(found), Some(code)) = (bytes.get(..HEADER), bytes.get(HEADER..)) else {
-        return Err(io::Error::other("it is truncated"));
-    };
-    if found != header(component, engine, code) {
+fn check(bytes: Vec<u8>, component: &str, engine: &str) -> io::Result<Checked> {
+    let truncated = || io::Error::other("it is truncated");
+    let (found, content) = bytes.split_at_checked(HEADER).ok_or_else(truncated)?;
+    if found != header(component, engine, &[content]) {
         return Err(io::Error::other("it is damaged, or was made from something else"));
     }
-    bytes.drain(..HEADER);
-    Ok(Checked(bytes))
+    let (length, rest) = content.split_first_chunk().ok_or_else(truncated)?;
+    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(io::Error::other)?;
+    let names = serde_json::from_slice(rest.get(..length).ok_or_else(truncated)?)?;
+    let code = HEADER + size_of::<u32>() + length;
+    Ok(Checked { bytes, code, names })
 }
 
 #[cfg(test)]
@@ -122,11 +144,15 @@ mod tests {
         hex(&Sha256::digest(of))
     }
 
+    fn names() -> Names {
+        super::super::audit::read(&super::super::fixtures::component()).unwrap()
+    }
+
     fn cache() -> (tempfile::TempDir, Cache, PathBuf) {
         let folder = tempfile::tempdir().unwrap();
         let directory = folder.path().join("a/b");
         let cache = Cache::open(&directory).unwrap();
-        cache.put(&digest("component"), &digest("engine"), CODE).unwrap();
+        cache.put(&digest("component"), &digest("engine"), &names(), CODE).unwrap();
         let path = cache.path(&digest("component"), &digest("engine"));
         (folder, cache, path)
     }
@@ -138,11 +164,12 @@ mod tests {
     #[test]
     fn what_was_put_is_got_back_and_nothing_else_is() {
         let (_folder, cache, _) = cache();
-        assert_eq!(get(&cache).unwrap().unwrap().0, CODE);
+        let checked = get(&cache).unwrap().unwrap();
+        assert_eq!((checked.code(), &checked.names), (CODE, &names()));
         assert!(cache.get(&digest("other"), &digest("engine")).unwrap().is_none());
         assert!(cache.get(&digest("component"), &digest("other engine")).unwrap().is_none());
-        cache.put(&digest("component"), &digest("engine"), b"again").unwrap();
-        assert_eq!(get(&cache).unwrap().unwrap().0, b"again");
+        cache.put(&digest("component"), &digest("engine"), &names(), b"again").unwrap();
+        assert_eq!(get(&cache).unwrap().unwrap().code(), b"again");
         let names = fs::read_dir(&cache.directory).unwrap().count();
         assert_eq!(names, 1, "nothing is left aside");
     }

@@ -5,8 +5,8 @@
 //! Not guaranteed: that it will still do so at the next call.
 
 use super::answers::Cleaner;
-use super::audit::{Audit, audit};
-use super::cache::Cache;
+use super::audit::{self, Audit, audit};
+use super::cache::{Cache, Checked};
 use super::demands;
 use super::descriptor::{self, NAME_PREFIX};
 use super::error::{ConfigureError, LoadError, TenantError};
@@ -278,8 +278,6 @@ struct Compiled {
 
 /// Audits, takes from the cache or compiles, and links.
 fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Compiled, LoadError> {
-    let audit = audit(bytes)?;
-    demands::check(bytes, engine.limits())?;
     let digest = hex(&Sha256::digest(bytes));
     let cache = cache.and_then(|directory| {
         Cache::open(&directory)
@@ -289,6 +287,11 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
             .ok()
     });
     let kept = cache.as_ref().and_then(|cache| from_cache(engine, cache, &digest));
+    // Kept names are those of the same bytes; what they are judged by is always this host's.
+    let names = kept.as_ref().map_or_else(|| audit::read(bytes), |kept| Ok(kept.names.clone()))?;
+    let audit = audit(names.clone())?;
+    demands::check(bytes, engine.limits())?;
+    let kept = kept.and_then(|kept| load(engine, &kept, &digest));
     let from_cache = kept.is_some();
     let component = match kept {
         Some(component) => component,
@@ -297,7 +300,7 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
             let component = Component::from_binary(engine.wasmtime(), bytes).map_err(corrupt)?;
             if let Some(cache) = &cache {
                 let kept = component.serialize().map_err(std::io::Error::other);
-                if let Err(error) = kept.and_then(|code| cache.put(&digest, engine.compatibility(), &code)) {
+                if let Err(error) = kept.and_then(|code| cache.put(&digest, engine.compatibility(), &names, &code)) {
                     tracing::warn!(digest, "a compiled component could not be kept: {error}");
                 }
             }
@@ -310,14 +313,17 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
     Ok(Compiled { audit, digest, pre, from_cache })
 }
 
-/// A component from the cache, if a sound entry is there.
-fn from_cache(engine: &Engine, cache: &Cache, digest: &str) -> Option<Component> {
-    let checked = cache
+/// What is in the cache, if a sound entry is there.
+fn from_cache(engine: &Engine, cache: &Cache, digest: &str) -> Option<Checked> {
+    cache
         .get(digest, engine.compatibility())
         .inspect_err(|error| tracing::warn!(digest, "a kept component is not used, it is compiled again: {error}"))
-        .ok()??;
-    checked
-        .load(engine.wasmtime())
+        .ok()?
+}
+
+/// The component of an entry, if this engine takes it.
+fn load(engine: &Engine, kept: &Checked, digest: &str) -> Option<Component> {
+    kept.load(engine.wasmtime())
         .inspect_err(|error| tracing::warn!(digest, "a kept component is not used, it is compiled again: {error:#}"))
         .ok()
 }

@@ -1,10 +1,12 @@
 //! Steps of fixtures, good and evil, through the whole of loading, configuring and polling.
 
+use super::cache::Cache;
 use super::fixtures::{self, ARTIFACT_ID, GOOD, component, component_polling, component_with};
-use super::{Connector, LoadError, Tenant, TenantError, TenantOptions};
+use super::{Connector, LoadError, Tenant, TenantError, TenantOptions, hex};
 use crate::contract::types;
 use crate::egress::{NetworkOptions, Routes, Secrets};
 use crate::sandbox::{Clock, Engine, EngineOptions, Limits, StepError};
+use sha2::{Digest, Sha256};
 use std::time::Duration;
 
 fn engine_with(limits: Limits) -> Engine {
@@ -285,6 +287,24 @@ async fn compiled_code_is_kept_and_only_sound_entries_are_used() {
     let other = Engine::new(EngineOptions { pooling: false, ..EngineOptions::default() }).unwrap();
     let elsewhere = Connector::from_bytes(&other, component(), Some(&cache)).await.unwrap();
     assert_eq!(elsewhere.from_cache(), other.compatibility() == engine.compatibility());
+}
+
+#[tokio::test]
+async fn what_was_kept_of_a_component_is_judged_by_the_host_that_loads_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = engine();
+    Connector::from_bytes(&engine, component(), Some(folder.path())).await.unwrap();
+    // As a host would have kept it that allowed more.
+    let cache = Cache::open(folder.path()).unwrap();
+    let digest = hex(&Sha256::digest(component()));
+    let names = serde_json::json!({
+        "imports": ["wasi:sockets/tcp@0.2.0"], "exports": ["witfoo:signal-connector/connector@0.1.0"]
+    });
+    let names = serde_json::from_value(names).unwrap();
+    let code = engine.wasmtime().precompile_component(&component()).unwrap();
+    cache.put(&digest, engine.compatibility(), &names, &code).unwrap();
+    let error = Connector::from_bytes(&engine, component(), Some(folder.path())).await.unwrap_err();
+    assert_eq!(error.code(), "component-forbidden-import");
 }
 
 #[cfg(unix)]
