@@ -4,6 +4,8 @@
 //! vendors. What goes into a message of ours must neither forge a line nor
 //! grow without bound.
 
+use std::borrow::Cow;
+
 /// `text` for a message: control characters escaped, at most `most` characters
 /// with an ellipsis when it was longer.
 #[must_use]
@@ -48,13 +50,13 @@ pub fn cut(text: &str, most: usize) -> &str {
 }
 
 /// Valid JSON without the white space between its tokens, so on one line.
-/// Everything else, numbers and unknown members too, stays to the byte.
+/// Everything else, numbers and unknown members too, stays to the byte. JSON
+/// that is compact already, as most is, is not copied.
 #[must_use]
-pub fn compact_json(json: &str) -> String {
+pub fn compact_json(json: &str) -> Cow<'_, str> {
     let bytes = json.as_bytes();
-    let mut compact = String::with_capacity(json.len());
-    // What is not copied yet begins here. Whole runs are copied: JSON that is
-    // compact already, as most is, is one.
+    let mut compact = String::new();
+    // What is not copied yet begins here. Whole runs are copied.
     let mut run = 0;
     let mut at = 0;
     while let Some(byte) = bytes.get(at) {
@@ -68,8 +70,11 @@ pub fn compact_json(json: &str) -> String {
             _ => at += 1,
         }
     }
+    if run == 0 {
+        return Cow::Borrowed(json);
+    }
     compact.push_str(json.get(run..).unwrap_or_default());
-    compact
+    Cow::Owned(compact)
 }
 
 /// Behind the string that begins at a quotation mark.

@@ -1,6 +1,7 @@
 //! An investigation as an artifact: one for each version of it.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use serde_json::value::RawValue;
 
@@ -23,8 +24,8 @@ pub struct Investigation<'a> {
     pub rrn: Cow<'a, str>,
     /// When it was created, if it says so.
     pub created: Option<Utc>,
-    /// Hash of what makes a version of it.
-    pub fingerprint: u64,
+    /// See [`Investigation::fingerprint`].
+    fingerprint: OnceCell<u64>,
 }
 
 /// The members that make a version. Not among them: `last_accessed`, which
@@ -53,8 +54,14 @@ impl<'a> Investigation<'a> {
             Cow::Owned(format!("unidentified:{hash:016x}"))
         });
         let created = members.time("created_time");
-        let fingerprint = fingerprint(&members);
-        Self { raw, members, rrn, created, fingerprint }
+        Self { raw, members, rrn, created, fingerprint: OnceCell::new() }
+    }
+
+    /// Hash of what makes a version of it. Made when it is first asked for: of
+    /// many rows that are listed nobody does.
+    #[must_use]
+    pub fn fingerprint(&self) -> u64 {
+        *self.fingerprint.get_or_init(|| fingerprint(&self.members))
     }
 
     /// Whether it is not closed. A state that nobody knows yet is not closed:
@@ -87,7 +94,7 @@ impl<'a> Investigation<'a> {
     pub fn artifact(&self, ordinal: u32, api_host: &str, nested: &[Nested], now: Utc) -> Artifact<'a> {
         let organization = self.members.text("organization_id").unwrap_or_default();
         let version =
-            Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint };
+            Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint() };
         let event = self.event_time(ordinal, now);
         let mut tags: Vec<Cow<'a, str>> = self.members.texts("tags").into_iter().take(64).map(field).collect();
         if self.members.is_empty() {
@@ -119,14 +126,14 @@ impl<'a> Investigation<'a> {
 /// Hash of the versioned members. Null, absent and empty are the same, and
 /// times are compared as instants.
 fn fingerprint(members: &Members<'_>) -> u64 {
-    let mut parts: Vec<(&str, String)> = Vec::with_capacity(VERSIONED.len());
+    let mut parts: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(VERSIONED.len());
     for key in VERSIONED {
         let Some(raw) = members.raw(key) else { continue };
         let value = match (key, members.time(key)) {
-            ("first_alert_time" | "latest_alert_time", Some(time)) => time.0.to_string(),
+            ("first_alert_time" | "latest_alert_time", Some(time)) => Cow::Owned(time.0.to_string()),
             _ => crate::text::compact_json(raw.get()),
         };
-        if !matches!(value.as_str(), "\"\"" | "[]" | "{}") {
+        if !matches!(value.as_ref(), "\"\"" | "[]" | "{}") {
             parts.push((key, value));
         }
     }
@@ -142,7 +149,7 @@ mod tests {
     }
 
     fn print(json: &str) -> u64 {
-        Investigation::of(&raw(json)).fingerprint
+        Investigation::of(&raw(json)).fingerprint()
     }
 
     #[test]

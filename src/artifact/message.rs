@@ -34,7 +34,7 @@ pub struct Nested {
 #[must_use]
 pub fn line(raw: &RawValue) -> String {
     let json = compact_json(raw.get());
-    if json.len() <= RECORD { json } else { shortened(&json) }
+    if json.len() <= RECORD { json.into_owned() } else { shortened(&json) }
 }
 
 /// The message: the record with what is nested.

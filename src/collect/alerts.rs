@@ -63,7 +63,7 @@ impl<'a> Work<'a> {
     pub fn if_needed(investigation: &'a Investigation<'a>, known: Option<&Known>) -> Option<Self> {
         let from_page = match known {
             Some(Known { owed: Owed::Page(page), .. }) => *page,
-            Some(known) if known.fingerprint == investigation.fingerprint => return None,
+            Some(known) if known.fingerprint == investigation.fingerprint() => return None,
             _ => 0,
         };
         Some(Self { investigation, from_page })
@@ -204,7 +204,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // Its versions so far are not known: the cycle's number is that of none of them.
             None if self.may_be_forgotten(investigation) => Some(self.state.number),
             None => Some(0),
-            Some(before) if before.fingerprint == investigation.fingerprint => None,
+            Some(before) if before.fingerprint == investigation.fingerprint() => None,
             Some(before) if before.silent => Some(0),
             Some(before) => Some(before.ordinal.saturating_add(1)),
         };
@@ -217,7 +217,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.output.push(investigation.artifact(ordinal, host, &[nested], now).into_contract(INVESTIGATIONS));
             self.output.count(INVESTIGATIONS, 1);
             known.ordinal = ordinal;
-            known.fingerprint = investigation.fingerprint;
+            known.fingerprint = investigation.fingerprint();
             known.created = investigation.created.unwrap_or(now).0;
             known.silent = false;
         }

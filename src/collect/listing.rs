@@ -154,7 +154,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 fn seen(row: &Investigation<'_>, number: u32) -> Known {
     Known {
         created: row.created.map_or(0, |created| created.0),
-        fingerprint: row.fingerprint,
+        fingerprint: row.fingerprint(),
         open: row.is_open(),
         silent: true,
         listed: number,
@@ -184,8 +184,9 @@ impl<T, C> Step<'_, T, C> {
 
     /// What each row may have been, should it not be remembered.
     fn past(&self, rows: &[Investigation<'_>]) -> Vec<Past> {
-        let trace =
-            |row: &Investigation<'_>| Trace::of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint);
+        let trace = |row: &Investigation<'_>| {
+            Trace::of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint())
+        };
         let forgotten: Vec<bool> = rows
             .iter()
             .map(|row| self.may_be_forgotten(row) && self.state.known.get(row.rrn.as_ref()).is_none())
