@@ -69,7 +69,7 @@ fn every_state_that_a_poll_could_see_is_collected_once_and_none_is_invented() {
                 assert_eq!(versions.last(), Some(&last), "{what}");
             }
         }
-        assert_only_joined_came_again(&tenant, &truth);
+        assert_only_joined_came_again(&tenant, &truth, time::Duration::minutes(20));
     }
 }
 

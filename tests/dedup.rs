@@ -80,7 +80,7 @@ fn collect(world: World, hours: u64) -> Arrivals {
         tenant.advance(Duration::from_secs(300));
     }
     // An id that comes again would hide what is different.
-    assert_only_joined_came_again(&tenant, &tenant.link.simulator.truth());
+    assert_only_joined_came_again(&tenant, &tenant.link.simulator.truth(), time::Duration::minutes(20));
     arrivals
 }
 

@@ -44,7 +44,7 @@ pub fn with_the_truth(scenario: &Scenario, run: &Run) {
     truth.alerts.iter().for_each(|alert| comparison.alert(alert));
     comparison.nothing_is_invented();
     if !scenario.has_faults() {
-        assert_only_joined_came_again(&run.tenant, truth);
+        assert_only_joined_came_again(&run.tenant, truth, scenario.overlap());
     }
 }
 
@@ -65,8 +65,9 @@ impl Comparison<'_> {
         let real: BTreeSet<String> = one.versions.iter().map(|state| version(&state.value())).collect();
         assert!(found.iter().all(|version| real.contains(version)), "{} has an invented version: {found:#?}", one.rrn);
         // What is closed is only listed again from time to time: what counts is what showed at a sound poll, unless the
-        // poll before may have seen it closed.
-        let mut was_open = one.created > self.floor && !scenario.has_absence();
+        // poll before may have seen it closed. So is what came to show later than the overlap.
+        let in_time = one.visible_at - one.created <= scenario.overlap();
+        let mut was_open = one.created > self.floor && !scenario.has_absence() && in_time;
         for poll in &self.run.polls {
             let Some(version) = shown(one, poll.before) else { continue };
             if poll.sound && was_open {
