@@ -27,7 +27,7 @@ soak: component guests ## Run the random tests for long: thousands of scenarios,
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
 		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test completeness --test crash --test fuzz -- --nocapture
 
-bench: component ## Measure the cost of a step and of a poll, as ratios
+bench: component host ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll
 
 bench-scale: component host ## Measure how cost grows with tenants, investigations, alerts and store: curves (half an hour)

@@ -6,6 +6,7 @@
 //! Why ratios and medians: absolute times say more about the machine and its other work than about this program.
 //! Not guaranteed: figures from a machine that does other things at the same time; the load is told with them.
 
+mod cold;
 mod cycle;
 mod native;
 mod quiet;
@@ -31,6 +32,10 @@ fn main() -> anyhow::Result<()> {
     if wanted("sandbox") {
         eprintln!("loading and fresh instances …");
         sandbox::measure(&setting, &mut report)?;
+    }
+    if wanted("cold") {
+        eprintln!("processes that poll once …");
+        cold::measure(&setting, &mut report)?;
     }
     if wanted("cycle") {
         eprintln!("a poll of 100 investigations and 100 alert calls at {:?} …", cycle::LATENCY);

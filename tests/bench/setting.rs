@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anyhow::Context;
 use host_harness::connectors::{Connector, Tenant, TenantOptions};
 use host_harness::contract::types;
 use host_harness::egress::{NetworkOptions, Routes, Secrets};
@@ -108,4 +109,13 @@ impl Vendor {
     pub(crate) fn url(&self) -> String {
         self.server.url()
     }
+}
+
+/// The host's program: beside this one's directory, where cargo puts it.
+pub(crate) fn program() -> anyhow::Result<PathBuf> {
+    let given = std::env::var_os("HOST_HARNESS").map(PathBuf::from);
+    let beside = || Some(std::env::current_exe().ok()?.ancestors().nth(2)?.join("host-harness"));
+    let program = given.or_else(beside).context("where is the host?")?;
+    anyhow::ensure!(program.exists(), "{} is not there: run the benchmark by its make target", program.display());
+    Ok(program)
 }

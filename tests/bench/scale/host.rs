@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -160,15 +160,6 @@ impl Drop for Host {
     }
 }
 
-/// The host's program: beside this one's directory, where cargo puts it.
-fn program() -> anyhow::Result<PathBuf> {
-    let given = std::env::var_os("HOST_HARNESS").map(PathBuf::from);
-    let beside = || Some(std::env::current_exe().ok()?.ancestors().nth(2)?.join("host-harness"));
-    let program = given.or_else(beside).context("where is the host?")?;
-    ensure!(program.exists(), "{} is not there: run `make bench-scale`", program.display());
-    Ok(program)
-}
-
 impl Host {
     fn start(setting: &Setting, vendor: &Vendor, tenants: usize, minutes: u64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir()?;
@@ -192,7 +183,7 @@ impl Host {
         }
         std::fs::write(at("conductor.toml"), text)?;
         let now = vendor.simulator.now().format(&Rfc3339)?;
-        let mut child = Command::new(program()?)
+        let mut child = Command::new(crate::setting::program()?)
             .current_dir(folder.path())
             .args(["run", "--config", "conductor.toml", "--clock", &now])
             .stdout(Stdio::null())
