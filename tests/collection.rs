@@ -142,6 +142,30 @@ fn an_allowance_that_ends_among_the_rules_of_one_investigation_is_waited_out() {
 }
 
 #[test]
+fn an_answer_that_lacks_alerts_costs_them_nothing_of_what_their_rules_say() {
+    let world = WorldConfig { seed: 9, investigations: 20, alerts_per_investigation: 3, ..WorldConfig::default() };
+    let rule = Rule::new("/idr/at/alerts/ops/rrns", Fault::MissingRows { rows: 3 }).times(u64::MAX);
+    let faults = FaultProfile::new([rule]);
+    let mut tenant = Tenant::with(World::generate(&world), SimulatorConfig { faults, ..SimulatorConfig::default() });
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    let truth = tenant.link.simulator.truth();
+    let mut checked = 0;
+    for artifact in tenant.store.values().filter(|artifact| artifact["action"] == "alert") {
+        let id = artifact["sourceInfo"].as_str().unwrap();
+        let alert = truth.alerts.iter().find(|alert| alert.id == id).unwrap();
+        let codes = alert.mitre_tcodes.iter().filter(|code| code.starts_with("T1"));
+        let known = alert.triage && alert.triage_visible_at <= truth.now;
+        for code in codes.filter(|_| known) {
+            let found = artifact["attackTechniqueIds"].as_array().is_some_and(|ids| ids.iter().any(|id| id == code));
+            assert!(found, "{id} lacks {code}");
+            checked += 1;
+        }
+    }
+    assert!(checked > 20, "{checked} codes");
+}
+
+#[test]
 fn a_wrong_region_says_so_and_stores_nothing() {
     let keys = vec![ApiKey::new("eu", KEY)];
     let mut tenant = Tenant::with(world(5, 10), SimulatorConfig { keys, ..SimulatorConfig::default() });

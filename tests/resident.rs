@@ -291,6 +291,23 @@ fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
     assert_eq!(after, before, "the world stands still, and nothing is delivered twice");
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn a_host_may_open_as_many_files_as_the_system_lets_it() {
+    let site = Site::new();
+    site.configure(&instance("us", "us", "us.key"));
+    let program = site.stage.command(&[]).get_program().to_owned();
+    let mut command = Command::new("sh");
+    command.current_dir(site.stage.dir.path()).args(["-c", r#"ulimit -Sn 256; exec "$0" "$@""#]).arg(program);
+    let host = Host::start(command.args(["run", "--config", "conductor.toml", "--clock", "2026-01-15T12:00:00Z"]));
+    let limits = fs::read_to_string(format!("/proc/{}/limits", host.child.id())).unwrap();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+    let mut numbers = line.split_whitespace();
+    let (soft, hard) = (numbers.next().unwrap(), numbers.next().unwrap());
+    assert_eq!(soft, hard, "{line}");
+    assert_ne!(soft, "256");
+}
+
 #[test]
 fn a_check_tells_everything_at_once_and_asks_nobody() {
     let site = Site::new();

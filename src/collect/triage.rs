@@ -1,9 +1,9 @@
 //! Alerts as the Alert Triage API has them, with their evidence, their actors
 //! and what their rules say of MITRE ATT&CK.
 //!
-//! Alerts are read by the hundred. Where such a read leaves the codes of a
-//! rule out, as searches do, one alert of the rule is read singly, once for
-//! each rule and step.
+//! Alerts are read by the hundred, and singly what such a read has left out.
+//! Where it leaves the codes of a rule out, as searches do, one alert of the
+//! rule is read singly, once for each rule and step.
 
 use std::future::Future;
 
@@ -54,14 +54,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let reads = rrns.chunks(BATCH).map(|batch| read_alerts(client, batch));
         // An API that has alerts but no such read gives no details; any other
         // failure of it is one of every alert that was asked for.
-        let batches: Vec<Result<Records, Stop>> = fan_out(self.settings.concurrency, reads)
+        let mut left_out: Vec<&str> = Vec::new();
+        let mut batches: Vec<Result<Records, Stop>> = fan_out(self.settings.concurrency, reads)
             .await
             .into_iter()
-            .map(|batch| match batch {
+            .zip(rrns.chunks(BATCH))
+            .map(|(batch, asked)| match batch {
                 Err(Stop::Failed(failure)) if is_absence(&failure) => Ok(Records::new()),
+                Ok(records) => {
+                    left_out.extend(asked.iter().filter(|rrn| find(&records, rrn).is_none()));
+                    Ok(records)
+                }
                 other => other,
             })
             .collect();
+        let unread = self.read_left_out(left_out, rrns, &mut batches).await;
         let mut unknown = self.unknown_rules(batches.iter().flatten().flatten());
         // Some requests have to be left for the evidence, or no alert would ever
         // be finished: rules beyond that wait for another step, and so do their
@@ -71,6 +78,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .iter()
             .enumerate()
             .map(|(position, rrn)| match batches.get(position / BATCH) {
+                Some(Ok(_)) if find(&unread, rrn).is_some() => false,
                 Some(Ok(records)) => find(records, rrn)
                     .and_then(|raw| rule_without_codes(&Members::of(raw)))
                     .is_none_or(|rule| find(&self.rules, &rule).is_some() || find(&unknown, &rule).is_some()),
@@ -105,7 +113,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     None => &[],
                 };
                 if !may_be_read.get(position).copied().unwrap_or_default() {
-                    return Err(Stop::Spent);
+                    return Err(find(&unread, rrn).cloned().unwrap_or(Stop::Spent));
                 }
                 let mut context = match self.settings.collect_evidence.then(|| answers.next()).flatten() {
                     Some(Answer::Context(context)) => (*context)?,
@@ -118,6 +126,35 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Ok(context)
             })
             .collect()
+    }
+
+    /// Reads singly what a read by the hundred has left out: most of it is not
+    /// known there, but an answer may also have lacked some of what it should
+    /// have had. Gives those that could not be read, and why; like rules, only as
+    /// many are read as leaves requests for the evidence.
+    async fn read_left_out(
+        &self,
+        left_out: Vec<&str>,
+        rrns: &[&str],
+        batches: &mut [Result<Records, Stop>],
+    ) -> Vec<(String, Stop)> {
+        let most = (self.client.requests_left() / 4).max(1).min(left_out.len());
+        let (now, later) = left_out.split_at(most);
+        let reads = now.iter().map(|rrn| read_alert(&self.client, rrn));
+        let mut unread: Vec<(String, Stop)> = later.iter().map(|rrn| ((*rrn).to_owned(), Stop::Spent)).collect();
+        for (rrn, result) in now.iter().zip(fan_out(self.settings.concurrency, reads).await) {
+            match result {
+                Ok(raw) => {
+                    let batch = rrns.iter().position(|asked| asked == rrn).map_or(0, |position| position / BATCH);
+                    if let Some(Ok(records)) = batches.get_mut(batch) {
+                        records.push(((*rrn).to_owned(), raw));
+                    }
+                }
+                Err(Stop::Failed(failure)) if is_absence(&failure) => {}
+                Err(stop) => unread.push(((*rrn).to_owned(), stop)),
+            }
+        }
+        unread
     }
 
     /// The rules of these alerts whose codes neither they nor an earlier read

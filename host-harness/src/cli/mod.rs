@@ -10,6 +10,7 @@ mod check;
 mod connectors;
 mod error;
 mod inspect;
+mod open_files;
 mod options;
 mod output;
 mod poll;

@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
 use super::error::CliError;
+use super::open_files;
 use super::options::parse_time;
 use super::output;
 use super::signals::Signals;
@@ -71,6 +72,7 @@ impl Run {
         if self.check {
             return check(&config, &engine, &clock).await;
         }
+        open_files::raise();
         let host = &config.host;
         let store = Store::open(&host.state)?;
         let reader = Reader::open(&host.state)?;

@@ -296,7 +296,7 @@ fn client(
         .no_proxy()
         .connect_timeout(limits.connect_timeout)
         // Servers and load balancers commonly close idle connections after 60 seconds or more. Closing first avoids
-        // sending into a connection that is being closed; polls are minutes apart, so little is lost.
+        // sending into a connection that is being closed; polls are minutes apart, so nothing is lost.
         .pool_idle_timeout(limits.idle_timeout)
         .pool_max_idle_per_host(limits.requests_in_flight)
         .tcp_nodelay(true)

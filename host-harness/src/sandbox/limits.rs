@@ -71,7 +71,8 @@ pub struct Limits {
     pub first_byte_timeout: Duration,
     /// Longest wait for the next bytes of a body. Default 30 s.
     pub between_bytes_timeout: Duration,
-    /// How long an idle connection is kept. Default 50 s: shorter than the 60 s after which many servers close.
+    /// How long an idle connection is kept. Default 15 s: far longer than the pauses within a poll. Polls are a minute apart
+    /// at least, when many servers have closed theirs; until then it would only cost memory and a file.
     pub idle_timeout: Duration,
     // ---- results ----------------------------------------------------------------
     /// Artifacts of one batch. Default 50 000.
@@ -127,7 +128,7 @@ impl Default for Limits {
             connect_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_mins(1),
             between_bytes_timeout: Duration::from_secs(30),
-            idle_timeout: Duration::from_secs(50),
+            idle_timeout: Duration::from_secs(15),
             artifacts: 50_000,
             batch_bytes: 32 * MIB,
             checkpoint_bytes: MIB,

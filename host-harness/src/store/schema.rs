@@ -97,8 +97,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
         });
     }
     for (name, value) in [
-        ("synchronous", 2),            // FULL
-        ("cache_size", -32 * 1024),    // KiB
+        ("synchronous", 2),         // FULL
+        ("cache_size", -32 * 1024), // KiB
         // Pages: 64 MiB, so that a page that many steps change (ids are in no order) is copied once for all of them.
         ("wal_autocheckpoint", 16_000),
         ("journal_size_limit", 64 * 1024 * 1024),

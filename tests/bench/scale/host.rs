@@ -71,9 +71,10 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<
         all.push(seen);
     }
     let every_minute: Vec<&Seen> = all.iter().filter(|seen| seen.minutes == 1).collect();
-    if let (Some(few), Some(many)) = (every_minute.first(), every_minute.last()) {
+    // The pool of instances and the tenants that are kept ready are full by then: what is left is what a tenant takes.
+    if let [.., few, many] = every_minute.as_slice() {
         let more = (many.tenants - few.tenants) as f64;
-        report.add("memory of an idle tenant", "KiB", Some("<= 4"), vec![(many.idle - few.idle) / more / 1024.0]);
+        report.add("memory of one more idle tenant", "KiB", Some("<= 4"), vec![(many.idle - few.idle) / more / 1024.0]);
     }
     let points =
         |value: &dyn Fn(&Seen) -> f64| every_minute.iter().map(|seen| (seen.tenants as f64, value(seen))).collect();
