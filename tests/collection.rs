@@ -166,6 +166,19 @@ fn an_answer_that_lacks_alerts_costs_them_nothing_of_what_their_rules_say() {
 }
 
 #[test]
+fn hundreds_of_alerts_outside_investigations_are_collected_ten_requests_at_a_time() {
+    let world = WorldConfig { seed: 8, investigations: 3, standalone_alerts: 900, ..WorldConfig::default() };
+    let mut tenant = Tenant::of(World::generate(&world));
+    tenant.budget = Budget { requests: 10, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 };
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert!(cycle.fetched["uninvestigated-alerts"] > 600, "{:?}", cycle.fetched);
+    // Nothing of a long backlog stays behind that will not be listed again.
+    assert!(tenant.checkpoint.as_ref().unwrap().len() < 8_000, "{}", tenant.checkpoint.unwrap().len());
+    assert_eq!(tenant.repeated, 0);
+}
+
+#[test]
 fn a_wrong_region_says_so_and_stores_nothing() {
     let keys = vec![ApiKey::new("eu", KEY)];
     let mut tenant = Tenant::with(world(5, 10), SimulatorConfig { keys, ..SimulatorConfig::default() });

@@ -301,7 +301,10 @@ impl Checkpoint {
             };
             if goes {
                 horizon = horizon.max(known.created);
-                gone.push(Trace::of(rrn, known.created, known.fingerprint));
+                // What has work left to do leaves nothing by which it would be taken for done: it is collected again.
+                if known.owed == Owed::Nothing {
+                    gone.push(Trace::of(rrn, known.created, known.fingerprint));
+                }
             }
             !goes
         });
@@ -374,6 +377,26 @@ mod tests {
             forgotten: Some(Utc(7)),
             condensed: Condensed::default(),
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_with_work_left_to_do_is_not_taken_for_done() {
+        let known = |created, owed| Known { created, fingerprint: 7, owed, ..Known::default() };
+        let entry = |number: i64, owed| (format!("rrn:{number:06}"), known(number * 1_000_000, owed));
+        let more = 2_000;
+        let all = i64::try_from(MAX_KNOWN).unwrap() + more;
+        let mut state = Checkpoint::new("h");
+        state.known = (0..all)
+            .map(|number| entry(number, if number < more { Owed::Nothing } else { Owed::Failed(1, Utc(0)) }))
+            .collect();
+        let state = Checkpoint::decode(state.encode().unwrap()).unwrap();
+        let kept = |number: i64| {
+            let (rrn, known) = entry(number, Owed::Nothing);
+            (state.known.get(&rrn).is_some(), state.condensed.look_up(&[Trace::of(&rrn, known.created, 7)])[0])
+        };
+        assert_eq!(kept(0), (false, crate::collect::condensed::Kept::Yes));
+        let owed = (more..all).find(|number| !kept(*number).0).expect("some of them had to make room");
+        assert_eq!(kept(owed), (false, crate::collect::condensed::Kept::No));
     }
 
     #[test]

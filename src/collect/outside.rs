@@ -71,6 +71,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     let beyond = &mut self.state.beyond;
                     beyond.uninvestigated = beyond.uninvestigated.max(Some(until));
                     beyond.outside_failures = 0;
+                    // Not only at the end: what is remembered of a long backlog would outgrow the checkpoint.
+                    self.forget_outside(overlap);
                     span = span.saturating_mul(2).min(LONGEST);
                     from = until;
                 }
@@ -78,7 +80,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(stop) => return self.outside_failed(stop),
             }
         }
-        self.forget_outside(overlap);
         Ok(())
     }
 
@@ -130,7 +131,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     rrns.push(rrn.into_owned());
                 }
             }
-            if can_halve && page.total_rows > MOST {
+            // All of it is listed within one step, which also has to read some of it.
+            let pages = u64::try_from(self.client.requests_left() / 4).unwrap_or(u64::MAX).max(1);
+            let most = if index == 0 { MOST.min(pages.saturating_mul(paging::PAGE_SIZE)) } else { MOST };
+            if can_halve && page.total_rows > most {
                 return Ok(None);
             }
             if page.more && index < MOST_PAGES {
@@ -219,8 +223,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let listed_again = done.plus_seconds(-overlap).just_before();
         let outside = &mut self.state.beyond.outside;
         outside.retain(|_, created| *created >= listed_again.0);
-        while outside.len() > MOST_KNOWN {
-            outside.pop_first();
+        if outside.len() > MOST_KNOWN {
+            // By the second: in as few bytes as do.
+            let age = |created: &i64| u32::try_from(created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
+            let mut ages: Vec<u32> = outside.values().map(age).collect();
+            let excess = ages.len() - MOST_KNOWN;
+            let (_, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
+            outside.retain(|_, created| age(created) > youngest);
         }
     }
 }
