@@ -67,8 +67,10 @@ pub(crate) fn vendor(canary: SocketAddr) -> Vendor {
             reply(stream, 200, &headers, b"")
         }
         "/v1/two-answers" => {
-            let forged = b"HTTP/1.1 299 Forged\r\ncontent-length: 0\r\n\r\n";
-            reply(stream, 200, &[], b"") && stream.write_all(forged).is_ok()
+            // In one write: what arrives after the next request was sent is that request's answer to any client of
+            // HTTP/1.1. No other tenant meets it, because none shares a connection.
+            let both = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\nHTTP/1.1 299 Forged\r\ncontent-length: 0\r\n\r\n";
+            stream.write_all(both).is_ok()
         }
         "/v1/drip" => {
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000000\r\n\r\n");

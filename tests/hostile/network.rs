@@ -111,7 +111,7 @@ async fn what_is_received_is_bounded() {
     }
     // One byte after the other, each in time: the step's own time ends it.
     assert_eq!(stage.poll(&connector, "measure", "/v1/drip").await.code(), "wall-clock-limit");
-    // What comes after an answer is no answer to anything.
+    // What comes along with an answer is no answer to anything.
     let list = json!([{"path": "/v1/two-answers"}, {"path": "/v1/records"}, {"path": "/v1/records"}]).to_string();
     let outcomes = stage.poll(&connector, "attempts", &list).await.outcomes();
     assert!(outcomes.iter().all(|outcome| !outcome.contains("299")), "{outcomes:?}");
