@@ -10,6 +10,7 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use wasi::clocks::monotonic_clock::subscribe_duration;
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
@@ -25,24 +26,28 @@ const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for the head of a response, and between two pieces of it.
 const SILENCE: Duration = Duration::from_secs(30);
 /// Most bytes asked of the host at once.
-const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 256 << 10;
 /// Largest response, in bytes. A page of a hundred records is a fraction of it.
 const LARGEST: usize = 8 << 20;
-/// Most bytes of all responses that are being read at one time. Together with
-/// what is made of them they stay well within the memory that hosts give.
-const UNDER_WAY: usize = 20 << 20;
+/// A response that is larger than this is read alone: others that large wait
+/// until it is done with. So what is being read at one time stays well within
+/// the memory that hosts give, however many requests are made together.
+const BULKY: usize = 256 << 10;
+/// Nanoseconds after which one that waits looks again: it is rare, and then what
+/// it waits for takes many times that.
+const MOMENT: u64 = 2_000_000;
 
 /// Sends requests to one API host.
 pub(crate) struct WasiHttp {
     host: &'static str,
-    /// Bytes of the responses that are being read.
-    under_way: Cell<usize>,
+    /// Whether a bulky response is being read.
+    bulky: Cell<bool>,
 }
 
 impl WasiHttp {
     /// Requests to `host`, by TLS.
     pub(crate) const fn new(host: &'static str) -> Self {
-        Self { host, under_way: Cell::new(0) }
+        Self { host, bulky: Cell::new(false) }
     }
 
     /// The request in the host's types, and its body to be written.
@@ -125,27 +130,35 @@ impl WasiHttp {
             .collect();
         let status = response.status();
         let body = response.consume().map_err(|()| broken_off("the host gave no body"))?;
-        let mut taken = 0;
-        let bytes = self.read_body(&body, &mut taken).await;
-        self.under_way.set(self.under_way.get().saturating_sub(taken));
+        let mut alone = false;
+        let bytes = self.read_body(&body, &mut alone).await;
+        if alone {
+            self.bulky.set(false);
+        }
         // Dropping the body, trailers unread, closes the response.
         Ok(Response { status, headers, body: bytes? })
     }
 
-    /// Reads a body. `taken` is what it adds to the bytes under way.
-    async fn read_body(&self, body: &IncomingBody, taken: &mut usize) -> Result<Vec<u8>, TransportError> {
+    /// Reads a body. `alone` tells whether it was bulky, and others wait.
+    async fn read_body(&self, body: &IncomingBody, alone: &mut bool) -> Result<Vec<u8>, TransportError> {
         let stream = body.stream().map_err(|()| broken_off("the host gave no body"))?;
         let mut pieces: Vec<Vec<u8>> = Vec::new();
+        let mut taken = 0_usize;
         loop {
             match stream.read(PIECE) {
                 Ok(piece) if piece.is_empty() => AsyncPollable::new(stream.subscribe()).wait_for().await,
                 Ok(piece) => {
-                    *taken = taken.saturating_add(piece.len());
-                    self.under_way.set(self.under_way.get().saturating_add(piece.len()));
-                    if *taken > LARGEST || self.under_way.get() > UNDER_WAY {
+                    taken = taken.saturating_add(piece.len());
+                    if taken > LARGEST {
                         return Err(too_large());
                     }
                     pieces.push(piece);
+                    if taken > BULKY && !*alone {
+                        while self.bulky.replace(true) {
+                            AsyncPollable::new(subscribe_duration(MOMENT)).wait_for().await;
+                        }
+                        *alone = true;
+                    }
                 }
                 Err(StreamError::Closed) => return Ok(joined(pieces)),
                 Err(StreamError::LastOperationFailed(error)) => {

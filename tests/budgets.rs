@@ -15,9 +15,12 @@ use host_harness::connectors::{Connector, Tenant, TenantOptions};
 use host_harness::contract::types::{Budget, Setting, SettingValue};
 use host_harness::egress::{NetworkOptions, Routes, Secrets};
 use host_harness::sandbox::{Clock, Engine, EngineOptions, Usage};
-use insightidr_simulator::{ApiKey, ClockMode, Server, Simulator, SimulatorConfig, World, WorldConfig};
+use insightidr_simulator::{
+    AlertSpec, ApiKey, ClockMode, InvestigationSpec, Server, Simulator, SimulatorConfig, World, WorldConfig,
+};
 use rapid7_insightidr::collect::checkpoint::{Checkpoint, Known, MAX_KNOWN};
 use rapid7_insightidr::times::Utc;
+use time::OffsetDateTime;
 
 /// How far a figure may be off its budget.
 const TOLERANCE: f64 = 0.05;
@@ -42,6 +45,7 @@ fn settings() -> Vec<Setting> {
 }
 
 impl Stage {
+    /// Investigations with 3 alerts each, all of them there.
     async fn of(connector: &Connector, investigations: usize) -> Self {
         let config = WorldConfig {
             investigations,
@@ -55,17 +59,21 @@ impl Stage {
             ..WorldConfig::default()
         };
         let start = config.start + Duration::from_hours(6);
+        Self::with(connector, World::generate(&config), start, settings()).await
+    }
+
+    async fn with(connector: &Connector, world: World, start: OffsetDateTime, settings: Vec<Setting>) -> Self {
         let keys = vec![ApiKey::new("us", key("us"))];
         let served =
             SimulatorConfig { keys, clock: ClockMode::Frozen, start: Some(start), ..SimulatorConfig::default() };
-        let simulator = Simulator::new(World::generate(&config), served);
+        let simulator = Simulator::new(world, served);
         let server = Server::start(simulator.clone()).await.unwrap();
         let clock = Clock::virtual_at(simulator.now());
         let mut secrets = Secrets::new();
         secrets.insert("api_key", key("us").into()).unwrap();
         let options = TenantOptions {
             name: "budget".to_owned(),
-            settings: settings(),
+            settings,
             secrets,
             routes: Routes::parse([format!("us.api.insight.rapid7.com={}", server.url())]).unwrap(),
             clock: clock.clone(),
@@ -124,8 +132,7 @@ fn large(checkpoint: &[u8]) -> Vec<u8> {
 
 /// The figures of today, by table and name.
 async fn measured() -> BTreeMap<(&'static str, &'static str), u64> {
-    let options = EngineOptions { count_instructions: true, pooling: false, ..EngineOptions::default() };
-    let engine = Engine::new(options).unwrap();
+    let engine = engine();
     let connector_file = connector();
     let connector = Connector::load(&engine, &connector_file, None).await.unwrap();
     let mut figures = BTreeMap::new();
@@ -177,4 +184,51 @@ async fn no_budget_is_passed() {
         said.is_empty(),
         "\n{said}To look where it goes, or to change a budget on purpose, see docs/performance.md.\n"
     );
+}
+
+fn engine() -> Engine {
+    Engine::new(EngineOptions { count_instructions: true, pooling: false, ..EngineOptions::default() }).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_memory_of_a_step_does_not_grow_with_the_backlog() {
+    let engine = engine();
+    let connector = Connector::load(&engine, &connector(), None).await.unwrap();
+    let peak = async |investigations| {
+        let stage = Stage::of(&connector, investigations).await;
+        let (checkpoint, artifacts, usage) = stage.cycle(None).await;
+        assert!(artifacts >= 4 * investigations, "{artifacts}");
+        (usage.guest_peak_bytes, checkpoint.len())
+    };
+    let ((small, _), (large, checkpoint)) = (peak(1_000).await, peak(7_500).await);
+    // As much as it can is remembered by then, so a larger backlog adds nothing more.
+    assert!(checkpoint > 400_000, "{checkpoint}");
+    assert!(large * 5 <= small * 6, "{small} bytes at 1,000 investigations, {large} at 7,500");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn evidence_of_any_size_fits_into_the_memory_of_a_step() {
+    let engine = engine();
+    let connector = Connector::load(&engine, &connector(), None).await.unwrap();
+    let mut world = World::empty();
+    let start = time::macros::datetime!(2026-11-01 00:00 UTC);
+    world.set_start(start);
+    let created = start - time::Duration::days(1);
+    let investigation = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let pieces = |count: usize, bytes: usize| {
+        let piece = serde_json::json!({ "rrn": "rrn:alerts:us1:o:evidence:1:0", "data": "\"\\".repeat(bytes / 4) });
+        vec![piece.to_string(); count]
+    };
+    // A hundred alerts with 300 KB each, and among them forty with a page of 5 MB.
+    for number in 0..100 {
+        let at = created + time::Duration::seconds(number);
+        let evidence = if number % 5 < 2 { pieces(50, 100_000) } else { pieces(3, 100_000) };
+        world.add_alert(Some(investigation), AlertSpec { evidence: Some(evidence), ..AlertSpec::new(at, at) }).unwrap();
+    }
+    let mut settings = settings();
+    settings[1].value = SettingValue::Integer(32);
+    let stage = Stage::with(&connector, world, start, settings).await;
+    let (_, artifacts, usage) = stage.cycle(None).await;
+    assert_eq!(artifacts, 101);
+    assert!(usage.guest_peak_bytes < 56 << 20, "{} of 64 MiB", usage.guest_peak_bytes);
 }

@@ -127,6 +127,32 @@ fn a_rate_limit_is_waited_out_and_never_run_into() {
 }
 
 #[test]
+fn limits_of_the_rate_again_and_again_suggest_a_longer_interval() {
+    let mut tenant = Tenant::of(world(11, 60));
+    let limited =
+        Fault::Status { status: 429, body: None, headers: Default::default(), retry_after: Some("30".into()) };
+    let mut hints = Vec::new();
+    for _ in 0..3 {
+        let rule = Rule::new("/idr/v2/investigations/*/alerts", limited.clone()).after(4).times(u64::MAX);
+        tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+        let batch = tenant.step().unwrap();
+        assert_eq!(batch.retry_after_seconds, Some(30));
+        hints.push(batch.hint);
+        // Nothing at all came of this one: the failure itself says it, and it does not interrupt the row.
+        tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*", limited.clone()).times(u64::MAX)]));
+        let failure = tenant.step().unwrap_err();
+        assert!(failure.remedy.contains("Increase the Polling Interval to 15 minutes"), "{failure:#?}");
+    }
+    assert_eq!(hints[..2], [None, None]);
+    assert!(hints[2].as_ref().is_some_and(|hint| hint.contains("increase the Polling Interval to 15 minutes")));
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    assert!(tenant.cycle().failure.is_none());
+    // It went well, so the row begins anew.
+    tenant.advance(minutes(5));
+    assert_eq!(tenant.step().unwrap().hint, None);
+}
+
+#[test]
 fn an_allowance_that_ends_among_the_rules_of_one_investigation_is_waited_out() {
     // Reads by the hundred leave out the codes of rules, so that each rule costs a request before any evidence is read.
     for requests in 9..30 {

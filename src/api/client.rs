@@ -85,6 +85,22 @@ struct Allowance {
     remaining: Option<u64>,
     wait: Option<u64>,
     in_flight: u64,
+    /// Requests sent so far, and which of them said what is left.
+    sent: u64,
+    heard_by: u64,
+}
+
+impl Allowance {
+    /// Hears what the answer to the request with this number says. Answers come
+    /// in any order: an older one that promises more was overtaken.
+    fn hear(&mut self, number: u64, rate: rate::Rate) {
+        let Some(remaining) = rate.remaining else { return };
+        if number > self.heard_by || self.remaining.is_none_or(|known| remaining < known) {
+            self.remaining = Some(remaining);
+            self.wait = rate.wait;
+            self.heard_by = self.heard_by.max(number);
+        }
+    }
 }
 
 /// Sends requests for one step.
@@ -216,7 +232,8 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             return Err(Stop::Allowance(before.wait.unwrap_or(UNKNOWN_RESET).max(1)));
         }
         self.requests_left.set(self.requests_left.get().saturating_sub(1));
-        allowance.set(Allowance { in_flight: before.in_flight + 1, ..before });
+        let number = before.sent + 1;
+        allowance.set(Allowance { in_flight: before.in_flight + 1, sent: number, ..before });
         let outcome = self.transport.send(request).await;
         let mut after = allowance.get();
         after.in_flight = after.in_flight.saturating_sub(1);
@@ -230,10 +247,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.heard.set(true);
         let now = self.clock.now();
         let rate = rate::read(&response, now);
-        if rate.remaining.is_some() {
-            after.remaining = rate.remaining;
-            after.wait = rate.wait;
-        }
+        after.hear(number, rate);
         allowance.set(after);
         match errors::from_response(request, &response, self.region, now) {
             None => Ok(response),
@@ -273,5 +287,25 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             Err(Stop::Spent | Stop::Allowance(_)) => {}
         }
         outcome
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_that_was_overtaken_does_not_promise_what_is_used_up() {
+        let rate = |remaining| rate::Rate { remaining: Some(remaining), wait: Some(remaining) };
+        let mut allowance = Allowance::default();
+        allowance.hear(2, rate(7));
+        allowance.hear(1, rate(8));
+        assert_eq!((allowance.remaining, allowance.wait), (Some(7), Some(7)));
+        allowance.hear(1, rate(3));
+        assert_eq!(allowance.remaining, Some(3), "the lower of two is the safe one");
+        allowance.hear(3, rate::Rate { remaining: None, wait: Some(1) });
+        assert_eq!(allowance.wait, Some(3), "who does not say it says nothing");
+        allowance.hear(4, rate(50));
+        assert_eq!(allowance.remaining, Some(50), "a later request sees a new window");
     }
 }

@@ -112,15 +112,16 @@ impl<'a> Alert<'a> {
         let rule_name = rule_name.or(context.rule_name.clone().map(Cow::Owned));
         let title = self.members.text("title").or_else(|| self.members.text("alert_type_description"));
         let kind = self.members.text("alert_type");
-        let mut tags = Vec::new();
-        if self.members.is_empty() {
-            tags.push(Cow::Borrowed("unmapped:not-an-object"));
+        let unmapped = if self.members.is_empty() {
+            Some("unmapped:not-an-object")
         } else if self.id.starts_with("unidentified:") {
-            tags.push(Cow::Borrowed("unmapped:no-id"));
+            Some("unmapped:no-id")
         } else if self.created.is_none() {
-            tags.push(Cow::Borrowed("unmapped:no-created-time"));
-        }
-        tags.extend(context.tags());
+            Some("unmapped:no-created-time")
+        } else {
+            None
+        };
+        let tags = unmapped.map(Cow::Borrowed).into_iter().chain(context.tags()).collect();
         let before = [
             Nested { name: "investigation", records: vec![parent(of)], single: true },
             Nested { name: "triage", records: context.triage.into_iter().collect(), single: true },
@@ -128,10 +129,12 @@ impl<'a> Alert<'a> {
         let nested: Vec<Nested> = before.into_iter().chain(nested(context.evidence, context.actors)).collect();
         Artifact {
             id: version.id(created),
-            message_type: message_type::classify(
-                &context.mitre,
-                &[kind.as_deref(), rule_name.as_deref(), title.as_deref()],
-            ),
+            message_type: match unmapped {
+                Some(_) => message_type::SIEM_EVENT,
+                None => {
+                    message_type::classify(&context.mitre, &[kind.as_deref(), rule_name.as_deref(), title.as_deref()])
+                }
+            },
             action: Some("alert".to_owned()),
             tags,
             severity: severity::of_priority(of.members.text("priority").as_deref()),

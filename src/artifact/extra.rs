@@ -115,8 +115,10 @@ impl<'a> Extra<'a> {
                 let product = self.members.text("type");
                 let name = detail(&self.members).and_then(|detail| detail.text("alert_type"));
                 artifact.action = Some("product_alert".to_owned());
-                artifact.message_type =
-                    message_type::classify(&Mitre::default(), &[name.as_deref(), product.as_deref()]);
+                if !self.members.is_empty() {
+                    artifact.message_type =
+                        message_type::classify(&Mitre::default(), &[name.as_deref(), product.as_deref()]);
+                }
                 artifact.rule_name = name.or_else(|| title.map(|title| Cow::Owned(title.into_owned()))).map(field);
                 artifact.rule_category = product.map(field);
                 artifact.entities = evidence::entities(self.raw);

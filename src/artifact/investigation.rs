@@ -97,16 +97,22 @@ impl<'a> Investigation<'a> {
             Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint() };
         let event = self.event_time(ordinal, now);
         let mut tags: Vec<Cow<'a, str>> = self.members.texts("tags").into_iter().take(64).map(field).collect();
-        if self.members.is_empty() {
-            tags.push(Cow::Borrowed("unmapped:not-an-object"));
+        let unmapped = if self.members.is_empty() {
+            Some("unmapped:not-an-object")
         } else if !self.is_identified() {
-            tags.push(Cow::Borrowed("unmapped:no-rrn"));
+            Some("unmapped:no-rrn")
         } else if self.created.is_none() {
-            tags.push(Cow::Borrowed("unmapped:no-created-time"));
-        }
+            Some("unmapped:no-created-time")
+        } else {
+            None
+        };
+        tags.extend(unmapped.map(Cow::Borrowed));
         Artifact {
             id: version.id(event),
-            message_type: message_type::classify(&Mitre::default(), &[self.members.text("title").as_deref()]),
+            message_type: match unmapped {
+                Some(_) => message_type::SIEM_EVENT,
+                None => message_type::classify(&Mitre::default(), &[self.members.text("title").as_deref()]),
+            },
             action: self.members.text("status").map(|status| cut(&status, 64).to_ascii_lowercase()),
             tags,
             severity: severity::of_priority(self.members.text("priority").as_deref()),

@@ -16,7 +16,7 @@ const RECORD: usize = 128 * 1024;
 /// What is kept of a long text inside a record that is larger, in bytes.
 const TEXT: usize = 16 * 1024;
 /// Largest sum of all records nested into one message, in bytes.
-const NESTED: usize = 512 * 1024;
+pub const NESTED: usize = 512 * 1024;
 
 /// Records to nest under a name.
 #[derive(Debug, Clone)]

@@ -67,10 +67,12 @@ impl<'a> TriageAlert<'a> {
         let nested = nested(context.evidence, context.actors);
         Artifact {
             id: version.id(created),
-            message_type: message_type::classify(
-                &context.mitre,
-                &[kind.as_deref(), rule_name.as_deref(), title.as_deref()],
-            ),
+            message_type: match self.created() {
+                None => message_type::SIEM_EVENT,
+                Some(_) => {
+                    message_type::classify(&context.mitre, &[kind.as_deref(), rule_name.as_deref(), title.as_deref()])
+                }
+            },
             action: Some("alert".to_owned()),
             tags,
             severity: severity::of_priority(self.members.text("priority").as_deref()),

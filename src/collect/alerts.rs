@@ -4,34 +4,32 @@
 //! group's members at once, as many requests at a time as the settings allow,
 //! then the evidence of the alerts that are new, then the artifacts, in the
 //! order of the list. A group is a multiple of the concurrency, so that cutting
-//! the list into groups costs no round trip.
+//! the list into groups costs no round trip. What a group takes up in bytes is
+//! bounded by what the step's budget has left ([`super::alert_list::Room`]).
 //!
 //! Guaranteed: an investigation is remembered as collected only with its
 //! artifacts in the batch. One whose alerts cannot be listed is collected
 //! without them and owed the rest; a failure that concerns every request leaves
 //! it for the next step as if it had not been seen.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::future::Future;
 
-use futures::future::LocalBoxFuture;
-use serde_json::value::RawValue;
-
 use super::Step;
+use super::alert_list::{Listed, list};
 use super::checkpoint::{Known, MAX_ALERTS, Owed};
 use super::evidence::Enriched;
 use super::extras::ReadExtra;
 use super::fan_out::fan_out;
-use crate::api::client::{Client, Stop};
+use crate::api::client::Stop;
 use crate::api::transport::{Clock, Transport};
-use crate::api::{calls, paging};
 use crate::artifact::alert::Alert;
-use crate::artifact::extra::Kind;
 use crate::artifact::investigation::Investigation;
 use crate::artifact::message::{self, Nested};
-use crate::contract::{Failure, FailureReason};
+use crate::contract::Failure;
 use crate::descriptor::{ALERTS, INVESTIGATIONS};
 use crate::times::Utc;
+use futures::future::LocalBoxFuture;
 
 /// Groups hold this many investigations for each concurrent request.
 const GROUP: usize = 4;
@@ -43,8 +41,6 @@ const YOUNG: i64 = 3_600;
 /// First wait, in seconds, before alerts that could not be collected are asked
 /// for again; doubled each time.
 const FIRST_RETRY: i64 = 240;
-/// Pages of alerts of one investigation after which the listing cannot be right.
-pub(super) const MOST_PAGES: u64 = 1_000;
 /// Longest such wait, in seconds.
 const LAST_RETRY: i64 = 6 * 3_600;
 
@@ -73,30 +69,12 @@ impl<'a> Work<'a> {
 /// What one request of a group was for, and what came of it.
 enum Answer {
     Alerts(Listed),
-    Extra(Kind, Result<Vec<Box<RawValue>>, Stop>),
+    Extra(ReadExtra),
 }
 
 /// Requests of a group are of several kinds but are made together.
 fn boxed<'p>(part: impl Future<Output = Answer> + 'p) -> LocalBoxFuture<'p, Answer> {
     Box::pin(part)
-}
-
-/// The alerts of one investigation, as far as they could be listed.
-#[derive(Default)]
-struct Listed {
-    rows: Vec<Box<RawValue>>,
-    /// The page to go on at, when the listing is not whole.
-    next_page: Option<u64>,
-    /// Why it is not, unless only the step's room has run out.
-    stop: Option<Stop>,
-}
-
-impl Listed {
-    /// Whether the investigation is as if it had not been seen: what stopped
-    /// the listing would have stopped any other.
-    fn is_untouched(&self, from_page: u64) -> bool {
-        self.next_page == Some(from_page) && self.stop.as_ref().is_some_and(|stop| !stop.is_local())
-    }
 }
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
@@ -114,9 +92,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 .concurrency
                 .saturating_mul(GROUP)
                 .min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len()))
+                .min(self.pace)
                 .max(1);
             let (group, rest) = left.split_at(most.min(left.len()));
             self.collect_group(group).await?;
+            self.pace = self.pace.saturating_mul(2);
             left = rest;
         }
         Ok(())
@@ -144,18 +124,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Lists the alerts of a group and whatever else belongs to its members, as
     /// many requests at a time as may be.
     async fn list_group(&self, group: &[Work<'_>]) -> (Vec<Listed>, Vec<Vec<ReadExtra>>) {
-        let room = Cell::new(usize::try_from(self.budget.artifacts).unwrap_or(usize::MAX));
+        let room = self.room();
         let denied = RefCell::new(None);
         let kinds = self.extra_kinds();
+        let known: Vec<Option<Known>> =
+            group.iter().map(|work| self.state.known.get(work.investigation.rrn.as_ref())).collect();
         let (room, denied, client) = (&room, &denied, &self.client);
-        let listings = group
-            .iter()
-            .filter(|_| self.settings.collect_alerts)
-            .map(|work| boxed(async move { Answer::Alerts(list(client, work, room, denied).await) }));
-        let extras = group.iter().filter(|work| work.investigation.is_identified()).flat_map(|work| {
-            let rrn = work.investigation.rrn.as_ref();
+        let listings = group.iter().zip(&known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
+            boxed(async move { Answer::Alerts(list(client, work, known.as_ref(), room, denied).await) })
+        });
+        let identified = group.iter().zip(&known).filter(|(work, _)| work.investigation.is_identified());
+        let extras = identified.flat_map(|(work, known)| {
             kinds.iter().map(move |kind| {
-                boxed(async move { Answer::Extra(*kind, super::extras::read(client, *kind, rrn).await) })
+                let read = super::extras::read(client, *kind, work.investigation, known.as_ref(), room);
+                boxed(async move { Answer::Extra(read.await) })
             })
         });
         let mut answers = fan_out(self.settings.concurrency, listings.chain(extras)).await.into_iter();
@@ -163,7 +145,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if self.settings.collect_alerts {
             listed.extend(answers.by_ref().take(group.len()).map(|answer| match answer {
                 Answer::Alerts(listed) => listed,
-                Answer::Extra(..) => Listed::default(),
+                Answer::Extra(_) => Listed::default(),
             }));
         } else {
             listed.extend(group.iter().map(|_| Listed::default()));
@@ -176,7 +158,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     .by_ref()
                     .take(count)
                     .filter_map(|answer| match answer {
-                        Answer::Extra(kind, rows) => Some((kind, rows)),
+                        Answer::Extra(read) => Some(read),
                         Answer::Alerts(_) => None,
                     })
                     .collect()
@@ -223,31 +205,36 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let mut failure = listed.stop.as_ref().and_then(local_failure);
         let mut untouched = false;
-        for (alert, enriched) in alerts.iter().zip(enriched) {
+        // The first alert that is not done.
+        let mut undone = None;
+        let mut at_hand: Vec<u64> = Vec::new();
+        if known.alerts.len().saturating_add(alerts.len()) > MAX_ALERTS {
+            at_hand.extend(alerts.iter().map(Alert::key));
+            at_hand.sort_unstable();
+        }
+        for (position, (alert, enriched)) in alerts.iter().zip(enriched).enumerate() {
             let context = match enriched {
                 Enriched::Ready(context) => *context,
-                Enriched::Held(why) => {
-                    failure = failure.or(Some(why));
-                    continue;
-                }
-                // Its evidence is asked for again while its investigation is
-                // owed another look, which is as long as it may be late.
-                Enriched::Waiting => continue,
-                Enriched::Untouched => {
-                    untouched = true;
+                not_ready => {
+                    undone = undone.or(Some(position));
+                    match not_ready {
+                        Enriched::Held(why) => failure = failure.or(Some(why)),
+                        Enriched::Untouched => untouched = true,
+                        // Its evidence is asked for again while its investigation
+                        // is owed another look, which is as long as it may be late.
+                        Enriched::Waiting | Enriched::Ready(_) => {}
+                    }
                     continue;
                 }
             };
             let key = alert.key();
-            if let Err(position) = known.alerts.binary_search(&key) {
+            if known.alerts.binary_search(&key).is_err() {
                 self.output.push(alert.artifact(investigation, context, host, now).into_contract(ALERTS));
                 self.output.count(ALERTS, 1);
-                if known.alerts.len() < MAX_ALERTS {
-                    known.alerts.insert(position, key);
-                }
+                known.remember(key, &at_hand);
             }
         }
-        let missing = match self.emit_extras(investigation, extras, &mut known) {
+        let missing = match self.emit_extras(investigation, extras, &mut known, &at_hand) {
             Ok(missing) => missing,
             Err(why) => {
                 untouched = true;
@@ -256,11 +243,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         };
         known.owed = match (&failure, listed.next_page) {
-            _ if untouched => Owed::Page(work.from_page),
+            // Pages that are done need not be listed again, however many there are.
+            _ if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
             (Some(_), _) => failed_again(known.owed, now),
             (None, Some(page)) => Owed::Page(page),
             _ if missing => failed_again(known.owed, now),
-            (None, None) if self.settings.collect_alerts => self.young(work, alerts, now),
+            (None, None) if self.settings.collect_alerts => self.young(work, listed, alerts, &known, now),
             (None, None) => Owed::Nothing,
         };
         if let Some(failure) = failure {
@@ -279,16 +267,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// young and made of alerts but has none, or the newest alert, listed or
     /// only shown by its row, is younger than the overlap and another may lie
     /// hidden behind it.
-    fn young(&self, work: &Work<'_>, alerts: &[Alert<'_>], now: Utc) -> Owed {
+    fn young(&self, work: &Work<'_>, listed: &Listed, alerts: &[Alert<'_>], known: &Known, now: Utc) -> Owed {
         let investigation = work.investigation;
         let overlap = self.settings.overlap_minutes.saturating_mul(60);
         let promised = investigation.members.time("latest_alert_time");
-        let newest = alerts.iter().filter_map(|alert| alert.created).chain(promised).max();
-        let newest = if work.from_page > 0 { Some(now) } else { newest };
+        let newest = alerts.iter().filter_map(|alert| alert.created).chain(promised).max().max(listed.newest);
+        // What has come to the front while later pages were listed is found by
+        // listing all of it once more, unless that would ask for everything
+        // again that could not be remembered, for ever.
+        let newest = if work.from_page > 0 && known.alerts.len() < MAX_ALERTS { Some(now) } else { newest };
         let hidden = newest.map(|newest| newest.min(now).plus_seconds(overlap));
         let absent = investigation
             .created
-            .filter(|_| alerts.is_empty() && work.from_page == 0)
+            .filter(|_| listed.count == 0 && work.from_page == 0)
             .filter(|_| investigation.is_identified() && !is_manual(investigation))
             .map(|created| created.plus_seconds(YOUNG));
         match hidden.max(absent) {
@@ -314,75 +305,5 @@ fn local_failure(stop: &Stop) -> Option<Box<Failure>> {
     match stop {
         Stop::Failed(failure) if stop.is_local() => Some(failure.clone()),
         _ => None,
-    }
-}
-
-/// Lists the alerts of one investigation, page after page. `room` is the
-/// number of alerts that the group may still take up; `denied` is how the
-/// endpoint refused this key, once it has.
-async fn list<T: Transport, C: Clock>(
-    client: &Client<'_, T, C>,
-    work: &Work<'_>,
-    room: &Cell<usize>,
-    denied: &RefCell<Option<Box<Failure>>>,
-) -> Listed {
-    let mut listed = Listed::default();
-    if !work.investigation.is_identified() {
-        return listed;
-    }
-    let mut index = work.from_page;
-    let mut last = 0;
-    loop {
-        listed.next_page = Some(index);
-        if let Some(failure) = denied.borrow().clone() {
-            listed.stop = Some(Stop::Failed(failure));
-            return listed;
-        }
-        let request = calls::alerts(&work.investigation.rrn, index);
-        let response = match client.send(&request).await {
-            Ok(response) => response,
-            Err(stop) => {
-                if let Stop::Failed(failure) = &stop
-                    && failure.reason == FailureReason::Forbidden
-                {
-                    *denied.borrow_mut() = Some(failure.clone());
-                }
-                listed.stop = Some(stop);
-                return listed;
-            }
-        };
-        let page = match paging::v2(&response.body, index) {
-            Ok(page) => page,
-            Err(why) => {
-                listed.stop = Some(client.malformed(&request, &response, &why));
-                return listed;
-            }
-        };
-        // New alerts push old ones down, so a page may begin with what the one
-        // before ended with; but never is it the same page.
-        let same = !page.rows.is_empty()
-            && page.rows.iter().map(|row| row.get()).eq(listed
-                .rows
-                .get(last..)
-                .unwrap_or_default()
-                .iter()
-                .map(|row| row.get()));
-        if same || index >= MOST_PAGES {
-            let why = if same { "the same page of alerts again" } else { "pages of alerts without end" };
-            listed.stop = Some(client.malformed(&request, &response, why));
-            return listed;
-        }
-        last = listed.rows.len();
-        room.set(room.get().saturating_sub(page.rows.len()));
-        listed.rows.extend(page.rows.into_iter().map(ToOwned::to_owned));
-        if !page.more {
-            listed.next_page = None;
-            return listed;
-        }
-        index = index.saturating_add(1);
-        if room.get() == 0 {
-            listed.next_page = Some(index);
-            return listed;
-        }
     }
 }

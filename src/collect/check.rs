@@ -7,6 +7,7 @@
 use serde_json::value::RawValue;
 
 use super::access::unavailable;
+use super::alert_list::Room;
 use super::output::streams;
 use super::{evidence, extras};
 use crate::api::client::{Client, Stop};
@@ -15,6 +16,7 @@ use crate::api::records::Members;
 use crate::api::transport::{Clock, Response, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::extra::Kind;
+use crate::artifact::investigation::Investigation;
 use crate::contract::{Budget, CheckReport, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
 use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, PRODUCT_ALERTS, RESTRICTED, UNINVESTIGATED};
 use crate::settings::Settings;
@@ -93,8 +95,10 @@ async fn extra<T: Transport, C: Clock>(
     kind: Kind,
     investigation: Option<&RawValue>,
 ) -> StreamState {
-    let Some(rrn) = investigation.and_then(|raw| Members::of(raw).text("rrn")) else { return StreamState::Ok };
-    match extras::read(client, kind, &rrn).await.map_err(failure) {
+    let Some(investigation) = investigation.map(Investigation::of).filter(Investigation::is_identified) else {
+        return StreamState::Ok;
+    };
+    match extras::read(client, kind, &investigation, None, &Room::new(1, 1)).await.end.map_err(failure) {
         Ok(_) => StreamState::Ok,
         Err(Failure {
             reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..

@@ -40,8 +40,9 @@ const REST: usize = 4 * 1024;
 pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
 pub const MAX_BYTES: usize = 448 * 1024;
-/// Most alerts of one investigation remembered as collected.
-pub const MAX_ALERTS: usize = 1_000;
+/// Most alerts of one investigation remembered as collected. Of one that has
+/// more, some are collected again, under the same ids, whenever it changes.
+pub const MAX_ALERTS: usize = 4_000;
 
 /// The state of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -161,6 +162,21 @@ pub struct Known {
     pub silent: bool,
     /// The cycle in which it was last listed.
     pub listed: u32,
+}
+
+impl Known {
+    /// Remembers that a record was turned into an artifact. When as many are
+    /// remembered as may be, one that is not `at_hand` (in order) makes room.
+    pub fn remember(&mut self, key: u64, at_hand: &[u64]) {
+        if self.alerts.len() >= MAX_ALERTS {
+            let gone = self.alerts.iter().position(|known| at_hand.binary_search(known).is_err());
+            let Some(gone) = gone else { return };
+            self.alerts.remove(gone);
+        }
+        if let Err(position) = self.alerts.binary_search(&key) {
+            self.alerts.insert(position, key);
+        }
+    }
 }
 
 /// Work left to do on an investigation.

@@ -11,15 +11,20 @@
 //! without evidence after [`HELD`] failures; it then says so by a tag. An alert
 //! without any evidence that is younger than the overlap waits for it.
 
+use serde_json::value::RawValue;
+
 use super::Step;
 use super::access::{ASK_AGAIN, Access, is_absence};
+use super::alert_list::Room;
 use super::alerts::Work;
 use super::checkpoint::Owed;
+use super::triage::Read;
 use crate::api::client::{Client, Stop};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Request, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::{Alert, Context};
+use crate::artifact::message::NESTED;
 use crate::artifact::{evidence, message};
 use crate::contract::{Failure, FailureReason};
 use crate::descriptor::EVIDENCE;
@@ -71,7 +76,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             Ok(()) => {
                 let rrns: Vec<&str> = wanted.iter().map(|job| job.id).collect();
-                let contexts = self.contexts(&rrns).await;
+                // An API that has alerts but no such read gives no details; any
+                // other failure of it is one of every alert that was asked for.
+                let read = self.read_alerts(&rrns).await;
+                let read: Vec<Read<&RawValue>> = read
+                    .iter()
+                    .map(|read| match read {
+                        Ok(raw) => Ok(raw.as_deref()),
+                        Err(Stop::Failed(failure)) if is_absence(failure) => Ok(None),
+                        Err(stop) => Err(stop.clone()),
+                    })
+                    .collect();
+                let contexts = self.contexts(&rrns, &read).await;
                 wanted.into_iter().zip(contexts).collect()
             }
             Err(why) => wanted.into_iter().map(|job| (job, Err(why.clone()))).collect(),
@@ -176,26 +192,38 @@ struct Job<'w> {
 }
 
 /// Evidence and actors of one alert.
-pub(super) async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Context, Stop> {
+pub(super) async fn read<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    rrn: &str,
+    room: &Room,
+) -> Result<Context, Stop> {
+    if room.is_full() {
+        return Err(Stop::Spent);
+    }
     let mut context = Context::default();
     let (evidence, entities) = (&mut context.evidence, &mut context.entities);
     let mut found = Vec::new();
+    let mut lines = Lines { room, bytes: 0 };
     let evidence_is_whole = read_pages(
         client,
         |index| calls::evidences(rrn, index),
         |raw| {
-            found.push(evidence::entities(raw));
-            evidence.push(message::line(raw));
+            let line = lines.line(raw);
+            if !line.is_empty() {
+                found.push(evidence::entities(raw));
+            }
+            evidence.push(line);
         },
     )
     .await?;
     let actors = &mut context.actors;
+    let mut lines = Lines { room, bytes: 0 };
     let actors_are_whole = read_pages(
         client,
         |index| calls::actors(rrn, index),
         |raw| {
             entities.add_actor(&Members::of(raw));
-            actors.push(message::line(raw));
+            actors.push(lines.line(raw));
         },
     )
     .await?;
@@ -205,12 +233,32 @@ pub(super) async fn read<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn:
     Ok(context)
 }
 
+/// The lines of one list of an alert. What lies behind as many bytes as a
+/// message holds is only counted there, so it is neither kept nor looked into.
+struct Lines<'r> {
+    room: &'r Room,
+    bytes: usize,
+}
+
+impl Lines<'_> {
+    fn line(&mut self, raw: &RawValue) -> String {
+        // Reading it costs time, kept or not.
+        self.room.take(raw.get(), 1);
+        if self.bytes > NESTED {
+            return String::new();
+        }
+        let line = message::line(raw);
+        self.bytes = self.bytes.saturating_add(line.len());
+        line
+    }
+}
+
 /// Reads the pages of a list of the Alert Triage API. Tells whether it was read
 /// to its end.
 async fn read_pages<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     call: impl Fn(u64) -> Request,
-    mut take: impl FnMut(&serde_json::value::RawValue),
+    mut take: impl FnMut(&RawValue),
 ) -> Result<bool, Stop> {
     for index in 0..PAGES {
         let request = call(index);

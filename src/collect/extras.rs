@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 
 use super::Step;
 use super::access::{Access, is_absence};
-use super::alerts::MOST_PAGES;
-use super::checkpoint::{Known, MAX_ALERTS};
+use super::alert_list::{MOST_PAGES, Room};
+use super::checkpoint::Known;
 use super::listing::Listing;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
@@ -28,8 +28,14 @@ use crate::contract::{Failure, FailureReason};
 use crate::descriptor::{COMMENTS, PRODUCT_ALERTS, RESTRICTED};
 use crate::times::Utc;
 
-/// A kind and what its endpoint gave for one investigation.
-pub(super) type ReadExtra = (Kind, Result<Vec<Box<RawValue>>, Stop>);
+/// What an endpoint gave for one investigation.
+pub(super) struct ReadExtra {
+    kind: Kind,
+    /// Records, without those that have been collected.
+    rows: Vec<Box<RawValue>>,
+    /// Whether these are all there are, or why not.
+    pub(super) end: Result<(), Stop>,
+}
 
 /// The kinds in the order in which the checkpoint knows them.
 const KINDS: [Kind; 3] = [Kind::ProductAlert, Kind::Comment, Kind::Restricted];
@@ -64,51 +70,42 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         of: &Investigation<'_>,
         extras: Vec<ReadExtra>,
         known: &mut Known,
+        at_hand: &[u64],
     ) -> Result<bool, Stop> {
         let (host, now) = (self.settings.region.host, self.cycle_began());
         let mut missing = false;
         let mut stop = None;
-        for (kind, result) in extras {
+        for ReadExtra { kind, rows, end } in extras {
             let Some(access) = self.state.beyond.extras.get_mut(kind as usize) else { continue };
-            let rows = match result {
-                Ok(rows) => {
-                    *access = Access::Available;
-                    rows
-                }
+            match end {
+                Ok(()) => *access = Access::Available,
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
                     if failure.reason == FailureReason::Forbidden || *access != Access::Available {
                         *access = Access::missing(&failure, now);
                     }
-                    continue;
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     self.output.degrade(stream(kind), *failure);
                     missing = true;
-                    continue;
                 }
-                Err(why) => {
-                    stop = Stop::or_stronger(stop, why);
-                    continue;
-                }
-            };
+                Err(why) => stop = Stop::or_stronger(stop, why),
+            }
             for raw in &rows {
                 let extra = Extra::of(kind, raw, of);
                 let key = extra.key();
-                if let Err(position) = known.alerts.binary_search(&key) {
+                if known.alerts.binary_search(&key).is_err() {
                     self.output.push(extra.artifact(of, host, now).into_contract(stream(kind)));
                     self.output.count(stream(kind), 1);
-                    if known.alerts.len() < MAX_ALERTS {
-                        known.alerts.insert(position, key);
-                    }
+                    known.remember(key, at_hand);
                 }
             }
         }
         stop.map_or(Ok(missing), Err)
     }
 
-    /// Since when whatever was looked at may have a new comment that an
-    /// earlier listing of this kind has not led to.
-    pub(super) fn comments_since(&self, listing: Listing) -> Option<Utc> {
+    /// Since when whatever was looked at may have a change, or a new comment,
+    /// that an earlier listing of this kind has not led to.
+    pub(super) fn looked_through(&self, listing: Listing) -> Option<Utc> {
         let [open, everything] = self.state.beyond.listed;
         let since = if listing == Listing::Open { open } else { everything };
         since.map(|since| since.plus_seconds(self.settings.overlap_minutes.saturating_mul(-60)))
@@ -151,15 +148,33 @@ pub(super) fn about(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
-/// Reads all records of a kind of one investigation.
+/// Reads the records of a kind of one investigation, as far as there is room.
 pub(super) async fn read<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     kind: Kind,
-    rrn: &str,
-) -> Result<Vec<Box<RawValue>>, Stop> {
-    let mut records = Vec::new();
+    of: &Investigation<'_>,
+    known: Option<&Known>,
+    room: &Room,
+) -> ReadExtra {
+    let mut rows = Vec::new();
+    let end = read_pages(client, kind, of, known, room, &mut rows).await;
+    ReadExtra { kind, rows, end }
+}
+
+async fn read_pages<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    kind: Kind,
+    of: &Investigation<'_>,
+    known: Option<&Known>,
+    room: &Room,
+    taken: &mut Vec<Box<RawValue>>,
+) -> Result<(), Stop> {
+    let rrn = of.rrn.as_ref();
     let mut index = 0_u64;
     loop {
+        if room.is_full() {
+            return Err(Stop::Spent);
+        }
         let request = match kind {
             Kind::ProductAlert => calls::product_alerts(rrn),
             Kind::Comment => calls::comments(rrn, index, paging::PAGE_SIZE),
@@ -174,9 +189,16 @@ pub(super) async fn read<T: Transport, C: Clock>(
             Kind::Restricted => paging::listed(&response.body, &["indicator_occurrences"]).map(|rows| (rows, false)),
         }
         .map_err(|why| client.malformed(&request, &response, &why))?;
-        records.extend(rows.into_iter().map(ToOwned::to_owned));
+        for row in rows {
+            let is_known =
+                known.is_some_and(|known| known.alerts.binary_search(&Extra::of(kind, row, of).key()).is_ok());
+            if !is_known {
+                room.take(row.get(), 1);
+                taken.push(row.to_owned());
+            }
+        }
         if !more {
-            return Ok(records);
+            return Ok(());
         }
         index = index.saturating_add(1);
         if index >= MOST_PAGES {

@@ -106,7 +106,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
         let (comments, since, began) =
-            (self.settings.collect_comments, self.comments_since(listing), self.cycle_began());
+            (self.settings.collect_comments, self.looked_through(listing), self.cycle_began());
         let number = self.state.number;
         let floor = self.state.floor;
         // A listing of what is older than the look-back for the first time: nothing of it was known.
@@ -137,7 +137,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.state.known.insert(row.rrn.clone().into_owned(), known);
                 }
                 Past::Same => {}
-                Past::TooOld if !all => {}
+                // Not even a hash is left: what nobody has looked at since cannot have been changed by anybody.
+                Past::TooOld if !all && !was_looked_at(row, since) => {}
                 Past::Unknown | Past::Changed if !all && !within && (first || past == Past::Unknown) => {
                     self.state.known.insert(row.rrn.clone().into_owned(), seen(row, number));
                 }
@@ -148,6 +149,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let owed = |row: &Investigation<'_>| self.state.known.get(row.rrn.as_ref()).map(|known| known.owed);
         if rows.iter().any(|row| matches!(owed(row), Some(Owed::Page(_)))) { Err(Stop::Spent) } else { Ok(()) }
     }
+}
+
+/// Whether somebody has looked at an investigation since the last listing of its kind, if there was one.
+fn was_looked_at(row: &Investigation<'_>, since: Option<Utc>) -> bool {
+    let accessed = row.members.time("last_accessed");
+    since.is_some_and(|since| accessed.is_some_and(|accessed| accessed > since))
 }
 
 /// An investigation that is known and not collected.

@@ -20,6 +20,7 @@
 //! Guarantees, and what they rest on: see [`listing`] and [`alerts`].
 
 pub mod access;
+mod alert_list;
 pub mod alerts;
 pub mod check;
 pub mod checkpoint;
@@ -58,6 +59,10 @@ pub struct Step<'a, T, C> {
     /// Investigations that the group at hand has finished, as far as this cycle
     /// is concerned.
     visited: Vec<String>,
+    /// Most investigations of a group: few at first when the vendor has limited
+    /// the rate of the step before, so that some are finished before it does so
+    /// again, and twice as many after each group.
+    pace: usize,
 }
 
 /// Does one step.
@@ -80,8 +85,9 @@ pub async fn step<T: Transport, C: Clock>(
         Some(_) | None => Checkpoint::new(host),
     };
     let client = Client::new(transport, clock, settings.region, &budget);
-    let mut step =
-        Step { client, settings, budget, state, output: Output::default(), rules: Vec::new(), visited: Vec::new() };
+    let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
+    let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
+    let mut step = Step { client, settings, budget, state, output, rules, visited, pace };
     let outcome = step.run().await;
     step.finish(outcome)
 }
@@ -128,6 +134,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// When the cycle began.
     fn cycle_began(&self) -> crate::times::Utc {
         self.state.cycle.as_ref().map_or_else(|| self.client.now(), |cycle| cycle.began)
+    }
+
+    /// What the next group of requests may take up.
+    fn room(&self) -> alert_list::Room {
+        alert_list::Room::new(self.budget.artifacts, self.budget.artifact_bytes.saturating_sub(self.output.bytes))
     }
 
     /// Whether the step may take more on.

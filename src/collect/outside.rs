@@ -16,13 +16,14 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
+
 use super::Step;
 use super::access::{Access, is_absence};
-use super::alerts::MOST_PAGES;
+use super::alert_list::MOST_PAGES;
 use super::checkpoint::Phase;
 use super::evidence::HELD;
-use super::fan_out::fan_out;
-use super::triage::{BATCH, Records, find, read_alert, read_alerts};
+use super::triage::{BATCH, Read};
 use crate::api::client::{Stop, is_local};
 use crate::api::records::scalar;
 use crate::api::transport::{Clock, Transport};
@@ -152,16 +153,25 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
     }
 
-    /// Reads alerts and collects those of no investigation.
+    /// Reads alerts and collects those of no investigation. What is unknown
+    /// when it is read is gone.
     async fn outside_batch(&mut self, rrns: &[String]) -> Result<(), Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
         let names: Vec<&str> = rrns.iter().map(String::as_str).collect();
-        let mut records = read_alerts(&self.client, &names).await?;
-        self.read_missing(&names, &mut records).await?;
-        let alerts: Vec<TriageAlert<'_>> =
-            records.iter().map(|(_, raw)| TriageAlert::of(raw)).filter(|alert| !alert.is_investigated()).collect();
+        let (mut records, mut unread) = (Vec::new(), None);
+        for read in self.read_alerts(&names).await {
+            match read {
+                Ok(record) => records.extend(record),
+                Err(stop) => unread = Stop::or_stronger(unread, stop),
+            }
+        }
+        let alerts: Vec<(TriageAlert<'_>, &RawValue)> = records
+            .iter()
+            .map(|raw| (TriageAlert::of(raw), &**raw))
+            .filter(|(alert, _)| !alert.is_investigated())
+            .collect();
         // As many at a time as leaves requests for all of what one needs.
         let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
         for group in alerts.chunks(most) {
@@ -170,30 +180,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             self.outside_group(group).await?;
         }
-        Ok(())
-    }
-
-    /// Reads singly what a read by the hundred has left out. What is unknown
-    /// there too is gone.
-    async fn read_missing(&self, names: &[&str], records: &mut Records) -> Result<(), Stop> {
-        let missing: Vec<&str> = names.iter().copied().filter(|rrn| find(records, rrn).is_none()).collect();
-        let reads = missing.iter().map(|rrn| read_alert(&self.client, rrn));
-        for (rrn, result) in missing.iter().zip(fan_out(self.settings.concurrency, reads).await) {
-            match result {
-                Ok(raw) => records.push(((*rrn).to_owned(), raw)),
-                Err(Stop::Failed(failure)) if is_absence(&failure) => {}
-                Err(stop) => return Err(stop),
-            }
-        }
-        Ok(())
+        unread.map_or(Ok(()), Err)
     }
 
     /// Turns alerts into artifacts.
-    async fn outside_group(&mut self, alerts: &[TriageAlert<'_>]) -> Result<(), Stop> {
+    async fn outside_group(&mut self, alerts: &[(TriageAlert<'_>, &RawValue)]) -> Result<(), Stop> {
         let (host, now) = (self.settings.region.host, self.cycle_began());
-        let rrns: Vec<&str> = alerts.iter().map(|alert| alert.rrn.as_ref()).collect();
+        let rrns: Vec<&str> = alerts.iter().map(|(alert, _)| alert.rrn.as_ref()).collect();
+        let read: Vec<Read<&RawValue>> = alerts.iter().map(|(_, raw)| Ok(Some(*raw))).collect();
         let mut failed = None;
-        for (alert, context) in alerts.iter().zip(self.contexts(&rrns).await) {
+        for ((alert, _), context) in alerts.iter().zip(self.contexts(&rrns, &read).await) {
             let context = match context {
                 // The record stands for itself.
                 Ok(context) => Context { triage: None, ..context },

@@ -61,7 +61,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // Until the vendor has said what is left of its allowance, one: reading many could use up what it takes to finish
         // the first, in every step again.
         let most = if self.client.has_heard() {
-            GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).max(1)
+            GROUP.min(self.client.requests_left() / (REQUESTS + self.extra_kinds().len())).min(self.pace).max(1)
         } else {
             1
         };

@@ -25,12 +25,16 @@ use crate::artifact::{evidence, message};
 /// Alerts of one read.
 pub(super) const BATCH: usize = 100;
 
+/// What came of reading an alert: none when there is none, or when its API has
+/// no such read.
+pub(super) type Read<R> = Result<Option<R>, Stop>;
+
 /// Records by RRN. Lists are searched from end to end here: they are short, and
 /// every kind of map is a hundredth of the component.
-pub(super) type Records = Vec<(String, Box<RawValue>)>;
+type Records = Vec<(String, Box<RawValue>)>;
 
 /// An entry of a list by its name.
-pub(super) fn find<'l, V>(list: &'l [(String, V)], name: &str) -> Option<&'l V> {
+fn find<'l, V>(list: &'l [(String, V)], name: &str) -> Option<&'l V> {
     list.iter().find(|(known, _)| known == name).map(|(_, value)| value)
 }
 
@@ -46,52 +50,71 @@ fn boxed<'p>(part: impl Future<Output = Answer> + 'p) -> LocalBoxFuture<'p, Answ
 }
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
-    /// Everything that is known of alerts, in their order. Evidence is asked
-    /// for last: what there is no room for is then missing for some alerts, and
-    /// not for all of them in every step.
-    pub(super) async fn contexts(&mut self, rrns: &[&str]) -> Vec<Result<Context, Stop>> {
+    /// Reads alerts, in their order: by the hundred, and singly what such a read
+    /// leaves out. What there is no room to read singly is to be asked for again.
+    pub(super) async fn read_alerts(&self, rrns: &[&str]) -> Vec<Read<Box<RawValue>>> {
         let client = &self.client;
-        let reads = rrns.chunks(BATCH).map(|batch| read_alerts(client, batch));
-        // An API that has alerts but no such read gives no details; any other
-        // failure of it is one of every alert that was asked for.
-        let mut left_out: Vec<&str> = Vec::new();
-        let mut batches: Vec<Result<Records, Stop>> = fan_out(self.settings.concurrency, reads)
-            .await
-            .into_iter()
-            .zip(rrns.chunks(BATCH))
-            .map(|(batch, asked)| match batch {
-                Err(Stop::Failed(failure)) if is_absence(&failure) => Ok(Records::new()),
-                Ok(records) => {
-                    left_out.extend(asked.iter().filter(|rrn| find(&records, rrn).is_none()));
-                    Ok(records)
+        let batches =
+            fan_out(self.settings.concurrency, rrns.chunks(BATCH).map(|batch| read_batch(client, batch))).await;
+        let mut alerts: Vec<Read<Box<RawValue>>> = Vec::with_capacity(rrns.len());
+        let mut left_out = Vec::new();
+        for (batch, asked) in batches.into_iter().zip(rrns.chunks(BATCH)) {
+            let mut records = match batch {
+                Ok(records) => records,
+                Err(stop) => {
+                    alerts.extend(asked.iter().map(|_| Err(stop.clone())));
+                    continue;
                 }
-                other => other,
-            })
-            .collect();
-        let unread = self.read_left_out(left_out, rrns, &mut batches).await;
-        let mut unknown = self.unknown_rules(batches.iter().flatten().flatten());
+            };
+            for rrn in asked {
+                match records.iter().position(|(known, _)| known == rrn) {
+                    Some(at) => alerts.push(Ok(Some(records.swap_remove(at).1))),
+                    None => {
+                        left_out.push((alerts.len(), *rrn));
+                        alerts.push(Err(Stop::Spent));
+                    }
+                }
+            }
+        }
+        left_out.truncate((client.requests_left() / 4).max(1));
+        let reads = fan_out(self.settings.concurrency, left_out.iter().map(|(_, rrn)| read_alert(client, rrn))).await;
+        for ((at, _), result) in left_out.iter().zip(reads) {
+            if let Some(place) = alerts.get_mut(*at) {
+                *place = match result {
+                    Err(Stop::Failed(failure)) if is_absence(&failure) => Ok(None),
+                    other => other.map(Some),
+                };
+            }
+        }
+        alerts
+    }
+
+    /// Everything that is known of alerts that were read, in their order.
+    /// Evidence is asked for last: what there is no room for is then missing for
+    /// some alerts, and not for all of them in every step.
+    pub(super) async fn contexts(&mut self, rrns: &[&str], alerts: &[Read<&RawValue>]) -> Vec<Result<Context, Stop>> {
+        let mut unknown = self.unknown_rules(rrns, alerts);
         // Some requests have to be left for the evidence, or no alert would ever
         // be finished: rules beyond that wait for another step, and so do their
         // alerts.
         unknown.truncate((self.client.requests_left() / 4).max(1));
-        let may_be_read: Vec<bool> = rrns
+        let may_be_read: Vec<bool> = alerts
             .iter()
-            .enumerate()
-            .map(|(position, rrn)| match batches.get(position / BATCH) {
-                Some(Ok(_)) if find(&unread, rrn).is_some() => false,
-                Some(Ok(records)) => find(records, rrn)
-                    .and_then(|raw| rule_without_codes(&Members::of(raw)))
+            .map(|alert| match alert {
+                Ok(Some(raw)) => rule_without_codes(&Members::of(raw))
                     .is_none_or(|rule| find(&self.rules, &rule).is_some() || find(&unknown, &rule).is_some()),
-                _ => false,
+                Ok(None) => true,
+                Err(_) => false,
             })
             .collect();
-        let client = &self.client;
+        let (client, room) = (&self.client, self.room());
+        let room = &room;
         let rules = unknown.iter().map(|(_, rrn)| boxed(async move { Answer::Rule(read_codes(client, rrn).await) }));
         let contexts = rrns
             .iter()
             .zip(&may_be_read)
             .filter(|(_, may_be_read)| self.settings.collect_evidence && **may_be_read)
-            .map(|(rrn, _)| boxed(async move { Answer::Context(Box::new(read(client, rrn).await)) }));
+            .map(|(rrn, _)| boxed(async move { Answer::Context(Box::new(read(client, rrn, room).await)) }));
         let mut answers = fan_out(self.settings.concurrency, rules.chain(contexts)).await.into_iter();
         let mut failed_rules = Vec::new();
         for ((rule, _), answer) in unknown.into_iter().zip(answers.by_ref()) {
@@ -104,22 +127,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Answer::Context(_) => {}
             }
         }
-        rrns.iter()
-            .enumerate()
-            .map(|(position, rrn)| {
-                let records = match batches.get(position / BATCH) {
-                    Some(Err(stop)) => return Err(stop.clone()),
-                    Some(Ok(records)) => records.as_slice(),
-                    None => &[],
-                };
-                if !may_be_read.get(position).copied().unwrap_or_default() {
-                    return Err(find(&unread, rrn).cloned().unwrap_or(Stop::Spent));
+        alerts
+            .iter()
+            .zip(may_be_read)
+            .map(|(alert, may_be_read)| {
+                let record = alert.clone()?;
+                if !may_be_read {
+                    return Err(Stop::Spent);
                 }
                 let mut context = match self.settings.collect_evidence.then(|| answers.next()).flatten() {
                     Some(Answer::Context(context)) => (*context)?,
                     _ => Context::default(),
                 };
-                if let Some(raw) = find(records, rrn) {
+                if let Some(raw) = record {
                     add_details(&mut context, raw, &self.rules, &failed_rules)?;
                     context.triage = Some(message::triage_line(raw));
                 }
@@ -128,45 +148,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .collect()
     }
 
-    /// Reads singly what a read by the hundred has left out: most of it is not
-    /// known there, but an answer may also have lacked some of what it should
-    /// have had. Gives those that could not be read, and why; like rules, only as
-    /// many are read as leaves requests for the evidence.
-    async fn read_left_out(
-        &self,
-        left_out: Vec<&str>,
-        rrns: &[&str],
-        batches: &mut [Result<Records, Stop>],
-    ) -> Vec<(String, Stop)> {
-        let most = (self.client.requests_left() / 4).max(1).min(left_out.len());
-        let (now, later) = left_out.split_at(most);
-        let reads = now.iter().map(|rrn| read_alert(&self.client, rrn));
-        let mut unread: Vec<(String, Stop)> = later.iter().map(|rrn| ((*rrn).to_owned(), Stop::Spent)).collect();
-        for (rrn, result) in now.iter().zip(fan_out(self.settings.concurrency, reads).await) {
-            match result {
-                Ok(raw) => {
-                    let batch = rrns.iter().position(|asked| asked == rrn).map_or(0, |position| position / BATCH);
-                    if let Some(Ok(records)) = batches.get_mut(batch) {
-                        records.push(((*rrn).to_owned(), raw));
-                    }
-                }
-                Err(Stop::Failed(failure)) if is_absence(&failure) => {}
-                Err(stop) => unread.push(((*rrn).to_owned(), stop)),
-            }
-        }
-        unread
-    }
-
     /// The rules of these alerts whose codes neither they nor an earlier read
     /// give, each with the RRN of an alert of it.
-    fn unknown_rules<'r>(&self, records: impl Iterator<Item = &'r (String, Box<RawValue>)>) -> Vec<(String, String)> {
-        let mut unknown: Vec<(String, String)> = Vec::new();
-        for (rrn, raw) in records {
-            if let Some(rule) = rule_without_codes(&Members::of(raw))
+    fn unknown_rules<'r>(&self, rrns: &[&'r str], alerts: &[Read<&RawValue>]) -> Vec<(String, &'r str)> {
+        let mut unknown: Vec<(String, &str)> = Vec::new();
+        for (rrn, alert) in rrns.iter().zip(alerts) {
+            if let Ok(Some(raw)) = alert
+                && let Some(rule) = rule_without_codes(&Members::of(raw))
                 && find(&self.rules, &rule).is_none()
                 && find(&unknown, &rule).is_none()
             {
-                unknown.push((rule, rrn.clone()));
+                unknown.push((rule, rrn));
             }
         }
         unknown
@@ -212,10 +204,7 @@ fn rule_without_codes(alert: &Members<'_>) -> Option<String> {
 }
 
 /// Reads alerts by their RRNs; what is unknown there is left out.
-pub(super) async fn read_alerts<T: Transport, C: Clock>(
-    client: &Client<'_, T, C>,
-    rrns: &[&str],
-) -> Result<Records, Stop> {
+async fn read_batch<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrns: &[&str]) -> Result<Records, Stop> {
     let request = calls::triage_alerts(rrns);
     let response = client.send(&request).await?;
     let rows = paging::listed(&response.body, &["alerts", "data"])
@@ -230,9 +219,6 @@ async fn read_codes<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str
 }
 
 /// Reads one alert.
-pub(super) async fn read_alert<T: Transport, C: Clock>(
-    client: &Client<'_, T, C>,
-    rrn: &str,
-) -> Result<Box<RawValue>, Stop> {
+async fn read_alert<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Box<RawValue>, Stop> {
     client.record(&calls::triage_alert(rrn), rrn).await
 }

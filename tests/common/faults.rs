@@ -32,6 +32,13 @@ pub fn faults() -> Vec<Fault> {
             retry_after: Some("7".into()),
         },
         Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: Some("soon".into()) },
+        // A date in the simulated future.
+        Fault::Status {
+            status: 429,
+            body: None,
+            headers: Default::default(),
+            retry_after: Some("Thu, 15 Jan 2026 12:01:30 GMT".into()),
+        },
         Fault::ResetBeforeHead {},
         Fault::ResetAfterHead {},
         Fault::Truncate { bytes: 10 },
@@ -54,6 +61,8 @@ pub fn faults() -> Vec<Fault> {
         Fault::RegionFailures {},
         Fault::InvalidUtf8 {},
         Fault::WrongEncoding {},
+        Fault::GzipBomb { megabytes: 64 },
+        Fault::BadRow { row: "{\"rrn\":".into() },
         Fault::Redirect { location: "https://elsewhere.example/".into(), status: 302 },
     ]
 }

@@ -32,13 +32,21 @@ pub struct InProcess {
     /// Requests after which nothing goes on any more, as if the machine had
     /// been switched off.
     pub dies_after: Cell<Option<u64>>,
+    /// What happens at the vendor's before a request, which is told its target.
+    pub meanwhile: Meanwhile,
 }
+
+/// See [`InProcess::meanwhile`].
+pub type Meanwhile = Option<Box<dyn Fn(&Simulator, &str)>>;
 
 impl Transport for InProcess {
     async fn send(&self, request: &Request) -> Result<Response, TransportError> {
         match self.dies_after.get() {
             Some(0) => return std::future::pending().await,
             left => self.dies_after.set(left.map(|left| left - 1)),
+        }
+        if let Some(meanwhile) = &self.meanwhile {
+            meanwhile(&self.simulator, &request.target);
         }
         let mut simulated = SimRequest::get("us", KEY, request.target.clone());
         simulated.method = request.method.name().to_owned();
@@ -138,6 +146,7 @@ impl Tenant {
                 elapsed: Cell::new(Duration::ZERO),
                 patience: Duration::from_secs(30),
                 dies_after: Cell::new(None),
+                meanwhile: None,
             },
             settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
             budget: BUDGET,

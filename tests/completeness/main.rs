@@ -5,7 +5,8 @@
 //! once more, the store is compared with the simulator's truth, record by record. A failure shrinks to the smallest
 //! scenario that shows it, printed with everything needed to run it again.
 //!
-//! `SOAK_CASES` sets the number of scenarios; `make soak` runs many.
+//! `SOAK_CASES` sets the number of scenarios; `make soak` runs many. `SOAK_SEED` draws those of an earlier run again: each
+//! prints its own.
 //!
 //! A version that comes and goes between two polls cannot be seen by polling, so versions count that showed at a poll that
 //! had no trouble.
@@ -17,12 +18,29 @@ mod compare;
 mod scenario;
 
 use proptest::prelude::*;
+use proptest::test_runner::RngSeed;
 use scenario::{Trouble, scenario};
+
+/// Another one for each run.
+fn rand_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    std::hash::RandomState::new().build_hasher().finish()
+}
 
 fn config() -> ProptestConfig {
     let cases = std::env::var("SOAK_CASES").ok().and_then(|cases| cases.parse().ok()).unwrap_or(48);
     let shrinks = std::env::var("SOAK_SHRINKS").ok().and_then(|most| most.parse().ok()).unwrap_or(200);
-    ProptestConfig { cases, failure_persistence: None, max_shrink_iters: shrinks, ..ProptestConfig::default() }
+    let seed = std::env::var("SOAK_SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or_else(rand_seed);
+    // Shown with a failure, and in a soak.
+    println!("SOAK_SEED={seed}");
+    let rng_seed = RngSeed::Fixed(seed);
+    ProptestConfig {
+        cases,
+        failure_persistence: None,
+        max_shrink_iters: shrinks,
+        rng_seed,
+        ..ProptestConfig::default()
+    }
 }
 
 proptest! {

@@ -52,6 +52,10 @@ pub struct Place {
     pub old_investigations: usize,
     pub growth_per_day: usize,
     pub standalone_alerts: usize,
+    /// Of an investigation, about.
+    pub alerts: usize,
+    /// Pieces of evidence of an alert, at most.
+    pub evidence: usize,
     pub triage: bool,
     pub restricted: bool,
     /// Lists of alerts by RRN lack what single reads have.
@@ -117,11 +121,17 @@ prop_compose! {
         restricted in prop::bool::weighted(0.7),
         [thin_hydration, missing_is_404, nulls_last] in prop::array::uniform3(any::<bool>()),
         rate_limit in prop::option::weighted(0.3, 40_u32..300),
+        // Now and then several pages of alerts, or of evidence, and then of little.
+        (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
     ) -> Place {
         let (investigations, old_investigations, growth_per_day, standalone_alerts) = counts;
+        let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
-            seed, investigations, old_investigations, growth_per_day, standalone_alerts, triage, restricted,
-            thin_hydration, missing_is_404, nulls_last, rate_limit,
+            seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
+            investigations: investigations / few,
+            old_investigations: old_investigations / few,
+            growth_per_day: growth_per_day / few,
+            standalone_alerts: standalone_alerts / few,
         }
     }
 }
@@ -148,7 +158,11 @@ prop_compose! {
 /// Any scenario.
 pub fn scenario() -> impl Strategy<Value = Scenario> {
     let calm = prop::bool::weighted(0.3);
-    (place(), ways(), prop::collection::vec(poll(), 1..25), calm).prop_map(|(place, ways, mut polls, calm)| {
+    // Hours and days as a rule, and weeks now and then.
+    let pace = prop_oneof![4 => Just(1_u64), 1 => 2_u64..8];
+    let all = (place(), ways(), prop::collection::vec(poll(), 1..25), calm, pace);
+    all.prop_map(|(place, ways, mut polls, calm, pace)| {
+        polls.iter_mut().for_each(|poll| poll.gap *= pace);
         if calm {
             // Without faults there is no excuse for anything.
             for poll in &mut polls {
@@ -189,6 +203,8 @@ impl Scenario {
             old_investigations: place.old_investigations,
             growth_per_day: place.growth_per_day,
             standalone_alerts: place.standalone_alerts,
+            alerts_per_investigation: place.alerts,
+            evidence_per_alert: place.evidence,
             triage: place.triage,
             restricted_evidence: place.restricted,
             horizon_days: u32::try_from(minutes / 1_440 + 1).unwrap(),

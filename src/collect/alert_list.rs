@@ -1,0 +1,208 @@
+//! The list of one investigation's alerts, page after page.
+//!
+//! What has been collected of a version that is known is counted and let go, so
+//! that an investigation of any number of alerts is gone through in steps of
+//! any size, and listing it again costs a request for each hundred.
+//!
+//! A list of several pages that is read from its beginning has to hold as many
+//! different alerts as its totals promise; what has moved across the bounds of
+//! its pages meanwhile is found by reading it again.
+//!
+//! Not guaranteed: an alert that is pushed across such a bound because another
+//! one was taken out of an investigation that takes several steps.
+
+use std::cell::{Cell, RefCell};
+
+use serde_json::value::RawValue;
+
+use super::alerts::Work;
+use super::checkpoint::Known;
+use crate::api::client::{Client, Stop};
+use crate::api::transport::{Clock, Transport};
+use crate::api::{calls, paging};
+use crate::artifact::alert::Alert;
+use crate::contract::{Failure, FailureReason};
+use crate::times::Utc;
+
+/// Pages of a list of one investigation after which it cannot be right.
+pub(super) const MOST_PAGES: u64 = 1_000;
+/// Times that a list is read again when alerts are missing.
+const AGAIN: u32 = 2;
+/// Alerts of a group after which no further page is listed. Fewer than are
+/// remembered of one investigation ([`super::checkpoint::MAX_ALERTS`]), so that
+/// none of those at hand has to be forgotten.
+const MOST_AT_HAND: usize = 2_000;
+/// Bytes that one of a record takes up at most: escaped in the message of its
+/// artifact.
+const ESCAPED: u64 = 2;
+
+/// What a group may still take up of the step's budget. It is looked at before
+/// a request, and reckoned with when the answer is there: requests under way
+/// together may take up more, and the first always takes what it needs.
+pub(super) struct Room {
+    records: Cell<usize>,
+    bytes: Cell<u64>,
+}
+
+impl Room {
+    /// Room for so many records of so many bytes as artifacts: at least for one
+    /// byte, so that something gets done.
+    pub(super) fn new(records: u32, bytes: u64) -> Self {
+        let records = usize::try_from(records).unwrap_or(usize::MAX).min(MOST_AT_HAND);
+        Self { records: Cell::new(records), bytes: Cell::new(bytes.max(1)) }
+    }
+
+    /// Takes it up for a record whose bytes stand in so many artifacts.
+    pub(super) fn take(&self, record: &str, artifacts: u64) {
+        let bytes = u64::try_from(record.len()).unwrap_or(u64::MAX);
+        self.bytes.set(self.bytes.get().saturating_sub(bytes.saturating_mul(ESCAPED * artifacts)));
+        self.records.set(self.records.get().saturating_sub(1));
+    }
+
+    /// Whether no bytes are left.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes.get() == 0
+    }
+
+    /// Whether no further page should be listed.
+    fn has_enough(&self) -> bool {
+        self.is_full() || self.records.get() == 0
+    }
+}
+
+/// The alerts of one investigation, as far as they could be listed.
+#[derive(Default)]
+pub(super) struct Listed {
+    /// Those that are not known to have been collected, or that belong into
+    /// the artifact of a new version.
+    pub(super) rows: Vec<Box<RawValue>>,
+    /// How many rows there were before each page.
+    pages: Vec<usize>,
+    /// How many alerts there are, those that were let go included.
+    pub(super) count: usize,
+    /// When the youngest of those that were let go was created.
+    pub(super) newest: Option<Utc>,
+    /// The page to go on at, when the listing is not whole.
+    pub(super) next_page: Option<u64>,
+    /// Why it is not, unless only the step's room has run out.
+    pub(super) stop: Option<Stop>,
+}
+
+impl Listed {
+    /// Whether the investigation is as if it had not been seen: what stopped
+    /// the listing would have stopped any other.
+    pub(super) fn is_untouched(&self, from_page: u64) -> bool {
+        self.next_page == Some(from_page) && self.stop.as_ref().is_some_and(|stop| !stop.is_local())
+    }
+
+    /// How many pages lie before the one with this row, or before the last.
+    pub(super) fn pages_before(&self, row: Option<usize>) -> u64 {
+        let row = row.unwrap_or(self.rows.len());
+        let pages = self.pages.partition_point(|start| *start <= row).saturating_sub(1);
+        u64::try_from(pages).unwrap_or(u64::MAX)
+    }
+}
+
+/// Lists the alerts of one investigation. `denied` is how the endpoint refused
+/// this key, once it has.
+pub(super) async fn list<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    work: &Work<'_>,
+    known: Option<&Known>,
+    room: &Room,
+    denied: &RefCell<Option<Box<Failure>>>,
+) -> Listed {
+    let mut listed = Listed::default();
+    if !work.investigation.is_identified() {
+        return listed;
+    }
+    // A new version holds its alerts.
+    let known = known.filter(|known| !known.alerts.is_empty() && known.fingerprint == work.investigation.fingerprint());
+    let mut index = work.from_page;
+    let (mut last, mut tries) = (None, 0);
+    // Keys of a list of several pages.
+    let mut keys: Vec<u64> = Vec::new();
+    loop {
+        listed.next_page = Some(index);
+        if room.is_full() {
+            listed.stop = (index == work.from_page).then_some(Stop::Spent);
+            return listed;
+        }
+        if let Some(failure) = denied.borrow().clone() {
+            listed.stop = Some(Stop::Failed(failure));
+            return listed;
+        }
+        let request = calls::alerts(&work.investigation.rrn, index);
+        let response = match client.send(&request).await {
+            Ok(response) => response,
+            Err(stop) => {
+                if let Stop::Failed(failure) = &stop
+                    && failure.reason == FailureReason::Forbidden
+                {
+                    *denied.borrow_mut() = Some(failure.clone());
+                }
+                listed.stop = Some(stop);
+                return listed;
+            }
+        };
+        let page = match paging::v2(&response.body, index) {
+            Ok(page) => page,
+            Err(why) => {
+                listed.stop = Some(client.malformed(&request, &response, &why));
+                return listed;
+            }
+        };
+        let is_long = page.more || index > work.from_page;
+        // New alerts push old ones down, so a page may begin with what the one
+        // before ended with; but never is it the same page.
+        let content = is_long
+            .then(|| page.rows.iter().fold(0, |seed, row| xxhash_rust::xxh64::xxh64(row.get().as_bytes(), seed)));
+        let same = index > work.from_page && !page.rows.is_empty() && content == last;
+        if same || index >= MOST_PAGES {
+            let why = if same { "the same page of alerts again" } else { "pages of alerts without end" };
+            listed.stop = Some(client.malformed(&request, &response, why));
+            return listed;
+        }
+        last = content;
+        listed.pages.push(listed.rows.len());
+        listed.count = listed.count.saturating_add(page.rows.len());
+        for row in &page.rows {
+            if is_long || known.is_some() {
+                let alert = Alert::of(row);
+                let key = alert.key();
+                keys.push(key);
+                if known.is_some_and(|known| known.alerts.binary_search(&key).is_ok()) {
+                    listed.newest = listed.newest.max(alert.created);
+                    continue;
+                }
+            }
+            // It stands in its own artifact and in that of the investigation.
+            room.take(row.get(), 2);
+            listed.rows.push((*row).to_owned());
+        }
+        if page.more {
+            index = index.saturating_add(1);
+            if room.has_enough() {
+                listed.next_page = Some(index);
+                return listed;
+            }
+            continue;
+        }
+        listed.next_page = None;
+        keys.sort_unstable();
+        keys.dedup();
+        let different = u64::try_from(keys.len()).unwrap_or(u64::MAX);
+        if work.from_page > 0 || index == 0 || different >= page.total_rows {
+            return listed;
+        }
+        if tries >= AGAIN {
+            let total = page.total_rows;
+            let why = format!("{different} different alerts where its totals promise {total}");
+            listed.stop = Some(client.malformed(&request, &response, &why));
+            return listed;
+        }
+        tries += 1;
+        (listed, last, index) = (Listed::default(), None, 0);
+        keys.clear();
+    }
+}
