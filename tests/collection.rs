@@ -153,6 +153,21 @@ fn limits_of_the_rate_again_and_again_suggest_a_longer_interval() {
 }
 
 #[test]
+fn headers_that_allow_nothing_for_ever_are_not_believed_for_ever() {
+    for (remaining, reset) in [("0", "9"), ("0", ""), ("1", "0"), ("2", "1")] {
+        let headers = [("ratelimit-remaining", remaining), ("ratelimit-reset", reset)];
+        let headers = headers.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut tenant = Tenant::of(world(12, 30));
+        let start = tenant.link.simulator.now();
+        let rule = Rule::new("*", Fault::Headers { headers }).times(u64::MAX);
+        tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+        assert_eq!(missing(&tenant, start, start), Vec::<String>::new(), "{remaining} for {reset}");
+    }
+}
+
+#[test]
 fn an_allowance_that_ends_among_the_rules_of_one_investigation_is_waited_out() {
     // Reads by the hundred leave out the codes of rules, so that each rule costs a request before any evidence is read.
     for requests in 9..30 {

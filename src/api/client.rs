@@ -112,6 +112,7 @@ pub struct Client<'a, T, C> {
     started: Duration,
     time: Duration,
     strikes: Cell<u32>,
+    heeds_allowance: bool,
     heard: Cell<bool>,
     halted: RefCell<Option<Box<Failure>>>,
     investigations: Cell<Allowance>,
@@ -130,11 +131,20 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             started: clock.elapsed(),
             time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
             strikes: Cell::new(0),
+            heeds_allowance: true,
             heard: Cell::new(false),
             halted: RefCell::new(None),
             investigations: Cell::default(),
             triage: Cell::default(),
         }
+    }
+
+    /// The same client, which goes on whatever the vendor says is left of its
+    /// allowance, until it refuses a request: for when what it says lets nothing
+    /// be done.
+    #[must_use]
+    pub fn heedless(self, heedless: bool) -> Self {
+        Self { heeds_allowance: !heedless, ..self }
     }
 
     /// The region requests go to.
@@ -247,7 +257,9 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.heard.set(true);
         let now = self.clock.now();
         let rate = rate::read(&response, now);
-        after.hear(number, rate);
+        if self.heeds_allowance {
+            after.hear(number, rate);
+        }
         allowance.set(after);
         match errors::from_response(request, &response, self.region, now) {
             None => Ok(response),

@@ -71,7 +71,8 @@ pub struct Checkpoint {
     pub known: Memory,
     /// Whether the tenant has the Alert Triage API.
     pub triage: Access,
-    /// Consecutive steps that ended in a rate limit, for the hint.
+    /// Consecutive steps that a refusal of the vendor ended, or its allowance
+    /// before anything was done.
     pub rate_limited: u32,
     /// What format 2 has added.
     pub beyond: Beyond,

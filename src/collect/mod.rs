@@ -46,6 +46,11 @@ use crate::settings::Settings;
 use checkpoint::{Checkpoint, Cycle, Phase};
 use output::Output;
 
+/// Steps in a row that a rate limit has ended, as [`Checkpoint::rate_limited`]
+/// counts them, after which its headers are not believed: they may be junk, and
+/// if not, the vendor refuses.
+const HEEDLESS_AFTER: u32 = 8;
+
 /// One step under way.
 pub struct Step<'a, T, C> {
     client: Client<'a, T, C>,
@@ -84,7 +89,8 @@ pub async fn step<T: Transport, C: Clock>(
         // about the new one.
         Some(_) | None => Checkpoint::new(host),
     };
-    let client = Client::new(transport, clock, settings.region, &budget);
+    let heedless = state.rate_limited >= HEEDLESS_AFTER;
+    let client = Client::new(transport, clock, settings.region, &budget).heedless(heedless);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
     let mut step = Step { client, settings, budget, state, output, rules, visited, pace };

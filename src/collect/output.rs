@@ -1,9 +1,9 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
-use super::Step;
 use super::checkpoint::{Known, Owed};
 use super::evidence;
 use super::memory::OWED;
+use super::{HEEDLESS_AFTER, Step};
 use crate::api::client::Stop;
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -72,9 +72,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.state.cycle = None;
                 (is_stale, None)
             }
-            Err(Stop::Spent) if self.output.progress => (true, None),
+            Err(Stop::Spent) if self.output.progress => {
+                // What was found to be junk is so until the cycle ends.
+                if self.state.rate_limited < HEEDLESS_AFTER {
+                    self.state.rate_limited = 0;
+                }
+                (true, None)
+            }
             Err(Stop::Spent) => return Err(exhausted()),
-            Err(Stop::Allowance(wait)) => (true, Some(wait)),
+            Err(Stop::Allowance(wait)) => {
+                let in_vain = !self.output.progress;
+                self.state.rate_limited = if in_vain { self.state.rate_limited.saturating_add(1) } else { 0 };
+                (true, Some(wait))
+            }
             Err(Stop::Failed(failure)) if !self.output.progress => return Err(*failure),
             Err(Stop::Failed(failure)) => {
                 let wait = match (failure.reason, failure.retry) {

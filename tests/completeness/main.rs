@@ -54,9 +54,13 @@ proptest! {
     #[test]
     fn a_crash_anywhere_changes_neither_ids_nor_artifacts_nor_the_checkpoint(scenario in scenario()) {
         let mut scenario = scenario;
+        // What counts requests counts those of a step that is done again: the allowance of the vendor, and faults that
+        // strike some requests only.
         scenario.place.rate_limit = None;
-        for poll in &mut scenario.polls {
-            poll.trouble.retain(|trouble| !matches!(trouble, Trouble::Fault { .. }));
+        for trouble in scenario.polls.iter_mut().flat_map(|poll| &mut poll.trouble) {
+            if let Trouble::Fault { after, times, .. } = trouble {
+                (*after, *times) = (0, u64::MAX);
+            }
         }
         let (crashed, smooth) = (scenario.run(true), scenario.run(false));
         prop_assert_eq!(&crashed.tenant.store, &smooth.tenant.store);

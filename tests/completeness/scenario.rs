@@ -63,6 +63,8 @@ pub struct Place {
     /// What is missing is 404 and not 403.
     pub missing_is_404: bool,
     pub nulls_last: bool,
+    /// In so many of a thousand minutes the triage API answers with a part of its data.
+    pub silent_regions: u16,
     /// Requests a minute.
     pub rate_limit: Option<u32>,
 }
@@ -121,6 +123,7 @@ prop_compose! {
         restricted in prop::bool::weighted(0.7),
         [thin_hydration, missing_is_404, nulls_last] in prop::array::uniform3(any::<bool>()),
         rate_limit in prop::option::weighted(0.3, 40_u32..300),
+        silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
         // Now and then several pages of alerts, or of evidence, and then of little.
         (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
     ) -> Place {
@@ -128,6 +131,7 @@ prop_compose! {
         let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
+            silent_regions,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -169,6 +173,7 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
                 poll.trouble.retain(|trouble| !matches!(trouble, Trouble::Fault { .. }));
             }
         }
+        let place = Place { silent_regions: if calm { 0 } else { place.silent_regions }, ..place };
         Scenario { place, ways, polls }
     })
 }
@@ -216,6 +221,7 @@ impl Scenario {
             SimulatorConfig {
                 rate_limit: place.rate_limit.map(|requests| RateLimit { requests, window: Duration::from_secs(60) }),
                 thin_hydration: place.thin_hydration,
+                silent_regions: place.silent_regions,
                 no_triage_status: missing,
                 no_restricted_status: missing,
                 null_times: if place.nulls_last { NullTimes::Last } else { NullTimes::First },
@@ -254,7 +260,8 @@ impl Scenario {
 
     /// Whether any answer was wrong.
     pub fn has_faults(&self) -> bool {
-        self.polls.iter().flat_map(|poll| &poll.trouble).any(|trouble| matches!(trouble, Trouble::Fault { .. }))
+        let is_fault = |trouble: &Trouble| matches!(trouble, Trouble::Fault { .. });
+        self.place.silent_regions > 0 || self.polls.iter().flat_map(|poll| &poll.trouble).any(is_fault)
     }
 
     /// Runs everything, then lets a day pass without trouble.
@@ -284,6 +291,7 @@ impl Scenario {
             polls.push(Polled { before, after, sound: is_sound(&cycle) && !resumed && after == before });
         }
         tenant.link.simulator.set_faults(FaultProfile::default());
+        tenant.link.simulator.set_silent_regions(0);
         for _ in 0..5 {
             tenant.advance(Duration::from_secs(6 * 3_600));
             first = first.or(Some(tenant.link.simulator.now()));

@@ -238,6 +238,10 @@ pub struct SimulatorConfig {
     pub null_times: NullTimes,
     /// `POST /idr/at/alerts/ops/rrns` leaves out MITRE codes as the search does, so that only single reads have them.
     pub thin_hydration: bool,
+    /// In so many of a thousand minutes, drawn from the world's seed, one of the regions that a search or a read by RRNs of
+    /// the triage API asks behind the scenes does not answer: 200 with a part of the data and `region_failures` (trap
+    /// 12). [`crate::Simulator::set_silent_regions`] changes it while it serves.
+    pub silent_regions: u16,
     /// Compress bodies for clients that send `Accept-Encoding: gzip`.
     pub gzip: bool,
     /// The server ends a connection in good order after so many answers, without having said `Connection: close`, as
@@ -263,6 +267,7 @@ impl Default for SimulatorConfig {
             start: None,
             null_times: NullTimes::First,
             thin_hydration: false,
+            silent_regions: 0,
             gzip: false,
             requests_per_connection: None,
             recorded_requests: 200_000,

@@ -16,7 +16,7 @@ use time::{Duration, OffsetDateTime};
 use crate::api::{self, Call, Endpoint};
 use crate::clock::Clock;
 use crate::config::{ApiKey, ClockMode, Role, SimulatorConfig};
-use crate::fault::{self, FaultProfile, Injector, Seen};
+use crate::fault::{self, Fault, FaultProfile, Injector, Seen};
 use crate::gate::{Access, Allowances, judge};
 use crate::gzip;
 use crate::listing::Snapshot;
@@ -24,7 +24,7 @@ use crate::message::{Outcome, Reply, Request, RequestRecord};
 use crate::moment::micros;
 use crate::query::Query;
 use crate::refusals::{refused, too_many};
-use crate::rng::uuid_of;
+use crate::rng::{mix, uuid_of};
 use crate::truth::{Truth, tell};
 use crate::world::World;
 use crate::world::timeline::Timeline;
@@ -58,6 +58,15 @@ struct Live {
     records: VecDeque<RequestRecord>,
     requests: u64,
     sequence: u64,
+    silent_regions: u16,
+}
+
+impl Live {
+    /// Whether a region is silent in the minute of `now`.
+    fn is_partial(&self, seed: u64, now: OffsetDateTime) -> bool {
+        let minute = now.unix_timestamp().div_euclid(60).unsigned_abs();
+        self.silent_regions > 0 && mix(seed ^ 0x51_1e_47, minute) % 1_000 < u64::from(self.silent_regions)
+    }
 }
 
 impl Simulator {
@@ -72,6 +81,7 @@ impl Simulator {
             records: VecDeque::new(),
             requests: 0,
             sequence: 0,
+            silent_regions: config.silent_regions,
         };
         let served = Served { timeline: Arc::new(Timeline::new(world)), snapshot: None };
         Self(Arc::new(Shared {
@@ -103,6 +113,11 @@ impl Simulator {
         let mut live = self.live();
         let now = live.clock.now();
         live.clock.set(now.checked_add(by).unwrap_or(now));
+    }
+
+    /// See [`SimulatorConfig::silent_regions`].
+    pub fn set_silent_regions(&self, of_a_thousand_minutes: u16) {
+        self.live().silent_regions = of_a_thousand_minutes;
     }
 
     /// Replaces the faults; their counters begin again.
@@ -161,6 +176,7 @@ impl Simulator {
         let (region, access) = judge(config, &request.headers);
         let seen = Seen { method: &request.method, path: &path, query, region: &region };
         let under_idr = path.starts_with("/idr/");
+        let seed = path.starts_with("/idr/at/alerts/ops/").then(|| self.timeline().world.seed);
         let (now, sequence, allowance, struck) = {
             let mut live = self.live();
             let now = live.clock.now();
@@ -171,7 +187,9 @@ impl Simulator {
                 }
                 _ => None,
             };
-            (now, live.sequence, allowance, live.injector.strike(&seen))
+            let struck = live.injector.strike(&seen);
+            let partial = seed.is_some_and(|seed| live.is_partial(seed, now)).then_some(Fault::RegionFailures {});
+            (now, live.sequence, allowance, struck.or(partial))
         };
         let sent = request.headers.get("r7-correlation-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());
         let correlation = sent.map_or_else(|| uuid_of(sequence), str::to_owned);
