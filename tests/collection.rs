@@ -3,11 +3,15 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use common::faults::faults;
 use common::native::{KEY, Tenant};
-use insightidr_simulator::{ApiKey, Fault, FaultProfile, RateLimit, Rule, SimulatorConfig, Truth, World, WorldConfig};
+use insightidr_simulator::{
+    AlertSpec, ApiKey, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, Truth,
+    TruthInvestigation, World, WorldConfig,
+};
 use rapid7_insightidr::contract::{Budget, FailureReason};
 
 fn minutes(minutes: u64) -> Duration {
@@ -127,6 +131,73 @@ fn a_rate_limit_is_waited_out_and_never_run_into() {
 }
 
 #[test]
+fn a_cycle_costs_the_requests_that_the_documents_say() {
+    let (investigations, in_hundreds) = (250, 3);
+    for triage in [false, true] {
+        let world = WorldConfig {
+            seed: 14,
+            investigations,
+            old_investigations: 0,
+            alerts_per_investigation: 1,
+            exact_alerts: true,
+            evidence_per_alert: 1,
+            growth_per_day: 0,
+            standalone_alerts: 0,
+            longest_delay: Duration::ZERO,
+            changes: false,
+            triage,
+            ..WorldConfig::default()
+        };
+        let mut tenant = Tenant::of(World::generate(&world));
+        // Nothing is young any more.
+        tenant.advance(minutes(180));
+        let cost = |tenant: &mut Tenant| {
+            let before = tenant.link.simulator.requests().len();
+            assert!(tenant.cycle().failure.is_none());
+            let requests = tenant.link.simulator.requests();
+            let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+            for request in &requests[before..] {
+                let kind = match request.path.rsplit('/').next().unwrap() {
+                    "investigations" => "lists",
+                    "alerts" => "alerts",
+                    "rapid7-product-alerts" => "product alerts",
+                    "evidences" | "actors" => "evidence",
+                    "search" | "rrns" => "searches",
+                    _ => "single records",
+                };
+                *counts.entry(kind).or_default() += 1;
+            }
+            counts
+        };
+        let first = cost(&mut tenant);
+        let with_rrn = tenant.link.simulator.truth().alerts.iter().filter(|alert| alert.id.starts_with("rrn:")).count();
+        assert_eq!(first["alerts"], investigations);
+        assert_eq!(first["product alerts"], investigations);
+        assert_eq!(first.get("evidence").copied().unwrap_or_default(), if triage { 2 * with_rrn } else { 0 });
+        assert!(first["lists"] <= 4 * in_hundreds, "{first:?}");
+        tenant.advance(minutes(5));
+        cost(&mut tenant);
+        // Nothing has happened: two lists, one of what is not closed in hundreds, one search.
+        tenant.advance(minutes(5));
+        let quiet = cost(&mut tenant);
+        let truth = tenant.link.simulator.truth();
+        let is_open =
+            |one: &&TruthInvestigation| one.versions.last().is_some_and(|last| last.value()["status"] != "CLOSED");
+        let open = truth.investigations.iter().filter(is_open).count();
+        // One in a state that no list asks for is read singly.
+        let is_listed = |one: &&TruthInvestigation| {
+            let status = one.versions.last().unwrap().value()["status"].as_str().unwrap_or_default().to_owned();
+            ["OPEN", "INVESTIGATING", "WAITING"].contains(&status.as_str())
+        };
+        let listed = truth.investigations.iter().filter(is_listed).count();
+        assert!(listed < open, "the world has some in other states");
+        let wanted =
+            [("lists", 2 + listed.div_ceil(100)), ("searches", usize::from(triage)), ("single records", open - listed)];
+        assert_eq!(quiet, wanted.into_iter().filter(|(_, count)| *count > 0).collect(), "triage {triage}");
+    }
+}
+
+#[test]
 fn limits_of_the_rate_again_and_again_suggest_a_longer_interval() {
     let mut tenant = Tenant::of(world(11, 60));
     let limited =
@@ -228,4 +299,33 @@ fn a_wrong_region_says_so_and_stores_nothing() {
     assert_eq!(failure.reason, FailureReason::NotFound);
     assert!(failure.remedy.contains("Region"), "{}", failure.remedy);
     assert!(tenant.checkpoint.is_none() && tenant.store.is_empty());
+}
+
+#[test]
+fn young_alerts_without_evidence_use_up_no_allowance_for_ever() {
+    // Each rule costs a request, there are more of them than the vendor allows, and the first alerts wait for evidence.
+    for requests in [20, 40, 60] {
+        let rate_limit = Some(RateLimit { requests, window: Duration::from_secs(60) });
+        let config = SimulatorConfig { rate_limit, thin_hydration: true, ..SimulatorConfig::default() };
+        let mut world = World::empty();
+        let start = time::macros::datetime!(2026-11-01 00:00 UTC);
+        world.set_start(start);
+        let created = start - time::Duration::minutes(5);
+        let investigation = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        for number in 0..60 {
+            let at = created + time::Duration::seconds(number);
+            let shown = at + time::Duration::minutes(if number % 3 == 0 { 0 } else { 18 });
+            let spec = AlertSpec { evidence_visible_at: Some(shown), ..AlertSpec::new(at, at) };
+            world.add_alert(Some(investigation), spec).unwrap();
+        }
+        let mut tenant = Tenant::with(world, config);
+        for _ in 0..10 {
+            let cycle = tenant.cycle();
+            assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{requests} requests a minute: {cycle:#?}");
+            tenant.advance(minutes(5));
+        }
+        let refused = tenant.link.simulator.requests().iter().filter(|request| request.status == Some(429)).count();
+        assert_eq!(refused, 0);
+        assert_eq!(missing(&tenant, start, start), Vec::<String>::new(), "{requests} requests a minute");
+    }
 }

@@ -57,6 +57,14 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
         // A line that was being written when the host died is cut off by it when it opens the file again.
     }
     assert!(interrupted * 2 > kills, "most polls were under way when they were killed: {interrupted} of {kills}");
+    // What was committed is not asked for again: each kill costs a step's requests at most, and a poll that came through
+    // those of a poll with nothing new.
+    let budget = 60;
+    let whole = Stage::of(World::generate(&world));
+    whole.poll_with("us", &steps).assert_ok();
+    let (spent, needed) = (stage.simulator.requests().len(), whole.simulator.requests().len());
+    let most = needed + usize::try_from(kills).unwrap() * 2 * budget;
+    assert!(spent <= most, "{spent} requests with {kills} kills, {needed} without any");
     let last = stage.poll_with("us", &steps);
     last.assert_ok();
     assert_eq!(last.json["artifacts"]["repeated"], 0, "what was stored before is never collected again: {last:#?}");

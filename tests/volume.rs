@@ -89,6 +89,30 @@ fn an_investigation_with_more_alerts_than_are_remembered_is_collected_whole_and_
     assert!(tenant.link.simulator.requests().len() - before < 10);
 }
 
+#[test]
+fn more_alerts_outside_investigations_than_are_remembered_come_once() {
+    let (mut tenant, _) = tenant(1, |_| None);
+    let now = tenant.link.simulator.now();
+    let count = 10_300;
+    tenant.link.simulator.change_world(|world| {
+        for number in 0..count {
+            // All within the overlap before what is listed: it will be listed again.
+            let at = now - time::Duration::minutes(30) + time::Duration::milliseconds(20 * number);
+            let spec = AlertSpec { evidence: Some(Vec::new()), ..AlertSpec::new(at, at) };
+            world.add_alert(None, spec).unwrap();
+        }
+    });
+    tenant.settings.push(Setting { key: "collect_evidence".to_owned(), value: SettingValue::Boolean(false) });
+    for _ in 0..3 {
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+        let state = Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap();
+        assert!(state.beyond.outside.len() <= 10_000, "{}", state.beyond.outside.len());
+        assert_eq!(not_once(&tenant), Vec::<String>::new());
+        tenant.advance(Duration::from_secs(300));
+    }
+}
+
 /// JSON whose text is nothing but what has to be escaped.
 fn bulky(bytes: usize) -> String {
     serde_json::json!({ "rrn": "rrn:alerts:us1:o:evidence:1:0", "data": "\"\\".repeat(bytes / 4) }).to_string()

@@ -219,7 +219,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     undone = undone.or(Some(position));
                     match not_ready {
                         Enriched::Held(why) => failure = failure.or(Some(why)),
-                        Enriched::Untouched => untouched = true,
+                        // In a step that could do nothing else, young ones wait
+                        // like those without evidence: the next step would do no
+                        // more.
+                        Enriched::Untouched => untouched |= self.output.progress || !self.is_young(alert.created),
                         // Its evidence is asked for again while its investigation
                         // is owed another look, which is as long as it may be late.
                         Enriched::Waiting | Enriched::Ready(_) => {}

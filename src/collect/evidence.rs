@@ -95,7 +95,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut absent = false;
         let results: Vec<(Job<'_>, Result<Context, Stop>)> = results;
         for (job, result) in results {
-            let created = alerts.get(job.investigation).and_then(|alerts| alerts.get(job.alert)?.created);
+            let created = created(alerts, job);
             let outcome = match result {
                 Ok(context) if !context.missing && context.evidence.is_empty() && self.is_young(created) => {
                     Enriched::Waiting
@@ -154,6 +154,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             }
         }
+        // Young ones may have to wait, and must not use up in every step what the others need.
+        jobs.sort_by_key(|job| self.is_young(created(alerts, *job)));
         jobs
     }
 
@@ -175,7 +177,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Whether evidence of what was created then may still become visible.
-    fn is_young(&self, created: Option<Utc>) -> bool {
+    pub(super) fn is_young(&self, created: Option<Utc>) -> bool {
         let overlap = self.settings.overlap_minutes.saturating_mul(60);
         created.is_some_and(|created| created.min(self.cycle_began()).plus_seconds(overlap) > self.cycle_began())
     }
@@ -189,6 +191,11 @@ struct Job<'w> {
     alert: usize,
     id: &'w str,
     failures: u32,
+}
+
+/// When the alert of a job was created.
+fn created(alerts: &[Vec<Alert<'_>>], job: Job<'_>) -> Option<Utc> {
+    alerts.get(job.investigation).and_then(|alerts| alerts.get(job.alert)?.created)
 }
 
 /// Evidence and actors of one alert.

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Step;
 use super::alerts::Work;
-use super::checkpoint::{Owed, Phase};
+use super::checkpoint::{Known, Owed, Phase};
 use super::fan_out::fan_out;
 use super::memory::{OPEN, OWED};
 use crate::api::calls;
@@ -126,16 +126,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let investigations: Vec<(&String, Investigation<'_>)> =
             records.iter().map(|(rrn, raw)| (*rrn, Investigation::of(raw))).collect();
-        let work: Vec<Work<'_>> = investigations
-            .iter()
-            .map(|(rrn, investigation)| Work {
-                investigation,
-                from_page: match self.state.known.get(rrn).map(|known| known.owed) {
-                    Some(Owed::Page(page)) => page,
-                    _ => 0,
-                },
-            })
-            .collect();
+        let mut work = Vec::with_capacity(investigations.len());
+        for (rrn, investigation) in &investigations {
+            let known = self.state.known.get(rrn);
+            match known {
+                // It has left the list for a state that no list asks for, long ago.
+                Some(known) if known.owed == Owed::Nothing && known.fingerprint == investigation.fingerprint() => {
+                    let (listed, open) = (self.state.number, investigation.is_open());
+                    self.state.known.insert((*rrn).clone(), Known { listed, open, ..known });
+                    self.visited.push((*rrn).clone());
+                }
+                Some(Known { owed: Owed::Page(from_page), .. }) => work.push(Work { investigation, from_page }),
+                _ => work.push(Work { investigation, from_page: 0 }),
+            }
+        }
         self.collect(&work).await?;
         stop.map_or(Ok(()), Err)
     }
