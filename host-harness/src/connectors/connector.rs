@@ -171,7 +171,7 @@ impl Connector {
 
     /// The same for a tenant: what it says is cleared of the tenant's secrets, because somebody may have pasted one into
     /// an ordinary setting.
-    pub(super) async fn configure_without(
+    pub(crate) async fn configure_without(
         &self,
         settings: &[types::Setting],
         redactor: &Redactor,

@@ -1,6 +1,7 @@
 //! An instance of the configuration against the connector that serves it.
 //!
-//! What: interval, settings, secrets' names and the planned origin, judged without reading a secret or sending anything.
+//! What: interval, settings, secrets' names and the planned origin, judged without sending anything. Secrets are read only
+//! to leave them out of what is said.
 //! Why here and not where the file is parsed: only the connector knows its form, and it may come or change later than
 //! the file.
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use crate::config::{Config, InstanceConfig, Problem, suggestion};
 use crate::connectors::{ConfigureError, Connector};
 use crate::contract::types::{Descriptor, Plan, Scheme};
+use crate::egress::Redactor;
 use crate::instances::secrets::{self, SourceError};
 
 /// Minutes between polls while the connector is not known.
@@ -44,12 +46,24 @@ pub async fn check(
                 "keep one".to_owned(),
             ));
         }
-        match connector.configure(&instance.settings).await {
+        match connector.configure_without(&instance.settings, &redactor(instance).await).await {
             Ok(plan) => problems.extend(check_grant(&config.file, instance, &plan, config)),
             Err(error) => problems.extend(refused(&config.file, instance, connector.descriptor(), &error)),
         }
     }
     problems
+}
+
+/// Recognises the secrets of an instance, as far as they can be read: somebody may have pasted one into an ordinary
+/// setting, which a connector then repeats.
+async fn redactor(instance: &InstanceConfig) -> Redactor {
+    let sources = instance.secrets.clone();
+    let read = move || {
+        let mut readable = sources;
+        readable.retain(|source| secrets::take(std::slice::from_ref(source)).is_ok());
+        secrets::take(&readable).map(|secrets| Redactor::new(&secrets)).unwrap_or_default()
+    };
+    tokio::task::spawn_blocking(read).await.unwrap_or_default()
 }
 
 /// What is wrong with interval, settings' and secrets' names.
