@@ -6,21 +6,14 @@ mod common;
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::sync::{Arc, Mutex};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::process::Command;
 
 use common::host::{Stage, connector, key};
+use common::process::Host;
 use insightidr_simulator::{OrganizationConfig, World, WorldConfig};
 use serde_json::Value;
-
-/// Long enough for a machine that is busy with other things.
-const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A host's surroundings: a simulator with tenants in two regions, a directory with connectors, keys and configuration.
 struct Site {
@@ -89,110 +82,6 @@ fn instance(name: &str, region: &str, key: &str) -> String {
     )
 }
 
-/// A host that runs.
-struct Host {
-    child: Child,
-    log: Arc<Mutex<String>>,
-    address: String,
-}
-
-impl Drop for Host {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Host {
-    fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-        let log = Arc::new(Mutex::new(String::new()));
-        let (written, lines) = (Arc::clone(&log), BufReader::new(child.stderr.take().unwrap()).lines());
-        thread::spawn(move || {
-            for line in lines.map_while(Result::ok) {
-                written.lock().unwrap().push_str(&format!("{line}\n"));
-            }
-        });
-        let mut host = Self { child, log, address: String::new() };
-        let address = host.until("it serves", |host| {
-            let log = host.log();
-            let line = log.lines().find(|line| line.contains("status, metrics and search at http://"))?;
-            Some(line.rsplit_once("http://").unwrap().1.to_owned())
-        });
-        host.address = address;
-        host
-    }
-
-    fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
-    }
-
-    /// Waits until something is there.
-    fn until<T>(&mut self, what: &str, look: impl Fn(&Self) -> Option<T>) -> T {
-        let began = Instant::now();
-        loop {
-            if let Some(found) = look(self) {
-                return found;
-            }
-            let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none() && began.elapsed() < PATIENCE, "not until {what}: {ended:?}\n{}", self.log());
-            thread::sleep(Duration::from_millis(100));
-        }
-    }
-
-    /// Asks over HTTP: status and body.
-    fn get(&self, target: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(&self.address).unwrap();
-        write!(stream, "GET {target} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\r\n", self.address).unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).unwrap();
-        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-        (head.split(' ').nth(1).unwrap().parse().unwrap(), body.to_owned())
-    }
-
-    fn status(&self) -> Value {
-        let (status, body) = self.get("/status");
-        assert_eq!(status, 200, "{body}");
-        serde_json::from_str(&body).unwrap()
-    }
-
-    fn instance(&self, name: &str) -> Option<Value> {
-        self.status()["instances"].as_array().unwrap().iter().find(|one| one["name"] == name).cloned()
-    }
-
-    /// Waits until an instance is in a state.
-    fn until_state(&mut self, name: &str, state: &str) -> Value {
-        self.until(&format!("{name} is {state}"), |host| host.instance(name).filter(|one| one["state"] == state))
-    }
-
-    /// The lines of the configuration's problems.
-    fn problems(&self) -> Vec<(u64, String)> {
-        let status = self.status();
-        let problems = status["host"]["config"]["problems"].as_array().unwrap();
-        problems.iter().map(|one| (one["line"].as_u64().unwrap(), one["code"].as_str().unwrap().to_owned())).collect()
-    }
-
-    fn signal(&self, signal: &str) {
-        let pid = self.child.id().to_string();
-        assert!(Command::new("kill").args(["-s", signal, &pid]).status().unwrap().success());
-    }
-
-    /// Stops it in good order: exit code and log.
-    fn stop(mut self, signal: &str) -> (i32, String) {
-        self.signal(signal);
-        let began = Instant::now();
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                // The rest of the log is on its way through the pipe.
-                thread::sleep(Duration::from_millis(200));
-                return (status.code().unwrap(), self.log());
-            }
-            assert!(began.elapsed() < PATIENCE, "it does not end\n{}", self.log());
-            thread::sleep(Duration::from_millis(50));
-        }
-    }
-}
-
 #[test]
 fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
     let site = Site::new();
@@ -222,7 +111,7 @@ fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
     let found: Value = serde_json::from_str(&found).unwrap();
     assert_eq!(found["artifacts"].as_array().unwrap().len(), 5);
     assert_eq!(found["artifacts"][0]["artifact"]["streamName"], "rapid7_insightidr");
-    let url = format!("http://{}", host.address);
+    let url = host.url();
     let told = site.stage.command(&["status", "--url", &url]).output().unwrap();
     let table = String::from_utf8(told.stdout).unwrap();
     assert!(told.status.success() && table.contains("rapid7_insightidr  ok"), "{table}");
@@ -272,8 +161,9 @@ fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
     for region in ["us", "eu"] {
         assert!(!log.contains(&key(region)) && !host.get("/status").1.contains(&key(region)), "a secret is shown");
     }
-    let (code, log) = host.stop("TERM");
-    assert_eq!(code, 0, "{log}");
+    let ended = host.stop("TERM");
+    let log = ended.log;
+    assert_eq!((ended.code, ended.output.as_str()), (0, ""), "{log}");
     assert!(log.trim_end().ends_with("[INFO] host-harness: stopped"), "{log}");
 
     // After a restart everything is remembered, and nothing is delivered twice.
@@ -286,7 +176,7 @@ fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
         "{us:#}"
     );
     host.until_state("eu", "ok");
-    assert_eq!(host.stop("INT").0, 0);
+    assert_eq!(host.stop("INT").code, 0);
     let after = site.delivered();
     assert_eq!(after, before, "the world stands still, and nothing is delivered twice");
 }
@@ -355,7 +245,7 @@ fn a_host_that_cannot_start_says_why() {
     let (code, text) = refused(&["run", "--config", "conductor.toml"]);
     assert!(code == 2 && text.contains("the state directory") && text.contains("is in use by process"), "{text}");
     first.until_state("us", "ok");
-    assert_eq!(first.stop("TERM").0, 0);
+    assert_eq!(first.stop("TERM").code, 0);
 
     // An address that is taken.
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -404,5 +294,5 @@ fn one_tenant_that_cannot_be_polled_keeps_no_other_from_it() {
     // The key that was missing comes.
     site.secret("none.key", &key("us"));
     host.until_state("keyless", "ok");
-    assert_eq!(host.stop("TERM").0, 0);
+    assert_eq!(host.stop("TERM").code, 0);
 }

@@ -13,5 +13,6 @@ pub mod desk;
 pub mod faults;
 pub mod host;
 pub mod native;
+pub mod process;
 pub mod vendor;
 pub mod versions;

@@ -3,7 +3,7 @@
 use crate::bindings::witfoo::signal_connector::log;
 use crate::bindings::witfoo::signal_connector::types::*;
 use crate::lies::STREAM;
-use crate::{network, surroundings};
+use crate::{network, surroundings, version};
 use serde_json::{Value, json};
 
 /// The id of an artifact.
@@ -79,15 +79,27 @@ pub(crate) fn poll(act: &str, argument: &str, checkpoint: Option<Vec<u8>>) -> Re
         return Ok(batch(vec![artifact(&id(0), &json!(outcomes))], vec![1]));
     }
     match act {
+        "paced" => paced(steps),
         "look" => Ok(batch(vec![artifact(&id(0), &surroundings::look())], vec![1])),
         "echo" | "echo-fail" | "echo-trap" => echo(act, argument),
         _ => contract(act, argument, steps),
     }
 }
 
-/// Reads what a server sends back, and hands it out in every way there is.
-fn echo(act: &str, path: &str) -> Result<Batch, Failure> {
-    let seen = network::read(path).unwrap_or_else(|error| error);
+/// One artifact a step and always more of them, as fast as the server answers. Each says which version made it.
+fn paced(steps: usize) -> Result<Batch, Failure> {
+    let outcome = network::get("/v1/paced");
+    if outcome != "status 200" {
+        return Err(Failure { reason: FailureReason::Unavailable, http_status: None, ..failure(&outcome) });
+    }
+    let made = artifact(&id(steps), &json!({"number": steps, "version": version()}));
+    Ok(Batch { more: true, ..batch(vec![made], vec![1; steps.saturating_add(1)]) })
+}
+
+/// Reads what a server sends back, and hands it out in every way there is. Several paths stand between spaces.
+fn echo(act: &str, paths: &str) -> Result<Batch, Failure> {
+    let read = |path| network::read(path).unwrap_or_else(|error| error);
+    let seen = paths.split(' ').map(read).collect::<Vec<_>>().join("\n");
     log::write(log::Level::Info, &format!("seen: {seen}"));
     eprintln!("seen: {seen}");
     match act {

@@ -54,13 +54,27 @@ mod glue {
     bindings::export!(Hostile with_types_in super::bindings);
 }
 
-/// What `describe` does: the text after the colon, up to the first full stop. Tests write over it.
+/// What `describe` does: the text after the colon, up to the first full stop; several acts stand between commas. Tests
+/// write over it, and so make other versions of this connector.
 static MARKER: [u8; 64] = *b"hostile-guest-describe:honest...................................";
 
-/// The text of [`MARKER`] as it is in the component that runs.
-fn marker() -> String {
+/// The acts of [`MARKER`] as it is in the component that runs.
+fn marker() -> Vec<String> {
     let text = String::from_utf8_lossy(std::hint::black_box(&MARKER)).into_owned();
-    text.split_once(':').and_then(|(_, act)| act.split('.').next()).unwrap_or_default().to_owned()
+    let acts = text.split_once(':').and_then(|(_, acts)| acts.split('.').next()).unwrap_or_default();
+    acts.split(',').map(str::to_owned).collect()
+}
+
+/// Whether the component that runs was made for an act.
+fn is_made_for(act: &str) -> bool {
+    marker().iter().any(|one| one == act)
+}
+
+/// The version of the component that runs: `v2` in [`MARKER`] makes it `2.0.0`.
+fn version() -> String {
+    let acts = marker();
+    let major = acts.iter().find_map(|act| act.strip_prefix('v')?.parse::<u32>().ok());
+    format!("{}.0.0", major.unwrap_or(1))
 }
 
 /// The text of a setting.
@@ -78,17 +92,23 @@ fn act(settings: &[Setting], export: &str) -> String {
     behaviour.split_once(':').filter(|(at, _)| *at == export).map_or("honest", |(_, act)| act).to_owned()
 }
 
+/// Requests of a step that a new version is tried with.
+const CANARY_REQUESTS: u32 = 20;
+
 impl Guest for Hostile {
     fn describe() -> Descriptor {
-        let act = marker();
-        compute::perform(&act);
-        lies::descriptor(&act)
+        let acts = marker();
+        for act in &acts {
+            compute::perform(act);
+        }
+        lies::descriptor(&acts)
     }
 
     fn configure(settings: Vec<Setting>) -> Result<Plan, Vec<FieldError>> {
         let act = act(&settings, "configure");
         compute::perform(&act);
-        lies::plan(&act, &text(&settings, "argument"))
+        let act = if is_made_for("moved") { "moved" } else { &act };
+        lies::plan(act, &text(&settings, "argument"))
     }
 
     fn check(settings: Vec<Setting>) -> Result<CheckReport, Failure> {
@@ -97,12 +117,16 @@ impl Guest for Hostile {
         answers::check(&act)
     }
 
-    fn poll(settings: Vec<Setting>, checkpoint: Option<Vec<u8>>, _: Budget) -> Result<Batch, Failure> {
+    fn poll(settings: Vec<Setting>, checkpoint: Option<Vec<u8>>, budget: Budget) -> Result<Batch, Failure> {
         let act = act(&settings, "poll");
         compute::perform(&act);
         // A version that has changed its mind since it was described.
-        if marker() == "turned" {
+        if is_made_for("turned") {
             return answers::poll("rewritten-checkpoint", "", checkpoint);
+        }
+        // One that works as long as it is tried, which a small budget tells.
+        if is_made_for("crashing") || (is_made_for("sly") && budget.requests > CANARY_REQUESTS) {
+            compute::perform("trap");
         }
         answers::poll(&act, &text(&settings, "argument"), checkpoint)
     }

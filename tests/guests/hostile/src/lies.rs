@@ -1,6 +1,7 @@
 //! What is said in `describe` and `configure`: the truth, or lies.
 
 use crate::bindings::witfoo::signal_connector::types::*;
+use crate::version;
 
 /// The one stream.
 pub(crate) const STREAM: &str = "records";
@@ -19,8 +20,8 @@ fn field(key: &str, kind: SettingKind) -> SettingField {
     }
 }
 
-/// The descriptor, with the lie that is asked for.
-pub(crate) fn descriptor(act: &str) -> Descriptor {
+/// The descriptor, with the lies that are asked for.
+pub(crate) fn descriptor(acts: &[String]) -> Descriptor {
     let stream = DataStream {
         name: STREAM.to_owned(),
         noun: STREAM.to_owned(),
@@ -32,7 +33,7 @@ pub(crate) fn descriptor(act: &str) -> Descriptor {
         name: "signal-client.hostile".to_owned(),
         display_name: "Hostile".to_owned(),
         category: "Test".to_owned(),
-        version: "1.0.0".to_owned(),
+        version: version(),
         vendor_docs: "https://docs.hostile.example/".to_owned(),
         auth_method: "Token".to_owned(),
         default_poll_minutes: 5,
@@ -46,6 +47,15 @@ pub(crate) fn descriptor(act: &str) -> Descriptor {
         ],
         credentials: vec![credential("x-hostile-token")],
     };
+    for act in acts {
+        lie(act, &mut descriptor, &stream);
+    }
+    descriptor
+}
+
+/// Changes a descriptor as one act wants it.
+fn lie(act: &str, descriptor: &mut Descriptor, stream: &DataStream) {
+    let credential = |header: &str| Credential { setting: "token".to_owned(), header: header.to_owned() };
     match act {
         "header-host" => descriptor.credentials = vec![credential("Host")],
         "header-proxy" => descriptor.credentials = vec![credential("Proxy-Authorization")],
@@ -81,7 +91,6 @@ pub(crate) fn descriptor(act: &str) -> Descriptor {
         "polled-at-once" => descriptor.minimum_poll_minutes = 0,
         _ => {}
     }
-    descriptor
 }
 
 /// The plan, with the lie that is asked for. `host` is used by `origin`.
@@ -93,6 +102,7 @@ pub(crate) fn plan(act: &str, host: &str) -> Result<Plan, Vec<FieldError>> {
     };
     match act {
         "origin" => plan.origin.host = host.to_owned(),
+        "moved" => plan.origin.host = format!("moved.{HOST}"),
         "port-0" => plan.origin.port = 0,
         "plain-http" => {
             plan.origin = Origin { scheme: Scheme::Http, host: "plain.hostile.example".to_owned(), port: 80 };
