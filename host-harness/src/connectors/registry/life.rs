@@ -36,6 +36,9 @@ impl Inner {
                 let (NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) = not_loaded(&error);
                 // A file may be on a disk that comes back.
                 let retry = matches!(error, LoadError::Unreadable { .. });
+                if !retry && let Some(entry) = lock(&self.state).judged(&job.file, job.judgement) {
+                    (entry.digest, entry.version) = (String::new(), None);
+                }
                 return self.refuse(&job, fault, None, retry);
             }
             Err(error) => {
@@ -50,7 +53,9 @@ impl Inner {
         }
         let digest = read;
         match lock(&self.state).judged(&job.file, job.judgement) {
-            Some(entry) => entry.digest.clone_from(&digest),
+            // What is known of a file is known of its content.
+            Some(entry) if entry.digest != digest => (entry.digest, entry.version) = (digest.clone(), None),
+            Some(_) => {}
             None => return,
         }
         if self.serves_already(&job, &digest) {
