@@ -9,7 +9,10 @@ mod common;
 mod component;
 #[path = "../hostile/evil.rs"]
 mod evil;
+mod hot_loading;
+mod probation;
 mod secrecy;
 #[path = "../hostile/secrets.rs"]
 mod secrets;
 mod site;
+mod upkeep;

@@ -107,8 +107,7 @@ impl Guest for Hostile {
     fn configure(settings: Vec<Setting>) -> Result<Plan, Vec<FieldError>> {
         let act = act(&settings, "configure");
         compute::perform(&act);
-        let act = if is_made_for("moved") { "moved" } else { &act };
-        lies::plan(act, &text(&settings, "argument"))
+        lies::plan(&act, &text(&settings, "argument"))
     }
 
     fn check(settings: Vec<Setting>) -> Result<CheckReport, Failure> {

@@ -1,13 +1,16 @@
 //! What is said in `describe` and `configure`: the truth, or lies.
 
 use crate::bindings::witfoo::signal_connector::types::*;
-use crate::version;
+use crate::{is_made_for, version};
 
 /// The one stream.
 pub(crate) const STREAM: &str = "records";
 
-/// The planned host.
-pub(crate) const HOST: &str = "api.hostile.example";
+/// The planned host; a version that was made for it has moved elsewhere.
+pub(crate) fn host() -> String {
+    let moved = if is_made_for("moved") { "moved." } else { "" };
+    format!("{moved}api.hostile.example")
+}
 
 fn field(key: &str, kind: SettingKind) -> SettingField {
     SettingField {
@@ -93,16 +96,15 @@ fn lie(act: &str, descriptor: &mut Descriptor, stream: &DataStream) {
     }
 }
 
-/// The plan, with the lie that is asked for. `host` is used by `origin`.
-pub(crate) fn plan(act: &str, host: &str) -> Result<Plan, Vec<FieldError>> {
+/// The plan, with the lie that is asked for. `argument` is the host of `origin`.
+pub(crate) fn plan(act: &str, argument: &str) -> Result<Plan, Vec<FieldError>> {
     let rule = |method: &str, prefix: &str| RequestRule { method: method.to_owned(), path_prefix: prefix.to_owned() };
     let mut plan = Plan {
-        origin: Origin { scheme: Scheme::Https, host: HOST.to_owned(), port: 443 },
+        origin: Origin { scheme: Scheme::Https, host: host(), port: 443 },
         rules: vec![rule("GET", "/v1/"), rule("POST", "/v1/search")],
     };
     match act {
-        "origin" => plan.origin.host = host.to_owned(),
-        "moved" => plan.origin.host = format!("moved.{HOST}"),
+        "origin" => plan.origin.host = argument.to_owned(),
         "port-0" => plan.origin.port = 0,
         "plain-http" => {
             plan.origin = Origin { scheme: Scheme::Http, host: "plain.hostile.example".to_owned(), port: 80 };
@@ -115,7 +117,7 @@ pub(crate) fn plan(act: &str, host: &str) -> Result<Plan, Vec<FieldError>> {
         "path-encoded" => plan.rules.push(rule("GET", "/v1/%2e%2e/")),
         "path-none" => plan.rules.push(rule("GET", "")),
         "errors" => {
-            let error = FieldError { key: "k\n".repeat(1000), message: format!("\u{1b}[2J{host}\n").repeat(1000) };
+            let error = FieldError { key: "k\n".repeat(1000), message: format!("\u{1b}[2J{argument}\n").repeat(1000) };
             return Err(vec![error; 50]);
         }
         _ => {}

@@ -3,7 +3,7 @@
 //! Every attempt yields a word or two on what came of it, which the test compares: `status 200`, the host's error code,
 //! or what could not even be made.
 
-use crate::lies::HOST;
+use crate::lies::host;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use wasi::http::outgoing_handler;
@@ -27,7 +27,7 @@ impl Attempt {
         Self {
             method: "GET".to_owned(),
             scheme: "https".to_owned(),
-            authority: HOST.to_owned(),
+            authority: host(),
             path: path.to_owned(),
             header: None,
         }
