@@ -236,6 +236,7 @@ impl Work {
             entry.changed = false;
             let started = self.board.now();
             self.in_flight.insert(id, started);
+            self.board.change_host(|host| host.polls_running = self.in_flight.len());
             if fails {
                 self.failing_in_flight.insert(id);
             }
@@ -250,7 +251,6 @@ impl Work {
                 let _ = finished.send(Finished { id, polled });
             });
         }
-        self.board.change_host(|host| host.polls_running = self.in_flight.len());
         None
     }
 
