@@ -15,4 +15,5 @@ mod secrecy;
 #[path = "../hostile/secrets.rs"]
 mod secrets;
 mod site;
+mod stop;
 mod upkeep;

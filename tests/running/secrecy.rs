@@ -11,7 +11,7 @@ use crate::common::process::Host;
 use crate::component;
 use crate::evil::{self, Canary};
 use crate::secrets::{SECRET, assert_none};
-use crate::site::{Site, files, hostile, insightidr};
+use crate::site::{Site, alone, collected, files, hostile, insightidr};
 
 /// Every way in which the vendor sends the secret back.
 const WAYS: [&str; 16] = [
@@ -32,29 +32,6 @@ const WAYS: [&str; 16] = [
     "reason",
     "coding",
 ];
-
-/// What an ordinary tenant collects, by id, as it was delivered.
-fn collected(site: &Site) -> BTreeMap<String, String> {
-    let all = site.delivered("rapid7_insightidr");
-    let count = all.len();
-    let by_id: BTreeMap<String, String> =
-        all.into_iter().map(|artifact| (artifact["id"].as_str().unwrap().to_owned(), artifact.to_string())).collect();
-    assert_eq!(by_id.len(), count, "nothing is delivered twice");
-    by_id
-}
-
-/// What the ordinary tenant collects when nobody else is there.
-fn alone() -> BTreeMap<String, String> {
-    let site = Site::new();
-    site.install_insightidr();
-    site.configure(&insightidr("us"));
-    let mut host = site.start(&[]);
-    host.until_state("us", "ok");
-    assert_eq!(host.stop("TERM").code, 0);
-    let collected = collected(&site);
-    assert!(collected.len() > 100, "{}", collected.len());
-    collected
-}
 
 /// Fails when an answer of the host holds the secret.
 fn assert_silent(host: &Host, target: &str) -> String {

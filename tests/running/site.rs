@@ -1,5 +1,6 @@
 //! A host's surroundings: a directory with connectors, keys and a configuration, and a simulator of InsightIDR.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -84,12 +85,13 @@ impl Site {
         } else {
             format!("cache = {:?}", concat!(env!("CARGO_TARGET_TMPDIR"), "/connector-cache"))
         };
+        let listen = if more.contains("listen =") { "" } else { "listen = \"127.0.0.1:0\"" };
         let text = format!(
             r#"[host]
 state = "state"
 connectors = "connectors"
 {cache}
-listen = "127.0.0.1:0"
+{listen}
 sink = "file:artifacts.jsonl"
 first_poll_within_seconds = 1
 routes = {routes:?}
@@ -161,4 +163,27 @@ pub(crate) fn files(directory: &Path) -> Vec<PathBuf> {
         if path.is_dir() { found.extend(files(&path)) } else { found.push(path) }
     }
     found
+}
+
+/// What an ordinary tenant collects, by id, as it was delivered.
+pub(crate) fn collected(site: &Site) -> BTreeMap<String, String> {
+    let all = site.delivered("rapid7_insightidr");
+    let count = all.len();
+    let by_id: BTreeMap<String, String> =
+        all.into_iter().map(|artifact| (artifact["id"].as_str().unwrap().to_owned(), artifact.to_string())).collect();
+    assert_eq!(by_id.len(), count, "nothing is delivered twice");
+    by_id
+}
+
+/// What the ordinary tenant collects when nobody else is there.
+pub(crate) fn alone() -> BTreeMap<String, String> {
+    let site = Site::new();
+    site.install_insightidr();
+    site.configure(&insightidr("us"));
+    let mut host = site.start(&[]);
+    host.until_state("us", "ok");
+    assert_eq!(host.stop("TERM").code, 0);
+    let collected = collected(&site);
+    assert!(collected.len() > 100, "{}", collected.len());
+    collected
 }

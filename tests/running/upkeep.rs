@@ -1,12 +1,13 @@
 //! Connectors that are replaced while a running host polls two tenants with them, without a pause.
 
 use std::collections::BTreeMap;
+use std::sync::{Arc, Condvar, Mutex};
 
 use host_harness::store::Reader;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::common::process::Host;
+use crate::common::process::{Host, PATIENCE};
 use crate::common::vendor::{Vendor, reply};
 use crate::component;
 use crate::secrets::SECRET;
@@ -21,18 +22,60 @@ pub(crate) const FILE: &str = "hostile.wasm";
 /// How long the vendor takes to answer, so that tenants that always have more to collect collect at a human pace.
 const PACE: std::time::Duration = std::time::Duration::from_millis(50);
 
+/// Holds back the vendor's answers.
+#[derive(Default)]
+pub(crate) struct Gate {
+    state: Mutex<Held>,
+    moved: Condvar,
+}
+
+#[derive(Default)]
+struct Held {
+    is_closed: bool,
+    waiting: usize,
+}
+
+impl Gate {
+    /// Waits until the gate is open.
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.waiting += 1;
+        self.moved.notify_all();
+        state = self.moved.wait_while(state, |state| state.is_closed).unwrap();
+        state.waiting -= 1;
+    }
+
+    /// Lets nothing through any more, and waits until this many requests stand before it.
+    pub(crate) fn close(&self, waiting: usize) {
+        let mut state = self.state.lock().unwrap();
+        state.is_closed = true;
+        let (state, time) = self.moved.wait_timeout_while(state, PATIENCE, |state| state.waiting < waiting).unwrap();
+        assert!(!time.timed_out(), "{} of {waiting} requests came", state.waiting);
+    }
+
+    /// Lets everything through.
+    pub(crate) fn open(&self) {
+        self.state.lock().unwrap().is_closed = false;
+        self.moved.notify_all();
+    }
+}
+
 /// A host with two tenants, of whom each stores one artifact a step and always has more to collect.
 pub(crate) struct Upkeep {
     pub(crate) site: Site,
     pub(crate) vendor: Vendor,
     pub(crate) host: Host,
+    pub(crate) gate: Arc<Gate>,
 }
 
 impl Upkeep {
     /// Starts the host, with no connector.
     pub(crate) fn start() -> Self {
-        let vendor = Vendor::start(|_, stream| {
+        let gate = Arc::<Gate>::default();
+        let way = Arc::clone(&gate);
+        let vendor = Vendor::start(move |_, stream| {
             std::thread::sleep(PACE);
+            way.pass();
             reply(stream, 200, &[], b"{}")
         });
         let mut site = Site::new();
@@ -41,7 +84,7 @@ impl Upkeep {
         site.secret("hostile.key", SECRET);
         site.configure(&TENANTS.map(|name| hostile(name, "poll:paced", "")).concat());
         let host = site.start(&[]);
-        Self { site, vendor, host }
+        Self { site, vendor, host, gate }
     }
 
     /// Puts a component made for these acts into the file and gives its digest.
@@ -104,6 +147,12 @@ impl Upkeep {
         let Self { site, host, .. } = self;
         let ended = host.stop("TERM");
         assert_eq!(ended.code, 0, "{}", ended.log);
+        Self::assert_each_once(&site, versions);
+    }
+
+    /// How many artifacts are stored for each tenant. Fails unless they are whole, see [`Upkeep::end`].
+    pub(crate) fn assert_each_once(site: &Site, versions: &[&str]) -> Vec<usize> {
+        let mut counts = Vec::new();
         let mut stored = BTreeMap::<String, usize>::new();
         for name in TENANTS {
             let hits = Reader::open(&site.path("state")).unwrap().search("", Some(name), 100_000).unwrap();
@@ -117,6 +166,7 @@ impl Upkeep {
                 })
                 .collect();
             made.sort();
+            counts.push(made.len());
             let numbers: Vec<u64> = made.iter().map(|(number, _)| *number).collect();
             assert_eq!(
                 numbers,
@@ -132,6 +182,7 @@ impl Upkeep {
             *delivered.entry(artifact["id"].as_str().unwrap().to_owned()).or_default() += 1;
         }
         assert!(delivered == stored, "what is delivered is what is stored, each once");
+        counts
     }
 }
 
