@@ -2,6 +2,7 @@
 //! that are replaced while they poll, signals in the middle of a step, and the commands that ask it and tell it things.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+mod commands;
 #[path = "../common/mod.rs"]
 mod common;
 #[allow(dead_code, reason = "the tests of hostile connectors use more of it")]
