@@ -160,7 +160,7 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
     let by_config = desk.status(&["--config", "conductor.toml"]);
     assert_eq!((by_config.code, by_config.stderr.as_str()), (0, ""), "{by_config:?}");
     let page = desk.stable(&by_config.stdout);
-    assert_snapshot!(page);
+    assert_snapshot!("status_table", page);
     assert!(by_config.stdout.contains(" investigations (") && by_config.stdout.contains(" alerts ("), "{by_config:?}");
     for token in ["file:token", "env:STATUS_TOKEN"] {
         let mut command = desk.site.stage.command(&["status", "--url", &url, "--token", token]);
@@ -177,7 +177,7 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
         fields(&status[part], part, &mut found);
     }
     fields(instance(&status, "us"), "instances[]", &mut found);
-    assert_snapshot!(found.join("\n"));
+    assert_snapshot!("status_fields", found.join("\n"));
     let us = instance(&status, "us");
     assert_eq!((&us["state"], &us["last_outcome"], &us["failure"]), (&"ok".into(), &"ok".into(), &Value::Null));
     assert_eq!(instance(&status, "off")["state"], "disabled");
@@ -204,23 +204,24 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
     for line in objects.until("\n", 2).lines() {
         assert!(serde_json::from_str::<Value>(line).unwrap()["instances"].is_array(), "{line}");
     }
-    desk.site.secret("wrong.key", "this-key-is-unknown-0123456789");
-    let wrong = insightidr("wrong").replace("us.key", "wrong.key");
     desk.site.install("hostile.wasm", &component::describing("header-host"));
-    desk.site.configure(&format!("{}{}{wrong}{}", insightidr("us"), OFF, hostile("orphan", "poll:honest", "")));
+    desk.until(|status| {
+        status["connectors"].as_array().is_some_and(|rows| rows.iter().any(|row| row["state"] == "refused"))
+    });
+    desk.site.secret("wrong.key", "this-key-is-unknown-0123456789");
     desk.site.secret("hostile.key", "0123456789abcdef");
+    let wrong = insightidr("wrong").replace("us.key", "wrong.key");
+    desk.site.configure(&format!("{}{}{wrong}{}", insightidr("us"), OFF, hostile("orphan", "poll:honest", "")));
     let failed = pages.until("(HTTP 401, unauthorized)", 1);
     assert!(failed.contains("wrong"), "{failed}");
 
     // Something is wrong: the exit code says so, the page what and what to do.
     desk.until(|status| {
-        instance(status, "wrong")["state"] == "failed"
-            && instance(status, "orphan")["state"] == "failed"
-            && status["connectors"].as_array().is_some_and(|rows| rows.iter().any(|row| row["state"] == "refused"))
+        instance(status, "wrong")["state"] == "failed" && instance(status, "orphan")["state"] == "failed"
     });
     let told = desk.status(&["--config", "conductor.toml"]);
     assert_eq!(told.code, 1, "{told:?}");
-    assert_snapshot!(desk.stable(&told.stdout));
+    assert_snapshot!("status_trouble", desk.stable(&told.stdout));
     assert_eq!(desk.status(&["--config", "conductor.toml", "--json"]).code, 1);
 
     // Nobody is there any more.

@@ -1,5 +1,8 @@
 //! A version that passes its trial and fails then, and what an operator does about versions.
 
+use host_harness::store::{Reader, Store};
+use time::OffsetDateTime;
+
 use crate::secrets::SECRET;
 use crate::upkeep::{TENANTS, Upkeep, serving};
 
@@ -70,4 +73,37 @@ fn a_version_that_fails_once_it_serves_is_taken_back_and_an_operator_stops_and_r
         assert!(told.code == 2 && told.stdout.is_empty() && told.stderr.contains("unheard_of"), "{action}: {told:?}");
     }
     upkeep.end(&["1.0.0"]);
+}
+
+#[test]
+fn nothing_of_a_canary_step_is_kept() {
+    // Each poll is one step with one request, one artifact, and a checkpoint that is a byte longer; so is a canary step.
+    let mut upkeep = Upkeep::behaving("poll:paced-once");
+    upkeep.install("v1");
+    upkeep.host.until("both are polled", |host| {
+        TENANTS.iter().all(|name| host.instance(name).unwrap()["state"] == "ok").then_some(())
+    });
+    let second = upkeep.install("v2");
+    upkeep.until_connector(&second, "serving", "2.0.0", None);
+    let Upkeep { site, vendor, host, .. } = upkeep;
+    let ended = host.stop("TERM");
+    assert_eq!(ended.code, 0, "{}", ended.log);
+
+    // Everything that is kept was polled for, and each poll is in the log.
+    let store = Store::open(&site.path("state")).unwrap();
+    let mut all = 0;
+    for name in TENANTS {
+        let line = format!("instance {name:?} ok: 1 new and 0 repeated artifacts");
+        let polls = ended.log.lines().filter(|logged| logged.contains(&line)).count();
+        assert!(polls > 0, "{}", ended.log);
+        let instance =
+            store.identified(Some(&format!("{name}-id")), name, "hostile", OffsetDateTime::now_utc()).unwrap();
+        assert_eq!(store.steps(&instance).unwrap(), polls as u64, "{name}");
+        assert_eq!(store.checkpoint(&instance).unwrap(), Some(vec![1; polls]), "{name}");
+        all += polls;
+    }
+    let counts = Reader::open(&site.path("state")).unwrap().counts().unwrap();
+    assert_eq!(counts.artifacts, all as u64);
+    assert_eq!(site.delivered("hostile").len(), all);
+    assert!(vendor.requests().len() >= all + 2, "two versions were tried with a step of their own");
 }

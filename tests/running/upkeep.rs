@@ -69,8 +69,13 @@ pub(crate) struct Upkeep {
 }
 
 impl Upkeep {
-    /// Starts the host, with no connector.
+    /// Starts the host, with no connector and tenants that always have more to collect.
     pub(crate) fn start() -> Self {
+        Self::behaving("poll:paced")
+    }
+
+    /// Starts the host, with no connector and tenants that behave like this.
+    pub(crate) fn behaving(behaviour: &str) -> Self {
         let gate = Arc::<Gate>::default();
         let way = Arc::clone(&gate);
         let vendor = Vendor::start(move |_, stream| {
@@ -82,7 +87,7 @@ impl Upkeep {
         site.route(vendor.route("api.hostile.example"));
         site.route(vendor.route("moved.api.hostile.example"));
         site.secret("hostile.key", SECRET);
-        site.configure(&TENANTS.map(|name| hostile(name, "poll:paced", "")).concat());
+        site.configure(&TENANTS.map(|name| hostile(name, behaviour, "")).concat());
         let host = site.start(&[]);
         Self { site, vendor, host, gate }
     }

@@ -79,21 +79,22 @@ pub(crate) fn poll(act: &str, argument: &str, checkpoint: Option<Vec<u8>>) -> Re
         return Ok(batch(vec![artifact(&id(0), &json!(outcomes))], vec![1]));
     }
     match act {
-        "paced" => paced(steps),
+        "paced" => paced(steps, true),
+        "paced-once" => paced(steps, false),
         "look" => Ok(batch(vec![artifact(&id(0), &surroundings::look())], vec![1])),
         "echo" | "echo-fail" | "echo-trap" => echo(act, argument),
         _ => contract(act, argument, steps),
     }
 }
 
-/// One artifact a step and always more of them, as fast as the server answers. Each says which version made it.
-fn paced(steps: usize) -> Result<Batch, Failure> {
+/// One artifact a step, perhaps with always more of them, as fast as the server answers. Each says which version made it.
+fn paced(steps: usize, more: bool) -> Result<Batch, Failure> {
     let outcome = network::get("/v1/paced");
     if outcome != "status 200" {
         return Err(Failure { reason: FailureReason::Unavailable, http_status: None, ..failure(&outcome) });
     }
     let made = artifact(&id(steps), &json!({"number": steps, "version": version()}));
-    Ok(Batch { more: true, ..batch(vec![made], vec![1; steps.saturating_add(1)]) })
+    Ok(Batch { more, ..batch(vec![made], vec![1; steps.saturating_add(1)]) })
 }
 
 /// Reads what a server sends back, and hands it out in every way there is. Several paths stand between spaces.

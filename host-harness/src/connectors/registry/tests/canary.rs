@@ -1,4 +1,5 @@
-//! What a new version has to show on live instances.
+//! What a new version has to show on live instances. That nothing of it is kept is proved where there is a store:
+//! `nothing_of_a_canary_step_is_kept` in tests/running/probation.rs.
 
 use super::*;
 
@@ -62,19 +63,6 @@ async fn an_instance_that_the_old_version_fails_on_as_well_keeps_no_update_away(
     world.fixture(FILE, &polling("2.0.0", failing!("10")));
     world.scan().await;
     assert_eq!(world.serving(), "2.0.0");
-}
-
-#[tokio::test]
-async fn nothing_of_a_canary_step_is_kept() {
-    let world = World::new();
-    world.version(FILE, "1.0.0");
-    world.scan().await;
-    world.live.add(1, "acme", Some(b"before"));
-    world.version(FILE, "2.0.0");
-    world.scan().await;
-    assert_eq!(world.serving(), "2.0.0");
-    let checkpoint = world.live.0.lock().unwrap()[0].2.clone();
-    assert_eq!(checkpoint.as_deref(), Some(b"before".as_slice()));
 }
 
 #[tokio::test]
