@@ -8,7 +8,7 @@ HOST       := $(TARGET_DIR)/release/host-harness
 # One selection of packages for every build of the host, so that wasmtime is
 # compiled once and not once for each set of features.
 HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr
-GUEST_PACKAGES := -p probe-guest -p hostile-guest -p audit-log-connector
+GUEST_PACKAGES := -p probe-guest -p hostile-guest -p intruder-guest -p audit-log-connector
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help

@@ -13,6 +13,7 @@ mod evil;
 mod lies;
 mod logs;
 mod network;
+mod reach;
 mod requests;
 mod secrets;
 mod stage;

@@ -8,8 +8,7 @@
 use super::error::LoadError;
 use crate::sandbox::ALLOWED_IMPORTS;
 use serde::{Deserialize, Serialize};
-use wasmtime::component::wit_parser::decoding::{DecodedWasm, decode};
-use wasmtime::component::wit_parser::{WorldItem, WorldKey};
+use wasmparser::{Parser, Payload, Validator, WasmFeatures};
 
 /// The versions of `witfoo:signal-connector` that this host takes.
 pub(super) const ACCEPTED_CONTRACT: &str = "0.1.x";
@@ -40,6 +39,9 @@ pub(super) struct Names {
 
 /// Reads what a component imports and exports.
 ///
+/// Why not as WIT: packages that use each other in a circle are no valid WIT, but a component can say so, and a reader of
+/// WIT may then never come to an end, which would take the whole host with it. Names are all that is needed.
+///
 /// # Errors
 /// What is wrong with its bytes.
 pub(super) fn read(bytes: &[u8]) -> Result<Names, LoadError> {
@@ -51,20 +53,32 @@ pub(super) fn read(bytes: &[u8]) -> Result<Names, LoadError> {
         }
         _ => return Err(LoadError::NotWasm),
     }
-    let (resolve, world) = match decode(bytes) {
-        Ok(DecodedWasm::Component(resolve, world)) => (resolve, world),
-        Ok(DecodedWasm::WitPackage(..)) => return Err(LoadError::NotAConnector { exports: Vec::new() }),
-        Err(error) => return Err(LoadError::Corrupt { why: format!("{error:#}") }),
-    };
-    let Some(world) = resolve.worlds.get(world) else {
-        return Err(LoadError::Corrupt { why: "it has no world".to_owned() });
-    };
-    let names = |items: &mut dyn Iterator<Item = (&WorldKey, &WorldItem)>| {
-        let mut names: Vec<String> = items.map(|(key, _)| resolve.name_world_key(key)).collect();
-        names.sort();
-        names
-    };
-    Ok(Names { imports: names(&mut world.imports.iter()), exports: names(&mut world.exports.iter()) })
+    let corrupt = |error: wasmparser::BinaryReaderError| LoadError::Corrupt { why: error.to_string() };
+    let (mut imports, mut exports) = (Vec::new(), Vec::new());
+    let mut validator = Validator::new_with_features(WasmFeatures::all());
+    let mut within = 0_usize;
+    for payload in Parser::new(0).parse_all(bytes) {
+        let payload = payload.map_err(corrupt)?;
+        validator.payload(&payload).map_err(corrupt)?;
+        match payload {
+            Payload::ModuleSection { .. } | Payload::ComponentSection { .. } => within = within.saturating_add(1),
+            Payload::End(_) => within = within.saturating_sub(1),
+            Payload::ComponentImportSection(section) if within == 0 => {
+                for import in section {
+                    imports.push(import.map_err(corrupt)?.name.name.to_owned());
+                }
+            }
+            Payload::ComponentExportSection(section) if within == 0 => {
+                for export in section {
+                    exports.push(export.map_err(corrupt)?.name.name.to_owned());
+                }
+            }
+            _ => {}
+        }
+    }
+    imports.sort();
+    exports.sort();
+    Ok(Names { imports, exports })
 }
 
 /// Audits a component by the names that were read from it.

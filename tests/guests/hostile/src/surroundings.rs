@@ -16,6 +16,9 @@ pub(crate) fn look() -> Value {
     let wall = (0..READINGS).filter(|_| fine(u64::from(wall_clock::now().nanoseconds))).count();
     json!({
         "environment": std::env::vars().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
+        // The directory that is current in a process without files; no other call of `std::env` can name one.
+        "directory": std::env::current_dir().map_or_else(|error| error.kind().to_string(), |path| path.display().to_string()),
+        "program": std::env::current_exe().is_ok(),
         "arguments": std::env::args().collect::<Vec<_>>(),
         "input": read.map_or_else(|error| error.kind().to_string(), |size| format!("{size} bytes")),
         "fine_monotonic_readings": monotonic,
