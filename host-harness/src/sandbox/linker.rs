@@ -77,3 +77,42 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     types::add_to_linker::<_, HasLog>(l, Guest::log)?;
     Ok(linker)
 }
+
+#[cfg(test)]
+mod tests {
+    use wasmtime::component::Component;
+
+    use super::ALLOWED_IMPORTS;
+    use crate::sandbox::{Engine, EngineOptions};
+
+    /// Whether a component that imports one function of an interface finds it here.
+    fn links(engine: &Engine, interface: &str, function: &str) -> Result<(), String> {
+        let text = format!(r#"(component (import "{interface}" (instance (export "{function}" (func)))))"#);
+        let component = Component::new(engine.linker().engine(), wat::parse_str(text).unwrap()).unwrap();
+        engine.linker().instantiate_pre(&component).map(|_| ()).map_err(|error| format!("{error:#}"))
+    }
+
+    #[test]
+    fn what_is_not_on_the_list_is_not_there_even_for_a_component_that_passed_no_audit() {
+        let engine =
+            Engine::new(EngineOptions { pooling: false, max_instances: 1, ..EngineOptions::default() }).unwrap();
+        for (interface, function) in [
+            ("wasi:filesystem/preopens@0.2.12", "get-directories"),
+            ("wasi:filesystem/types@0.2.12", "filesystem-error-code"),
+            ("wasi:sockets/instance-network@0.2.12", "instance-network"),
+            ("wasi:sockets/tcp-create-socket@0.2.12", "create-tcp-socket"),
+            ("wasi:sockets/udp-create-socket@0.2.12", "create-udp-socket"),
+            ("wasi:sockets/ip-name-lookup@0.2.12", "resolve-addresses"),
+            ("wasi:random/random@0.2.12", "get-random-u64"),
+            ("wasi:http/incoming-handler@0.2.12", "handle"),
+        ] {
+            let (name, _) = interface.split_once('@').unwrap();
+            assert!(!ALLOWED_IMPORTS.contains(&name));
+            let why = links(&engine, interface, function).expect_err(interface);
+            assert!(why.contains("implementation") && why.contains("not found"), "{interface}: {why}");
+        }
+        // What is on it is found, though this function has another type there.
+        let why = links(&engine, "wasi:cli/environment@0.2.12", "get-environment").expect_err("another type");
+        assert!(why.contains("get-environment` has the wrong type"), "{why}");
+    }
+}
