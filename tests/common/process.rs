@@ -83,7 +83,7 @@ impl Host {
             let log = host.log();
             let (_, rest) = log.split_once("status, metrics and search at http://")?;
             // The rest of a line is an address, and of a JSON object what follows it.
-            let end = rest.find(|c: char| c == '\n' || c == '"')?;
+            let end = rest.find(['\n', '"'])?;
             Some(rest[..end].to_owned())
         });
         host

@@ -119,7 +119,7 @@ impl Upkeep {
                 let one = host.instance(name).unwrap();
                 one["state"] == "ok" && one["connector"]["version"] == version
             };
-            (proven && TENANTS.iter().all(|name| polled(name))).then_some(())
+            (proven && TENANTS.iter().all(polled)).then_some(())
         });
     }
 
