@@ -82,3 +82,34 @@ fn the_page_of_the_sandbox_lists_every_limit_with_its_default_and_a_test_that_ex
         }
     }
 }
+
+/// The codes that the host's errors have, by what stands in the bodies of `fn code`.
+fn codes() -> Vec<String> {
+    let sources = sources();
+    let mut codes = Vec::new();
+    for body in sources.split("fn code(").skip(1) {
+        let body = body.split("\n    }\n").next().unwrap();
+        for arm in body.split("=> \"").skip(1) {
+            let code = arm.split('"').next().unwrap();
+            if code.contains('-') && code.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-') {
+                codes.push(code.to_owned());
+            }
+        }
+    }
+    codes
+}
+
+#[test]
+fn every_code_that_an_operator_can_meet_is_on_a_page_that_says_what_to_do() {
+    let pages = page("docs/operating.md") + &page("docs/hot-loading.md");
+    let codes = codes();
+    assert!(codes.len() > 60, "{codes:?}");
+    let is_told = |code: &String| {
+        let family = code.split('-').next().unwrap();
+        pages.contains(&format!("`{code}`")) || pages.contains(&format!("`{family}-…`"))
+    };
+    // Those of the simulator are for whoever writes tests.
+    let simulator = ["bad-rate-limit", "profile-json", "profile-value", "unknown-handle", "unusable-json"];
+    let missing: Vec<_> = codes.iter().filter(|code| !is_told(code) && !simulator.contains(&code.as_str())).collect();
+    assert!(missing.is_empty(), "no page tells of {missing:?}");
+}

@@ -182,6 +182,7 @@ impl Stage {
                 wall_time_milliseconds: 60_000,
             },
             most_steps: 200,
+            longest_turn: Duration::MAX,
             longest_wait: Duration::from_secs(60),
             most_waiting: Duration::from_secs(300),
             defer_waits: false,

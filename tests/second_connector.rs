@@ -51,6 +51,7 @@ impl Place {
         let options = CycleOptions {
             budget: SMALL_BUDGET,
             most_steps: 100,
+            longest_turn: Duration::MAX,
             longest_wait: Duration::ZERO,
             most_waiting: Duration::ZERO,
             defer_waits: false,

@@ -67,6 +67,7 @@ fn poll(setting: &Setting, connector: &Connector, vendor: &Vendor) -> anyhow::Re
     let options = CycleOptions {
         budget: Budget { requests: 500, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 },
         most_steps: 10,
+        longest_turn: Duration::MAX,
         longest_wait: Duration::ZERO,
         most_waiting: Duration::ZERO,
         defer_waits: false,

@@ -173,6 +173,7 @@ impl Stage {
         let options = CycleOptions {
             budget: BUDGET,
             most_steps: 20,
+            longest_turn: Duration::MAX,
             longest_wait: Duration::from_secs(1),
             most_waiting: Duration::from_secs(1),
             defer_waits: false,

@@ -162,6 +162,7 @@ impl Poll {
                 wall_time_milliseconds: STEP_MILLISECONDS,
             },
             most_steps: self.max_steps,
+            longest_turn: Duration::MAX,
             longest_wait: LONGEST_WAIT,
             most_waiting: MOST_WAITING,
             defer_waits: false,

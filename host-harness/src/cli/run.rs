@@ -111,6 +111,9 @@ impl Run {
         let live = supervisor.live(now_for_live);
         let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
         let polled = Arc::clone(&supervisor);
+        // From the beginning: an edit does not wait for a compilation.
+        let granting = registry.clone();
+        tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
         // Aside, since compiling takes its time: status is shown and a stop is obeyed meanwhile.
         tokio::spawn(async move {
             // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
@@ -122,8 +125,6 @@ impl Run {
             for problem in resolve::check(&config, |_| false, |kind| serving.current(kind)).await {
                 tracing::error!("{problem}");
             }
-            let granting = registry.clone();
-            tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
             registry.watch(&*live, std::future::pending()).await;
         });
 

@@ -232,7 +232,7 @@ fn page(status: &Value) -> String {
     lines.extend(table.next().map(str::to_owned));
     for (one, line) in instances(status).iter().zip(table) {
         lines.push(line.to_owned());
-        lines.extend(details(one));
+        lines.extend(details(one, now));
     }
     lines.push(String::new());
     lines.join("\n")
@@ -265,10 +265,15 @@ fn row(one: &Value, now: OffsetDateTime) -> Vec<String> {
 }
 
 /// What is below the line of an instance: what is wrong, and what the operator may want to know.
-fn details(one: &Value) -> Vec<String> {
+fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
     let mut lines = Vec::new();
     if let Some(failure) = one.get("failure").filter(|failure| !failure.is_null()) {
         lines.push(format!("  {}", sentence(failure)));
+    } else if let Some(last) = one.get("last_failure").filter(|last| !last.is_null())
+        && let Some(at) = moment(last, "/at")
+        && now - at < time::Duration::DAY
+    {
+        lines.push(format!("  was wrong {}: {}", ago(Some(at), now), sentence(last)));
     }
     for stream in one.get("streams").and_then(Value::as_array).into_iter().flatten() {
         if text(stream, "/state") == "unavailable"
@@ -340,6 +345,20 @@ mod tests {
     #[test]
     fn the_page_is_a_table_that_a_person_reads() {
         assert!(is_good(&status()));
+        let mut recovered = status();
+        recovered["instances"][0]["last_failure"] = json!({
+            "at": "2026-01-15T09:00:00Z", "code": "rate-limited", "http_status": 429, "correlation_id": null,
+            "message": "too many requests", "remedy": "Poll less often.",
+        });
+        assert!(is_good(&recovered), "what is over counts no more");
+        assert!(
+            page(&recovered)
+                .contains("  was wrong 3 h ago: too many requests (HTTP 429, rate-limited). Poll less often."),
+            "{}",
+            page(&recovered)
+        );
+        recovered["instances"][0]["last_failure"]["at"] = "2026-01-13T09:00:00Z".into();
+        assert_eq!(page(&recovered), page(&status()), "for a day");
         insta::assert_snapshot!(page(&status()), @r"
         host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
 

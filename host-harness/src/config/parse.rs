@@ -85,7 +85,7 @@ impl<'a> Parser<'a> {
         let allowed_hosts =
             section.texts("allowed_hosts").into_iter().filter_map(|host| self.host_name(host)).collect();
         let most_instances = section.integer("most_instances_per_type", 1..100_001);
-        let parallel = section.integer("parallel_polls", 1..1_025);
+        let parallel = section.integer("parallel_polls", 1..65);
         let json_log = section.text("log_format").is_some_and(|format| match format.value.as_str() {
             "json" => true,
             "text" => false,

@@ -168,7 +168,9 @@ fn list(errors: &[types::FieldError]) -> String {
 #[non_exhaustive]
 pub enum TenantError {
     /// Its name is not one.
-    #[error("the name of an instance must be 1 to 128 bytes without control characters")]
+    #[error(
+        "the name of an instance must be 1 to 64 characters without control characters and without space at the ends"
+    )]
     Name,
     /// Its settings make no plan.
     #[error(transparent)]

@@ -55,6 +55,31 @@ pub type Asked<'a> = Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotRea
 pub trait LiveInstances: Send + Sync {
     /// Every enabled instance of the type, set up for this version of its connector; or why it cannot be.
     fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a>;
+
+    /// Takes one of them out of the schedule for a canary step, until what is given is dropped. `None` while it is being
+    /// polled, is backing off, or its vendor wants peace. By default they are always free.
+    fn lend(&self, id: Uuid) -> Option<Lent> {
+        let _ = id;
+        Some(Lent::until(|| {}))
+    }
+}
+
+/// An instance that is lent to a canary step; dropping it gives it back.
+pub struct Lent(Option<Box<dyn FnOnce() + Send>>);
+
+impl Lent {
+    /// One that is given back so.
+    pub fn until(back: impl FnOnce() + Send + 'static) -> Self {
+        Self(Some(Box::new(back)))
+    }
+}
+
+impl Drop for Lent {
+    fn drop(&mut self) {
+        if let Some(back) = self.0.take() {
+            back();
+        }
+    }
 }
 
 /// One of them.

@@ -12,7 +12,8 @@ use super::error::TenantError;
 use super::registry::NotGranted;
 use crate::contract::types::{self, SettingKind};
 use crate::egress::{Gate, GateOptions, Lookup, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
-use crate::sandbox::{Clock, StepError, StepOptions, Usage, is_tricky, run};
+use crate::sandbox::{Clock, StepError, StepOptions, Usage, run};
+use crate::store::is_instance_name;
 use http::{HeaderName, HeaderValue};
 use secrecy::ExposeSecret;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use std::time::Duration;
 /// What a tenant is made of.
 #[derive(Debug)]
 pub struct TenantOptions {
-    /// Name of the instance, for people: 1 to 128 bytes without control characters.
+    /// Name of the instance, for people: see [`is_instance_name`].
     pub name: String,
     /// Its settings, without secrets.
     pub settings: Vec<types::Setting>,
@@ -56,7 +57,7 @@ impl Tenant {
     /// See [`Connector::tenant`].
     pub(super) async fn new(connector: Connector, options: TenantOptions, lookup: Lookup) -> Result<Self, TenantError> {
         let TenantOptions { name, settings, secrets, routes, clock, network } = options;
-        if name.is_empty() || name.len() > 128 || name.chars().any(is_tricky) {
+        if !is_instance_name(&name) {
             return Err(TenantError::Name);
         }
         let descriptor = connector.descriptor();

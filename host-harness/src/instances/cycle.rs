@@ -9,9 +9,10 @@
 
 use std::future::Future;
 use std::pin::{Pin, pin};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::collector::Collector;
 use super::failure::FailureReport;
@@ -27,6 +28,9 @@ pub struct CycleOptions {
     pub budget: Budget,
     /// Steps after which the cycle ends although there is more.
     pub most_steps: u32,
+    /// Time after which it ends although there is more: no step is begun after
+    /// that, so that one who is slow and never done does not keep its place.
+    pub longest_turn: Duration,
     /// The longest single wait that a vendor may ask for within a cycle; a
     /// longer one ends it.
     pub longest_wait: Duration,
@@ -102,10 +106,12 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
     async fn steps(&mut self, cycle: &mut Cycle) -> Result<End, FailureReport> {
         let mut checkpoint = self.checkpoint().await?;
         self.deliver(cycle).await;
+        let begun = Instant::now();
         let mut idle = 0;
         let mut waited = Duration::ZERO;
         loop {
-            if cycle.steps >= self.options.most_steps {
+            let turn_is_over = cycle.steps > 0 && begun.elapsed() >= self.options.longest_turn;
+            if turn_is_over || cycle.steps >= self.options.most_steps {
                 return Ok(End::StepLimit);
             }
             let (result, usage) = self.collector.poll(checkpoint.clone(), self.options.budget).await;

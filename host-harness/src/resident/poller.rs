@@ -41,6 +41,7 @@ const MOST_KEPT: usize = 256;
 const OPTIONS: CycleOptions = CycleOptions {
     budget: Budget { requests: 500, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 },
     most_steps: 10,
+    longest_turn: Duration::from_mins(1),
     longest_wait: Duration::from_secs(5),
     most_waiting: Duration::from_secs(10),
     defer_waits: true,

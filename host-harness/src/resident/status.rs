@@ -115,6 +115,8 @@ pub struct Past {
     pub last_outcome: Option<String>,
     /// What is wrong, when something is: the failure to look at first.
     pub failure: Option<FailureReport>,
+    /// The last thing that was wrong, whether it still is or not.
+    pub last_failure: Option<PastFailure>,
     /// Since when something has been wrong without a break.
     #[serde(with = "time::serde::rfc3339::option")]
     pub failing_since: Option<OffsetDateTime>,
@@ -133,6 +135,17 @@ pub struct Past {
     /// The vendor asked not to be called before this time.
     #[serde(with = "time::serde::rfc3339::option")]
     pub not_before: Option<OffsetDateTime>,
+}
+
+/// Something that was wrong.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PastFailure {
+    /// When the poll began that met it last.
+    #[serde(with = "time::serde::rfc3339")]
+    pub at: OffsetDateTime,
+    /// What it was.
+    #[serde(flatten)]
+    pub failure: FailureReport,
 }
 
 /// One stream.
@@ -246,6 +259,7 @@ impl Past {
             return None;
         }
         self.failure = cycle.first_failure().cloned();
+        self.remember_failure(started);
         let state = match cycle.status() {
             Status::Ok => State::Ok,
             Status::Degraded => State::Degraded,
@@ -261,6 +275,7 @@ impl Past {
         self.count_failure(&failure);
         self.last = Work::default();
         self.failure = Some(failure);
+        self.remember_failure(started);
         self.settle(State::Failed, started);
         State::Failed
     }
@@ -277,6 +292,12 @@ impl Past {
             self.failing_since = None;
         } else {
             self.failing_since.get_or_insert(started);
+        }
+    }
+
+    fn remember_failure(&mut self, at: OffsetDateTime) {
+        if let Some(failure) = self.failure.clone() {
+            self.last_failure = Some(PastFailure { at, failure });
         }
     }
 
@@ -350,6 +371,8 @@ mod tests {
 
         assert_eq!(past.polled(&cycle(0, StreamState::Ok), version(), at(40)), Some(State::Ok));
         assert_eq!((past.failure.clone(), past.failing_since), (None, None), "green again at the next good poll");
+        let last = past.last_failure.expect("what was wrong is still told");
+        assert_eq!((last.at, last.failure.http_status, last.failure.remedy.as_str()), (at(30), Some(403), "Ask."));
     }
 
     #[test]

@@ -24,7 +24,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use entry::Entry;
-use live::Live;
+use live::{Live, Turns};
 
 use super::board::{Board, lock};
 use super::poller::{Phase, Polled, Poller, Record};
@@ -38,6 +38,9 @@ use crate::store::{Instance, Store};
 
 /// How often what is known of instances is kept in the store.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// When an instance that is due is looked at again while a connector tries itself on it.
+const AFTER_CANARY: Duration = Duration::from_secs(1);
 
 /// How long steps at hand are given at a stop: the wall-clock time of a step and its grace.
 const FINISH_WITHIN: Duration = Duration::from_secs(75);
@@ -64,6 +67,8 @@ pub struct Supervisor {
     phase: watch::Sender<Phase>,
     records: Records,
     store: Store,
+    board: Arc<Board>,
+    turns: Turns,
     task: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -75,9 +80,11 @@ impl Supervisor {
         let (finished, outcomes) = mpsc::unbounded_channel();
         let (phase, stop) = watch::channel(Phase::Running);
         let records = Records::default();
+        let turns = Turns::default();
         let work = Work {
             store: store.clone(),
-            board,
+            board: Arc::clone(&board),
+            turns: Arc::clone(&turns),
             poller,
             parallel: parallel.max(1),
             records: Arc::clone(&records),
@@ -94,7 +101,7 @@ impl Supervisor {
             finished,
         };
         let task = Mutex::new(Some(tokio::spawn(work.run(inbox, outcomes))));
-        Self { commands, phase, records, store, task }
+        Self { commands, phase, records, store, board, turns, task }
     }
 
     /// Replaces the configuration. Instances that are new or enabled are polled within their interval; those that are
@@ -130,7 +137,13 @@ impl Supervisor {
     /// The instances for new connectors to prove themselves on.
     #[must_use]
     pub fn live(&self, clock: Clock) -> Arc<dyn LiveInstances> {
-        Arc::new(Live { records: Arc::clone(&self.records), store: self.store.clone(), clock })
+        Arc::new(Live {
+            records: Arc::clone(&self.records),
+            store: self.store.clone(),
+            board: Arc::clone(&self.board),
+            turns: Arc::clone(&self.turns),
+            clock,
+        })
     }
 
     /// Stops in good order: no further poll is begun, those at hand finish their step; what has not ended then within
@@ -159,6 +172,7 @@ struct Finished {
 struct Work {
     store: Store,
     board: Arc<Board>,
+    turns: Turns,
     poller: Arc<dyn Poller>,
     parallel: usize,
     records: Records,
@@ -233,6 +247,11 @@ impl Work {
                 self.aside.push(id);
                 continue;
             }
+            if !live::begin(&self.turns, id) {
+                // A new version of its connector is trying itself on it.
+                queue.set(id, now + AFTER_CANARY);
+                continue;
+            }
             entry.changed = false;
             let started = self.board.now();
             self.in_flight.insert(id, started);
@@ -257,6 +276,7 @@ impl Work {
     /// Takes in what came of a poll and decides when the next one is.
     fn finish(&mut self, Finished { id, polled }: Finished) {
         let Some(started) = self.in_flight.remove(&id) else { return };
+        live::end(&self.turns, id);
         self.failing_in_flight.remove(&id);
         self.board.change_host(|host| host.polls_running = self.in_flight.len());
         self.dirty.insert(id);
@@ -264,6 +284,8 @@ impl Work {
             take_in(past, &polled, started);
             return;
         }
+        // It may have been polled by another version than the interval was taken from.
+        self.follow_interval(id);
         let due = self.entries.get_mut(&id).map(|entry| entry.after(&polled));
         let now = Instant::now();
         let wall = self.board.now();
@@ -307,6 +329,11 @@ impl Work {
             }
             Command::Looked => {
                 self.looked = true;
+                for id in self.entries.keys().copied().collect::<Vec<_>>() {
+                    if self.follow_interval(id) && !self.in_flight.contains_key(&id) {
+                        self.begin_anew(id);
+                    }
+                }
                 for id in std::mem::take(&mut self.aside) {
                     // One that was taken out, or put at another time, meanwhile stays so.
                     let waits = self.queue.contains(id) || self.failing.contains(id);
@@ -316,6 +343,30 @@ impl Work {
                 }
             }
         }
+    }
+
+    /// Takes the interval over that the instance's connector wants now; tells whether it is another one.
+    fn follow_interval(&mut self, id: Uuid) -> bool {
+        let Some(entry) = self.entries.get_mut(&id) else { return false };
+        let interval = self.poller.interval(&entry.record.config);
+        if entry.interval == interval {
+            return false;
+        }
+        entry.interval = interval;
+        self.board.change(id, |status| status.interval_minutes = minutes(interval));
+        true
+    }
+
+    /// Gives an instance that has not been polled its place within an interval that is another than was thought.
+    fn begin_anew(&mut self, id: Uuid) {
+        let Some(entry) = self.entries.get_mut(&id) else { return };
+        let now = Instant::now();
+        if entry.polls > 0 || entry.record.whole.host.first_poll_within.is_some() {
+            return;
+        }
+        let due = entry.first(id, entry.interval, now);
+        self.set_due(id, due);
+        self.show_next(id, due, now);
     }
 
     /// Polls an instance soon if it is backing off.
@@ -411,7 +462,7 @@ impl Work {
             integration_type: record.config.integration_type.clone(),
             state: if enabled { State::Starting } else { State::Disabled },
             since: wall,
-            interval_minutes: u32::try_from(interval.as_secs() / 60).unwrap_or(u32::MAX),
+            interval_minutes: minutes(interval),
             polling: self.in_flight.contains_key(&id),
             next_poll: None,
             back_off: None,
@@ -478,6 +529,11 @@ fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime) -> Option<
         Polled::Cycle(cycle, version) => past.polled(cycle, version.clone(), started),
         Polled::NotBegun(failure) => Some(past.not_begun(failure.clone(), started)),
     }
+}
+
+/// Whole minutes.
+fn minutes(interval: Duration) -> u32 {
+    u32::try_from(interval.as_secs() / 60).unwrap_or(u32::MAX)
 }
 
 /// Routes of the host for the status.

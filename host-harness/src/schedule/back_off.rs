@@ -104,7 +104,7 @@ impl BackOff {
         let interval = interval.max(Duration::from_secs(1));
         let asked = outcome.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         // A little later than asked for, so that not everyone who was told the same comes at the same moment.
-        let asked = asked + asked.mul_f64(0.1 * random).min(Duration::from_mins(1));
+        let asked = asked + asked.mul_f64(0.1).min(Duration::from_mins(1)).mul_f64(random);
         match (outcome.end, outcome.failure.map(kind)) {
             (End::Interrupted, _) | (End::Complete | End::StepLimit, Some(Kind::Outage | Kind::Change))
                 if outcome.status != Status::Failed =>
@@ -144,7 +144,9 @@ impl BackOff {
         let doublings = self.failures.saturating_sub(1).min(16);
         let full = first.saturating_mul(1 << doublings).min(LONGEST_BACK_OFF.max(first));
         let delay = full.mul_f64(0.8 + 0.2 * random);
-        if kind == Kind::Pace { delay.max(interval) } else { delay.max(Duration::from_secs(1)) }
+        // Never sooner than the interval, and not all at the same moment who were refused at the same moment.
+        let least = interval.mul_f64(1.0 + 0.1 * random);
+        if kind == Kind::Pace { delay.max(least) } else { delay.max(Duration::from_secs(1)) }
     }
 }
 
@@ -201,13 +203,41 @@ mod tests {
     #[test]
     fn rate_limits_and_connectors_that_fail_slow_the_polling_down() {
         for code in ["rate-limited", "connector-trap", "memory-limit", "cpu-limit", "bad-batch", "internal"] {
-            assert_eq!(series(code, INTERVAL), [300, 600, 900, 900, 900, 900, 900, 900], "{code}");
+            assert_eq!(series(code, INTERVAL), [330, 600, 900, 900, 900, 900, 900, 900], "{code}");
         }
         assert_eq!(
             series("rate-limited", Duration::from_mins(30))[..2],
-            [1800, 1800],
+            [1980, 1980],
             "never sooner than the interval"
         );
+    }
+
+    proptest::proptest! {
+        /// Whatever failed, how often, and whatever was asked for: never before that, never much later than the longest
+        /// back-off, and two who fail alike do not come back at the same moment.
+        #[test]
+        fn every_wait_has_jitter_and_none_comes_before_its_time(
+            code in proptest::sample::select(vec!["rate-limited", "unavailable", "unauthorized", "connector-trap"]),
+            failures in 0_u32..20,
+            minutes in 1_u64..120,
+            asked in proptest::option::of(0_u64..100_000),
+            one in 0.0_f64..0.45,
+            other in 0.55_f64..1.0,
+        ) {
+            let (failure, interval) = (failure(code), Duration::from_mins(minutes));
+            let wait = |random| match (BackOff { failures }).after(&failed(&failure, asked), interval, random) {
+                Wait::BackOff(wait) => wait,
+                other => panic!("{other:?}"),
+            };
+            let (sooner, later) = (wait(one), wait(other));
+            proptest::prop_assert!(sooner < later, "{sooner:?} {later:?}");
+            let asked = Duration::from_secs(asked.unwrap_or_default()).min(LONGEST_RETRY_AFTER);
+            let longest = LONGEST_BACK_OFF.max(interval).mul_f64(1.1).max(asked + Duration::from_mins(1));
+            proptest::prop_assert!(sooner >= asked && later <= longest, "{sooner:?} {later:?}");
+            if code == "rate-limited" {
+                proptest::prop_assert!(sooner >= interval);
+            }
+        }
     }
 
     #[test]
@@ -277,7 +307,7 @@ mod tests {
         };
         assert_eq!(with("forbidden", End::Complete), Wait::Tick(Duration::ZERO));
         assert_eq!(with("unavailable", End::Complete), Wait::Tick(Duration::ZERO));
-        assert_eq!(with("rate-limited", End::Complete), Wait::BackOff(INTERVAL));
+        assert_eq!(with("rate-limited", End::Complete), Wait::BackOff(INTERVAL.mul_f64(1.1)));
         assert_eq!(with("unavailable", End::Failed), Wait::BackOff(FIRST));
     }
 }

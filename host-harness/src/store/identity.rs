@@ -10,15 +10,17 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::{Instance, Store, StoreError, to_millis};
+use crate::sandbox::is_tricky;
 
 /// Longest instance name in characters.
 const NAME_CHARACTERS: usize = 64;
 
-/// Whether a text can be the name of an instance: 1 to 64 characters, no control characters, no space at the ends.
+/// Whether a text can be the name of an instance: 1 to 64 characters, none that
+/// drives a terminal or turns text around, no space at the ends.
 #[must_use]
 pub fn is_instance_name(name: &str) -> bool {
     let length = name.chars().count();
-    (1..=NAME_CHARACTERS).contains(&length) && name.trim() == name && !name.chars().any(char::is_control)
+    (1..=NAME_CHARACTERS).contains(&length) && name.trim() == name && !name.chars().any(is_tricky)
 }
 
 impl Store {

@@ -4,13 +4,16 @@
 //! is checked and thrown away. When it fails, the version that serves does the same, and only a failure that the old
 //! one does not share speaks against the new one.
 //! Why harmless: a step is pure; the vendor sees a few requests more, and the store nothing.
+//! Promises: an instance that is being polled, is backing off, or whose vendor wants peace is not tried.
 //! Not guaranteed: that a version which passes collects what it should; that is what its first polls are watched for.
 
-use super::super::serving::{LiveInstance, LiveInstances, PollOutcome};
+use super::super::serving::{Lent, LiveInstance, LiveInstances, PollOutcome};
 use super::super::{ConfigureError, Connector, TenantError};
 use super::trial::Fault;
 use crate::contract::types::{Budget, FailureReason};
 use crate::sandbox::{StepError, Usage};
+use std::time::Duration;
+use uuid::Uuid;
 
 /// What a canary step may do: enough for a page of a list and what belongs to it.
 pub(super) const BUDGET: Budget =
@@ -18,6 +21,9 @@ pub(super) const BUDGET: Budget =
 
 /// Instances that are tried until one gives a clear answer.
 const MOST_INSTANCES: usize = 3;
+
+/// Seconds that one is waited for which is being polled, or has to wait, when none was free so far.
+const PATIENCE: u32 = 5;
 
 /// What the canary has found.
 #[derive(Debug, PartialEq, Eq)]
@@ -42,8 +48,20 @@ pub(super) async fn canary(
     instances.sort_by_key(|instance| (instance.checkpoint.is_none(), instance.id));
     let mut unclear = "no instance is configured to try it on".to_owned();
     let mut faults = Vec::new();
-    for instance in instances.into_iter().take(MOST_INSTANCES) {
+    let mut tried = 0;
+    for instance in instances {
+        if tried >= MOST_INSTANCES {
+            break;
+        }
         let (id, name) = (instance.id, instance.options.name.clone());
+        // No two polls of an instance at once, and none that the vendor does not want.
+        let Some(_lent) = borrow(live, id, tried == 0).await else {
+            if tried == 0 {
+                unclear = format!("instance {name} is being polled, or waits after a failure");
+            }
+            continue;
+        };
+        tried += 1;
         let tried = attempt(new, instance).await;
         let Err(failure) = tried else { return Canary::Worked };
         let suspect = match failure.speaks {
@@ -78,6 +96,18 @@ pub(super) async fn canary(
         }
     }
     faults.into_iter().next().map_or(Canary::Inconclusive(unclear), Canary::Failed)
+}
+
+/// Takes an instance out of the schedule; waits a while for it, if told so.
+async fn borrow(live: &dyn LiveInstances, id: Uuid, wait: bool) -> Option<Lent> {
+    let mut left = if wait { PATIENCE } else { 0 };
+    loop {
+        match live.lend(id) {
+            None if left > 0 => left -= 1,
+            lent => return lent,
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 /// Why an attempt did not work.
@@ -148,7 +178,6 @@ fn may_be_its_own(error: &StepError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn who_waits_without_having_asked_anybody_is_to_blame_and_who_waits_for_the_vendor_is_not() {

@@ -182,8 +182,14 @@ impl Ceiling {
         if pin == before {
             return;
         }
-        if let Err(error) = self.home.save(Kind::Pins, &integration_type, &pin) {
-            tracing::error!(connector = connector.slug(), "what is granted cannot be pinned: {error}");
+        match self.home.save(Kind::Pins, &integration_type, &pin) {
+            Ok(()) => tracing::info!(
+                connector = connector.slug(),
+                "{} is granted {} from now on; a version that asks for more is held until it is confirmed",
+                connector.slug(),
+                pin.grant.origins.iter().cloned().collect::<Vec<_>>().join(", ")
+            ),
+            Err(error) => tracing::error!(connector = connector.slug(), "what is granted cannot be pinned: {error}"),
         }
     }
 

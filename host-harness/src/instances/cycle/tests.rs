@@ -102,6 +102,7 @@ impl Bench {
         let options = CycleOptions {
             budget,
             most_steps: 100,
+            longest_turn: Duration::MAX,
             longest_wait: Duration::from_secs(60),
             most_waiting: Duration::from_secs(150),
             defer_waits: false,
@@ -292,6 +293,14 @@ async fn the_limit_of_steps_ends_the_cycle_without_a_failure() {
     bench.options.most_steps = 2;
     let cycle = bench.cycle(&Scripted::new([Ok(batch(1..2, "a", true)), Ok(batch(2..3, "b", true))])).await;
     assert_eq!((cycle.end, cycle.steps, cycle.status()), (End::StepLimit, 2, Status::Ok));
+}
+
+#[tokio::test]
+async fn a_turn_that_has_lasted_long_enough_ends_after_the_step_at_hand() {
+    let mut bench = Bench::new();
+    bench.options.longest_turn = Duration::ZERO;
+    let cycle = bench.cycle(&Scripted::new([Ok(batch(1..2, "a", true)), Ok(batch(2..3, "b", true))])).await;
+    assert_eq!((cycle.end, cycle.steps, cycle.status()), (End::StepLimit, 1, Status::Ok));
 }
 
 #[tokio::test]

@@ -1,17 +1,40 @@
 //! The instances for new connectors to prove themselves on.
+//!
+//! A canary step is a poll: while one runs, its instance is not polled, and one that is being polled, is backing off, or
+//! whose vendor wants peace is not lent to any.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+
+use uuid::Uuid;
 
 use super::Records;
 use crate::connectors::Connector;
-use crate::connectors::serving::{Asked, LiveInstances};
-use crate::resident::board::lock;
+use crate::connectors::serving::{Asked, Lent, LiveInstances};
+use crate::resident::board::{Board, lock};
 use crate::resident::poller::live;
 use crate::sandbox::Clock;
 use crate::store::Store;
+
+/// The instances whose vendors are being talked to: by a poll, or by a version that tries itself.
+pub(super) type Turns = Arc<Mutex<HashSet<Uuid>>>;
+
+/// Begins a poll or a canary step, unless the instance is busy.
+pub(super) fn begin(turns: &Turns, id: Uuid) -> bool {
+    lock(turns).insert(id)
+}
+
+/// Ends what an instance is busy with.
+pub(super) fn end(turns: &Turns, id: Uuid) {
+    lock(turns).remove(&id);
+}
 
 /// See [`Supervisor::live`](super::Supervisor::live).
 pub(super) struct Live {
     pub(super) records: Records,
     pub(super) store: Store,
+    pub(super) board: Arc<Board>,
+    pub(super) turns: Turns,
     pub(super) clock: Clock,
 }
 
@@ -31,5 +54,17 @@ impl LiveInstances for Live {
             }
             found
         })
+    }
+
+    fn lend(&self, id: Uuid) -> Option<Lent> {
+        let now = self.board.now();
+        let waits = self.board.instances().iter().any(|one| {
+            one.id == id && (one.back_off.is_some() || one.past.not_before.is_some_and(|not_before| not_before > now))
+        });
+        if waits || !begin(&self.turns, id) {
+            return None;
+        }
+        let turns = Arc::clone(&self.turns);
+        Some(Lent::until(move || end(&turns, id)))
     }
 }

@@ -368,3 +368,66 @@ async fn ten_thousand_tenants_are_polled_in_time() {
     assert!(names.iter().all(|name| (2..=4).contains(&counts[name.as_str()])), "{} polls", polls.len());
     assert!(stage.script.most_at_once.load(Ordering::Relaxed) <= 64);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_without_an_interval_has_that_of_its_connector_as_soon_as_that_is_known() {
+    for minutes_of_connector in [1, 60] {
+        let stage = Stage::new(4, |_, _| (1, good()));
+        stage.script.served.store(false, Ordering::Relaxed);
+        stage.script.default_minutes.store(minutes_of_connector, Ordering::Relaxed);
+        stage.apply(&[("a", ""), ("b", "poll_interval_minutes = 7")]).await;
+        assert_eq!((stage.status("a").interval_minutes, stage.status("b").interval_minutes), (5, 7));
+        stage.script.served.store(true, Ordering::Relaxed);
+        stage.supervisor.looked();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(u64::from(stage.status("a").interval_minutes), minutes_of_connector);
+        minutes(60 * minutes_of_connector.max(5)).await;
+        let (gaps, wanted) = (stage.gaps("a"), 60 * minutes_of_connector);
+        assert!(gaps.len() >= 58 && stage.polls("a")[0] <= wanted + 1, "{gaps:?}");
+        assert!(gaps.iter().all(|gap| gap.abs_diff(wanted) <= wanted / 30 + 2), "{gaps:?}");
+        assert!(stage.gaps("b").iter().all(|gap| gap.abs_diff(420) <= 15), "{:?}", stage.gaps("b"));
+        // Another version wants something else.
+        stage.script.default_minutes.store(10, Ordering::Relaxed);
+        minutes(2 * minutes_of_connector + 60).await;
+        assert_eq!(stage.status("a").interval_minutes, 10);
+        assert!(stage.gaps("a").last().unwrap().abs_diff(600) <= 20, "{:?}", stage.gaps("a"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_lent_to_a_canary_only_when_nobody_else_talks_to_its_vendor() {
+    let act = |name: &str, count: usize| match name {
+        "slow" => (200, good()),
+        "failing" => (1, failed("unavailable")),
+        _ => (1, if count == 2 { failed("rate-limited") } else { good() }),
+    };
+    let stage = Stage::new(8, act);
+    stage.apply(&[("slow", ""), ("failing", ""), ("well", "")]).await;
+    let live = stage.supervisor.live(Clock::system());
+    minutes(6).await;
+    assert!(live.lend(stage.id("failing")).is_none(), "it is backing off");
+    let mut refused = 0;
+    for _ in 0..300 {
+        let polling = stage.status("slow").polling;
+        // The guard is dropped at once.
+        assert_eq!(live.lend(stage.id("slow")).is_none(), polling, "while it is polled");
+        refused += u64::from(polling);
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert!((150..250).contains(&refused), "{refused}");
+    // While it is lent it is not polled, and then it is.
+    let well = stage.id("well");
+    let lent = loop {
+        match live.lend(well) {
+            Some(lent) => break lent,
+            None => tokio::time::sleep(Duration::from_secs(1)).await,
+        }
+    };
+    assert!(live.lend(well).is_none(), "to one at a time");
+    let before = stage.polls("well").len();
+    minutes(20).await;
+    assert_eq!(stage.polls("well").len(), before);
+    drop(lent);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.polls("well").len(), before + 1);
+}

@@ -1,7 +1,7 @@
 //! A supervisor with a poller that follows a script, in virtual time.
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use futures::future::BoxFuture;
 
@@ -23,11 +23,16 @@ pub(super) struct Script {
     pub(super) running: Arc<Mutex<HashSet<Uuid>>>,
     pub(super) most_at_once: AtomicUsize,
     pub(super) served: AtomicBool,
+    /// Minutes between polls where the configuration does not say.
+    pub(super) default_minutes: AtomicU64,
 }
 
 impl Poller for Script {
     fn interval(&self, config: &InstanceConfig) -> Duration {
-        Duration::from_mins(config.poll_interval_minutes.unwrap_or(5).into())
+        // As with a connector: what it says counts when it is there.
+        let default =
+            if self.served.load(Ordering::Relaxed) { self.default_minutes.load(Ordering::Relaxed) } else { 5 };
+        Duration::from_mins(config.poll_interval_minutes.map_or(default, u64::from))
     }
 
     fn is_served(&self, _: &InstanceConfig) -> bool {
@@ -127,6 +132,7 @@ impl Stage {
             running: Arc::default(),
             most_at_once: AtomicUsize::new(0),
             served: AtomicBool::new(true),
+            default_minutes: AtomicU64::new(5),
         });
         let poller: Arc<dyn Poller> = script.clone();
         let supervisor = Supervisor::start(store, Arc::clone(&board), poller, parallel);
