@@ -25,6 +25,33 @@ pub struct Page<'a> {
     pub more: bool,
 }
 
+impl Page<'_> {
+    /// What is on it, to tell whether the next page is the same one again: under
+    /// another number, because a server has lost count.
+    #[must_use]
+    pub fn content(&self) -> u64 {
+        self.rows.iter().fold(0, |seed, row| xxhash_rust::xxh64::xxh64(row.get().as_bytes(), seed))
+    }
+}
+
+/// The pages of a list so far, as far as the next one is judged by them.
+#[derive(Debug, Default)]
+pub struct Pages {
+    last: Option<u64>,
+}
+
+impl Pages {
+    /// Whether a page is the one before again. Those of a list of one page are
+    /// not looked at.
+    pub fn is_again(&mut self, page: &Page<'_>) -> bool {
+        if self.last.is_none() && !page.more {
+            return false;
+        }
+        let content = page.content();
+        !page.rows.is_empty() && self.last.replace(content) == Some(content)
+    }
+}
+
 /// Reads page `index` of a `/idr/v2` list.
 ///
 /// # Errors

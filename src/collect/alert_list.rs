@@ -119,7 +119,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
     // A new version holds its alerts.
     let known = known.filter(|known| !known.alerts.is_empty() && known.fingerprint == work.investigation.fingerprint());
     let mut index = work.from_page;
-    let (mut last, mut tries) = (None, 0);
+    let (mut pages, mut tries) = (paging::Pages::default(), 0);
     // Keys of a list of several pages.
     let mut keys: Vec<u64> = Vec::new();
     loop {
@@ -155,15 +155,12 @@ pub(super) async fn list<T: Transport, C: Clock>(
         let is_long = page.more || index > work.from_page;
         // New alerts push old ones down, so a page may begin with what the one
         // before ended with; but never is it the same page.
-        let content = is_long
-            .then(|| page.rows.iter().fold(0, |seed, row| xxhash_rust::xxh64::xxh64(row.get().as_bytes(), seed)));
-        let same = index > work.from_page && !page.rows.is_empty() && content == last;
+        let same = pages.is_again(&page);
         if same || index >= MOST_PAGES {
             let why = if same { "the same page of alerts again" } else { "pages of alerts without end" };
             listed.stop = Some(client.malformed(&request, &response, why));
             return listed;
         }
-        last = content;
         listed.pages.push(listed.rows.len());
         listed.count = listed.count.saturating_add(page.rows.len());
         for row in &page.rows {
@@ -202,7 +199,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
             return listed;
         }
         tries += 1;
-        (listed, last, index) = (Listed::default(), None, 0);
+        (listed, pages, index) = (Listed::default(), paging::Pages::default(), 0);
         keys.clear();
     }
 }

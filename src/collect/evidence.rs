@@ -267,10 +267,14 @@ async fn read_pages<T: Transport, C: Clock>(
     call: impl Fn(u64) -> Request,
     mut take: impl FnMut(&RawValue),
 ) -> Result<bool, Stop> {
+    let mut pages = paging::Pages::default();
     for index in 0..PAGES {
         let request = call(index);
         let response = client.send(&request).await?;
         let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;
+        if pages.is_again(&page) {
+            return Err(client.malformed(&request, &response, "the same page again"));
+        }
         page.rows.iter().for_each(|raw| take(raw));
         if !page.more {
             return Ok(true);

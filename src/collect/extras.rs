@@ -170,7 +170,7 @@ async fn read_pages<T: Transport, C: Clock>(
     taken: &mut Vec<Box<RawValue>>,
 ) -> Result<(), Stop> {
     let rrn = of.rrn.as_ref();
-    let mut index = 0_u64;
+    let (mut index, mut pages) = (0_u64, paging::Pages::default());
     loop {
         if room.is_full() {
             return Err(Stop::Spent);
@@ -183,9 +183,9 @@ async fn read_pages<T: Transport, C: Clock>(
         let response = client.send(&request).await?;
         let (rows, more) = match kind {
             Kind::ProductAlert => paging::bare(&response.body).map(|rows| (rows, false)),
-            Kind::Comment => {
-                paging::comments(&response.body, index, paging::PAGE_SIZE).map(|page| (page.rows, page.more))
-            }
+            Kind::Comment => paging::comments(&response.body, index, paging::PAGE_SIZE).and_then(|page| {
+                if pages.is_again(&page) { Err("the same page again".to_owned()) } else { Ok((page.rows, page.more)) }
+            }),
             Kind::Restricted => paging::listed(&response.body, &["indicator_occurrences"]).map(|rows| (rows, false)),
         }
         .map_err(|why| client.malformed(&request, &response, &why))?;

@@ -40,8 +40,17 @@ fn connectors_come_and_are_replaced_while_tenants_are_polled_and_nothing_is_lost
         let digest = if code == "component-too-big" { String::new() } else { digest(bytes) };
         let row = upkeep.until_connector(&digest, "refused", "", Some(code));
         assert!(!row["reason"].as_str().unwrap().is_empty(), "{what}: {row:#}");
-        let listed = upkeep.connectors(&["list"]);
-        assert!(listed.stdout.contains(&format!("({code})")), "{what}: {listed:?}");
+        // What the command shows is written a moment after the status.
+        let told = format!("({code})");
+        let mut listed = upkeep.connectors(&["list"]);
+        for _ in 0..200 {
+            if listed.stdout.contains(&told) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+            listed = upkeep.connectors(&["list"]);
+        }
+        assert!(listed.stdout.contains(&told), "{what}: {listed:?}");
         upkeep.until_both_go_on("2.0.0");
     }
     let hostile = [

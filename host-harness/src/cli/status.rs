@@ -70,8 +70,18 @@ struct Target {
 impl Status {
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let target = self.target()?;
+        let mut has_answered = false;
         loop {
-            let status = target.ask().await?;
+            let status = match target.ask().await {
+                // One who watches wants to see the host come back.
+                Err(error) if self.watch && has_answered => {
+                    output::print(&format!("\x1b[2J\x1b[H{error}\nit is asked again every {} s\n", EVERY.as_secs()))?;
+                    tokio::time::sleep(EVERY).await;
+                    continue;
+                }
+                other => other?,
+            };
+            has_answered = true;
             let good = is_good(&status);
             if self.json {
                 output::print_json(&status, false)?;

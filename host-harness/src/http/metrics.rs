@@ -268,7 +268,16 @@ mod tests {
             polls: [("ok".to_owned(), 3), ("failed".to_owned(), 1)].into(),
             failures: [("timeout".to_owned(), 1)].into(),
             failure: Some(FailureReport::new("timeout", "no", "")),
-            total: Work { steps: 4, requests: 9, milliseconds: 1_500, ..Work::default() },
+            total: Work {
+                steps: 4,
+                requests: 9,
+                requests_denied: 2,
+                bytes_received: 123_456,
+                artifacts_new: 31,
+                artifacts_repeated: 5,
+                milliseconds: 1_500,
+                guest_memory_peak_bytes: 3_000_000,
+            },
             ..Past::default()
         };
         board.put(InstanceStatus {

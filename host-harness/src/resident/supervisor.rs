@@ -33,7 +33,7 @@ use crate::config::{Config, ConfigError, InstanceConfig};
 use crate::connectors::serving::LiveInstances;
 use crate::instances::failure::FailureReport;
 use crate::sandbox::Clock;
-use crate::schedule::Queue;
+use crate::schedule::{Next, Places};
 use crate::store::{Instance, Store};
 
 /// How often what is known of instances is kept in the store.
@@ -86,14 +86,11 @@ impl Supervisor {
             board: Arc::clone(&board),
             turns: Arc::clone(&turns),
             poller,
-            parallel: parallel.max(1),
             records: Arc::clone(&records),
             entries: HashMap::new(),
             in_flight: HashMap::new(),
             leaving: HashMap::new(),
-            queue: Queue::default(),
-            failing: Queue::default(),
-            failing_in_flight: HashSet::new(),
+            places: Places::new(parallel),
             dirty: HashSet::new(),
             looked: false,
             aside: Vec::new(),
@@ -174,7 +171,6 @@ struct Work {
     board: Arc<Board>,
     turns: Turns,
     poller: Arc<dyn Poller>,
-    parallel: usize,
     records: Records,
     /// Enabled instances.
     entries: HashMap<Uuid, Entry>,
@@ -182,11 +178,7 @@ struct Work {
     in_flight: HashMap<Uuid, OffsetDateTime>,
     /// What is known of those that were removed while they were polled.
     leaving: HashMap<Uuid, (Instance, Past)>,
-    queue: Queue,
-    /// Those that are backing off have a queue, and a quarter of the places, of their own: however many of them hang until
-    /// their time is up, the others are polled.
-    failing: Queue,
-    failing_in_flight: HashSet<Uuid>,
+    places: Places,
     /// Those whose past is to be kept.
     dirty: HashSet<Uuid>,
     /// Whether the connectors that are there at the start were looked at; see [`Supervisor::looked`].
@@ -233,32 +225,31 @@ impl Work {
     /// Starts what is due while there are places; gives when something will be due next, if a place is free for it.
     fn dispatch(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        while self.in_flight.len() < self.parallel {
-            let has_place = self.failing_in_flight.len() < self.parallel.div_ceil(4);
-            let dues = [self.queue.next_due(), self.failing.next_due().filter(|_| has_place)];
-            let fails = match dues {
-                [Some(well), Some(failing)] => failing < well,
-                [_, failing] => failing.is_some(),
+        loop {
+            let id = match self.places.take(now) {
+                Next::Begin(id) => id,
+                Next::At(due) => return due,
+                Next::Full => break,
             };
-            let queue = if fails { &mut self.failing } else { &mut self.queue };
-            let Some(id) = queue.pop(now) else { return dues.into_iter().flatten().min() };
-            let Some(entry) = self.entries.get_mut(&id) else { continue };
+            let Some(entry) = self.entries.get_mut(&id) else {
+                self.places.give_back(id);
+                continue;
+            };
             if !self.looked && !self.poller.is_served(&entry.record.config) {
+                self.places.give_back(id);
                 self.aside.push(id);
                 continue;
             }
             if !live::begin(&self.turns, id) {
                 // A new version of its connector is trying itself on it.
-                queue.set(id, now + AFTER_CANARY);
+                self.places.give_back(id);
+                self.set_due(id, now + AFTER_CANARY);
                 continue;
             }
             entry.changed = false;
             let started = self.board.now();
             self.in_flight.insert(id, started);
             self.board.change_host(|host| host.polls_running = self.in_flight.len());
-            if fails {
-                self.failing_in_flight.insert(id);
-            }
             self.board.change(id, |status| status.polling = true);
             let poll = self.poller.poll(Arc::clone(&entry.record), self.stop.clone());
             let finished = self.finished.clone();
@@ -277,7 +268,7 @@ impl Work {
     fn finish(&mut self, Finished { id, polled }: Finished) {
         let Some(started) = self.in_flight.remove(&id) else { return };
         live::end(&self.turns, id);
-        self.failing_in_flight.remove(&id);
+        self.places.give_back(id);
         self.board.change_host(|host| host.polls_running = self.in_flight.len());
         self.dirty.insert(id);
         if let Some((_, past)) = self.leaving.get_mut(&id) {
@@ -336,8 +327,7 @@ impl Work {
                 }
                 for id in std::mem::take(&mut self.aside) {
                     // One that was taken out, or put at another time, meanwhile stays so.
-                    let waits = self.queue.contains(id) || self.failing.contains(id);
-                    if self.entries.contains_key(&id) && !self.in_flight.contains_key(&id) && !waits {
+                    if self.entries.contains_key(&id) && !self.in_flight.contains_key(&id) && !self.places.waits(id) {
                         self.set_due(id, Instant::now());
                     }
                 }
@@ -385,16 +375,7 @@ impl Work {
     /// Puts an instance into the queue that it belongs to.
     fn set_due(&mut self, id: Uuid, due: Instant) {
         let fails = self.entries.get(&id).is_some_and(|entry| entry.back_off.failures > 0);
-        let (queue, other) =
-            if fails { (&mut self.failing, &mut self.queue) } else { (&mut self.queue, &mut self.failing) };
-        other.remove(id);
-        queue.set(id, due);
-    }
-
-    /// Takes an instance out of the queues.
-    fn take_out(&mut self, id: Uuid) {
-        self.queue.remove(id);
-        self.failing.remove(id);
+        self.places.set(id, due, fails);
     }
 
     /// Writes on the board when an instance is polled next.
@@ -431,7 +412,7 @@ impl Work {
         let id = instance.id;
         lock(&self.records).remove(&id);
         self.entries.remove(&id);
-        self.take_out(id);
+        self.places.remove(id);
         self.poller.forget(id);
         if let Some(status) = self.board.remove(id) {
             // What is not kept yet is kept from here.
@@ -478,7 +459,7 @@ impl Work {
         if !enabled {
             (status.next_poll, status.back_off) = (None, None);
             self.entries.remove(&id);
-            self.take_out(id);
+            self.places.remove(id);
             self.poller.forget(id);
             self.board.put(status);
             return;

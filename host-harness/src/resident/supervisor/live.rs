@@ -58,8 +58,11 @@ impl LiveInstances for Live {
 
     fn lend(&self, id: Uuid) -> Option<Lent> {
         let now = self.board.now();
+        // Who could not even ask, for want of a connector or a key, spares no vendor by waiting.
         let waits = self.board.instances().iter().any(|one| {
-            one.id == id && (one.back_off.is_some() || one.past.not_before.is_some_and(|not_before| not_before > now))
+            one.id == id
+                && (one.past.not_before.is_some_and(|not_before| not_before > now)
+                    || (one.back_off.is_some() && one.past.last.requests > 0))
         });
         if waits || !begin(&self.turns, id) {
             return None;

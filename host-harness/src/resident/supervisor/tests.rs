@@ -398,14 +398,20 @@ async fn an_instance_without_an_interval_has_that_of_its_connector_as_soon_as_th
 async fn an_instance_is_lent_to_a_canary_only_when_nobody_else_talks_to_its_vendor() {
     let act = |name: &str, count: usize| match name {
         "slow" => (200, good()),
-        "failing" => (1, failed("unavailable")),
+        "failing" => {
+            let Polled::Cycle(mut cycle, version) = failed("unavailable") else { unreachable!() };
+            cycle.usage.requests = 1;
+            (1, Polled::Cycle(cycle, version))
+        }
+        "unserved" => (1, failed("connector-missing")),
         _ => (1, if count == 2 { failed("rate-limited") } else { good() }),
     };
     let stage = Stage::new(8, act);
-    stage.apply(&[("slow", ""), ("failing", ""), ("well", "")]).await;
+    stage.apply(&[("slow", ""), ("failing", ""), ("unserved", ""), ("well", "")]).await;
     let live = stage.supervisor.live(Clock::system());
     minutes(6).await;
     assert!(live.lend(stage.id("failing")).is_none(), "it is backing off");
+    assert!(live.lend(stage.id("unserved")).is_some(), "its vendor was never asked");
     let mut refused = 0;
     for _ in 0..300 {
         let polling = stage.status("slow").polling;
