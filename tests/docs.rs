@@ -67,18 +67,28 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
 }
 
 #[test]
-fn the_page_of_the_sandbox_lists_every_limit_with_its_default_and_a_test_that_exists() {
+fn the_page_of_the_sandbox_lists_every_limit_with_its_default_and_all_with_a_test_that_exists() {
     let (page, sources) = (page("docs/sandbox.md"), sources());
     let limits = page.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();
     let rows = rows(limits);
     let shown: Vec<(&str, String)> =
         rows.iter().skip(2).map(|row| (quoted(&row[1])[0], row[2].replace('\u{a0}', " "))).collect();
     assert_eq!(shown, Limits::default().table());
+    assert_all_tried(&rows, &sources);
+
+    let refused = page.split("## What is refused").nth(1).unwrap().split("\n## ").next().unwrap();
+    let rows = self::rows(refused);
+    assert!(rows.len() > 20, "the table was found");
+    assert_all_tried(&rows, &sources);
+}
+
+/// Fails unless the last cell of every row names tests that exist.
+fn assert_all_tried(rows: &[Vec<String>], sources: &str) {
     for row in rows.iter().skip(2) {
-        let names = quoted(&row[3]);
+        let names = quoted(row.last().unwrap());
         assert!(!names.is_empty(), "no test tries: {}", row[0]);
         for name in names {
-            assert!(is_proof(name, &sources), "{name}, which is to try: {}", row[0]);
+            assert!(is_proof(name, sources), "{name}, which is to try: {}", row[0]);
         }
     }
 }

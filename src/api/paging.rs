@@ -28,8 +28,7 @@ pub struct Page<'a> {
 impl Page<'_> {
     /// What is on it, to tell whether the next page is the same one again: under
     /// another number, because a server has lost count.
-    #[must_use]
-    pub fn content(&self) -> u64 {
+    fn content(&self) -> u64 {
         self.rows.iter().fold(0, |seed, row| xxhash_rust::xxh64::xxh64(row.get().as_bytes(), seed))
     }
 }

@@ -15,6 +15,8 @@
 use std::cell::RefCell;
 use std::future::Future;
 
+use futures::future::LocalBoxFuture;
+
 use super::Step;
 use super::alert_list::{Listed, list};
 use super::checkpoint::{Known, MAX_ALERTS, Owed};
@@ -29,7 +31,6 @@ use crate::artifact::message::{self, Nested};
 use crate::contract::Failure;
 use crate::descriptor::{ALERTS, INVESTIGATIONS};
 use crate::times::Utc;
-use futures::future::LocalBoxFuture;
 
 /// Groups hold this many investigations for each concurrent request.
 const GROUP: usize = 4;

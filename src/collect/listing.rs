@@ -137,7 +137,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.state.known.insert(row.rrn.clone().into_owned(), known);
                 }
                 Past::Same => {}
-                // Not even a hash is left: what nobody has looked at since cannot have been changed by anybody.
+                // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
+                // a person.
                 Past::TooOld if !all && !was_looked_at(row, since) => {}
                 Past::Unknown | Past::Changed if !all && !within && (first || past == Past::Unknown) => {
                     self.state.known.insert(row.rrn.clone().into_owned(), seen(row, number));

@@ -37,6 +37,26 @@ impl Canary {
     }
 }
 
+/// Every way in which the vendor sends the secret back in a response.
+pub(crate) const WAYS: [&str; 16] = [
+    "raw",
+    "json",
+    "percent",
+    "percent-lower",
+    "base64",
+    "hex",
+    "hex-upper",
+    "header",
+    "header-base64",
+    "header-hex",
+    "error",
+    "gzip",
+    "pieces",
+    "trailer",
+    "reason",
+    "coding",
+];
+
 /// Bytes of the gzip bomb when it has gone off.
 pub(crate) const BOMB: usize = 64 << 20;
 

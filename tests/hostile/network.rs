@@ -9,7 +9,7 @@ use host_harness::egress::{Lookup, Routes};
 use host_harness::sandbox::Limits;
 use serde_json::json;
 
-use crate::evil::BOMB;
+use crate::evil::{BOMB, WAYS};
 use crate::secrets::{SECRET, assert_none};
 use crate::stage::{BUDGET, Stage, hostile, limits};
 
@@ -188,25 +188,7 @@ async fn a_name_that_leads_inside_is_refused_whatever_it_said_before() {
 async fn a_secret_that_a_vendor_sends_back_is_seen_by_nobody() {
     let stage = Stage::new().await;
     let connector = hostile(&stage).await;
-    for way in [
-        "raw",
-        "json",
-        "percent",
-        "percent-lower",
-        "base64",
-        "hex",
-        "hex-upper",
-        "header",
-        "header-base64",
-        "header-hex",
-        "error",
-        "gzip",
-        "pieces",
-        "trailer",
-        "reason",
-        "no-http",
-        "coding",
-    ] {
+    for way in WAYS.into_iter().chain(["no-http"]) {
         for (act, code) in [("echo", "ok"), ("echo-fail", "internal"), ("echo-trap", "connector-trap")] {
             // Log, report, checkpoint and output are searched for the secret by the stage.
             let aftermath = stage.poll(&connector, act, &format!("/v1/echo/{way}")).await;

@@ -186,11 +186,16 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
     let listed = desk.site.command(&["connectors", "list", "--config", "conductor.toml"]);
     assert_eq!(listed.code, 0);
     assert_snapshot!(desk.stable(&listed.stdout), @"rapid7_insightidr | 0.1.0 | serving | TIME | DIGEST | rapid7.wasm");
+    let granted = desk.site.command(&["connectors", "list", "--grants", "--config", "conductor.toml"]);
+    let (rows, granted) = granted.stdout.split_at(listed.stdout.len());
+    assert_eq!(rows, listed.stdout);
+    assert_snapshot!("connectors_granted", granted.replace(granted.split(' ').nth(4).unwrap(), "TIME,"));
     let same = desk.site.command(&["connectors", "list", "--state", "state"]);
     assert_eq!((same.code, same.stdout), (0, listed.stdout));
     let listed = desk.site.command(&["connectors", "list", "--config", "conductor.toml", "--json"]);
     let listed: Value = serde_json::from_str(&listed.stdout).unwrap();
     assert_eq!(listed["connectors"], status["connectors"]);
+    assert_eq!(listed["granted"][0]["integration_type"], "rapid7_insightidr", "{listed:#}");
     assert!(listed["written"].as_str().unwrap().starts_with("2026-01-15T12:"), "{listed:#}");
 
     // Again and again, and what changes meanwhile is seen.
@@ -224,12 +229,27 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
     assert_snapshot!("status_trouble", desk.stable(&told.stdout));
     assert_eq!(desk.status(&["--config", "conductor.toml", "--json"]).code, 1);
 
-    // Nobody is there any more.
+    // Nobody is there any more; who watches sees that, and the host when it is back.
     let Desk { site, host, .. } = desk;
     assert_eq!(host.stop("TERM").code, 0);
+    let gone = pages.until("it is asked again every 2 s", 1);
+    assert!(gone.contains("no host answers at 127.0.0.1:"), "{gone}");
     let told = site.command(&["status", "--config", "conductor.toml"]);
     assert!(told.code == 1 && told.stderr.contains("no host answers at 127.0.0.1:"), "{told:?}");
     let listed = site.command(&["connectors", "list", "--config", "conductor.toml"]);
     assert!(listed.code == 0 && listed.stdout.contains("rapid7_insightidr  0.1.0  serving"), "{listed:?}");
     assert!(listed.stderr.contains("as a host reported at 2026-01-15T12:"), "{listed:?}");
+    site.configure(&format!("{}{}", insightidr("us"), insightidr("later")));
+    let host = site.start(&[]);
+    pages.until("later", 1);
+    // Where objects are wanted nothing else is written, whatever happens.
+    loop {
+        let line = objects.until("\n", 1);
+        let status: Value = serde_json::from_str(&line).unwrap();
+        assert!(status["instances"].is_array(), "{line}");
+        if instance(&status, "later").is_object() {
+            break;
+        }
+    }
+    assert_eq!(host.stop("TERM").code, 0);
 }

@@ -2,6 +2,7 @@
 //! goes and comes back.
 
 use crate::component;
+use crate::site::hostile;
 use crate::upkeep::{FILE, TENANTS, Upkeep, digest, serving};
 
 #[test]
@@ -106,4 +107,21 @@ fn connectors_come_and_are_replaced_while_tenants_are_polled_and_nothing_is_lost
     upkeep.until_served_by("6.0.0");
     upkeep.until_both_go_on("6.0.0");
     upkeep.end(&["1.0.0", "2.0.0", "6.0.0"]);
+}
+
+#[test]
+fn an_edit_takes_effect_while_a_connector_is_tried() {
+    let mut upkeep = Upkeep::start();
+    upkeep.gate.close(0);
+    upkeep.install("v1");
+    // Its canary step waits for the vendor.
+    upkeep.gate.close(1);
+    let more = [TENANTS[0], TENANTS[1], "late"].map(|name| hostile(name, "poll:paced", "")).concat();
+    upkeep.site.configure(&more);
+    upkeep.host.until("the new instance is there", |host| host.instance("late"));
+    let rows = upkeep.host.status()["connectors"].clone();
+    assert_eq!((rows.as_array().unwrap().len(), &rows[0]["state"]), (1, &"loading".into()), "{rows:#}");
+    upkeep.gate.open();
+    upkeep.until_served_by("1.0.0");
+    assert_eq!(upkeep.host.until_state("late", "ok")["connector"]["version"], "1.0.0");
 }

@@ -9,29 +9,9 @@ use time::OffsetDateTime;
 use crate::common::host::key;
 use crate::common::process::Host;
 use crate::component;
-use crate::evil::{self, Canary};
+use crate::evil::{self, Canary, WAYS};
 use crate::secrets::{SECRET, assert_none};
 use crate::site::{Site, alone, collected, files, hostile, insightidr};
-
-/// Every way in which the vendor sends the secret back.
-const WAYS: [&str; 16] = [
-    "raw",
-    "json",
-    "percent",
-    "percent-lower",
-    "base64",
-    "hex",
-    "hex-upper",
-    "header",
-    "header-base64",
-    "header-hex",
-    "error",
-    "gzip",
-    "pieces",
-    "trailer",
-    "reason",
-    "coding",
-];
 
 /// Fails when an answer of the host holds the secret.
 fn assert_silent(host: &Host, target: &str) -> String {

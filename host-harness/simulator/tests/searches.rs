@@ -343,3 +343,28 @@ fn restricted_evidence_is_an_opt_in_of_the_organization() {
         assert!(serde_json::from_str::<Value>(content).unwrap()["process"]["exe_path"].is_string());
     }
 }
+
+#[test]
+fn a_region_is_silent_in_some_minutes_and_the_answer_is_200_with_a_part() {
+    let mut config = settings();
+    config.silent_regions = 300;
+    let world = World::generate(&WorldConfig { standalone_alerts: 40, ..WorldConfig::default() });
+    let simulator = Simulator::new(world, config);
+    let body = json!({"search": {"start_time": "2026-01-01T00:00:00Z"}});
+    let ask = || post(&simulator, &format!("{TRIAGE}?size=100"), &body);
+    let mut partial = 0;
+    for _ in 0..200 {
+        let answer = ask();
+        assert_eq!(answer.status, 200);
+        let failures = answer.json["region_failures"].as_array().unwrap().len();
+        assert_eq!(ask().json["region_failures"].as_array().unwrap().len(), failures, "all minute long");
+        partial += usize::from(failures > 0);
+        simulator.advance(Duration::minutes(1));
+    }
+    assert!((30..90).contains(&partial), "{partial} of 200");
+    simulator.set_silent_regions(0);
+    assert!((0..50).all(|_| {
+        simulator.advance(Duration::minutes(1));
+        ask().json["region_failures"].as_array().unwrap().is_empty()
+    }));
+}

@@ -14,7 +14,7 @@ mod common;
 
 use std::collections::HashSet;
 
-use common::{LIST, WIDE, all_rows, at, get, post, settings, simulator};
+use common::{LIST, WIDE, all_rows, at, get, settings, simulator};
 use insightidr_simulator::{AlertKind, AlertSpec, Change, InvestigationSpec, NullTimes, Simulator, World, WorldConfig};
 use serde_json::Value;
 use time::Duration;
@@ -473,29 +473,4 @@ fn only_detection_alerts_have_rrns() {
     let aba = world.add_alert(None, spec).unwrap();
     assert_eq!(world.alert_id(uba).unwrap().len(), 36);
     assert!(world.alert_id(aba).unwrap().starts_with("rrn:alerts:us1:"), "the alert's region code is us1, not us");
-}
-
-#[test]
-fn a_region_is_silent_in_some_minutes_and_the_answer_is_200_with_a_part() {
-    let mut config = settings();
-    config.silent_regions = 300;
-    let world = World::generate(&WorldConfig { standalone_alerts: 40, ..WorldConfig::default() });
-    let simulator = Simulator::new(world, config);
-    let body = serde_json::json!({"search": {"start_time": "2026-01-01T00:00:00Z"}});
-    let ask = || post(&simulator, "/idr/at/alerts/ops/search?size=100", &body);
-    let mut partial = 0;
-    for _ in 0..200 {
-        let answer = ask();
-        assert_eq!(answer.status, 200);
-        let failures = answer.json["region_failures"].as_array().unwrap().len();
-        assert_eq!(ask().json["region_failures"].as_array().unwrap().len(), failures, "all minute long");
-        partial += usize::from(failures > 0);
-        simulator.advance(Duration::minutes(1));
-    }
-    assert!((30..90).contains(&partial), "{partial} of 200");
-    simulator.set_silent_regions(0);
-    assert!((0..50).all(|_| {
-        simulator.advance(Duration::minutes(1));
-        ask().json["region_failures"].as_array().unwrap().is_empty()
-    }));
 }

@@ -11,7 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::error::CliError;
 use super::output;
 use crate::config;
-use crate::connectors::registry::{Operator, OperatorError};
+use crate::connectors::registry::{Granted, Operator, OperatorError};
 use crate::connectors::serving::ConnectorReport;
 use crate::log::escape;
 
@@ -38,7 +38,10 @@ enum Action {
     List {
         #[command(flatten)]
         state: State,
-        /// Print JSON
+        /// Show as well what each type is granted: origins, requests, headers for secrets
+        #[arg(long)]
+        grants: bool,
+        /// Print JSON, grants included
         #[arg(long)]
         json: bool,
     },
@@ -106,7 +109,7 @@ impl State {
 impl Connectors {
     pub(super) fn run(self) -> Result<u8, CliError> {
         match self.action {
-            Action::List { state, json } => list(&state.operator()?, json)?,
+            Action::List { state, grants, json } => list(&state.operator()?, grants, json)?,
             Action::Quarantine { state, which, reason } => {
                 let digest = state.operator()?.quarantine(&which, &reason, OffsetDateTime::now_utc())?;
                 output::print(&format!("{digest} is in quarantine\n"))?;
@@ -131,20 +134,38 @@ impl Connectors {
 }
 
 /// Shows what is known.
-fn list(operator: &Operator, json: bool) -> Result<(), CliError> {
+fn list(operator: &Operator, grants: bool, json: bool) -> Result<(), CliError> {
     let listing = operator.list()?;
     for text in &listing.unreadable {
         tracing::warn!("{text}");
     }
     if json {
         let written = listing.written.and_then(|time| time.format(&Rfc3339).ok());
-        return output::print_json(&json!({ "written": written, "connectors": listing.connectors }), true);
+        let value = json!({ "written": written, "connectors": listing.connectors, "granted": listing.granted });
+        return output::print_json(&value, true);
     }
     match listing.written {
         Some(time) => tracing::info!("as a host reported at {}", shown(time)),
         None => tracing::info!("no host has reported yet"),
     }
-    output::print(&text(&listing.connectors))
+    let mut shown = text(&listing.connectors);
+    if grants {
+        shown.push_str(&rights(&listing.granted));
+    }
+    output::print(&shown)
+}
+
+/// What every type is granted, a line for each right.
+fn rights(granted: &[Granted]) -> String {
+    let mut text = String::new();
+    for one in granted {
+        let (kind, version) = (escape(&one.integration_type), escape(&one.version));
+        text.push_str(&format!("{kind} is granted since {}, for version {version}:\n", shown(one.since)));
+        for right in &one.rights {
+            text.push_str(&format!("  {}\n", escape(right)));
+        }
+    }
+    text
 }
 
 /// The rows, each with its reason below.

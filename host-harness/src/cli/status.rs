@@ -1,5 +1,6 @@
 //! `host-harness status`: what the resident host is doing.
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -75,7 +76,13 @@ impl Status {
             let status = match target.ask().await {
                 // One who watches wants to see the host come back.
                 Err(error) if self.watch && has_answered => {
-                    output::print(&format!("\x1b[2J\x1b[H{error}\nit is asked again every {} s\n", EVERY.as_secs()))?;
+                    let text = format!("{error}\nit is asked again every {} s\n", EVERY.as_secs());
+                    if self.json {
+                        // What reads the objects is no person.
+                        let _ = write!(std::io::stderr(), "{text}");
+                    } else {
+                        output::print(&format!("\x1b[2J\x1b[H{text}"))?;
+                    }
                     tokio::time::sleep(EVERY).await;
                     continue;
                 }

@@ -86,7 +86,7 @@ impl Record {
 }
 
 /// What every fixture says of itself.
-pub(super) fn descriptor() -> types::Descriptor {
+pub(crate) fn descriptor() -> types::Descriptor {
     let field = |key: &str, kind| types::SettingField {
         key: key.into(),
         label: key.into(),
@@ -117,7 +117,7 @@ pub(super) fn descriptor() -> types::Descriptor {
 }
 
 /// The plan of every fixture.
-pub(super) fn plan() -> types::Plan {
+pub(crate) fn plan() -> types::Plan {
     types::Plan {
         origin: types::Origin { scheme: types::Scheme::Https, host: "api.example.com".into(), port: 443 },
         rules: vec![types::RequestRule { method: "GET".into(), path_prefix: "/v1/".into() }],
@@ -125,41 +125,41 @@ pub(super) fn plan() -> types::Plan {
 }
 
 /// The id of the one artifact in the batch of [`GOOD`].
-pub(super) const ARTIFACT_ID: &str = "0d9e7a7a-53b6-1f0b-8a8e-1fb1b6b8ab1d";
+pub(crate) const ARTIFACT_ID: &str = "0d9e7a7a-53b6-1f0b-8a8e-1fb1b6b8ab1d";
 
 /// A `poll` that returns one artifact.
-pub(super) const GOOD: &str = "(i32.const {batch})";
+pub(crate) const GOOD: &str = "(i32.const {batch})";
 
 /// A component to be made.
 #[derive(Clone)]
-pub(super) struct Fixture {
+pub(crate) struct Fixture {
     /// What it says of itself; without defaults, and of settings only text and secret.
-    pub(super) descriptor: types::Descriptor,
+    pub(crate) descriptor: types::Descriptor,
     /// What `configure` plans.
-    pub(super) plan: types::Plan,
+    pub(crate) plan: types::Plan,
     /// What `poll` does, see [`component_polling`].
-    pub(super) poll: &'static str,
+    pub(crate) poll: &'static str,
     /// What `describe` does before it returns.
-    pub(super) describe: &'static str,
+    pub(crate) describe: &'static str,
     /// What `configure` does before it returns. `{refused}` is the address of a refusal of the setting `region`.
-    pub(super) configure: &'static str,
+    pub(crate) configure: &'static str,
 }
 
 impl Fixture {
     /// A sound component of this version.
-    pub(super) fn version(version: &str) -> Self {
+    pub(crate) fn version(version: &str) -> Self {
         let descriptor = types::Descriptor { version: version.to_owned(), ..descriptor() };
         Self { descriptor, plan: plan(), poll: GOOD, describe: "", configure: "" }
     }
 
     /// The component.
-    pub(super) fn build(&self) -> Vec<u8> {
+    pub(crate) fn build(&self) -> Vec<u8> {
         build(&self.descriptor, &self.plan, self.poll, self.describe, self.configure)
     }
 }
 
 /// A sound component whose `poll` returns one artifact.
-pub(super) fn component() -> Vec<u8> {
+pub(crate) fn component() -> Vec<u8> {
     component_polling(GOOD)
 }
 
@@ -167,13 +167,13 @@ pub(super) fn component() -> Vec<u8> {
 /// these words: `{batch}` and `{bad}`, the addresses of a good batch and of one with a broken artifact; `{failure}`;
 /// `{text}`, of 64 bytes; and `{host}`, `{other-host}`, `{path}`, `{other-path}` and `{key-header}`, each an address
 /// and a length.
-pub(super) fn component_polling(poll: &str) -> Vec<u8> {
+pub(crate) fn component_polling(poll: &str) -> Vec<u8> {
     component_with(&descriptor(), poll, "")
 }
 
 /// A component with this descriptor (without defaults, and of settings only text and secret), this `poll`, and code
 /// that `describe` runs first.
-pub(super) fn component_with(descriptor: &types::Descriptor, poll: &str, describe: &str) -> Vec<u8> {
+pub(crate) fn component_with(descriptor: &types::Descriptor, poll: &str, describe: &str) -> Vec<u8> {
     build(descriptor, &plan(), poll, describe, "")
 }
 

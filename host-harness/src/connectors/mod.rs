@@ -21,7 +21,7 @@ pub mod serving;
 mod tenant;
 
 #[cfg(test)]
-mod fixtures;
+pub(crate) mod fixtures;
 #[cfg(test)]
 mod step_tests;
 

@@ -9,6 +9,8 @@ pub mod delivery;
 mod fixed;
 pub mod poller;
 pub mod resolve;
+#[cfg(test)]
+mod shelf;
 pub mod status;
 pub mod supervisor;
 pub mod watcher;

@@ -212,8 +212,12 @@ impl Inner {
             None => format!(
                 "Put the connector into {}, or correct integration_type: {}.",
                 record.whole.host.connectors.display(),
-                crate::config::suggestion(wanted, known.iter().map(|one| one.integration_type.as_str()))
-                    .trim_end_matches('?'),
+                // A file whose type is not known is listed by its name.
+                crate::config::suggestion(
+                    wanted,
+                    known.iter().filter(|one| !one.version.is_empty()).map(|one| one.integration_type.as_str())
+                )
+                .trim_end_matches('?'),
             ),
         }
     }
@@ -423,3 +427,6 @@ async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'stati
         .await
         .map_err(|error| FailureReport::new("internal", format!("the host broke off: {error}"), "Report this."))
 }
+
+#[cfg(test)]
+mod tests;

@@ -5,6 +5,7 @@
 //! Why here and not where the file is parsed: only the connector knows its form, and it may come or change later than
 //! the file.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -33,7 +34,13 @@ pub async fn check(
     current: impl Fn(&str) -> Option<Connector> + Send,
 ) -> Vec<Problem> {
     let mut problems = Vec::new();
+    // Connectors that fail by themselves: each is told once, and holds up an edit by one call and not by one for each of
+    // its instances.
+    let mut broken = BTreeSet::new();
     for instance in config.instances.iter().filter(|instance| !known(instance)) {
+        if broken.contains(instance.integration_type.as_str()) {
+            continue;
+        }
         let Some(connector) = current(&instance.integration_type) else { continue };
         problems.extend(check_form(&config.file, instance, connector.descriptor()));
         let siblings = config.instances.iter().filter(|other| other.integration_type == instance.integration_type);
@@ -48,7 +55,12 @@ pub async fn check(
         }
         match connector.configure_without(&instance.settings, &redactor(instance).await).await {
             Ok(plan) => problems.extend(check_grant(&config.file, instance, &plan, config)),
-            Err(error) => problems.extend(refused(&config.file, instance, connector.descriptor(), &error)),
+            Err(error) => {
+                if matches!(error, ConfigureError::Step(_)) {
+                    broken.insert(instance.integration_type.as_str());
+                }
+                problems.extend(refused(&config.file, instance, connector.descriptor(), &error));
+            }
         }
     }
     problems

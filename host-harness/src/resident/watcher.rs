@@ -108,6 +108,7 @@ impl Watcher {
         }
         granting(&config);
         self.know_secrets(&config);
+        self.know_connectors(&config);
         self.supervisor.apply(Arc::clone(&config)).await?;
         Ok(config)
     }
@@ -117,6 +118,21 @@ impl Watcher {
         for file in config.instances.iter().flat_map(secret_files) {
             self.secrets.entry(file).or_insert_with_key(|file| Look::at(file, None));
         }
+    }
+
+    /// Looks at the connectors of types that had no instance before.
+    fn know_connectors(&mut self, config: &Config) {
+        for instance in &config.instances {
+            let kind = &instance.integration_type;
+            if !self.versions.contains_key(kind) {
+                self.versions.insert(kind.clone(), self.digest(kind));
+            }
+        }
+    }
+
+    /// The digest of what serves a type; empty when nothing does.
+    fn digest(&self, kind: &str) -> String {
+        self.serving.current(kind).map(|connector| connector.digest().to_owned()).unwrap_or_default()
     }
 
     /// The instances whose secrets have another content than at the last look.
@@ -150,8 +166,7 @@ impl Watcher {
         for record in records {
             let kind = &record.config.integration_type;
             if !versions.contains_key(kind) {
-                let digest = self.serving.current(kind).map(|connector| connector.digest().to_owned());
-                versions.insert(kind.clone(), digest.unwrap_or_default());
+                versions.insert(kind.clone(), self.digest(kind));
             }
         }
         let changed = |record: &&Arc<Record>| {
@@ -180,3 +195,6 @@ pub fn loaded(board: &Board, config: &Config, needs_restart: Vec<&'static str>) 
         host.config.needs_restart = needs_restart;
     });
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,6 @@ use super::trial::Fault;
 use crate::contract::types::{Budget, FailureReason};
 use crate::sandbox::{StepError, Usage};
 use std::time::Duration;
-use uuid::Uuid;
 
 /// What a canary step may do: enough for a page of a list and what belongs to it.
 pub(super) const BUDGET: Budget =
@@ -22,7 +21,7 @@ pub(super) const BUDGET: Budget =
 /// Instances that are tried until one gives a clear answer.
 const MOST_INSTANCES: usize = 3;
 
-/// Seconds that one is waited for which is being polled, or has to wait, when none was free so far.
+/// Seconds that are waited, in all, until one of them is free: each may be polled just now, or have to wait.
 const PATIENCE: u32 = 5;
 
 /// What the canary has found.
@@ -49,18 +48,17 @@ pub(super) async fn canary(
     let mut unclear = "no instance is configured to try it on".to_owned();
     let mut faults = Vec::new();
     let mut tried = 0;
-    for instance in instances {
-        if tried >= MOST_INSTANCES {
-            break;
-        }
-        let (id, name) = (instance.id, instance.options.name.clone());
-        // No two polls of an instance at once, and none that the vendor does not want.
-        let Some(_lent) = borrow(live, id, tried == 0).await else {
+    let mut patience = PATIENCE;
+    while tried < MOST_INSTANCES && !instances.is_empty() {
+        let Some((instance, _lent)) = borrow(live, &mut instances, patience).await else {
             if tried == 0 {
-                unclear = format!("instance {name} is being polled, or waits after a failure");
+                unclear = "each instance is being polled, or waits after a failure".to_owned();
             }
-            continue;
+            break;
         };
+        let (id, name) = (instance.id, instance.options.name.clone());
+        // One that was tried may be enough, so others are not waited for.
+        patience = 0;
         tried += 1;
         let tried = attempt(new, instance).await;
         let Err(failure) = tried else { return Canary::Worked };
@@ -98,16 +96,23 @@ pub(super) async fn canary(
     faults.into_iter().next().map_or(Canary::Inconclusive(unclear), Canary::Failed)
 }
 
-/// Takes an instance out of the schedule; waits a while for it, if told so.
-async fn borrow(live: &dyn LiveInstances, id: Uuid, wait: bool) -> Option<Lent> {
-    let mut left = if wait { PATIENCE } else { 0 };
-    loop {
-        match live.lend(id) {
-            None if left > 0 => left -= 1,
-            lent => return lent,
+/// Takes the first that is free out of the list and out of the schedule: no two polls of an instance at once, and none
+/// that its vendor does not want. Waits so many seconds for one, all together.
+async fn borrow(
+    live: &dyn LiveInstances,
+    instances: &mut Vec<LiveInstance>,
+    patience: u32,
+) -> Option<(LiveInstance, Lent)> {
+    for second in 0..=patience {
+        if second > 0 {
+            tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        let free = instances.iter().enumerate().find_map(|(place, one)| Some((place, live.lend(one.id)?)));
+        if let Some((place, lent)) = free {
+            return Some((instances.remove(place), lent));
+        }
     }
+    None
 }
 
 /// Why an attempt did not work.
@@ -178,6 +183,63 @@ fn may_be_its_own(error: &StepError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::connectors::TenantOptions;
+    use crate::connectors::serving::Asked;
+    use crate::egress::{NetworkOptions, Routes, Secrets};
+    use crate::sandbox::Clock;
+    use std::sync::Mutex;
+    use uuid::Uuid;
+
+    /// Instances of which one becomes free after so many that were asked for in vain.
+    struct Busy {
+        asked: Mutex<Vec<Uuid>>,
+        free_after: usize,
+    }
+
+    impl LiveInstances for Busy {
+        fn live<'a>(&'a self, _: &'a str, _: &'a Connector) -> Asked<'a> {
+            Box::pin(std::future::ready(Vec::new()))
+        }
+
+        fn lend(&self, id: Uuid) -> Option<Lent> {
+            let mut asked = self.asked.lock().unwrap();
+            asked.push(id);
+            (asked.len() > self.free_after).then(|| Lent::until(|| {}))
+        }
+    }
+
+    fn instances(number: u128) -> Vec<LiveInstance> {
+        let options = || TenantOptions {
+            name: "acme".into(),
+            settings: Vec::new(),
+            secrets: Secrets::new(),
+            routes: Routes::new(),
+            clock: Clock::system(),
+            network: NetworkOptions::default(),
+        };
+        (0..number).map(|id| LiveInstance { id: Uuid::from_u128(id), options: options(), checkpoint: None }).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn busy_instances_are_waited_for_all_together_and_not_one_by_one() {
+        let mut all = instances(200);
+        let live = Busy { asked: Mutex::default(), free_after: usize::MAX };
+        let start = tokio::time::Instant::now();
+        assert!(borrow(&live, &mut all, PATIENCE).await.is_none());
+        assert_eq!(start.elapsed(), Duration::from_secs(PATIENCE.into()));
+        assert_eq!((all.len(), live.asked.lock().unwrap().len()), (200, 200 * (PATIENCE as usize + 1)));
+
+        // The third is free in the second look.
+        let mut all = instances(10);
+        let live = Busy { asked: Mutex::default(), free_after: 12 };
+        let start = tokio::time::Instant::now();
+        let (lent, _) = borrow(&live, &mut all, PATIENCE).await.unwrap();
+        assert_eq!((lent.id, all.len(), start.elapsed()), (Uuid::from_u128(2), 9, Duration::from_secs(1)));
+        // Without patience nobody is waited for.
+        let live = Busy { asked: Mutex::default(), free_after: usize::MAX };
+        assert!(borrow(&live, &mut all, 0).await.is_none());
+        assert_eq!(start.elapsed(), Duration::from_secs(1));
+    }
 
     #[test]
     fn who_waits_without_having_asked_anybody_is_to_blame_and_who_waits_for_the_vendor_is_not() {

@@ -49,6 +49,11 @@ impl Grant {
         self.headers.extend(other.headers.iter().cloned());
     }
 
+    /// All rights, one text for each.
+    pub(super) fn texts(&self) -> Vec<String> {
+        Self::default().lacks(self)
+    }
+
     /// What of `asked` is not granted, one text for each; empty when all is.
     pub(super) fn lacks(&self, asked: &Self) -> Vec<String> {
         let origins = asked.origins.difference(&self.origins).cloned();

@@ -31,6 +31,7 @@ pub use grant::OriginError;
 pub use grant::origin;
 pub use home::RecordError;
 pub use operator::Confirmed;
+pub use operator::Granted;
 pub use operator::Listing;
 pub use operator::Operator;
 pub use operator::OperatorError;

@@ -7,10 +7,11 @@
 
 use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
 use super::home::{Home, Kind, RecordError};
-use super::pins::{Held, confirm};
+use super::pins::{Held, Pin, confirm};
 use super::quarantine::{By, Quarantined};
 use super::report::Written;
 use super::trial::shown;
+use serde::Serialize;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -30,8 +31,27 @@ pub struct Listing {
     pub written: Option<OffsetDateTime>,
     /// The report, and the records it does not speak of.
     pub connectors: Vec<ConnectorReport>,
+    /// What every type may do, by type.
+    pub granted: Vec<Granted>,
     /// Records that cannot be read, one text for each.
     pub unreadable: Vec<String>,
+}
+
+/// What a type was granted at its first load, or when a version of it was confirmed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Granted {
+    /// The type.
+    pub integration_type: String,
+    /// The version that it was granted for.
+    pub version: String,
+    /// Its digest.
+    pub digest: String,
+    /// When.
+    #[serde(with = "time::serde::rfc3339")]
+    pub since: OffsetDateTime,
+    /// Origins, requests and headers for secrets, one text for each. Origins that the configuration grants a type count
+    /// in place of those here.
+    pub rights: Vec<String>,
 }
 
 /// What was confirmed.
@@ -143,6 +163,19 @@ impl Operator {
                 listing.connectors.push(held_row(&record));
             }
         }
+        for integration_type in self.home.names(Kind::Pins)? {
+            match self.home.load::<Pin>(Kind::Pins, &integration_type) {
+                Ok(pin) => listing.granted.extend(pin.map(|pin| Granted {
+                    integration_type,
+                    version: pin.version,
+                    digest: pin.digest,
+                    since: pin.since,
+                    rights: pin.grant.texts(),
+                })),
+                Err(error) => listing.unreadable.push(error.to_string()),
+            }
+        }
+        listing.granted.sort_by(|a, b| a.integration_type.cmp(&b.integration_type));
         Ok(listing)
     }
 

@@ -59,10 +59,9 @@ impl LiveInstances for Live {
     fn lend(&self, id: Uuid) -> Option<Lent> {
         let now = self.board.now();
         // Who could not even ask, for want of a connector or a key, spares no vendor by waiting.
-        let waits = self.board.instances().iter().any(|one| {
-            one.id == id
-                && (one.past.not_before.is_some_and(|not_before| not_before > now)
-                    || (one.back_off.is_some() && one.past.last.requests > 0))
+        let waits = self.board.instance(id).is_some_and(|one| {
+            one.past.not_before.is_some_and(|not_before| not_before > now)
+                || (one.back_off.is_some() && one.past.last.requests > 0)
         });
         if waits || !begin(&self.turns, id) {
             return None;

@@ -1,6 +1,6 @@
 //! The promises of the schedule, played through in virtual time with a poller that does what the test says.
 
-mod stage;
+pub(in crate::resident) mod stage;
 
 use std::path::Path;
 use std::sync::atomic::Ordering;

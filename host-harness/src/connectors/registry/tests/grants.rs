@@ -86,6 +86,10 @@ async fn a_tenant_outside_of_what_is_granted_is_not_made_until_confirmed() {
     assert!(error.to_string().contains("https://evil.example.com"), "{error}");
     let operator = Operator::at(&world.state()).unwrap();
     let listing = operator.list().unwrap();
+    let [granted] = listing.granted.as_slice() else { panic!("{listing:?}") };
+    assert_eq!((granted.integration_type.as_str(), granted.version.as_str()), (TYPE, "1.0.0"));
+    assert!(granted.rights.contains(&"https://api.example.com".to_owned()), "{granted:?}");
+    assert!(!granted.rights.iter().any(|right| right.contains("evil")), "what is held is not granted: {granted:?}");
     let held = listing.connectors.iter().find(|row| row.state == ConnectorState::Held).unwrap();
     assert!(held.reason.as_ref().unwrap().contains("https://evil.example.com"));
     world.scan().await;

@@ -8,23 +8,23 @@ use futures::future::BoxFuture;
 use super::*;
 use crate::config::parse;
 use crate::instances::report::{Cycle, End};
-use crate::resident::status::Version;
+use crate::resident::status::{InstanceStatus, Version};
 
 /// What a poll does, by the instance's name and how often it was polled before: how long it takes, what comes of it.
-pub(super) type Act = Box<dyn Fn(&str, usize) -> (u64, Polled) + Send + Sync>;
+pub(in crate::resident) type Act = Box<dyn Fn(&str, usize) -> (u64, Polled) + Send + Sync>;
 
 /// A poller that follows a script.
-pub(super) struct Script {
-    pub(super) act: Act,
-    pub(super) began: Instant,
+pub(in crate::resident) struct Script {
+    pub(in crate::resident) act: Act,
+    pub(in crate::resident) began: Instant,
     /// Names and times of the polls so far, in the order of their beginnings.
-    pub(super) polls: Mutex<Vec<(String, Duration)>>,
-    pub(super) counts: Mutex<HashMap<String, usize>>,
-    pub(super) running: Arc<Mutex<HashSet<Uuid>>>,
-    pub(super) most_at_once: AtomicUsize,
-    pub(super) served: AtomicBool,
+    pub(in crate::resident) polls: Mutex<Vec<(String, Duration)>>,
+    pub(in crate::resident) counts: Mutex<HashMap<String, usize>>,
+    pub(in crate::resident) running: Arc<Mutex<HashSet<Uuid>>>,
+    pub(in crate::resident) most_at_once: AtomicUsize,
+    pub(in crate::resident) served: AtomicBool,
     /// Minutes between polls where the configuration does not say.
-    pub(super) default_minutes: AtomicU64,
+    pub(in crate::resident) default_minutes: AtomicU64,
 }
 
 impl Poller for Script {
@@ -73,26 +73,26 @@ impl Poller for Script {
     fn forget(&self, _: Uuid) {}
 }
 
-pub(super) fn cycle(end: End) -> Box<Cycle> {
+pub(in crate::resident) fn cycle(end: End) -> Box<Cycle> {
     let mut cycle = Cycle::new();
     cycle.end = end;
     cycle.steps = 1;
     Box::new(cycle)
 }
 
-pub(super) fn of(cycle: Box<Cycle>) -> Polled {
+pub(in crate::resident) fn of(cycle: Box<Cycle>) -> Polled {
     Polled::Cycle(cycle, Version { version: "1.0.0".into(), digest: "d".into() })
 }
 
-pub(super) fn ended(end: End) -> Polled {
+pub(in crate::resident) fn ended(end: End) -> Polled {
     of(cycle(end))
 }
 
-pub(super) fn good() -> Polled {
+pub(in crate::resident) fn good() -> Polled {
     ended(End::Complete)
 }
 
-pub(super) fn failed(code: &str) -> Polled {
+pub(in crate::resident) fn failed(code: &str) -> Polled {
     let mut cycle = cycle(End::Failed);
     cycle.steps = 0;
     cycle.failure = Some(FailureReport::new(code, "it failed", ""));
@@ -100,22 +100,25 @@ pub(super) fn failed(code: &str) -> Polled {
 }
 
 /// A supervisor with its surroundings.
-pub(super) struct Stage {
-    pub(super) dir: tempfile::TempDir,
-    pub(super) script: Arc<Script>,
-    pub(super) board: Arc<Board>,
-    pub(super) supervisor: Supervisor,
+pub(in crate::resident) struct Stage {
+    pub(in crate::resident) dir: tempfile::TempDir,
+    pub(in crate::resident) script: Arc<Script>,
+    pub(in crate::resident) board: Arc<Board>,
+    pub(in crate::resident) supervisor: Arc<Supervisor>,
 }
 
-pub(super) const START: i64 = 1_800_000_000;
+pub(in crate::resident) const START: i64 = 1_800_000_000;
 
 impl Stage {
-    pub(super) fn new(parallel: usize, act: impl Fn(&str, usize) -> (u64, Polled) + Send + Sync + 'static) -> Self {
+    pub(in crate::resident) fn new(
+        parallel: usize,
+        act: impl Fn(&str, usize) -> (u64, Polled) + Send + Sync + 'static,
+    ) -> Self {
         Self::at(tempfile::tempdir().expect("temporary directory"), Instant::now(), parallel, act)
     }
 
     /// In a directory that may have a past; the clock showed START at `began`.
-    pub(super) fn at(
+    pub(in crate::resident) fn at(
         dir: tempfile::TempDir,
         began: Instant,
         parallel: usize,
@@ -135,12 +138,12 @@ impl Stage {
             default_minutes: AtomicU64::new(5),
         });
         let poller: Arc<dyn Poller> = script.clone();
-        let supervisor = Supervisor::start(store, Arc::clone(&board), poller, parallel);
+        let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), poller, parallel));
         Self { dir, script, board, supervisor }
     }
 
     /// Applies `[[instance]]` tables; each is a name and further lines.
-    pub(super) async fn apply(&self, instances: &[(&str, &str)]) {
+    pub(in crate::resident) async fn apply(&self, instances: &[(&str, &str)]) {
         let mut text = "[host]\nstate = \"s\"\nconnectors = \"c\"\nmost_instances_per_type = 100000\n".to_owned();
         for (name, more) in instances {
             text.push_str(&format!("[[instance]]\nname = \"{name}\"\nintegration_type = \"acme\"\n{more}\n"));
@@ -149,32 +152,32 @@ impl Stage {
         self.supervisor.apply(Arc::new(config)).await.expect("applied");
     }
 
-    pub(super) fn id(&self, name: &str) -> Uuid {
+    pub(in crate::resident) fn id(&self, name: &str) -> Uuid {
         self.status(name).id
     }
 
-    pub(super) fn status(&self, name: &str) -> InstanceStatus {
+    pub(in crate::resident) fn status(&self, name: &str) -> InstanceStatus {
         self.board.instances().into_iter().find(|one| one.name == name).unwrap_or_else(|| panic!("no {name}"))
     }
 
     /// Seconds at which an instance was polled.
-    pub(super) fn polls(&self, name: &str) -> Vec<u64> {
+    pub(in crate::resident) fn polls(&self, name: &str) -> Vec<u64> {
         let polls = lock(&self.script.polls);
         polls.iter().filter(|(other, _)| other == name).map(|(_, at)| at.as_secs()).collect()
     }
 
     /// Seconds between the polls of an instance.
-    pub(super) fn gaps(&self, name: &str) -> Vec<u64> {
+    pub(in crate::resident) fn gaps(&self, name: &str) -> Vec<u64> {
         self.polls(name).windows(2).map(|pair| pair[1] - pair[0]).collect()
     }
 
     /// Ends the host and gives its directory back.
-    pub(super) async fn end(self) -> tempfile::TempDir {
+    pub(in crate::resident) async fn end(self) -> tempfile::TempDir {
         self.supervisor.stop().await;
         self.dir
     }
 }
 
-pub(super) async fn minutes(minutes: u64) {
+pub(in crate::resident) async fn minutes(minutes: u64) {
     tokio::time::sleep(Duration::from_secs(60 * minutes)).await;
 }

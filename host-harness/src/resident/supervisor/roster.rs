@@ -1,0 +1,149 @@
+//! The roster: how a configuration becomes the instances that are polled.
+//!
+//! What: instances that are new are put into the schedule, those that changed keep their place in it unless their interval
+//! is another one, and those that are gone or disabled leave it.
+//! Promises: a poll at hand is finished and what it comes to is kept, whatever becomes of its instance; after a restart the
+//! interval goes on where it was.
+//! Not guaranteed: that an instance which is renamed keeps its state without a stable id; see [`super::standing`].
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::Work;
+use super::entry::Entry;
+use crate::config::{Config, ConfigError};
+use crate::resident::board::lock;
+use crate::resident::poller::Record;
+use crate::resident::status::{InstanceStatus, Past, State};
+use crate::store::Instance;
+
+impl Work {
+    /// Takes a configuration.
+    pub(super) async fn apply(&mut self, config: Arc<Config>) -> Result<(), ConfigError> {
+        let instances = self.identify(&config).await?;
+        let configured: BTreeSet<Uuid> = instances.iter().map(|(instance, _)| instance.id).collect();
+        let removed: Vec<Arc<Record>> =
+            lock(&self.records).values().filter(|record| !configured.contains(&record.instance.id)).cloned().collect();
+        for record in removed {
+            self.remove(&record.instance);
+        }
+        for (place, (instance, past)) in instances.into_iter().enumerate() {
+            let Some(of_instance) = config.instances.get(place) else { continue };
+            let record = Arc::new(Record { config: of_instance.clone(), instance, whole: Arc::clone(&config) });
+            self.put(record, past);
+        }
+        Ok(())
+    }
+
+    /// Takes an instance out. A poll at hand is finished; what it comes to is kept.
+    fn remove(&mut self, instance: &Instance) {
+        let id = instance.id;
+        lock(&self.records).remove(&id);
+        self.entries.remove(&id);
+        self.places.remove(id);
+        self.poller.forget(id);
+        if let Some(status) = self.board.remove(id) {
+            // What is not kept yet is kept from here.
+            if self.in_flight.contains_key(&id) || self.dirty.contains(&id) {
+                self.leaving.insert(id, (instance.clone(), status.past));
+                self.dirty.insert(id);
+            }
+        }
+    }
+
+    /// Takes an instance in, new or changed.
+    fn put(&mut self, record: Arc<Record>, past: Option<Past>) {
+        let id = record.instance.id;
+        let before = lock(&self.records).insert(id, Arc::clone(&record));
+        let now = Instant::now();
+        let wall = self.board.now();
+        let interval = self.poller.interval(&record.config);
+        let enabled = record.config.enabled;
+        let old = self.board.remove(id);
+        let past = match (&old, self.leaving.remove(&id), past) {
+            (Some(old), _, _) => old.past.clone(),
+            (None, Some((_, past)), _) | (None, None, Some(past)) => past,
+            (None, None, None) => Past::default(),
+        };
+        let mut status = InstanceStatus {
+            id,
+            name: record.config.name.clone(),
+            integration_type: record.config.integration_type.clone(),
+            state: if enabled { State::Starting } else { State::Disabled },
+            since: wall,
+            interval_minutes: minutes(interval),
+            polling: self.in_flight.contains_key(&id),
+            next_poll: None,
+            back_off: None,
+            routes: routes(&record),
+            past,
+        };
+        if let Some(old) = &old
+            && (old.state == State::Disabled) != enabled
+        {
+            (status.state, status.since) = (old.state, old.since);
+            (status.next_poll, status.back_off) = (old.next_poll, old.back_off.clone());
+        }
+        if !enabled {
+            (status.next_poll, status.back_off) = (None, None);
+            self.entries.remove(&id);
+            self.places.remove(id);
+            self.poller.forget(id);
+            self.board.put(status);
+            return;
+        }
+        let within = record.whole.host.first_poll_within.unwrap_or(interval).min(interval);
+        let in_flight = self.in_flight.contains_key(&id);
+        match self.entries.get_mut(&id) {
+            Some(entry) => {
+                let same = before.is_some_and(|before| before.config.means_the_same(&record.config));
+                let same_interval = entry.interval == interval;
+                (entry.record, entry.interval) = (record, interval);
+                if in_flight {
+                    entry.changed |= !same;
+                } else if !same_interval || (!same && entry.back_off.failures > 0) {
+                    let due = if same_interval { entry.soon(id, now) } else { entry.first(id, within, now) };
+                    self.set_due(id, due);
+                    status.next_poll = Some(wall + due.saturating_duration_since(now));
+                }
+            }
+            None => {
+                let until = |time: OffsetDateTime| Duration::try_from(time - wall).ok().map(|wait| now + wait);
+                let not_before = status.past.not_before.and_then(until);
+                let mut entry = Entry::new(Arc::clone(&record), interval, not_before, now);
+                let mut due = entry.first(id, within, now);
+                // After a restart the interval goes on where it was.
+                let last = status.past.last_poll.map(|last| last + interval).and_then(until);
+                if let Some(last) = last.filter(|last| *last <= now + interval)
+                    && record.whole.host.first_poll_within.is_none()
+                    && old.is_none()
+                {
+                    entry.tick = last;
+                    due = last.max(entry.not_before.unwrap_or(last));
+                }
+                self.entries.insert(id, entry);
+                if !in_flight {
+                    self.set_due(id, due);
+                    status.next_poll = Some(wall + due.saturating_duration_since(now));
+                }
+            }
+        }
+        self.board.put(status);
+    }
+}
+
+/// Whole minutes.
+pub(super) fn minutes(interval: Duration) -> u32 {
+    u32::try_from(interval.as_secs() / 60).unwrap_or(u32::MAX)
+}
+
+/// Routes of the host for the status.
+fn routes(record: &Record) -> Vec<String> {
+    let routes = record.whole.host.routes.iter();
+    routes.map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect()
+}

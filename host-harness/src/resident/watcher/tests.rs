@@ -1,0 +1,181 @@
+//! What an operator changes, in virtual time: the schedule follows a script, the files are real.
+
+use std::fs;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::config::Problem;
+use crate::connectors::fixtures::Fixture;
+use crate::resident::board::lock;
+use crate::resident::shelf::Shelf;
+use crate::resident::supervisor::tests::stage::{Stage, failed};
+
+/// The longest time from an edit to its effect that is promised.
+const PROMISED: Duration = Duration::from_secs(10);
+
+/// An instance of the fixture's type, with a secret of its own.
+fn instance(name: &str, more: &str) -> String {
+    format!(
+        "[[instance]]\nname = \"{name}\"\nintegration_type = \"fixture\"\npoll_interval_minutes = 60\n{more}\n\
+         [instance.secrets]\napi_key = \"file:{name}.key\"\n"
+    )
+}
+
+/// A host at which every poll fails as if the key were wrong, and its operator.
+struct Desk {
+    stage: Stage,
+    shelf: Arc<Shelf>,
+    granted: Arc<Mutex<Vec<usize>>>,
+    stop: watch::Sender<Phase>,
+    watching: JoinHandle<()>,
+}
+
+impl Desk {
+    async fn new(instances: &[&str]) -> Self {
+        let stage = Stage::new(8, |_, _| (1, failed("unauthorized")));
+        let file = stage.dir.path().join("conductor.toml");
+        for name in instances {
+            fs::write(stage.dir.path().join(format!("{name}.key")), "0123456789").expect("secret");
+        }
+        let all: String = instances.iter().map(|name| instance(name, "")).collect();
+        fs::write(&file, text("", &all)).expect("configuration");
+        let config = Arc::new(config::load(&file).unwrap_or_else(|error| panic!("{error}")));
+        stage.supervisor.apply(Arc::clone(&config)).await.expect("applied");
+        let shelf = Shelf::new();
+        let granted = Arc::<Mutex<Vec<usize>>>::default();
+        let told = Arc::clone(&granted);
+        let serving: Arc<dyn Serving> = shelf.clone();
+        let watcher = Watcher::new(config, Arc::clone(&stage.supervisor), serving, Arc::clone(&stage.board));
+        let (stop, stopped) = watch::channel(Phase::Running);
+        let granting = move |config: &Config| lock(&told).push(config.instances.len());
+        let watching = tokio::spawn(watcher.run(stopped, granting));
+        Self { stage, shelf, granted, stop, watching }
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        fs::write(self.stage.dir.path().join(name), text).expect("written");
+    }
+
+    /// Saves the configuration and waits as long as its effect may take.
+    async fn edit(&self, host: &str, instances: &str) {
+        self.write("conductor.toml", &text(host, instances));
+        tokio::time::sleep(PROMISED).await;
+    }
+
+    fn names(&self) -> Vec<String> {
+        self.stage.board.instances().into_iter().map(|one| one.name).collect()
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        self.stage.board.host().config.problems
+    }
+
+    /// Waits until an instance has been polled once.
+    async fn until_polled(&self, name: &str) {
+        while self.stage.polls(name).is_empty() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+        }
+        // So that the poll is over.
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+}
+
+/// A configuration.
+fn text(host: &str, instances: &str) -> String {
+    format!("[host]\nstate = \"s\"\nconnectors = \"c\"\n{host}\n{instances}")
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_is_taken_and_a_broken_one_is_told_while_the_one_before_keeps_running() {
+    let desk = Desk::new(&["a"]).await;
+    desk.write("b.key", "0123456789");
+    desk.edit("", &(instance("a", "") + &instance("b", ""))).await;
+    assert_eq!(desk.names(), ["a", "b"]);
+    assert_eq!(*lock(&desk.granted), [2], "told once");
+
+    desk.edit("", &(instance("a", "enabld = false") + &instance("c", ""))).await;
+    let problems = desk.problems();
+    assert_eq!((problems.len(), problems[0].line), (1, Some(9)), "{problems:?}");
+    assert!(problems[0].to_string().contains("did you mean \"enabled\"?"), "{problems:?}");
+    assert_eq!(desk.names(), ["a", "b"]);
+    assert_eq!(*lock(&desk.granted), [2], "nothing is granted for the sake of a broken one");
+
+    // As it was: nothing is wrong any more.
+    desk.edit("", &(instance("a", "") + &instance("b", ""))).await;
+    assert!(desk.problems().is_empty());
+
+    // What only the connector knows.
+    desk.shelf.put(&Fixture { configure: "(return (i32.const {refused}))", ..Fixture::version("1.0.0") }).await;
+    desk.edit("", &(instance("a", "[instance.settings]\nregion = \"mars\"") + &instance("b", ""))).await;
+    let problems = desk.problems();
+    assert_eq!((problems.len(), problems[0].line), (1, Some(10)), "{problems:?}");
+    assert!(problems[0].to_string().contains("region: no such region"), "{problems:?}");
+    assert_eq!(desk.names(), ["a", "b"]);
+
+    desk.edit("", &instance("b", "")).await;
+    assert_eq!(desk.names(), ["b"]);
+    desk.stop.send(Phase::Finishing).expect("it watches");
+    desk.watching.await.expect("it ends with the host");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connector_that_crashes_over_settings_is_told_once_for_all_its_instances() {
+    let desk = Desk::new(&["a"]).await;
+    desk.shelf.put(&Fixture { configure: "unreachable", ..Fixture::version("1.0.0") }).await;
+    for name in ["b", "c"] {
+        desk.write(&format!("{name}.key"), "0123456789");
+    }
+    desk.edit("", &["a", "b", "c"].map(|name| instance(name, "")).concat()).await;
+    let problems = desk.problems();
+    assert_eq!((problems.len(), problems[0].code), (1, "connector-trap"), "{problems:?}");
+    assert_eq!(desk.names(), ["a"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_a_rotated_secret_is_polled_again_and_nobody_else() {
+    let desk = Desk::new(&["a", "b"]).await;
+    desk.until_polled("a").await;
+    desk.until_polled("b").await;
+    let before = (desk.stage.polls("a").len(), desk.stage.polls("b").len());
+    // Touched, but not changed.
+    desk.write("a.key", "0123456789");
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!((desk.stage.polls("a").len(), desk.stage.polls("b").len()), before);
+    desk.write("a.key", "9876543210");
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!((desk.stage.polls("a").len(), desk.stage.polls("b").len()), (before.0 + 1, before.1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_has_another_connector_is_polled_again_and_nobody_else() {
+    let desk = Desk::new(&["a"]).await;
+    let other = instance("b", "").replace("\"fixture\"", "\"other\"");
+    desk.write("b.key", "0123456789");
+    desk.edit("", &(instance("a", "") + &other)).await;
+    desk.until_polled("a").await;
+    desk.until_polled("b").await;
+    let before = (desk.stage.polls("a").len(), desk.stage.polls("b").len());
+    desk.shelf.put(&Fixture::version("1.0.0")).await;
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!((desk.stage.polls("a").len(), desk.stage.polls("b").len()), (before.0 + 1, before.1));
+    // The same once more is no news.
+    desk.shelf.put(&Fixture::version("1.0.0")).await;
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!(desk.stage.polls("a").len(), before.0 + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_counts_from_the_next_start_on_is_told_until_it_is_as_it_was() {
+    let desk = Desk::new(&["a"]).await;
+    let keys = || desk.stage.board.host().config.needs_restart;
+    desk.edit("parallel_polls = 3", &instance("a", "")).await;
+    assert_eq!(keys(), ["parallel_polls"]);
+    // Compared with what runs, and not with the edit before.
+    desk.edit("parallel_polls = 3\nlog_format = \"json\"", &instance("a", "")).await;
+    assert_eq!(keys(), ["parallel_polls", "log_format"]);
+    desk.edit("", &instance("a", "")).await;
+    assert!(keys().is_empty());
+}
