@@ -38,8 +38,14 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
     let stage = Stage::of(World::generate(&world));
     let start = stage.simulator.now();
     // Small steps, so that there are many moments between two of them.
+    let budget = 60;
     let steps = ["--budget-requests", "60"];
-    let mut interrupted = 0;
+    // What it takes without kills; it leaves the compiled connector for the others, who would not live to compile it.
+    let whole = Stage::of(World::generate(&world));
+    whole.poll_with("us", &steps).assert_ok();
+    let needed = whole.simulator.request_count();
+    let cache = whole.dir.path().join("state/cache");
+    let (mut interrupted, mut asking) = (0, 0);
     for _ in 0..kills {
         let connector = connector();
         let route = format!("us.api.insight.rapid7.com={}", stage.url());
@@ -47,27 +53,37 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
         let mut arguments = vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", "us"];
         arguments.extend(["--set", "region=us", "--secret", "api_key=env:KEY_US", "--route", &route]);
         arguments.extend(["--clock", &clock, "--state", "state", "--out", "us.jsonl"]);
+        arguments.extend(["--cache", cache.to_str().unwrap()]);
         arguments.extend(steps);
+        let before = stage.simulator.request_count();
         let mut host = stage.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
-        // A moment within start, steps, commits and deliveries alike.
-        std::thread::sleep(Duration::from_millis(20 + dice.below(600)));
+        // Some die in their start; most after so many requests, in a step, a commit or a delivery.
+        if dice.below(6) > 0 {
+            let at = before + 1 + dice.below(4 * budget);
+            while stage.simulator.request_count() < at && host.try_wait().unwrap().is_none() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        }
+        std::thread::sleep(Duration::from_millis(dice.below(30)));
         interrupted += u64::from(host.try_wait().unwrap().is_none());
         host.kill().unwrap();
         host.wait().unwrap();
+        asking += u64::from(stage.simulator.request_count() > before);
         // A line that was being written when the host died is cut off by it when it opens the file again.
     }
     assert!(interrupted * 2 > kills, "most polls were under way when they were killed: {interrupted} of {kills}");
+    assert!(asking * 2 > kills, "most had asked for something: {asking} of {kills}");
     // What was committed is not asked for again: each kill costs a step's requests at most, and a poll that came through
-    // those of a poll with nothing new.
-    let budget = 60;
-    let whole = Stage::of(World::generate(&world));
-    whole.poll_with("us", &steps).assert_ok();
-    let (spent, needed) = (stage.simulator.requests().len(), whole.simulator.requests().len());
-    let most = needed + usize::try_from(kills).unwrap() * 2 * budget;
-    assert!(spent <= most, "{spent} requests with {kills} kills, {needed} without any");
+    // those of a poll with nothing new, which are fewer.
+    let killed = stage.simulator.request_count();
     let last = stage.poll_with("us", &steps);
     last.assert_ok();
     assert_eq!(last.json["artifacts"]["repeated"], 0, "what was stored before is never collected again: {last:#?}");
+    let spent = stage.simulator.request_count();
+    println!(
+        "{spent} requests, {killed} of them in {asking} of {kills} polls that were killed; {needed} without kills"
+    );
+    assert!(spent <= needed + kills * budget, "{spent} requests with {kills} kills, {needed} without any");
     // A young alert waits for its evidence as long as the overlap: all of that is there an hour later.
     let young = stage.missing("us", start);
     stage.simulator.advance(time::Duration::hours(1));
