@@ -74,6 +74,7 @@ pub(super) async fn canary(
         }
         let Some(old) = old else {
             // Nothing serves that could do better: let others say whether it fails for all.
+            unclear.clone_from(&text);
             faults.push(Fault { code: failure.code, reason: text });
             continue;
         };
@@ -93,7 +94,12 @@ pub(super) async fn canary(
             Some(_) => unclear = format!("{text}; the version that serves fails there, too"),
         }
     }
-    faults.into_iter().next().map_or(Canary::Inconclusive(unclear), Canary::Failed)
+    // One instance's trouble is that instance's; what fails for every one that was tried is the version's.
+    let faulty = faults.len();
+    match faults.into_iter().next() {
+        Some(fault) if faulty == tried => Canary::Failed(fault),
+        _ => Canary::Inconclusive(unclear),
+    }
 }
 
 /// Takes the first that is free out of the list and out of the schedule: no two polls of an instance at once, and none

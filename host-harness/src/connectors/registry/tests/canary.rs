@@ -75,6 +75,18 @@ async fn a_first_version_that_fails_for_every_instance_does_not_serve() {
     assert_eq!(world.serving(), "-");
 }
 
+#[tokio::test]
+async fn a_first_version_that_crashes_for_one_of_its_instances_serves_the_others() {
+    let world = World::new();
+    world.live.add(1, "crashing", Some(b"state"));
+    world.live.add(2, "refused", None);
+    // With a checkpoint it crashes; without one the vendor refuses the key.
+    let poll = "(if (i32.eqz (local.get 2)) (then (return (i32.const {failure})))) unreachable";
+    world.fixture(FILE, &polling("1.0.0", poll));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+}
+
 /// Refuses every setting, or crashes over it.
 fn refusing(version: &str, configure: &'static str) -> Fixture {
     Fixture { configure, ..Fixture::version(version) }
