@@ -4,10 +4,14 @@
 //! inside the vendor's record, which the artifact carries as JSON in a text
 //! (and which may itself carry JSON in texts). Here the values are taken out,
 //! in one pass without building a tree. Names of fields are not indexed: they
-//! are the same in every record.
+//! are the same in every record. Nor is a value twice in a column: most of what
+//! a connector takes out of a record stands in the record as well, and a third of
+//! all words would be repetitions.
 //! Not guaranteed: of one artifact at most [`MOST_TEXT`] bytes are indexed.
 
-use std::fmt::{self, Write};
+use std::collections::HashSet;
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
@@ -30,6 +34,39 @@ pub(super) struct Searchable {
     pub(super) severity: String,
     pub(super) stream: String,
     pub(super) text: String,
+    seen: Seen,
+}
+
+/// The values that are in a column already, by hashes that nobody outside can foresee.
+#[derive(Debug, Default)]
+struct Seen {
+    hashes: HashSet<u64>,
+    state: RandomState,
+}
+
+/// A column that is being filled.
+struct Column<'a> {
+    out: &'a mut String,
+    seen: &'a mut Seen,
+    /// Tells it from the others.
+    number: u8,
+}
+
+impl Column<'_> {
+    /// The same for somebody else.
+    fn lend(&mut self) -> Column<'_> {
+        Column { out: self.out, seen: self.seen, number: self.number }
+    }
+
+    /// Adds one value on a line of its own, as far as there is room, unless it is there.
+    fn push(&mut self, text: &str) {
+        let room = MOST_TEXT.saturating_sub(self.out.len());
+        if room == 0 || text.is_empty() || !self.seen.hashes.insert(self.seen.state.hash_one((self.number, text))) {
+            return;
+        }
+        self.out.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
+        self.out.push('\n');
+    }
 }
 
 impl Searchable {
@@ -47,24 +84,27 @@ impl Searchable {
         ] {
             column.clear();
         }
-        push(&mut self.stream, stream);
+        self.seen.hashes.clear();
+        self.column("streamName").push(stream);
         if serde_json::Deserializer::from_str(json).deserialize_map(Top(self)).is_err() {
             self.text.clear();
-            push(&mut self.text, json);
+            self.seen.hashes.clear();
+            self.column("").push(json);
         }
     }
 
     /// The column for a key of the artifact.
-    fn column(&mut self, key: &str) -> &mut String {
-        match key {
-            "clientIP" => &mut self.src_ip,
-            "serverIP" => &mut self.dst_ip,
-            "clientHostname" | "serverHostname" | "senderHost" | "fqdn" => &mut self.hostname,
-            "userName" | "emailFrom" | "emailTo" => &mut self.user,
-            "severityLabel" | "severityCode" => &mut self.severity,
-            "streamName" => &mut self.stream,
-            _ => &mut self.text,
-        }
+    fn column(&mut self, key: &str) -> Column<'_> {
+        let (number, out) = match key {
+            "clientIP" => (0, &mut self.src_ip),
+            "serverIP" => (1, &mut self.dst_ip),
+            "clientHostname" | "serverHostname" | "senderHost" | "fqdn" => (2, &mut self.hostname),
+            "userName" | "emailFrom" | "emailTo" => (3, &mut self.user),
+            "severityLabel" | "severityCode" => (4, &mut self.severity),
+            "streamName" => (5, &mut self.stream),
+            _ => (6, &mut self.text),
+        };
+        Column { out, seen: &mut self.seen, number }
     }
 }
 
@@ -80,7 +120,7 @@ impl<'de> Visitor<'de> for Top<'_> {
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         while let Some(key) = map.next_key::<std::borrow::Cow<'de, str>>()? {
-            map.next_value_seed(Values { out: self.0.column(&key), nested: 0 })?;
+            map.next_value_seed(Values { column: self.0.column(&key), nested: 0 })?;
         }
         Ok(())
     }
@@ -88,7 +128,7 @@ impl<'de> Visitor<'de> for Top<'_> {
 
 /// Reads every value below, whatever its shape.
 struct Values<'a> {
-    out: &'a mut String,
+    column: Column<'a>,
     /// How many texts deep this is.
     nested: u8,
 }
@@ -97,22 +137,17 @@ impl Values<'_> {
     /// A text: JSON inside it is read as such when it is whole.
     fn text(&mut self, text: &str) {
         if self.nested < MOST_NESTED && text.starts_with(['{', '[']) {
-            let before = self.out.len();
+            let before = self.column.out.len();
             let mut inner = serde_json::Deserializer::from_str(text);
-            let values = Values { out: self.out, nested: self.nested + 1 };
+            let values = Values { column: self.column.lend(), nested: self.nested + 1 };
             if values.deserialize(&mut inner).and_then(|()| inner.end()).is_ok() {
                 return;
             }
-            self.out.truncate(before);
+            self.column.out.truncate(before);
+            // What was seen in it is not there any more.
+            self.column.seen.hashes.clear();
         }
-        push(self.out, text);
-    }
-
-    fn number(&mut self, number: impl fmt::Display) {
-        if self.out.len() < MOST_TEXT {
-            // Writing to a String cannot fail.
-            let _ = writeln!(self.out, "{number}");
-        }
+        self.column.push(text);
     }
 }
 
@@ -140,17 +175,17 @@ impl<'de> Visitor<'de> for Values<'_> {
     }
 
     fn visit_i64<E: Error>(mut self, number: i64) -> Result<(), E> {
-        self.number(number);
+        self.column.push(&number.to_string());
         Ok(())
     }
 
     fn visit_u64<E: Error>(mut self, number: u64) -> Result<(), E> {
-        self.number(number);
+        self.column.push(&number.to_string());
         Ok(())
     }
 
     fn visit_f64<E: Error>(mut self, number: f64) -> Result<(), E> {
-        self.number(number);
+        self.column.push(&number.to_string());
         Ok(())
     }
 
@@ -159,27 +194,17 @@ impl<'de> Visitor<'de> for Values<'_> {
         Ok(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
-        while seq.next_element_seed(Values { out: self.out, nested: self.nested })?.is_some() {}
+    fn visit_seq<A: SeqAccess<'de>>(mut self, mut seq: A) -> Result<(), A::Error> {
+        while seq.next_element_seed(Values { column: self.column.lend(), nested: self.nested })?.is_some() {}
         Ok(())
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+    fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<(), A::Error> {
         while map.next_key::<IgnoredAny>()?.is_some() {
-            map.next_value_seed(Values { out: self.out, nested: self.nested })?;
+            map.next_value_seed(Values { column: self.column.lend(), nested: self.nested })?;
         }
         Ok(())
     }
-}
-
-/// Adds one value on a line of its own, as far as there is room.
-fn push(out: &mut String, text: &str) {
-    let room = MOST_TEXT.saturating_sub(out.len());
-    if room == 0 || text.is_empty() {
-        return;
-    }
-    out.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
-    out.push('\n');
 }
 
 #[cfg(test)]
@@ -212,6 +237,17 @@ mod tests {
         let message = r#"{"title":"odd login","alerts":[{"n":7,"data":"{\"path\":\"/tmp/x\"}"}],"none":null}"#;
         let json = serde_json::json!({ "message": message }).to_string();
         assert_eq!(read(&json).text, "odd login\n7\n/tmp/x\n");
+    }
+
+    #[test]
+    fn a_value_is_once_in_a_column_however_often_it_stands_in_the_artifact() {
+        let message = r#"{"user":"jane","n":7,"m":7,"list":["odd","odd login"],"again":"odd"}"#;
+        let found = read(&serde_json::json!({ "message": message, "title": "odd", "userName": "jane" }).to_string());
+        assert_eq!((found.text.as_str(), found.user.as_str()), ("jane\n7\nodd\nodd login\n", "jane\n"));
+        // What only seemed to be JSON is there as a whole.
+        let message = r#"{"a":"caf\u00e9","b":"even","#;
+        let found = read(&serde_json::json!({ "message": message, "title": "café" }).to_string());
+        assert_eq!(found.text, format!("{message}\ncafé\n"));
     }
 
     #[test]
