@@ -81,6 +81,15 @@ pub fn compact_json(json: &str) -> Cow<'_, str> {
 fn end_of_string(bytes: &[u8], start: usize) -> usize {
     let mut at = start + 1;
     loop {
+        while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
+            match (among(*eight, b'"') | among(*eight, b'\\')).trailing_zeros() {
+                64 => at += 8,
+                found => {
+                    at += found as usize / 8;
+                    break;
+                }
+            }
+        }
         match bytes.get(at) {
             Some(b'"') => return at + 1,
             Some(b'\\') => at += 2,
@@ -91,9 +100,89 @@ fn end_of_string(bytes: &[u8], start: usize) -> usize {
     }
 }
 
+/// Writes a text as JSON, to the byte as serde_json does. Eight bytes at a time: a record within a record is written
+/// byte by byte else, which was a seventh of a listing in WebAssembly.
+pub fn push_json_string(json: &mut Vec<u8>, text: &str) {
+    // Quotation marks within a record are a fifth more.
+    json.reserve(text.len() / 5 * 6 + 8);
+    json.push(b'"');
+    let mut rest = text.as_bytes();
+    while let Some(eight) = rest.first_chunk::<8>() {
+        let special = below_space(*eight) | among(*eight, b'"') | among(*eight, b'\\');
+        let before = special.trailing_zeros() as usize / 8;
+        json.extend_from_slice(eight);
+        if before < 8 {
+            json.truncate(json.len() - 8 + before);
+            push_escaped(json, eight.get(before).copied().unwrap_or_default());
+        }
+        rest = rest.get((before + 1).min(8)..).unwrap_or_default();
+    }
+    for byte in rest {
+        push_escaped(json, *byte);
+    }
+    json.push(b'"');
+}
+
+/// Writes a byte of a text in JSON.
+fn push_escaped(json: &mut Vec<u8>, byte: u8) {
+    const HEX: [u8; 16] = *b"0123456789abcdef";
+    let letter = match byte {
+        b'"' | b'\\' => byte,
+        8 => b'b',
+        b'\t' => b't',
+        b'\n' => b'n',
+        12 => b'f',
+        b'\r' => b'r',
+        0..0x20 => {
+            let digit = |half: u8| HEX.get(usize::from(half)).copied().unwrap_or_default();
+            json.extend_from_slice(&[b'\\', b'u', b'0', b'0', digit(byte >> 4), digit(byte & 15)]);
+            return;
+        }
+        _ => {
+            json.push(byte);
+            return;
+        }
+    };
+    json.extend_from_slice(&[b'\\', letter]);
+}
+
+/// The lowest bit of every byte.
+const ONES: u64 = 0x0101_0101_0101_0101;
+/// The highest bit of every byte.
+const HIGHS: u64 = ONES << 7;
+
+/// The highest bit of the first of eight bytes that is this one, if any is; those of later ones may be set wrongly.
+fn among(eight: [u8; 8], byte: u8) -> u64 {
+    let different = u64::from_le_bytes(eight) ^ (ONES * u64::from(byte));
+    different.wrapping_sub(ONES) & !different & HIGHS
+}
+
+/// The same for the first control character.
+fn below_space(eight: [u8; 8]) -> u64 {
+    let eight = u64::from_le_bytes(eight);
+    eight.wrapping_sub(ONES * 0x20) & !eight & HIGHS
+}
+
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
+
+    proptest! {
+        #[test]
+        fn texts_are_written_as_serde_json_writes_them(text in prop_oneof!["\\PC{0,40}", "[\\x00-\\x22\\\\aé]{0,40}", any::<String>()]) {
+            let mut json = b"before".to_vec();
+            push_json_string(&mut json, &text);
+            prop_assert_eq!(String::from_utf8(json).unwrap(), format!("before{}", serde_json::to_string(&text).unwrap()));
+        }
+
+        #[test]
+        fn json_is_compact_as_serde_json_makes_it(texts in prop::collection::vec("[\\x00-\\x22\\\\aé \\PC]{0,20}", 0..6)) {
+            let pretty = serde_json::to_string_pretty(&texts).unwrap();
+            prop_assert_eq!(compact_json(&pretty), serde_json::to_string(&texts).unwrap());
+        }
+    }
 
     #[test]
     fn control_characters_cannot_forge_a_line() {

@@ -9,7 +9,7 @@
 use serde_json::value::RawValue;
 
 use crate::api::records::Members;
-use crate::text::{compact_json, cut};
+use crate::text::{compact_json, cut, push_json_string};
 
 /// Largest nested record, in bytes, that is kept whole.
 const RECORD: usize = 128 * 1024;
@@ -166,8 +166,10 @@ fn separate(json: &mut String) {
 /// A text as JSON.
 #[must_use]
 pub fn quoted(text: &str) -> String {
-    // Writing a text cannot fail.
-    serde_json::to_string(text).unwrap_or_default()
+    let mut json = Vec::new();
+    push_json_string(&mut json, text);
+    // Only whole texts were written.
+    String::from_utf8(json).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -23,6 +23,7 @@ pub mod triage_alert;
 use std::borrow::Cow;
 
 use crate::contract;
+use crate::text::push_json_string;
 use crate::times::Utc;
 
 /// Name of the stream in the Conductor's search.
@@ -113,9 +114,9 @@ impl Object {
         self.0.extend_from_slice(b"\":");
     }
 
-    /// Writes a text. Writing into memory cannot fail.
+    /// Writes a text.
     fn value(&mut self, text: &str) {
-        let _ = serde_json::to_writer(&mut self.0, text);
+        push_json_string(&mut self.0, text);
     }
 
     fn text(&mut self, name: &str, text: &str) {

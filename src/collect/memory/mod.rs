@@ -123,7 +123,12 @@ impl Memory {
 
     /// The same for an RRN in bytes.
     fn place_of(&self, rrn: &[u8]) -> Result<usize, usize> {
-        self.loose.binary_search_by(|other| order(other.rrn.as_bytes(), rrn))
+        let ends = (self.loose.first(), self.loose.last());
+        let shared = match ends {
+            (Some(first), Some(last)) => shared_by(first.rrn.as_bytes(), last.rrn.as_bytes(), rrn),
+            _ => 0,
+        };
+        self.loose.binary_search_by(|other| order_behind(shared, other.rrn.as_bytes(), rrn))
     }
 
     /// The bytes of an entry of a block. RRNs of a tenant begin alike for sixty
@@ -274,9 +279,13 @@ impl Memory {
     /// The block in whose range an RRN lies.
     fn block_of(&self, rrn: &str) -> Option<usize> {
         let begins = |block: &Block| first(self.buffer.get(block.start..block.end).unwrap_or_default());
-        let behind =
-            self.blocks.partition_point(|block| begins(block).is_none_or(|first| order(first, rrn.as_bytes()).is_le()));
-        if self.blocks.is_empty() { None } else { Some(behind.saturating_sub(1)) }
+        let shared = match (begins(self.blocks.first()?), begins(self.blocks.last()?)) {
+            (Some(first), Some(last)) => shared_by(first, last, rrn.as_bytes()),
+            _ => 0,
+        };
+        let is_before = |first| order_behind(shared, first, rrn.as_bytes()).is_le();
+        let behind = self.blocks.partition_point(|block| begins(block).is_none_or(is_before));
+        Some(behind.saturating_sub(1))
     }
 
     /// Where among what has changed the range of a block is.
@@ -380,6 +389,16 @@ fn order(one: &[u8], other: &[u8]) -> Ordering {
         (one, other) = (rest, other_rest);
     }
     one.cmp(other)
+}
+
+/// How many bytes all texts of a sorted list share with each other and with one more.
+fn shared_by(first: &[u8], last: &[u8], other: &[u8]) -> usize {
+    common(first, last).min(common(first, other))
+}
+
+/// The order of two texts that are known to share so many bytes at their beginnings.
+fn order_behind(shared: usize, one: &[u8], other: &[u8]) -> Ordering {
+    order(one.get(shared..).unwrap_or_default(), other.get(shared..).unwrap_or_default())
 }
 
 impl FromIterator<(String, Known)> for Memory {
