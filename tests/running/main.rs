@@ -12,6 +12,7 @@ mod component;
 mod evil;
 mod hot_loading;
 mod probation;
+mod retention;
 mod secrecy;
 #[path = "../hostile/secrets.rs"]
 mod secrets;

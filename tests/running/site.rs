@@ -104,7 +104,12 @@ routes = {routes:?}
 
     /// Starts the host with these further arguments.
     pub(crate) fn start(&self, more: &[&str]) -> Host {
-        let arguments = [&["run", "--config", "conductor.toml", "--clock", CLOCK], more].concat();
+        self.start_at(CLOCK, more)
+    }
+
+    /// Starts it at a time.
+    pub(crate) fn start_at(&self, clock: &str, more: &[&str]) -> Host {
+        let arguments = [&["run", "--config", "conductor.toml", "--clock", clock], more].concat();
         Host::start(&mut self.stage.command(&arguments))
     }
 

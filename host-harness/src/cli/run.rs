@@ -14,7 +14,7 @@ use super::open_files;
 use super::options::parse_time;
 use super::output;
 use super::signals::Signals;
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, SinkConfig};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
@@ -24,6 +24,7 @@ use crate::log::escape;
 use crate::resident::board::Board;
 use crate::resident::delivery::Delivery;
 use crate::resident::poller::{ConnectorPoller, Phase};
+use crate::resident::retention::Retention;
 use crate::resident::supervisor::Supervisor;
 use crate::resident::watcher::{Watcher, loaded};
 use crate::resident::{FixedConnectors, resolve};
@@ -93,6 +94,10 @@ impl Run {
         let delivery = Delivery::start(store.clone(), host.sink.clone(), Arc::clone(&board))
             .map_err(|error| CliError::failed(format!("cannot start the delivery: {error}")))?;
         let bell = delivery.bell();
+        if let Some(days) = host.keep_artifacts_days {
+            let undelivered = host.sink == SinkConfig::None;
+            tokio::spawn(Retention { store: store.clone(), board: Arc::clone(&board), days, undelivered }.run());
+        }
         let now_for_live = clock.clone();
         let poller =
             ConnectorPoller::new(Arc::clone(&serving), store.clone(), Arc::clone(&board), clock, move || bell.ring());

@@ -70,6 +70,8 @@ pub struct HostConfig {
     pub sink: SinkConfig,
     /// Within what time of its start an instance is first polled; its interval when nothing is said.
     pub first_poll_within: Option<Duration>,
+    /// Days for which artifacts are kept, 1 to 3650; for ever when nothing is said.
+    pub keep_artifacts_days: Option<u16>,
 }
 
 /// Where artifacts go.
@@ -148,6 +150,7 @@ impl HostConfig {
         compare("parallel_polls", self.parallel_polls == new.parallel_polls);
         compare("log_format", self.json_log == new.json_log);
         compare("sink", self.sink == new.sink);
+        compare("keep_artifacts_days", self.keep_artifacts_days == new.keep_artifacts_days);
         keys
     }
 }

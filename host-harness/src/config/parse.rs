@@ -106,6 +106,7 @@ impl<'a> Parser<'a> {
         }
         let sink = section.text("sink").map_or(SinkConfig::None, |sink| self.sink(&section, &sink));
         let first = section.integer("first_poll_within_seconds", 0..86_401);
+        let keep = section.integer("keep_artifacts_days", 1..3_651);
         section.finish();
         let (state, connectors) = (state?, connectors?);
         Some(HostConfig {
@@ -122,6 +123,7 @@ impl<'a> Parser<'a> {
             routes,
             sink,
             first_poll_within: first.map(|first| Duration::from_secs(first.value.unsigned_abs())),
+            keep_artifacts_days: keep.and_then(|days| u16::try_from(days.value).ok()),
         })
     }
 

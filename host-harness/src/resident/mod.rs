@@ -9,6 +9,7 @@ pub mod delivery;
 mod fixed;
 pub mod poller;
 pub mod resolve;
+pub mod retention;
 #[cfg(test)]
 mod shelf;
 pub mod status;

@@ -13,6 +13,7 @@ mod error;
 mod identity;
 mod outbox;
 mod query;
+mod retention;
 mod schema;
 mod search;
 mod standing;

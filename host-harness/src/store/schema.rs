@@ -69,6 +69,11 @@ const MIGRATIONS: &[&str] = &[
     "
     INSERT INTO artifact_text(artifact_text, rank) VALUES ('automerge', 8);
 ",
+    "
+    CREATE TABLE swept (                             -- up to where artifacts were let go of: one row, or none
+        seq INTEGER PRIMARY KEY
+    ) STRICT;
+",
 ];
 
 /// The schema version this program writes.

@@ -11,13 +11,13 @@ use crate::contract::types::{Artifact, Batch};
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
-fn artifact(number: u32, fields: &str) -> Artifact {
+pub(super) fn artifact(number: u32, fields: &str) -> Artifact {
     let id = Uuid::from_u128(u128::from(number)).to_string();
     let json = format!(r#"{{"id":"{id}","streamName":"acme_siem"{fields}}}"#);
     Artifact { id, stream: "alerts".into(), json }
 }
 
-fn batch(artifacts: Vec<Artifact>, checkpoint: &[u8]) -> Batch {
+pub(super) fn batch(artifacts: Vec<Artifact>, checkpoint: &[u8]) -> Batch {
     Batch {
         artifacts,
         checkpoint: checkpoint.to_vec(),
@@ -28,14 +28,14 @@ fn batch(artifacts: Vec<Artifact>, checkpoint: &[u8]) -> Batch {
     }
 }
 
-fn store() -> (tempfile::TempDir, Store, Instance) {
+pub(super) fn store() -> (tempfile::TempDir, Store, Instance) {
     let dir = tempfile::tempdir().expect("temporary directory");
     let store = Store::open(dir.path()).expect("store");
     let instance = store.instance("acme", "acme-siem", NOW).expect("instance");
     (dir, store, instance)
 }
 
-fn found(store: &Store, query: &str) -> Vec<u128> {
+pub(super) fn found(store: &Store, query: &str) -> Vec<u128> {
     let hits = store.search(query, None, 100).unwrap_or_else(|error| panic!("{query:?}: {error}"));
     hits.iter().map(|hit| hit.id.as_u128()).collect()
 }
@@ -225,7 +225,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
     Connection::open(&path).expect("open").pragma_update(None, "user_version", 99).expect("version");
     let error = Store::open(dir.path()).expect_err("must fail");
     assert_eq!(error.code(), "state-newer");
-    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 3"), "{error}");
+    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 4"), "{error}");
     assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-newer");
 }
 

@@ -44,6 +44,7 @@ extra_ca_files = ["ca.pem"]
 routes = ["api.example.com=http://127.0.0.1:8811"]
 sink = "file:/var/log/artifacts.jsonl"
 first_poll_within_seconds = 30
+keep_artifacts_days = 90
 
 [grants.acme-siem]
 origins = ["https://US.api.example.com", "http://x.example.com:8080"]
@@ -69,6 +70,7 @@ other = "env:OTHER"
     assert_eq!(config.host.network.extra_ca_files, [Path::new("/etc/hh/ca.pem")]);
     assert_eq!(config.host.sink, SinkConfig::File("/var/log/artifacts.jsonl".into()));
     assert_eq!(config.host.first_poll_within, Some(Duration::from_secs(30)));
+    assert_eq!(config.host.keep_artifacts_days, Some(90));
     assert_eq!(config.grants["acme_siem"], ["https://us.api.example.com", "http://x.example.com:8080"]);
     let one = &config.instances[0];
     assert_eq!((one.integration_type.as_str(), one.name.as_str(), one.enabled), ("acme_siem", "Acme US", false));
@@ -89,7 +91,7 @@ other = "env:OTHER"
             ("other".into(), Source::Environment("OTHER".into()))
         ]
     );
-    assert_eq!((one.place.line, one.place.interval, one.place.keys["days"]), (21, Some(26), 29));
+    assert_eq!((one.place.line, one.place.interval, one.place.keys["days"]), (22, Some(27), 30));
 }
 
 #[test]
@@ -213,6 +215,7 @@ fn the_example_is_sound_and_shows_every_key() {
         "routes",
         "sink",
         "first_poll_within_seconds",
+        "keep_artifacts_days",
         "origins",
         "id",
         "integration_type",

@@ -1,0 +1,42 @@
+//! A host that keeps artifacts for a day only, and is started again three days later.
+
+use host_harness::store::Reader;
+
+use crate::site::{Site, collected, insightidr};
+
+#[test]
+fn what_is_older_than_it_is_kept_is_not_found_any_more_and_does_not_come_again() {
+    let mut site = Site::new();
+    site.install_insightidr();
+    site.configure(&insightidr("us"));
+    let mut host = site.start(&[]);
+    host.until_state("us", "ok");
+    assert_eq!(host.stop("TERM").code, 0);
+    let first = collected(&site);
+    let found = |site: &Site| {
+        let hits = Reader::open(&site.path("state")).unwrap().search("", Some("us"), 100_000).unwrap();
+        hits.into_iter().map(|hit| hit.id.to_string()).collect::<Vec<_>>()
+    };
+    assert!(first.len() > 50 && found(&site).len() == first.len(), "all is delivered, and still there");
+
+    site.set("keep_artifacts_days = 1");
+    site.configure(&insightidr("us"));
+    site.stage.simulator.advance(time::Duration::days(3));
+    let mut host = site.start_at("2026-01-18T12:00:00Z", &[]);
+    host.until("what is old goes", |host| host.log().contains("let go of").then_some(()));
+    assert!(
+        host.log().contains(&format!("let go of {} artifacts that were kept for 1 day", first.len())),
+        "{}",
+        host.log()
+    );
+    host.until("it has polled again", |host| {
+        (host.instance("us")?["last_poll"].as_str()? > "2026-01-18").then_some(())
+    });
+    host.until_state("us", "ok");
+    assert_eq!(host.stop("TERM").code, 0);
+    let all = collected(&site);
+    assert!(all.len() > first.len(), "three days have brought something");
+    let found = found(&site);
+    assert_eq!(found.len(), all.len() - first.len());
+    assert!(!found.iter().any(|id| first.contains_key(id)));
+}
