@@ -7,6 +7,7 @@
 mod common;
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -24,6 +25,18 @@ impl Dice {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % limit
     }
+}
+
+/// Takes out of a file, as any reader has to, the lines that were being written when a host died, and gives them. The host
+/// ends such a line when it opens the file again, and the artifact comes again as a whole.
+fn pass_over_broken_lines(file: &Path) -> Vec<Vec<u8>> {
+    let text = std::fs::read(file).unwrap_or_default();
+    let lines = text.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+    let (whole, broken): (Vec<&[u8]>, Vec<&[u8]>) =
+        lines.partition(|line| serde_json::from_slice::<serde_json::Value>(line).is_ok());
+    let whole: Vec<u8> = whole.into_iter().flat_map(|line| [line, b"\n"].concat()).collect();
+    std::fs::write(file, whole).unwrap();
+    broken.into_iter().map(<[u8]>::to_vec).collect()
 }
 
 #[test]
@@ -69,13 +82,14 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
         host.kill().unwrap();
         host.wait().unwrap();
         asking += u64::from(stage.simulator.request_count() > before);
-        // A line that was being written when the host died is cut off by it when it opens the file again.
     }
     assert!(interrupted * 2 > kills, "most polls were under way when they were killed: {interrupted} of {kills}");
     assert!(asking * 2 > kills, "most had asked for something: {asking} of {kills}");
     // What was committed is not asked for again: each kill costs a step's requests at most, and a poll that came through
     // those of a poll with nothing new, which are fewer.
     let killed = stage.simulator.request_count();
+    let output = stage.dir.path().join("us.jsonl");
+    let broken = pass_over_broken_lines(&output);
     let last = stage.poll_with("us", &steps);
     last.assert_ok();
     assert_eq!(last.json["artifacts"]["repeated"], 0, "what was stored before is never collected again: {last:#?}");
@@ -91,6 +105,16 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
     let missing = stage.missing("us", start);
     assert!(young.iter().all(|id| !missing.contains(id)), "{young:?} {missing:?}");
     let delivered = stage.delivered("us");
+    assert!(broken.len() as u64 <= interrupted, "a kill breaks one line at most: {}", broken.len());
+    let text = std::fs::read(&output).unwrap();
+    for line in broken {
+        let is_whole = |other: &[u8]| other.len() > line.len() && other.starts_with(&line);
+        assert!(
+            text.split(|byte| *byte == b'\n').any(is_whole),
+            "{} does not come again",
+            String::from_utf8_lossy(&line)
+        );
+    }
     let ids: BTreeSet<String> = delivered.iter().map(|artifact| text(&artifact["id"])).collect();
     let counts = Reader::open(&stage.dir.path().join("state")).unwrap().counts().unwrap();
     assert_eq!(counts.artifacts, ids.len() as u64, "every stored artifact was delivered and none is stored twice");

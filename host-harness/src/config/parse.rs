@@ -76,10 +76,10 @@ impl<'a> Parser<'a> {
     fn host(&self, table: &At<&'a DeTable<'_>>) -> Option<HostConfig> {
         let section = Section::new(self.report, table.value, "[host]", table.at);
         let directory =
-            |key, example| section.required(key, section.text(key), example).map(|path| self.path(path.value));
+            |key, example| section.required(key, section.path(key), example).map(|path| self.path(path.value));
         let state = directory("state", "state = \"/var/lib/host-harness\"");
         let connectors = directory("connectors", "connectors = \"/usr/lib/host-harness/connectors\"");
-        let cache = section.text("cache").map(|path| self.path(path.value));
+        let cache = section.path("cache").map(|path| self.path(path.value));
         let bearer_token = section.text("bearer_token").and_then(|text| self.source("bearer_token", &text));
         let listen = self.listen(&section, bearer_token.is_some() || table.value.contains_key("bearer_token"));
         let allowed_hosts =

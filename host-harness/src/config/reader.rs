@@ -119,6 +119,16 @@ impl<'a, 'i> Section<'a, 'i> {
         text
     }
 
+    /// The name of a file or directory. An empty one would be the directory of the configuration.
+    pub(super) fn path(&self, key: &'static str) -> Option<At<String>> {
+        let text = self.text(key)?;
+        if text.value.is_empty() {
+            self.wrong(text.at, key, "a path");
+            return None;
+        }
+        Some(text)
+    }
+
     /// A whole number within a range.
     pub(super) fn integer(&self, key: &'static str, range: Range<i64>) -> Option<At<i64>> {
         let value = self.get(key)?;

@@ -178,6 +178,15 @@ fn more_instances_of_a_type_than_allowed_are_refused_and_other_types_do_not_coun
 }
 
 #[test]
+fn a_path_that_is_empty_is_not_taken_for_the_directory_of_the_file() {
+    insta::assert_snapshot!(bad("[host]\nstate = \"\"\nconnectors = \"\"\ncache = \"\"\n"), @r"
+    conductor.toml:2:9: state in [host] must be a path; correct the value
+    conductor.toml:3:14: connectors in [host] must be a path; correct the value
+    conductor.toml:4:9: cache in [host] must be a path; correct the value
+    ");
+}
+
+#[test]
 fn an_address_that_others_can_reach_needs_a_token() {
     insta::assert_snapshot!(bad(&format!("{HOST}listen = \"0.0.0.0:9630\"\n")), @r#"conductor.toml:4:10: 0.0.0.0:9630 can be reached from other machines, and no bearer_token is set in [host]; set bearer_token = "file:/path/to/token", or listen on 127.0.0.1"#);
     assert!(good(&format!("{HOST}listen = \"0.0.0.0:9630\"\nbearer_token = \"env:T\"\n")).host.listen.is_some());
