@@ -106,11 +106,11 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
     assert!(young.iter().all(|id| !missing.contains(id)), "{young:?} {missing:?}");
     let delivered = stage.delivered("us");
     assert!(broken.len() as u64 <= interrupted, "a kill breaks one line at most: {}", broken.len());
-    let text = std::fs::read(&output).unwrap();
+    let all = std::fs::read(&output).unwrap();
     for line in broken {
         let is_whole = |other: &[u8]| other.len() > line.len() && other.starts_with(&line);
         assert!(
-            text.split(|byte| *byte == b'\n').any(is_whole),
+            all.split(|byte| *byte == b'\n').any(is_whole),
             "{} does not come again",
             String::from_utf8_lossy(&line)
         );
