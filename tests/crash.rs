@@ -94,6 +94,7 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
     last.assert_ok();
     assert_eq!(last.json["artifacts"]["repeated"], 0, "what was stored before is never collected again: {last:#?}");
     let spent = stage.simulator.request_count();
+    println!("{} lines were broken by kills", broken.len());
     println!(
         "{spent} requests, {killed} of them in {asking} of {kills} polls that were killed; {needed} without kills"
     );
