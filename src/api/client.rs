@@ -111,10 +111,10 @@ pub struct Client<'a, T, C> {
     requests_left: Cell<u32>,
     started: Duration,
     time: Duration,
-    strikes: Cell<u32>,
+    strikes: [Cell<u32>; 2],
     heeds_allowance: bool,
     heard: Cell<bool>,
-    halted: RefCell<Option<Box<Failure>>>,
+    halted: [RefCell<Option<Box<Failure>>>; 2],
     investigations: Cell<Allowance>,
     triage: Cell<Allowance>,
 }
@@ -130,10 +130,10 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             requests_left: Cell::new(budget.requests),
             started: clock.elapsed(),
             time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
-            strikes: Cell::new(0),
+            strikes: Default::default(),
             heeds_allowance: true,
             heard: Cell::new(false),
-            halted: RefCell::new(None),
+            halted: Default::default(),
             investigations: Cell::default(),
             triage: Cell::default(),
         }
@@ -190,15 +190,15 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let mut wait = FIRST_WAIT;
         for _ in 1..TRIES {
             match self.once(request).await {
-                Err(Stop::Failed(failure)) if self.may_repeat(&failure) => {
+                Err(Stop::Failed(failure)) if self.may_repeat(&request.target, &failure) => {
                     self.clock.sleep(wait).await;
                     wait = wait.saturating_mul(2);
                 }
-                outcome => return self.settle(outcome),
+                outcome => return self.settle(&request.target, outcome),
             }
         }
         let last = self.once(request).await;
-        self.settle(last)
+        self.settle(&request.target, last)
     }
 
     /// Reads a single record and makes sure that it is the one asked for.
@@ -225,13 +225,25 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// The allowance that a request draws on.
     fn allowance(&self, target: &str) -> &Cell<Allowance> {
-        if target.starts_with("/idr/at/") { &self.triage } else { &self.investigations }
+        if is_triage(target) { &self.triage } else { &self.investigations }
+    }
+
+    /// How often the API of this target has failed in a row.
+    fn strikes(&self, target: &str) -> &Cell<u32> {
+        let [investigations, triage] = &self.strikes;
+        if is_triage(target) { triage } else { investigations }
+    }
+
+    /// What has ended requests to the API of this target, if anything has.
+    fn halted(&self, target: &str) -> Option<Box<Failure>> {
+        let [investigations, triage] = &self.halted;
+        if is_triage(target) { triage } else { investigations }.borrow().clone()
     }
 
     /// One try.
     async fn once(&self, request: &Request) -> Result<Response, Stop> {
-        if let Some(failure) = self.halted.borrow().as_ref() {
-            return Err(Stop::Failed(failure.clone()));
+        if let Some(failure) = self.halted(&request.target) {
+            return Err(Stop::Failed(failure));
         }
         if self.is_spent(1) {
             return Err(Stop::Spent);
@@ -269,8 +281,8 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// Whether trying again at once may help: the reads of this API change
     /// nothing, so a repetition is always safe.
-    fn may_repeat(&self, failure: &Failure) -> bool {
-        self.strikes.get() == 0
+    fn may_repeat(&self, target: &str, failure: &Failure) -> bool {
+        self.strikes(target).get() == 0
             && match failure.reason {
                 FailureReason::Unavailable => failure.retry == RetryAdvice::BackOff,
                 // A response that broke off; not one that was read and refused.
@@ -279,27 +291,37 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             }
     }
 
-    /// Notes what the outcome means for the requests to come.
-    fn settle(&self, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
+    /// Notes what the outcome means for the requests to come: a key that is refused and a limit that is reached hold for
+    /// all of them, and an API that is down for its own.
+    fn settle(&self, target: &str, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
+        let strikes = self.strikes(target);
         match &outcome {
-            Ok(_) => self.strikes.set(0),
+            Ok(_) => strikes.set(0),
             Err(Stop::Failed(failure)) => {
-                let halts = match failure.reason {
-                    FailureReason::Unauthorized | FailureReason::RateLimited => true,
+                let ends = match failure.reason {
+                    FailureReason::Unauthorized | FailureReason::RateLimited => [true, true],
                     FailureReason::Unavailable | FailureReason::Timeout => {
-                        self.strikes.set(self.strikes.get().saturating_add(1));
-                        self.strikes.get() >= STRIKES
+                        strikes.set(strikes.get().saturating_add(1));
+                        let ends = strikes.get() >= STRIKES;
+                        [ends && !is_triage(target), ends && is_triage(target)]
                     }
-                    _ => false,
+                    _ => [false, false],
                 };
-                if halts && self.halted.borrow().is_none() {
-                    *self.halted.borrow_mut() = Some(failure.clone());
+                for (halted, ends) in self.halted.iter().zip(ends) {
+                    if ends && halted.borrow().is_none() {
+                        *halted.borrow_mut() = Some(failure.clone());
+                    }
                 }
             }
             Err(Stop::Spent | Stop::Allowance(_)) => {}
         }
         outcome
     }
+}
+
+/// Whether a request is one to the Alert Triage API: it has an allowance of its own, and is down on its own.
+fn is_triage(target: &str) -> bool {
+    target.starts_with("/idr/at/")
 }
 
 #[cfg(test)]

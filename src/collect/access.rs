@@ -35,10 +35,11 @@ impl Access {
         Self::Unavailable(failure.http_status.unwrap_or(0), now)
     }
 
-    /// Whether it is known to be missing, and not worth asking yet.
+    /// Whether it is known to be missing, and not worth asking yet. What seems to be known since a time to come was
+    /// noted by a clock that was ahead.
     #[must_use]
     pub fn is_missing(self, now: Utc) -> bool {
-        matches!(self, Self::Unavailable(_, since) if now.seconds_since(since) < ASK_AGAIN)
+        matches!(self, Self::Unavailable(_, since) if (0..ASK_AGAIN).contains(&now.seconds_since(since)))
     }
 
     /// Why its stream is unavailable, if it is; `what` names it, `remedy` says
@@ -81,6 +82,7 @@ mod tests {
     fn what_is_missing_is_left_alone_for_a_day() {
         let missing = Access::missing(&unavailable("it", 403, ""), Utc(0));
         assert!(missing.is_missing(Utc(86_399_999_999)) && !missing.is_missing(Utc(86_400_000_000)));
+        assert!(!missing.is_missing(Utc(-1_000_000)), "a clock that was ahead holds nothing up");
         assert!(!Access::Unknown.is_missing(Utc(0)) && !Access::Available.is_missing(Utc(0)));
         assert_eq!(missing.failure("it", "").unwrap().http_status, Some(403));
     }

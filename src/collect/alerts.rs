@@ -43,7 +43,7 @@ const YOUNG: i64 = 3_600;
 /// for again; doubled each time.
 const FIRST_RETRY: i64 = 240;
 /// Longest such wait, in seconds.
-const LAST_RETRY: i64 = 6 * 3_600;
+pub(super) const LAST_RETRY: i64 = 6 * 3_600;
 
 /// An investigation to collect.
 #[derive(Clone, Copy)]

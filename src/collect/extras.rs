@@ -17,7 +17,8 @@ use serde_json::value::RawValue;
 use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::{MOST_PAGES, Room};
-use super::checkpoint::Known;
+use super::checkpoint::{Known, Owed};
+use super::evidence::HELD;
 use super::listing::Listing;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
@@ -82,6 +83,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
                     if failure.reason == FailureReason::Forbidden || *access != Access::Available {
                         *access = Access::missing(&failure, now);
+                    } else {
+                        // It is there, but one copy of the vendor's data may not know this investigation yet.
+                        missing |= !matches!(known.owed, Owed::Failed(times, _) if times >= HELD);
                     }
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
@@ -108,6 +112,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) fn looked_through(&self, listing: Listing) -> Option<Utc> {
         let [open, everything] = self.state.beyond.listed;
         let since = if listing == Listing::Open { open } else { everything };
+        // Not later than now, if a clock was ahead.
+        let since = since.map(|since| since.min(self.cycle_began()));
         since.map(|since| since.plus_seconds(self.settings.overlap_minutes.saturating_mul(-60)))
     }
 

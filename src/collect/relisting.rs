@@ -24,7 +24,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Begins the listing: of everything if that is due.
     pub(super) fn start_relisting(&mut self) {
         let began = self.cycle_began();
-        let whole = self.state.relisted.is_none_or(|relisted| began.seconds_since(relisted) >= EVERYTHING);
+        // One that seems to be still to come was noted by a clock that was ahead.
+        let is_recent = |relisted| (0..EVERYTHING).contains(&began.seconds_since(relisted));
+        let whole = !self.state.relisted.is_some_and(is_recent);
         let after = began.plus_seconds(-DAY * KEPT_DAYS).just_before();
         // In the first cycle what was created within the look-back has just
         // been listed; what lies before it is listed once, to be known.

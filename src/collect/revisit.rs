@@ -9,7 +9,7 @@
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::alerts::Work;
+use super::alerts::{LAST_RETRY, Work};
 use super::checkpoint::{Known, Owed, Phase};
 use super::fan_out::fan_out;
 use super::memory::{OPEN, OWED};
@@ -74,7 +74,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 _ if left => known.open && known.listed != self.state.number,
                 Owed::Nothing => false,
                 Owed::Until(_) => true,
-                Owed::Failed(_, not_before) => not_before <= began,
+                // Further away than any wait: noted by a clock that was ahead.
+                Owed::Failed(_, not_before) => not_before <= began || not_before > began.plus_seconds(LAST_RETRY),
             })
             .map(|(rrn, _)| rrn)
             .take(most)
