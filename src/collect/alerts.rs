@@ -21,7 +21,7 @@ use super::Step;
 use super::alert_list::{Listed, list};
 use super::checkpoint::{Known, MAX_ALERTS, Owed};
 use super::evidence::Enriched;
-use super::extras::ReadExtra;
+use super::extras::{Lacks, ReadExtra};
 use super::fan_out::fan_out;
 use crate::api::client::Stop;
 use crate::api::transport::{Clock, Transport};
@@ -238,12 +238,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 known.remember(key, &at_hand);
             }
         }
-        let missing = match self.emit_extras(investigation, extras, &mut known, &at_hand) {
-            Ok(missing) => missing,
+        let lacks = match self.emit_extras(investigation, extras, &mut known, &at_hand) {
+            Ok(lacks) => lacks,
             Err(why) => {
                 untouched = true;
                 *stop = Stop::or_stronger(stop.take(), why);
-                false
+                Lacks::Nothing
             }
         };
         known.owed = match (&failure, listed.next_page) {
@@ -251,9 +251,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             _ if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
             (Some(_), _) => failed_again(known.owed, now),
             (None, Some(page)) => Owed::Page(page),
-            _ if missing => failed_again(known.owed, now),
-            (None, None) if self.settings.collect_alerts => self.young(work, listed, alerts, &known, now),
-            (None, None) => Owed::Nothing,
+            _ if lacks == Lacks::Failed => failed_again(known.owed, now),
+            (None, None) => {
+                let alerts = self.settings.collect_alerts.then(|| self.young(work, listed, alerts, &known, now));
+                let extras = if lacks == Lacks::NotYet { self.not_yet(known.owed, now) } else { None };
+                alerts.flatten().max(extras).map_or(Owed::Nothing, Owed::Until)
+            }
         };
         if let Some(failure) = failure {
             self.output.degrade(ALERTS, *failure);
@@ -267,11 +270,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.state.known.insert(investigation.rrn.clone().into_owned(), known);
     }
 
-    /// Whether alerts of this investigation may still become visible: it is
+    /// Until when alerts of this investigation may still become visible: it is
     /// young and made of alerts but has none, or the newest alert, listed or
     /// only shown by its row, is younger than the overlap and another may lie
     /// hidden behind it.
-    fn young(&self, work: &Work<'_>, listed: &Listed, alerts: &[Alert<'_>], known: &Known, now: Utc) -> Owed {
+    fn young(&self, work: &Work<'_>, listed: &Listed, alerts: &[Alert<'_>], known: &Known, now: Utc) -> Option<Utc> {
         let investigation = work.investigation;
         let overlap = self.settings.overlap_minutes.saturating_mul(60);
         let promised = investigation.members.time("latest_alert_time");
@@ -286,9 +289,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .filter(|_| listed.count == 0 && work.from_page == 0)
             .filter(|_| investigation.is_identified() && !is_manual(investigation))
             .map(|created| created.plus_seconds(YOUNG));
-        match hidden.max(absent) {
-            Some(until) if until > now => Owed::Until(until),
-            _ => Owed::Nothing,
+        hidden.max(absent).filter(|until| *until > now)
+    }
+
+    /// Until when what an endpoint does not know yet is asked for again: as long as anything may be late, from when it was
+    /// first not known.
+    fn not_yet(&self, before: Owed, now: Utc) -> Option<Utc> {
+        match before {
+            Owed::Until(until) => Some(until).filter(|until| *until > now),
+            _ => Some(now.plus_seconds(self.settings.overlap_minutes.saturating_mul(60))),
         }
     }
 }

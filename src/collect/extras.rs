@@ -17,8 +17,7 @@ use serde_json::value::RawValue;
 use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::{MOST_PAGES, Room};
-use super::checkpoint::{Known, Owed};
-use super::evidence::HELD;
+use super::checkpoint::Known;
 use super::listing::Listing;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
@@ -36,6 +35,18 @@ pub(super) struct ReadExtra {
     rows: Vec<Box<RawValue>>,
     /// Whether these are all there are, or why not.
     pub(super) end: Result<(), Stop>,
+}
+
+/// What of an investigation is still to be had.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lacks {
+    /// Nothing.
+    Nothing,
+    /// An endpoint that is there says that it does not know the investigation: one copy of the vendor's data may not know
+    /// yet what another knows.
+    NotYet,
+    /// What could not be read.
+    Failed,
 }
 
 /// The kinds in the order in which the checkpoint knows them.
@@ -60,8 +71,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         kinds.filter_map(|((kind, wanted), access)| (wanted && !access.is_missing(began)).then_some(kind)).collect()
     }
 
-    /// Turns what was read of an investigation into artifacts. Tells whether
-    /// something is missing that has to be asked for again.
+    /// Turns what was read of an investigation into artifacts. Tells what is
+    /// missing that has to be asked for again.
     ///
     /// # Errors
     ///
@@ -72,9 +83,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         extras: Vec<ReadExtra>,
         known: &mut Known,
         at_hand: &[u64],
-    ) -> Result<bool, Stop> {
+    ) -> Result<Lacks, Stop> {
         let (host, now) = (self.settings.region.host, self.cycle_began());
-        let mut missing = false;
+        let mut lacks = Lacks::Nothing;
         let mut stop = None;
         for ReadExtra { kind, rows, end } in extras {
             let Some(access) = self.state.beyond.extras.get_mut(kind as usize) else { continue };
@@ -84,13 +95,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     if failure.reason == FailureReason::Forbidden || *access != Access::Available {
                         *access = Access::missing(&failure, now);
                     } else {
-                        // It is there, but one copy of the vendor's data may not know this investigation yet.
-                        missing |= !matches!(known.owed, Owed::Failed(times, _) if times >= HELD);
+                        lacks = lacks.max(Lacks::NotYet);
                     }
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     self.output.degrade(stream(kind), *failure);
-                    missing = true;
+                    lacks = Lacks::Failed;
                 }
                 Err(why) => stop = Stop::or_stronger(stop, why),
             }
@@ -104,7 +114,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             }
         }
-        stop.map_or(Ok(missing), Err)
+        stop.map_or(Ok(lacks), Err)
     }
 
     /// Since when whatever was looked at may have a change, or a new comment,
