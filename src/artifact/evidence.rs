@@ -198,6 +198,17 @@ mod tests {
     }
 
     #[test]
+    fn what_describes_something_else_names_nobody() {
+        let inner =
+            r#"{"address":"1.2.3.4","source_ip":"1.2.3.4","hostname":"pc-1","username":"jane","exe_path":"/bin/a"}"#;
+        let found = |name: &str| entities(&raw(&format!(r#"{{"data":{{"{name}":{inner}}}}}"#))).iter().count();
+        for name in ["parent_process", "geoip", "geoipSource", "grandparentProcess", "eventSource", "hash_reputation"] {
+            assert_eq!(found(name), 0, "{name}");
+        }
+        assert!(found("process") >= 3);
+    }
+
+    #[test]
     fn a_process_is_read_with_its_file_and_without_its_parent() {
         let hash = "ab".repeat(32);
         let process = format!(

@@ -180,7 +180,7 @@ mod tests {
                 Some("Phishing"),
             ),
             (
-                r#"{"type":"INSIGHT_AGENT","insight_agent_details":[{"alert_id":"8","alert_type":"Malware"}]}"#,
+                r#"{"type":"INSIGHT_AGENT","insight_agent_details":[{"alert_id":"8","alert_type":"Malware","hostname":"pc-9"}]}"#,
                 "rrn:investigation:us:o:investigation:A:INSIGHT_AGENT.8",
                 Some("Malware"),
             ),
@@ -192,6 +192,8 @@ mod tests {
             assert_eq!(artifact.rule_name.as_deref(), name);
             assert_eq!(artifact.severity.1, "high");
             assert_eq!(artifact.tags, ["time-of-investigation"]);
+            let host = artifact.entities.get(entities::Field::ClientHostname);
+            assert_eq!(host, (name == Some("Malware")).then_some("pc-9"));
         }
         let (one, other) = (raw(r#"{"type":"X"}"#), raw(r#"{"type":"X","a":1}"#));
         assert_ne!(
@@ -226,6 +228,7 @@ mod tests {
                 {"type":"HoneypotConnectionEvidence","details":{"account":{"name":"jdoe"},"logline":"{\"source_ip\":\"10.0.0.1\"}"}}]}"#,
         );
         let artifact = Extra::of(Kind::Restricted, &raw, &of).artifact(&of, "us.example", Utc(0));
+        assert_eq!(artifact.start, Utc::parse("2026-01-02T00:00:00Z"));
         assert_eq!(
             artifact.entities.iter().collect::<Vec<_>>(),
             [("clientIP", "10.0.0.1"), ("clientHostname", "pc-7"), ("userName", "jdoe"), ("program", "a.exe")]
