@@ -53,8 +53,8 @@ pub(crate) const WAYS: [&str; 16] = [
     "gzip",
     "pieces",
     "trailer",
-    "reason",
     "coding",
+    "reason",
 ];
 
 /// Bytes of the gzip bomb when it has gone off.
@@ -144,7 +144,9 @@ fn echo(request: &Request, stream: &mut TcpStream) -> bool {
         }
         // Where a client that is told nothing would show it: in the reason, and in what is no HTTP at all.
         "reason" => {
-            let _ = stream.write_all(format!("HTTP/1.1 500 {secret}\r\ncontent-length: 0\r\n\r\n").as_bytes());
+            let _ = stream.write_all(
+                format!("HTTP/1.1 500 {secret}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").as_bytes(),
+            );
             false
         }
         "no-http" => {
