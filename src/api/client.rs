@@ -78,8 +78,7 @@ pub const fn is_local(failure: &Failure) -> bool {
     !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
 }
 
-/// What is left of an allowance, as last heard. The Alert Triage API has one of
-/// its own.
+/// What is left of an allowance, as last heard.
 #[derive(Debug, Clone, Copy, Default)]
 struct Allowance {
     remaining: Option<u64>,
@@ -103,6 +102,24 @@ impl Allowance {
     }
 }
 
+/// What is known in a step of one of the vendor's APIs. The Alert Triage API is one of its own: it has its own allowance,
+/// and is down on its own.
+#[derive(Default)]
+struct Api {
+    allowance: Cell<Allowance>,
+    /// Requests in a row that it has not answered.
+    strikes: Cell<u32>,
+    /// What has ended requests to it.
+    halted: RefCell<Option<Box<Failure>>>,
+}
+
+impl Api {
+    /// Ends requests to it.
+    fn halt(&self, why: &Failure) {
+        self.halted.borrow_mut().get_or_insert_with(|| Box::new(why.clone()));
+    }
+}
+
 /// Sends requests for one step.
 pub struct Client<'a, T, C> {
     transport: &'a T,
@@ -111,12 +128,10 @@ pub struct Client<'a, T, C> {
     requests_left: Cell<u32>,
     started: Duration,
     time: Duration,
-    strikes: [Cell<u32>; 2],
     heeds_allowance: bool,
     heard: Cell<bool>,
-    halted: [RefCell<Option<Box<Failure>>>; 2],
-    investigations: Cell<Allowance>,
-    triage: Cell<Allowance>,
+    investigations: Api,
+    triage: Api,
 }
 
 impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
@@ -130,12 +145,10 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             requests_left: Cell::new(budget.requests),
             started: clock.elapsed(),
             time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
-            strikes: Default::default(),
             heeds_allowance: true,
             heard: Cell::new(false),
-            halted: Default::default(),
-            investigations: Cell::default(),
-            triage: Cell::default(),
+            investigations: Api::default(),
+            triage: Api::default(),
         }
     }
 
@@ -166,7 +179,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Requests that may still be made: what is left to the step, or of the
     /// vendor's allowance as last heard, whichever is less.
     pub fn requests_left(&self) -> usize {
-        let allowed = [self.investigations.get(), self.triage.get()]
+        let allowed = [self.investigations.allowance.get(), self.triage.allowance.get()]
             .into_iter()
             .filter_map(|allowance| allowance.remaining)
             .map(|remaining| remaining.saturating_sub(RESERVE))
@@ -190,15 +203,15 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let mut wait = FIRST_WAIT;
         for _ in 1..TRIES {
             match self.once(request).await {
-                Err(Stop::Failed(failure)) if self.may_repeat(&request.target, &failure) => {
+                Err(Stop::Failed(failure)) if self.may_repeat(request, &failure) => {
                     self.clock.sleep(wait).await;
                     wait = wait.saturating_mul(2);
                 }
-                outcome => return self.settle(&request.target, outcome),
+                outcome => return self.settle(request, outcome),
             }
         }
         let last = self.once(request).await;
-        self.settle(&request.target, last)
+        self.settle(request, last)
     }
 
     /// Reads a single record and makes sure that it is the one asked for.
@@ -223,32 +236,21 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         Stop::Failed(Box::new(errors::malformed(request, response, self.region, what)))
     }
 
-    /// The allowance that a request draws on.
-    fn allowance(&self, target: &str) -> &Cell<Allowance> {
-        if is_triage(target) { &self.triage } else { &self.investigations }
-    }
-
-    /// How often the API of this target has failed in a row.
-    fn strikes(&self, target: &str) -> &Cell<u32> {
-        let [investigations, triage] = &self.strikes;
-        if is_triage(target) { triage } else { investigations }
-    }
-
-    /// What has ended requests to the API of this target, if anything has.
-    fn halted(&self, target: &str) -> Option<Box<Failure>> {
-        let [investigations, triage] = &self.halted;
-        if is_triage(target) { triage } else { investigations }.borrow().clone()
+    /// The API of a request.
+    fn api(&self, target: &str) -> &Api {
+        if target.starts_with("/idr/at/") { &self.triage } else { &self.investigations }
     }
 
     /// One try.
     async fn once(&self, request: &Request) -> Result<Response, Stop> {
-        if let Some(failure) = self.halted(&request.target) {
-            return Err(Stop::Failed(failure));
+        let api = self.api(&request.target);
+        if let Some(failure) = api.halted.borrow().as_ref() {
+            return Err(Stop::Failed(failure.clone()));
         }
         if self.is_spent(1) {
             return Err(Stop::Spent);
         }
-        let allowance = self.allowance(&request.target);
+        let allowance = &api.allowance;
         let before = allowance.get();
         if before.remaining.is_some_and(|remaining| remaining < before.in_flight + 1 + RESERVE) {
             return Err(Stop::Allowance(before.wait.unwrap_or(UNKNOWN_RESET).max(1)));
@@ -281,8 +283,8 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// Whether trying again at once may help: the reads of this API change
     /// nothing, so a repetition is always safe.
-    fn may_repeat(&self, target: &str, failure: &Failure) -> bool {
-        self.strikes(target).get() == 0
+    fn may_repeat(&self, request: &Request, failure: &Failure) -> bool {
+        self.api(&request.target).strikes.get() == 0
             && match failure.reason {
                 FailureReason::Unavailable => failure.retry == RetryAdvice::BackOff,
                 // A response that broke off; not one that was read and refused.
@@ -293,35 +295,27 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// Notes what the outcome means for the requests to come: a key that is refused and a limit that is reached hold for
     /// all of them, and an API that is down for its own.
-    fn settle(&self, target: &str, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
-        let strikes = self.strikes(target);
+    fn settle(&self, request: &Request, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
+        let api = self.api(&request.target);
         match &outcome {
-            Ok(_) => strikes.set(0),
-            Err(Stop::Failed(failure)) => {
-                let ends = match failure.reason {
-                    FailureReason::Unauthorized | FailureReason::RateLimited => [true, true],
-                    FailureReason::Unavailable | FailureReason::Timeout => {
-                        strikes.set(strikes.get().saturating_add(1));
-                        let ends = strikes.get() >= STRIKES;
-                        [ends && !is_triage(target), ends && is_triage(target)]
-                    }
-                    _ => [false, false],
-                };
-                for (halted, ends) in self.halted.iter().zip(ends) {
-                    if ends && halted.borrow().is_none() {
-                        *halted.borrow_mut() = Some(failure.clone());
+            Ok(_) => api.strikes.set(0),
+            Err(Stop::Failed(failure)) => match failure.reason {
+                FailureReason::Unauthorized | FailureReason::RateLimited => {
+                    self.investigations.halt(failure);
+                    self.triage.halt(failure);
+                }
+                FailureReason::Unavailable | FailureReason::Timeout => {
+                    api.strikes.set(api.strikes.get().saturating_add(1));
+                    if api.strikes.get() >= STRIKES {
+                        api.halt(failure);
                     }
                 }
-            }
+                _ => {}
+            },
             Err(Stop::Spent | Stop::Allowance(_)) => {}
         }
         outcome
     }
-}
-
-/// Whether a request is one to the Alert Triage API: it has an allowance of its own, and is down on its own.
-fn is_triage(target: &str) -> bool {
-    target.starts_with("/idr/at/")
 }
 
 #[cfg(test)]
