@@ -182,6 +182,11 @@ pub(crate) fn collected(site: &Site) -> BTreeMap<String, String> {
 
 /// What the ordinary tenant collects when nobody else is there.
 pub(crate) fn alone() -> BTreeMap<String, String> {
+    after_a_poll().1
+}
+
+/// A host that has been stopped after the first poll of the ordinary tenant, and what that collected.
+pub(crate) fn after_a_poll() -> (Site, BTreeMap<String, String>) {
     let site = Site::new();
     site.install_insightidr();
     site.configure(&insightidr("us"));
@@ -190,5 +195,5 @@ pub(crate) fn alone() -> BTreeMap<String, String> {
     assert_eq!(host.stop("TERM").code, 0);
     let collected = collected(&site);
     assert!(collected.len() > 100, "{}", collected.len());
-    collected
+    (site, collected)
 }

@@ -17,7 +17,8 @@ use crate::contract::types::{Artifact, Batch};
 pub struct Committed {
     /// Artifacts that were not stored before.
     pub new: u64,
-    /// Artifacts whose id was stored before; they are left as they were.
+    /// Artifacts whose id was stored before; they are left as they were, or
+    /// gone if they have been let go of.
     pub repeated: u64,
 }
 
@@ -84,7 +85,8 @@ fn insert(
     now: i64,
 ) -> rusqlite::Result<Committed> {
     let mut artifact_row = transaction.prepare_cached(
-        "INSERT INTO artifact (instance, id, stream, stored, json) VALUES (?1, ?2, ?3, ?4, ?5)
+        "INSERT INTO artifact (seq, instance, id, stream, stored, json)
+         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM gone WHERE instance = ?2 AND id = ?3)
          ON CONFLICT (instance, id) DO NOTHING",
     )?;
     let mut outbox_row = transaction.prepare_cached("INSERT INTO outbox (instance, artifact) VALUES (?1, ?2)")?;
@@ -92,16 +94,20 @@ fn insert(
         "INSERT INTO artifact_text (rowid, src_ip, dst_ip, hostname, user, severity, stream, text)
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     )?;
+    // The number of an artifact is never given again, not even when the last one has been let go of.
+    let last = "SELECT max(coalesce((SELECT max(seq) FROM artifact), 0), coalesce((SELECT max(seq) FROM swept), 0))";
+    let mut seq: i64 = transaction.prepare_cached(last)?.query_row([], |row| row.get(0))?;
     let mut committed = Committed::default();
     let mut text = Searchable::default();
     for (artifact, id) in artifacts.iter().zip(ids) {
-        let added = artifact_row.execute(params![instance, id.as_bytes(), artifact.stream, now, artifact.json])?;
+        let row = params![seq + 1, instance, id.as_bytes(), artifact.stream, now, artifact.json];
+        let added = artifact_row.execute(row)?;
         if added == 0 {
             committed.repeated += 1;
             continue;
         }
         committed.new += 1;
-        let seq = transaction.last_insert_rowid();
+        seq += 1;
         outbox_row.execute([instance, seq])?;
         text.read(&artifact.stream, &artifact.json);
         text_row.execute(params![

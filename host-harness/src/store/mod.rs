@@ -51,7 +51,7 @@ pub struct Instance {
 pub struct Counts {
     /// Instances ever polled.
     pub instances: u64,
-    /// Artifacts stored.
+    /// Artifacts stored; those that were let go of are not among them.
     pub artifacts: u64,
     /// Artifacts that no sink has taken yet.
     pub undelivered: u64,

@@ -1,9 +1,9 @@
 //! Letting go of what is old.
 //!
-//! Why: a host that runs for years would fill any disk. What goes is the content of an artifact and its search text; its
-//! id stays, in some hundred bytes, because a record that the vendor shows again must not be stored twice.
-//! How: artifacts lie in the order of their arrival, so what was let go of is a beginning of them, and where it ends is
-//! kept. The freed pages are used for what comes, so the file stops growing; it does not become smaller.
+//! Why: a host that runs for years would fill any disk. What goes is an artifact and its search text; its id stays, in some
+//! forty bytes, because a record that the vendor shows again must not be stored twice.
+//! How: artifacts lie in the order of their arrival, so what goes is a beginning of them, in whole pages. These are used for
+//! what comes, so the file stops growing but for the ids; it does not become smaller.
 //! Not guaranteed: that what is old goes while something older has to stay, because no sink has taken it yet or the
 //! clock was ahead when it came.
 
@@ -23,20 +23,22 @@ impl Store {
         let before = to_millis(before);
         self.database.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let swept: i64 = transaction.query_row("SELECT coalesce(max(seq), 0) FROM swept", [], |row| row.get(0))?;
-            let rows: Vec<(i64, i64, i64, bool)> = transaction
+            let rows: Vec<(i64, i64, Vec<u8>, i64, bool)> = transaction
                 .prepare_cached(
-                    "SELECT a.seq, a.instance, a.stored,
+                    "SELECT a.seq, a.instance, a.id, a.stored,
                             EXISTS (SELECT 1 FROM outbox o WHERE o.instance = a.instance AND o.artifact = a.seq)
-                     FROM artifact a WHERE a.seq > ?1 ORDER BY a.seq LIMIT ?2",
+                     FROM artifact a ORDER BY a.seq LIMIT ?1",
                 )?
-                .query_map(params![swept, most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?)))?
+                .query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
                 .collect::<Result<_, _>>()?;
-            let may_go = |row: &&(i64, i64, i64, bool)| row.2 < before && (undelivered || !row.3);
-            let mut last = swept;
+            let may_go = |row: &&(i64, i64, Vec<u8>, i64, bool)| row.3 < before && (undelivered || !row.4);
+            let mut last = 0;
             let mut gone = 0;
-            for (seq, instance, ..) in rows.iter().take_while(may_go) {
-                transaction.prepare_cached("UPDATE artifact SET json = '' WHERE seq = ?1")?.execute([seq])?;
+            for (seq, instance, id, ..) in rows.iter().take_while(may_go) {
+                transaction
+                    .prepare_cached("INSERT INTO gone (instance, id) VALUES (?1, ?2)")?
+                    .execute(params![instance, id])?;
+                transaction.prepare_cached("DELETE FROM artifact WHERE seq = ?1")?.execute([seq])?;
                 transaction.prepare_cached("DELETE FROM artifact_text WHERE rowid = ?1")?.execute([seq])?;
                 transaction
                     .prepare_cached("DELETE FROM outbox WHERE instance = ?1 AND artifact = ?2")?
@@ -102,6 +104,46 @@ mod tests {
         // What comes then is there.
         store.commit_step(&instance, &batch(vec![artifact(7, "")], b"state"), days(99)).expect("committed");
         assert_eq!((forget(&store, days(99), 100), found(&store, "")), (0, vec![7]));
+    }
+
+    #[test]
+    fn what_comes_takes_the_room_of_what_goes() {
+        const A_DAY: u32 = 1_000;
+        let (_dir, store, instance) = store();
+        let mut words = 0_u64;
+        let mut word = || {
+            words += 1;
+            format!("{:016x}", words.wrapping_mul(0x9e37_79b9_7f4a_7c15))
+        };
+        // Every artifact has words of its own, as ids are; the last two days are kept.
+        let pages: Vec<i64> = (0..24)
+            .map(|day| {
+                let mut one = |number| {
+                    let own: Vec<String> = (0..20).map(|_| word()).collect();
+                    artifact(number, &format!(r#","program":"{}""#, own.join(" ")))
+                };
+                let all = (day * A_DAY..(day + 1) * A_DAY).map(&mut one).collect();
+                store.commit_step(&instance, &batch(all, b"state"), days(day.into())).expect("committed");
+                forget(&store, days(i64::from(day) - 1), 10_000);
+                let pages = |connection: &mut rusqlite::Connection| {
+                    connection.query_row("SELECT page_count FROM pragma_page_count", [], |row| row.get(0))
+                };
+                store.database.with(pages).expect("pages")
+            })
+            .collect();
+        let grown = |from: usize, to: usize| pages[to] - pages[from];
+        // A day takes 257 pages, of which its ids keep ten.
+        assert!(grown(7, 23) < 16 * grown(0, 1) / 10, "{pages:?}");
+    }
+
+    #[test]
+    fn the_number_of_an_artifact_is_never_given_again() {
+        let (_dir, store, instance) = stage();
+        let last = store.undelivered(&instance, 9).expect("waiting").pop().expect("one");
+        assert_eq!(forget(&store, days(99), 9), 3);
+        store.commit_step(&instance, &batch(vec![artifact(9, "")], b"state"), days(9)).expect("committed");
+        store.mark_delivered(&instance, &[last]).expect("delivered");
+        assert_eq!(store.undelivered(&instance, 9).expect("waiting").len(), 1, "the one that is gone was meant");
     }
 
     #[test]

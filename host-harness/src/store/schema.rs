@@ -74,6 +74,16 @@ const MIGRATIONS: &[&str] = &[
         seq INTEGER PRIMARY KEY
     ) STRICT;
 ",
+    // A row that is only made shorter keeps its page: what goes is deleted, and its id kept apart.
+    "
+    CREATE TABLE gone (                              -- artifacts that were let go of
+        instance INTEGER NOT NULL,
+        id       BLOB NOT NULL,
+        PRIMARY KEY (instance, id)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO gone (instance, id) SELECT instance, id FROM artifact WHERE json = '';
+    DELETE FROM artifact WHERE json = '';
+",
 ];
 
 /// The schema version this program writes.
@@ -189,8 +199,7 @@ mod tests {
         let old = Connection::open(&path).expect("database");
         old.execute_batch(MIGRATIONS.first().expect("first")).expect("schema");
         old.execute_batch("INSERT INTO instance VALUES (1, zeroblob(16), 'acme', 'acme-siem', 0)").expect("row");
-        old.pragma_update(None, "application_id", APPLICATION_ID).expect("id");
-        old.pragma_update(None, "user_version", 1).expect("version");
+        stamp(&old, 1);
         drop(old);
         drop(open_reader(&path).expect("a reader takes it as it is"));
         let new = open_writer(&path).expect("migrated");
@@ -199,5 +208,29 @@ mod tests {
             .expect("the instance is there");
         assert_eq!(name, "acme");
         assert_eq!(checked_version(&new, &path).expect("version"), known_version());
+    }
+
+    fn stamp(database: &Connection, version: i64) {
+        database.pragma_update(None, "application_id", APPLICATION_ID).expect("id");
+        database.pragma_update(None, "user_version", version).expect("version");
+    }
+
+    #[test]
+    fn what_version_4_has_let_go_of_is_known_and_takes_no_room_any_more() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.sqlite");
+        let old = Connection::open(&path).expect("database");
+        MIGRATIONS.iter().take(4).for_each(|step| old.execute_batch(step).expect("schema"));
+        let rows = "INSERT INTO artifact VALUES (1, 1, x'01', 's', 0, ''), (2, 1, x'02', 's', 0, '{}')";
+        old.execute_batch(rows).expect("rows");
+        stamp(&old, 4);
+        drop(old);
+        let new = open_writer(&path).expect("migrated");
+        let ids = |table: &str| -> Vec<Vec<u8>> {
+            let mut ids = new.prepare(&format!("SELECT id FROM {table}")).expect("query");
+            let ids = ids.query_map([], |row| row.get(0)).expect("rows");
+            ids.collect::<Result<_, _>>().expect("ids")
+        };
+        assert_eq!((ids("gone"), ids("artifact")), (vec![vec![1]], vec![vec![2]]));
     }
 }

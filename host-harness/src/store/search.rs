@@ -39,7 +39,7 @@ pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, limit
             .prepare_cached(
                 "SELECT i.name, a.id, a.stream, a.stored, a.json
                  FROM artifact a JOIN instance i ON i.key = a.instance
-                 WHERE (?1 IS NULL OR a.instance = ?1) AND a.json <> '' ORDER BY a.seq DESC LIMIT ?2",
+                 WHERE (?1 IS NULL OR a.instance = ?1) ORDER BY a.seq DESC LIMIT ?2",
             )?
             .query_map(params![key, limit], hit)?
             .collect(),
