@@ -8,6 +8,7 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::key::Key;
 use super::text::Searchable;
 use super::{Instance, Store, StoreError, to_millis};
 use crate::contract::types::{Artifact, Batch};
@@ -85,10 +86,12 @@ fn insert(
     now: i64,
 ) -> rusqlite::Result<Committed> {
     let mut artifact_row = transaction.prepare_cached(
-        "INSERT INTO artifact (seq, instance, id, stream, stored, json)
-         SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE NOT EXISTS (SELECT 1 FROM gone WHERE instance = ?2 AND id = ?3)
+        "INSERT INTO artifact (seq, instance, id, stream, stored, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
          ON CONFLICT (instance, id) DO NOTHING",
     )?;
+    // Asked apart: a statement that could write several rows begins a savepoint, and at each of these the full text is
+    // written out.
+    let mut gone_row = transaction.prepare_cached("SELECT 1 FROM gone WHERE instance = ?1 AND id = ?2")?;
     let mut outbox_row = transaction.prepare_cached("INSERT INTO outbox (instance, artifact) VALUES (?1, ?2)")?;
     let mut text_row = transaction.prepare_cached(
         "INSERT INTO artifact_text (rowid, src_ip, dst_ip, hostname, user, severity, stream, text)
@@ -100,9 +103,9 @@ fn insert(
     let mut committed = Committed::default();
     let mut text = Searchable::default();
     for (artifact, id) in artifacts.iter().zip(ids) {
-        let row = params![seq + 1, instance, id.as_bytes(), artifact.stream, now, artifact.json];
-        let added = artifact_row.execute(row)?;
-        if added == 0 {
+        let key = Key(*id);
+        let row = params![seq + 1, instance, key, artifact.stream, now, artifact.json];
+        if gone_row.exists(params![instance, key])? || artifact_row.execute(row)? == 0 {
             committed.repeated += 1;
             continue;
         }

@@ -11,6 +11,7 @@ mod commit;
 mod directory;
 mod error;
 mod identity;
+mod key;
 mod outbox;
 mod query;
 mod retention;
@@ -18,6 +19,7 @@ mod schema;
 mod search;
 mod standing;
 mod text;
+mod words;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -122,8 +124,11 @@ impl Reader {
     /// All terms of the query must match. A term is a word, a `"quoted
     /// phrase"`, a word with a trailing `*` for any ending, or one of these
     /// behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
-    /// `stream:`. Whatever else is typed is searched for as text; no query
-    /// is a syntax error. An empty query finds the newest artifacts.
+    /// `stream:`. A UUID is found as a whole or by its beginning with a `*`, a
+    /// time by its day (`2026-01-15`) or down to its second
+    /// (`2026-01-15T11:59`), as it is written. Whatever else is typed is
+    /// searched for as text; no query is a syntax error. An empty query finds
+    /// the newest artifacts.
     pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
         search::run(&self.database, query, instance, limit)
     }

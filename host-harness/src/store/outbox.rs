@@ -8,6 +8,7 @@
 use rusqlite::{TransactionBehavior, params};
 use uuid::Uuid;
 
+use super::key::Key;
 use super::{Instance, Store, StoreError};
 
 /// Bytes of artifacts after which a portion ends, so that a backlog of large
@@ -37,8 +38,8 @@ impl Store {
                  WHERE o.instance = ?1 ORDER BY o.artifact LIMIT ?2",
             )?;
             let rows = statement.query_map(params![instance.key, limit], |row| {
-                let id: [u8; 16] = row.get(1)?;
-                Ok(Undelivered { seq: row.get(0)?, id: Uuid::from_bytes(id), stream: row.get(2)?, json: row.get(3)? })
+                let Key(id) = row.get(1)?;
+                Ok(Undelivered { seq: row.get(0)?, id, stream: row.get(2)?, json: row.get(3)? })
             })?;
             let mut portion = Vec::new();
             let mut bytes = 0_usize;

@@ -4,7 +4,9 @@
 //! paste is a syntax error. So the user's text is taken apart here and every
 //! term is handed on as a quoted string, which FTS5 takes as plain words.
 
-use super::StoreError;
+use std::borrow::Cow;
+
+use super::{StoreError, words};
 
 /// Fields of the search page; they are also the columns of the index.
 const FIELDS: [&str; 6] = ["src_ip", "dst_ip", "hostname", "user", "severity", "stream"];
@@ -61,15 +63,25 @@ impl Term {
         if !self.words.chars().any(char::is_alphanumeric) {
             return None;
         }
-        let quoted: String =
-            self.words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect::<String>().replace('"', "\"\"");
-        let star = if prefix { " *" } else { "" };
+        let plain: String = self.words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+        let begun = if prefix { words::beginning_of_uuid(plain.trim_end_matches('*')) } else { None };
+        let word = begun.map_or_else(|| words::indexed(&plain), Cow::Owned);
+        let word_prefix = prefix || words::ends_with_time(&word);
+        let (written, indexed) = (phrase(&plain, prefix), phrase(&word, word_prefix));
         Some(match self.field {
-            None => format!("\"{quoted}\"{star}"),
-            Some(field) if ANCHORED.contains(&field) => format!("{field} : ^ \"{quoted}\"{star}"),
-            Some(field) => format!("{field} : \"{quoted}\"{star}"),
+            Some(field) if ANCHORED.contains(&field) => format!("{field} : ^ {written}"),
+            field => {
+                // Stores of older versions have words as they are written, too.
+                let either = if word == plain { written } else { format!("({indexed} OR {written})") };
+                field.map_or_else(|| either.clone(), |field| format!("{field} : {either}"))
+            }
         })
     }
+}
+
+/// A phrase of FTS5, with a star for what only begins with it.
+fn phrase(words: &str, prefix: bool) -> String {
+    format!("\"{}\"{}", words.replace('"', "\"\""), if prefix { " *" } else { "" })
 }
 
 /// Splits at spaces outside quotes. A quote that is never closed reaches to
@@ -132,6 +144,15 @@ mod tests {
     fn a_star_at_the_end_stands_for_any_ending_unless_quoted() {
         assert_eq!(expression("adm*"), r#""adm*" *"#);
         assert_eq!(expression(r#""adm*""#), r#""adm*""#);
+    }
+
+    #[test]
+    fn uuids_and_times_are_searched_for_as_they_are_indexed() {
+        assert_eq!(expression("2026-01-15"), r#"("20260115" OR "2026-01-15")"#);
+        assert_eq!(expression("2026-01-15T11:59"), r#"("20260115 20260115t1159" * OR "2026-01-15T11:59")"#);
+        let uuid = "4be49362-6b0f-4a5b-9bd9-5ae4aef0ea9e";
+        assert_eq!(expression(uuid), format!(r#"("4be493626b0f4a5b9bd95ae4aef0ea9e" OR "{uuid}")"#));
+        assert_eq!(expression("user:4be49362-6b*"), r#"user : ("4be493626b" * OR "4be49362-6b*" *)"#);
     }
 
     #[test]

@@ -13,9 +13,17 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::StoreError;
+use super::key::FROM_IDS;
 
 /// Marks a database as one of ours (`WFHS`).
 const APPLICATION_ID: i64 = 0x5746_4853;
+
+/// Bytes of a page of a new store. An artifact is 1 to 2 KB, of which a page of SQLite's usual 4 KiB holds one or two and
+/// wastes what is left: with these a quarter more are stored in a second.
+const PAGE: i64 = 16 * 1024;
+
+/// Bytes of the log after which it is copied into the database.
+const LOG: i64 = 64 * 1024 * 1024;
 
 /// How each schema version is made from the one before. The version of a
 /// database is the number of these that have been applied; entries are never
@@ -38,7 +46,7 @@ const MIGRATIONS: &[&str] = &[
     CREATE TABLE artifact (
         seq      INTEGER PRIMARY KEY,         -- order of arrival
         instance INTEGER NOT NULL,
-        id       BLOB NOT NULL,               -- the UUID's 16 bytes
+        id       BLOB NOT NULL,               -- the UUID's 16 bytes; from version 5 on its key
         stream   TEXT NOT NULL,
         stored   INTEGER NOT NULL,
         json     TEXT NOT NULL,
@@ -74,6 +82,7 @@ const MIGRATIONS: &[&str] = &[
         seq INTEGER PRIMARY KEY
     ) STRICT;
 ",
+    FROM_IDS,
     // A row that is only made shorter keeps its page: what goes is deleted, and its id kept apart.
     "
     CREATE TABLE gone (                              -- artifacts that were let go of
@@ -99,6 +108,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     let version = checked_version(&connection, path)?;
+    // A store that is there keeps the size it has.
+    connection.pragma_update(None, "page_size", PAGE).map_err(failed)?;
     let mode: String =
         connection.pragma_update_and_check(None, "journal_mode", "wal", |row| row.get(0)).map_err(failed)?;
     if !mode.eq_ignore_ascii_case("wal") {
@@ -111,12 +122,13 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
             ),
         });
     }
+    let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
     for (name, value) in [
         ("synchronous", 2),         // FULL
         ("cache_size", -32 * 1024), // KiB
-        // Pages: 64 MiB, so that a page that many steps change (ids are in no order) is copied once for all of them.
-        ("wal_autocheckpoint", 16_000),
-        ("journal_size_limit", 64 * 1024 * 1024),
+        // In pages; so that a page that many steps change is copied once for all of them.
+        ("wal_autocheckpoint", LOG / page),
+        ("journal_size_limit", LOG),
         ("temp_store", 2), // memory: nothing of the artifacts in a shared /tmp
     ] {
         connection.pragma_update(None, name, value).map_err(failed)?;
@@ -191,13 +203,14 @@ pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::key::Key;
 
     #[test]
     fn a_store_of_the_first_version_is_brought_up_to_date_with_all_that_is_in_it() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("state.sqlite");
         let old = Connection::open(&path).expect("database");
-        old.execute_batch(MIGRATIONS.first().expect("first")).expect("schema");
+        old.execute_batch(MIGRATIONS[0]).expect("schema");
         old.execute_batch("INSERT INTO instance VALUES (1, zeroblob(16), 'acme', 'acme-siem', 0)").expect("row");
         stamp(&old, 1);
         drop(old);
@@ -220,17 +233,19 @@ mod tests {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("state.sqlite");
         let old = Connection::open(&path).expect("database");
-        MIGRATIONS.iter().take(4).for_each(|step| old.execute_batch(step).expect("schema"));
-        let rows = "INSERT INTO artifact VALUES (1, 1, x'01', 's', 0, ''), (2, 1, x'02', 's', 0, '{}')";
-        old.execute_batch(rows).expect("rows");
+        MIGRATIONS[..4].iter().for_each(|step| old.execute_batch(step).expect("schema"));
+        let [first, second] = ["b643a7c0-f209-11f0-bc64-59ce12fe0409", "4be49362-6b0f-4a5b-9bd9-5ae4aef0ea9e"];
+        let id = |text| uuid::Uuid::parse_str(text).expect("id").into_bytes();
+        let rows = "INSERT INTO artifact VALUES (1, 1, ?1, 's', 0, ''), (2, 1, ?2, 's', 0, '{}')";
+        old.execute(rows, [id(first), id(second)]).expect("rows");
         stamp(&old, 4);
         drop(old);
         let new = open_writer(&path).expect("migrated");
-        let ids = |table: &str| -> Vec<Vec<u8>> {
+        let ids = |table: &str| {
             let mut ids = new.prepare(&format!("SELECT id FROM {table}")).expect("query");
-            let ids = ids.query_map([], |row| row.get(0)).expect("rows");
-            ids.collect::<Result<_, _>>().expect("ids")
+            let ids = ids.query_map([], |row| Ok(row.get::<_, Key>(0)?.0.to_string())).expect("rows");
+            ids.collect::<Result<Vec<_>, _>>().expect("ids")
         };
-        assert_eq!((ids("gone"), ids("artifact")), (vec![vec![1]], vec![vec![2]]));
+        assert_eq!((ids("gone"), ids("artifact")), (vec![first.to_owned()], vec![second.to_owned()]));
     }
 }

@@ -8,6 +8,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::key::Key;
 use super::query::{self, Query};
 use super::{Database, StoreError, from_millis};
 
@@ -70,12 +71,6 @@ fn instance_key(database: &Database, name: &str) -> Result<i64, StoreError> {
 }
 
 fn hit(row: &Row<'_>) -> rusqlite::Result<Hit> {
-    let id: [u8; 16] = row.get(1)?;
-    Ok(Hit {
-        instance: row.get(0)?,
-        id: Uuid::from_bytes(id),
-        stream: row.get(2)?,
-        stored: from_millis(row.get(3)?),
-        json: row.get(4)?,
-    })
+    let Key(id) = row.get(1)?;
+    Ok(Hit { instance: row.get(0)?, id, stream: row.get(2)?, stored: from_millis(row.get(3)?), json: row.get(4)? })
 }

@@ -225,7 +225,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
     Connection::open(&path).expect("open").pragma_update(None, "user_version", 99).expect("version");
     let error = Store::open(dir.path()).expect_err("must fail");
     assert_eq!(error.code(), "state-newer");
-    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 5"), "{error}");
+    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 6"), "{error}");
     assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-newer");
 }
 
@@ -292,6 +292,51 @@ fn every_field_of_the_search_page_finds_what_it_names_and_nothing_else() {
     assert_eq!(found(&store, "logg*"), [3]);
     assert_eq!(found(&store, "title"), [0u128; 0], "names of fields are not searched");
     assert_eq!(found(&store, &Uuid::from_u128(2).to_string()), [2]);
+}
+
+#[test]
+fn uuids_and_times_are_found_by_what_they_begin_with_also_in_a_store_of_an_older_version() {
+    let (_dir, store, instance) = store();
+    let uuid = "4be49362-6b0f-4a5b-9bd9-5ae4aef0ea9e";
+    let message = serde_json::json!({ "rrn": format!("rrn:x:{uuid}:y"), "time": "2026-01-15T11:59:57.5Z" }).to_string();
+    let fields = format!(r#","userName":"{uuid}","message":{}"#, serde_json::json!(message));
+    let other = r#","day":"2026-01-16","time":"2026-01-15T10:59:57.5Z""#;
+    let all = vec![artifact(1, &fields), artifact(2, other), artifact(3, "")];
+    store.commit_step(&instance, &batch(all, b""), NOW).expect("commit");
+    // As the words of version 4 of the store are.
+    let old = "DELETE FROM artifact_text WHERE rowid = 3;
+               INSERT INTO artifact_text (rowid, user, text) VALUES (3, '4be49362-6b0f-4a5b-9bd9-5ae4aef0ea9e', '2026-01-16T11:59:57.5Z')";
+    store.database.with(|connection| connection.execute_batch(old)).expect("old words");
+    for (query, expected) in [
+        (uuid.to_uppercase(), vec![3, 1]),
+        (format!("user:{uuid}"), vec![3, 1]),
+        (format!(r#""rrn:x:{uuid}""#), vec![1]),
+        (format!("rrn:x:{uuid}:y"), vec![1]),
+        ("4be49362-6b0f-4a5b*".to_owned(), vec![3, 1]),
+        ("4be49362*".to_owned(), vec![3, 1]),
+        ("4be49362-6b0e*".to_owned(), vec![]),
+        ("2026-01-15".to_owned(), vec![2, 1]),
+        ("2026-01-16".to_owned(), vec![2]),
+        ("2026-01-15T11".to_owned(), vec![1]),
+        ("2026-01-15T11:59".to_owned(), vec![1]),
+        ("2026-01-15T11:59:57.5Z".to_owned(), vec![1]),
+        (r#""2026-01-15 11:59:57""#.to_owned(), vec![1]),
+        ("2026-01-15T11:58".to_owned(), vec![]),
+        ("2026-01-16T11:59:57.5Z".to_owned(), vec![3]),
+    ] {
+        assert_eq!(found(&store, &query), expected, "{query}");
+    }
+}
+
+#[test]
+fn the_full_text_of_a_step_is_written_in_one_piece() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch((0..100).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    // With a piece for each artifact, storing takes twice the time: see `insert`.
+    let pieces = |connection: &mut Connection| {
+        connection.query_row("SELECT count(DISTINCT segid) FROM artifact_text_idx", [], |row| row.get::<_, u32>(0))
+    };
+    assert_eq!(store.database.with(pieces).expect("pieces"), 1);
 }
 
 #[test]

@@ -6,7 +6,8 @@
 //! in one pass without building a tree. Names of fields are not indexed: they
 //! are the same in every record. Nor is a value twice in a column: most of what
 //! a connector takes out of a record stands in the record as well, and a third of
-//! all words would be repetitions.
+//! all words would be repetitions. UUIDs and times are made words of, see
+//! [`super::words`].
 //! Not guaranteed: of one artifact at most [`MOST_TEXT`] bytes are indexed.
 
 use std::collections::HashSet;
@@ -14,6 +15,8 @@ use std::fmt;
 use std::hash::{BuildHasher, RandomState};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
+
+use super::words::indexed;
 
 /// Bytes of values of one artifact that are indexed; what is beyond is stored
 /// but not found. Ordinary artifacts have a hundredth of it.
@@ -61,6 +64,8 @@ impl Column<'_> {
     /// Adds one value on a line of its own, as far as there is room, unless it is there.
     fn push(&mut self, text: &str) {
         let room = MOST_TEXT.saturating_sub(self.out.len());
+        let text = indexed(text);
+        let text = text.as_ref();
         if room == 0 || text.is_empty() || !self.seen.hashes.insert(self.seen.state.hash_one((self.number, text))) {
             return;
         }

@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 use host_harness::contract::types::{Artifact, Batch, Budget};
 use host_harness::store::Store;
 use time::OffsetDateTime;
-use uuid::Uuid;
 
 use crate::curves::Chart;
 use crate::report::Report;
@@ -70,9 +69,13 @@ fn collected(setting: &Setting) -> anyhow::Result<Batch> {
 /// A batch of the same kind with ids, and words that are searched for, of its own.
 fn another(like: &Batch, first: usize) -> Batch {
     let artifacts = like.artifacts.iter().cycle().take(STEP).enumerate().map(|(place, artifact)| {
-        let number = (first + place) as u128;
-        // Spread, as hashes are.
-        let id = Uuid::from_u128(number.wrapping_mul(0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835)).to_string();
+        let number = (first + place) as u64;
+        // Of a time of its own, as those of a connector are; five events a second.
+        let hash = number.wrapping_mul(0x9e37_79b9_7f4a_7c15).to_be_bytes();
+        let [a, b, node @ ..] = hash;
+        let ticks = 0x01f0_0000_0000_0000 + number * 2_000_000;
+        let id =
+            uuid::Builder::from_gregorian_timestamp(ticks, u16::from_be_bytes([a, b]), &node).into_uuid().to_string();
         let json = artifact.json.replace(&artifact.id, &id);
         // What the vendor's own identifiers end with.
         let json = match json.find("\"sourceInfo\":\"").and_then(|at| json.get(at + 14..)) {
