@@ -1,10 +1,16 @@
 //! The cycle: steps until the connector says that there is no more.
 //!
 //! Why here: what makes collecting safe is the order of things. A step's
-//! artifacts and checkpoint are committed before the next step is asked for;
-//! artifacts are delivered out of the outbox after they are committed; a
-//! failure leaves the last committed checkpoint in place. So whatever happens,
-//! the next cycle goes on from what is stored.
+//! artifacts and checkpoint are committed together, and before those of the
+//! next step; artifacts are delivered out of the outbox after they are
+//! committed; a failure leaves the last committed checkpoint in place. So
+//! whatever happens, the next cycle goes on from what is stored.
+//!
+//! While a step is committed the next one is under way: storing takes as long
+//! as collecting when the vendor is fast. That is safe because a step is a pure
+//! transaction: it knows nothing but the checkpoint it was given, and when the
+//! commit before it fails, what it has yielded is dropped. A crash in between
+//! costs the requests of two steps instead of one.
 //! Not guaranteed: a cycle is no transaction, its steps are.
 
 use std::future::Future;
@@ -12,12 +18,14 @@ use std::pin::{Pin, pin};
 use std::time::Duration;
 
 use time::OffsetDateTime;
+use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::collector::Collector;
 use super::failure::FailureReport;
 use super::report::{Cycle, End};
 use crate::contract::types::{Batch, Budget, DataStream};
+use crate::sandbox::Usage;
 use crate::sinks::{Sink, drain};
 use crate::store::{Committed, Instance, Store, StoreError};
 
@@ -77,6 +85,10 @@ pub struct Run<'a, C, S> {
     pub surroundings: Surroundings<'a>,
 }
 
+/// A commit on its own thread, where blocking is fine. It comes to its end
+/// even when nobody waits for it.
+type Commit = JoinHandle<Result<(Committed, Batch), StoreError>>;
+
 impl<C: Collector, S: Sink> Run<'_, C, S> {
     /// Runs one cycle. It never fails as such: what went wrong is in the
     /// result. When `stop` ends, the step at hand is abandoned (a commit is
@@ -85,70 +97,66 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         let started = Instant::now();
         let mut cycle = Cycle::new();
         cycle.has_sink = self.sink.is_some();
+        let mut commit = None;
         let outcome = {
             let mut stop = pin!(stop);
             tokio::select! {
                 biased;
                 () = &mut stop => Ok(End::Interrupted),
-                outcome = self.steps(&mut cycle) => outcome,
+                outcome = self.steps(&mut cycle, &mut commit) => outcome,
             }
         };
         match outcome {
             Ok(end) => cycle.end = end,
             Err(failure) => cycle.failure = Some(failure),
         }
+        // One that a stop came upon is waited for, so that what is stored is counted.
+        if let Err(failure) = self.stored(&mut cycle, &mut commit).await {
+            cycle.failure.get_or_insert(failure);
+        }
         cycle.elapsed = started.elapsed();
         cycle
     }
 
-    /// All steps. Dropping this at any await leaves the store whole: a commit
-    /// runs on its own thread to its end.
-    async fn steps(&mut self, cycle: &mut Cycle) -> Result<End, FailureReport> {
+    /// All steps. Dropping this at any await leaves the store whole.
+    async fn steps(&mut self, cycle: &mut Cycle, commit: &mut Option<Commit>) -> Result<End, FailureReport> {
+        let (collector, budget) = (self.collector, self.options.budget);
         let mut checkpoint = self.checkpoint().await?;
         self.deliver(cycle).await;
         let begun = Instant::now();
         let mut idle = 0;
         let mut waited = Duration::ZERO;
+        let mut polled = collector.poll(checkpoint.clone(), budget).await;
         loop {
-            let turn_is_over = cycle.steps > 0 && begun.elapsed() >= self.options.longest_turn;
-            if turn_is_over || cycle.steps >= self.options.most_steps {
-                return Ok(End::StepLimit);
-            }
-            let (result, usage) = self.collector.poll(checkpoint.clone(), self.options.budget).await;
+            let (result, usage) = polled;
             cycle.add_usage(&usage);
-            let mut batch = result?;
-            tracing::debug!(
-                connector = self.instance.connector,
-                instance = self.instance.name,
-                step = cycle.steps + 1,
-                requests = usage.requests,
-                artifacts = batch.artifacts.len(),
-                artifact_bytes = batch.artifacts.iter().map(|one| one.json.len()).sum::<usize>(),
-                checkpoint_bytes = batch.checkpoint.len(),
-                guest_peak_bytes = usage.guest_peak_bytes,
-                "a step is done"
-            );
+            let batch = result?;
+            self.tell(cycle, &batch, &usage);
             idle =
                 if batch.artifacts.is_empty() && checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
-            let (committed, returned) = self.commit(batch).await?;
-            batch = returned;
-            cycle.add_step(committed);
-            cycle.add_reports(self.streams, &batch.reports);
-            cycle.hint = batch.hint.or(cycle.hint.take());
-            cycle.retry_after = batch.retry_after_seconds.map(Duration::from_secs);
-            self.deliver(cycle).await;
-            (self.surroundings.progress)(cycle);
-            if !batch.more {
+            checkpoint = Some(batch.checkpoint.clone());
+            let (more, wait) = (batch.more, batch.retry_after_seconds);
+            let is_ahead = more
+                && wait.is_none()
+                && idle < MOST_IDLE_STEPS
+                && !self.is_over(cycle.steps + 1, begun)
+                && !(self.surroundings.stopping)();
+            if is_ahead {
+                let next = async { Ok(collector.poll(checkpoint.clone(), budget).await) };
+                ((), polled) = tokio::try_join!(self.keep(batch, cycle, commit), next)?;
+                continue;
+            }
+            self.keep(batch, cycle, commit).await?;
+            if !more {
                 return Ok(End::Complete);
             }
             if (self.surroundings.stopping)() {
                 return Ok(End::Interrupted);
             }
-            checkpoint = Some(batch.checkpoint);
             if idle >= MOST_IDLE_STEPS {
                 return no_progress(cycle);
             }
-            if let Some(seconds) = batch.retry_after_seconds {
+            if let Some(seconds) = wait {
                 let wait = Duration::from_secs(seconds);
                 waited = waited.saturating_add(wait);
                 if wait > self.options.longest_wait || waited > self.options.most_waiting {
@@ -158,7 +166,31 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
                 // It has been waited for.
                 cycle.retry_after = None;
             }
+            if self.is_over(cycle.steps, begun) {
+                return Ok(End::StepLimit);
+            }
+            polled = collector.poll(checkpoint.clone(), budget).await;
         }
+    }
+
+    /// Whether no further step is begun after so many.
+    fn is_over(&self, steps: u32, begun: Instant) -> bool {
+        begun.elapsed() >= self.options.longest_turn || steps >= self.options.most_steps
+    }
+
+    /// Tells what a step came to, for those who look closely.
+    fn tell(&self, cycle: &Cycle, batch: &Batch, usage: &Usage) {
+        tracing::debug!(
+            connector = self.instance.connector,
+            instance = self.instance.name,
+            step = cycle.steps + 1,
+            requests = usage.requests,
+            artifacts = batch.artifacts.len(),
+            artifact_bytes = batch.artifacts.iter().map(|one| one.json.len()).sum::<usize>(),
+            checkpoint_bytes = batch.checkpoint.len(),
+            guest_peak_bytes = usage.guest_peak_bytes,
+            "a step is done"
+        );
     }
 
     /// The checkpoint to go on from, read where blocking is fine.
@@ -172,19 +204,40 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             .map_err(|error| FailureReport::from(&error))
     }
 
-    /// Commits a step where blocking is fine and gives the batch back.
-    async fn commit(&self, batch: Batch) -> Result<(Committed, Batch), FailureReport> {
+    /// Commits a step and delivers what is stored.
+    async fn keep(
+        &mut self,
+        batch: Batch,
+        cycle: &mut Cycle,
+        commit: &mut Option<Commit>,
+    ) -> Result<(), FailureReport> {
         let (store, instance, now) = (self.store.clone(), self.instance.clone(), (self.surroundings.now)());
-        let commit = move || {
+        *commit = Some(tokio::task::spawn_blocking(move || {
             let committed = store.commit_step(&instance, &batch, now)?;
-            Ok::<_, StoreError>((committed, batch))
-        };
-        tokio::task::spawn_blocking(commit)
-            .await
+            Ok((committed, batch))
+        }));
+        self.stored(cycle, commit).await?;
+        self.deliver(cycle).await;
+        (self.surroundings.progress)(cycle);
+        Ok(())
+    }
+
+    /// Waits for the commit at hand, if there is one, and counts what it has
+    /// stored.
+    async fn stored(&self, cycle: &mut Cycle, commit: &mut Option<Commit>) -> Result<(), FailureReport> {
+        let Some(handle) = commit else { return Ok(()) };
+        let outcome = handle.await;
+        *commit = None;
+        let (committed, batch) = outcome
             .map_err(|error| {
                 FailureReport::new("internal", format!("storing a step broke off: {error}"), "Report this.")
             })?
-            .map_err(|error| FailureReport::from(&error))
+            .map_err(|error| FailureReport::from(&error))?;
+        cycle.add_step(committed);
+        cycle.add_reports(self.streams, &batch.reports);
+        cycle.hint = batch.hint.or(cycle.hint.take());
+        cycle.retry_after = batch.retry_after_seconds.map(Duration::from_secs);
+        Ok(())
     }
 
     /// Empties the outbox into the sink. A sink that fails is not tried again

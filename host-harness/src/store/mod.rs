@@ -2,8 +2,8 @@
 //!
 //! Why SQLite: one file, one transaction for a whole step, and a full-text
 //! index in the same transaction. A step is either stored with its checkpoint
-//! or not at all, so a crash at any point repeats at most one step, and a
-//! repeated artifact is recognised by its id.
+//! or not at all, so after a crash collecting goes on from the last one, and
+//! an artifact that comes again is recognised by its id.
 //! Not guaranteed: two processes cannot write one directory (the second gets
 //! [`StoreError::Locked`]); reading beside a writer is fine.
 

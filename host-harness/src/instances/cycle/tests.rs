@@ -112,7 +112,7 @@ impl Bench {
 
     async fn cycle_with<S: Sink>(
         &self,
-        collector: &Scripted,
+        collector: &impl Collector,
         sink: Option<&mut S>,
         stop: impl Future<Output = ()> + Send,
     ) -> Cycle {
@@ -137,7 +137,7 @@ impl Bench {
         run.cycle(stop).await
     }
 
-    async fn cycle(&self, collector: &Scripted) -> Cycle {
+    async fn cycle(&self, collector: &impl Collector) -> Cycle {
         self.cycle_with(collector, None::<&mut LinesSink>, std::future::pending()).await
     }
 
@@ -369,6 +369,56 @@ async fn a_batch_that_cannot_be_stored_ends_the_cycle_with_the_old_checkpoint() 
     let cycle = bench.cycle(&Scripted::new([Ok(batch(1..4, "a", true)), Ok(bad)])).await;
     assert_eq!(cycle.first_failure().map(|f| f.code.as_str()), Some("artifact-id"));
     assert_eq!((cycle.new, bench.checkpoint().as_deref()), (3, Some("a")));
+}
+
+/// Holds the lock of the database until it is asked for the second step.
+struct Holding {
+    script: Scripted,
+    lock: Mutex<rusqlite::Connection>,
+}
+
+impl Collector for Holding {
+    async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
+        let change = if checkpoint.is_none() { "BEGIN IMMEDIATE" } else { "ROLLBACK" };
+        self.lock.lock().expect("lock").execute_batch(change).expect("the lock of the database");
+        self.script.poll(checkpoint, budget).await
+    }
+}
+
+#[tokio::test]
+async fn the_next_step_is_under_way_while_one_is_stored() {
+    let bench = Bench::new();
+    let database = rusqlite::Connection::open(bench.dir.path().join("state/state.sqlite")).expect("database");
+    let script = Scripted::new([Ok(batch(1..4, "a", true)), Ok(batch(3..6, "b", false))]);
+    let cycle = bench.cycle(&Holding { script, lock: Mutex::new(database) }).await;
+    assert_eq!((cycle.end, cycle.steps, cycle.new, cycle.repeated), (End::Complete, 2, 5, 1));
+    assert_eq!(bench.checkpoint().as_deref(), Some("b"));
+}
+
+#[tokio::test]
+async fn what_comes_after_a_step_that_cannot_be_stored_is_dropped() {
+    let bench = Bench::new();
+    let mut bad = batch(1..3, "a", true);
+    bad.artifacts.push(Artifact { id: "none".into(), stream: "events".into(), json: "{}".into() });
+    let cycle = bench.cycle(&Scripted::new([Ok(bad), Ok(batch(4..6, "b", false))])).await;
+    assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Failed, 0, 0));
+    assert_eq!(cycle.first_failure().map(|f| f.code.as_str()), Some("artifact-id"));
+    assert_eq!((bench.checkpoint(), bench.store.counts().expect("counts").artifacts), (None, 0));
+}
+
+#[tokio::test]
+async fn a_step_that_is_being_stored_when_a_stop_comes_is_stored_and_counted() {
+    let bench = Bench::new();
+    let database = rusqlite::Connection::open(bench.dir.path().join("state/state.sqlite")).expect("database");
+    let collector = Holding { script: Scripted::new([Ok(batch(1..3, "a", true))]), lock: Mutex::new(database) };
+    let stop = std::future::poll_fn(|context| {
+        context.waker().wake_by_ref();
+        let polls = collector.script.checkpoints.lock().expect("lock").len();
+        if polls == 2 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    });
+    let cycle = bench.cycle_with(&collector, None::<&mut LinesSink>, stop).await;
+    assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Interrupted, 1, 2));
+    assert_eq!(bench.checkpoint().as_deref(), Some("a"));
 }
 
 #[tokio::test]
