@@ -185,3 +185,12 @@ async fn a_proxy_is_used_when_it_is_configured_but_not_for_what_is_routed() {
     get(&gate).await.unwrap().1.unwrap();
     assert_eq!((simulator.requests().len(), proxy.requests().len()), (1, 1));
 }
+
+#[tokio::test]
+async fn every_file_of_authorities_counts() {
+    let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (_, other, _) = tls_server("other.example.com", one.path()).await;
+    let (port, authority, _) = tls_server("api.example.com", two.path()).await;
+    let gate = direct(port, vec![other, authority]);
+    send(&gate, request(&format!("https://api.example.com:{port}/v1/x"))).await.unwrap();
+}

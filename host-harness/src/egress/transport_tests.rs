@@ -482,3 +482,33 @@ async fn requests_in_flight_are_limited_until_their_bodies_are_read() {
     send(&gate, request(uri)).await.unwrap();
     assert_eq!(server.requests().len(), 3);
 }
+
+#[tokio::test]
+async fn a_guest_cannot_ask_for_more_time_than_it_has() {
+    let server = Server::start(|_| Reply::Stall(vec![])).await;
+    let short = Duration::from_millis(30);
+    let limits = Limits { connect_timeout: short, first_byte_timeout: short, ..patient() };
+    let hour = Some(Duration::from_hours(1));
+    let options = wasmtime_wasi_http::RequestOptions {
+        connect_timeout: hour,
+        first_byte_timeout: hour,
+        between_bytes_timeout: hour,
+    };
+    let gate = Setup { limits, ..Setup::routed(server.address) }.gate();
+    let sent = gate.send(Arc::new(StepMeter::new(100)), request("https://api.example.com/v1/x"), Some(options));
+    let error = tokio::time::timeout(Duration::from_secs(20), sent).await.expect("it ends").unwrap_err();
+    assert!(matches!(error, Error::HttpResponseTimeout), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_header_whose_name_holds_a_secret_does_not_come_in() {
+    let server = Server::start(|_| {
+        Reply::Pieces(vec![
+            format!("HTTP/1.1 200 OK\r\nx-{SECRET}: 1\r\nx-fine: 1\r\ncontent-length: 0\r\n\r\n").into_bytes(),
+        ])
+    })
+    .await;
+    let (parts, _) = get(&gate_to(&server)).await.unwrap();
+    let names: Vec<&str> = parts.headers.keys().map(http::HeaderName::as_str).collect();
+    assert!(!names.iter().any(|name| name.contains(&SECRET.to_lowercase())), "{names:?}");
+}

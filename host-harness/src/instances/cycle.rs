@@ -165,6 +165,9 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
                 (self.surroundings.sleep)(wait).await;
                 // It has been waited for.
                 cycle.retry_after = None;
+                if (self.surroundings.stopping)() {
+                    return Ok(End::Interrupted);
+                }
             }
             if self.is_over(cycle.steps, begun) {
                 return Ok(End::StepLimit);

@@ -221,4 +221,26 @@ mod tests {
         delivery.stop(Duration::from_secs(60)).await;
         assert_eq!((store.counts().expect("counts").undelivered, board.host().sink.target.as_str()), (3, "none"));
     }
+
+    #[tokio::test]
+    async fn an_output_that_comes_back_is_used_without_a_bell() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        put(&store, "acme", 1..4);
+        let file = dir.path().join("missing/out");
+        let delivery =
+            Delivery::start(store.clone(), SinkConfig::File(file.clone()), Arc::clone(&board)).expect("start");
+        while board.host().sink.failure.is_none() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        std::fs::create_dir(dir.path().join("missing")).expect("directory");
+        for _ in 0..1_000 {
+            if lines(&file) == 3 {
+                return drop(delivery);
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        panic!("nothing was delivered within ten seconds");
+    }
 }

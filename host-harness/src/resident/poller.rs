@@ -172,7 +172,7 @@ impl Inner {
         let id = record.instance.id;
         let looks = {
             let before = lock(&self.kept).get(&id).map(|kept| kept.looks.clone()).unwrap_or_default();
-            let files = secret_files(config);
+            let files = files(config, &record.whole);
             on_a_thread(move || look(&files, &before)).await?
         };
         if let Some(kept) = lock(&self.kept).get_mut(&id)
@@ -399,16 +399,13 @@ fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
             && network(one) == network(other))
 }
 
-/// The files with the secrets of an instance.
-pub(super) fn secret_files(config: &InstanceConfig) -> Vec<std::path::PathBuf> {
-    config
-        .secrets
-        .iter()
-        .filter_map(|(_, source)| match source {
-            Source::File(path) => Some(path.clone()),
-            Source::Environment(_) => None,
-        })
-        .collect()
+/// The files that an instance is polled with: its secrets, and the authorities that are trusted.
+pub(super) fn files(config: &InstanceConfig, whole: &Config) -> Vec<std::path::PathBuf> {
+    let secrets = config.secrets.iter().filter_map(|(_, source)| match source {
+        Source::File(path) => Some(path),
+        Source::Environment(_) => None,
+    });
+    secrets.chain(&whole.host.network.extra_ca_files).cloned().collect()
 }
 
 /// Looks at files; `before` is what they looked like, in the same order.

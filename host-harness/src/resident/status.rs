@@ -87,6 +87,17 @@ pub struct InstanceStatus {
     pub past: Past,
 }
 
+impl InstanceStatus {
+    /// Shows when the next poll is, and so how long a back-off lasts, if there is one.
+    pub(super) fn show_next(&mut self, at: OffsetDateTime, wait: Duration) {
+        self.next_poll = Some(at);
+        if let Some(back_off) = &mut self.back_off {
+            back_off.until = at;
+            back_off.seconds = wait.as_secs();
+        }
+    }
+}
+
 /// A back-off.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackOffStatus {
@@ -404,5 +415,15 @@ mod tests {
         assert_eq!(again.failure, past.failure);
         let other: Past = serde_json::from_str(r#"{"polls":{"ok":3},"something_new":1}"#).expect("read");
         assert_eq!(other.polls["ok"], 3);
+    }
+
+    #[test]
+    fn a_stream_that_was_not_asked_has_nothing_of_the_last_poll() {
+        let mut past = Past::default();
+        past.polled(&cycle(3, StreamState::Ok), version(), at(10));
+        let mut empty = Cycle::new();
+        empty.end = End::Failed;
+        past.polled(&empty, version(), at(20));
+        assert_eq!((past.streams[0].last, past.streams[0].total), (0, 3));
     }
 }

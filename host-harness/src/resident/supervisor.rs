@@ -381,14 +381,9 @@ impl Work {
 
     /// Writes on the board when an instance is polled next.
     fn show_next(&self, id: Uuid, due: Instant, now: Instant) {
-        let at = self.board.now() + due.saturating_duration_since(now);
-        self.board.change(id, |status| {
-            status.next_poll = Some(at);
-            if let Some(back_off) = &mut status.back_off {
-                back_off.until = at;
-                back_off.seconds = due.saturating_duration_since(now).as_secs();
-            }
-        });
+        let wait = due.saturating_duration_since(now);
+        let at = self.board.now() + wait;
+        self.board.change(id, |status| status.show_next(at, wait));
     }
 }
 

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::board::Board;
-use super::poller::{Phase, Record, secret_files};
+use super::poller::{Phase, Record, files};
 use super::resolve;
 use super::supervisor::{Supervisor, unchanged};
 use crate::config::watch::{EVERY, FileWatch, Look};
@@ -26,8 +26,8 @@ pub struct Watcher {
     supervisor: Arc<Supervisor>,
     serving: Arc<dyn Serving>,
     board: Arc<Board>,
-    /// The files with secrets, as they were last seen.
-    secrets: HashMap<PathBuf, Look>,
+    /// The files that instances are polled with, as they were last seen.
+    looks: HashMap<PathBuf, Look>,
     /// Digests of the connectors by type, as they were last seen.
     versions: HashMap<String, String>,
 }
@@ -45,8 +45,8 @@ impl Watcher {
         let file = FileWatch::new(running.file.clone());
         let config = Arc::clone(&running);
         let mut watcher =
-            Self { file, running, supervisor, serving, board, secrets: HashMap::new(), versions: HashMap::new() };
-        watcher.know_secrets(&config);
+            Self { file, running, supervisor, serving, board, looks: HashMap::new(), versions: HashMap::new() };
+        watcher.know_files(&config);
         watcher
     }
 
@@ -70,7 +70,7 @@ impl Watcher {
                 if self.file.look() {
                     self.reload(&granting).await;
                 }
-                self.new_secrets(&self.supervisor.records())
+                self.new_files(&self.supervisor.records())
             };
             self.supervisor.wake(woken);
         }
@@ -106,17 +106,18 @@ impl Watcher {
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
-        granting(&config);
-        self.know_secrets(&config);
+        self.know_files(&config);
         self.know_connectors(&config);
         self.supervisor.apply(Arc::clone(&config)).await?;
+        // Not before: what is refused grants nothing. Whoever was polled in between and lacked it is woken.
+        granting(&config);
         Ok(config)
     }
 
-    /// Looks at the files with secrets that were not looked at before.
-    fn know_secrets(&mut self, config: &Config) {
-        for file in config.instances.iter().flat_map(secret_files) {
-            self.secrets.entry(file).or_insert_with_key(|file| Look::at(file, None));
+    /// Looks at the files of instances that were not looked at before.
+    fn know_files(&mut self, config: &Config) {
+        for file in config.instances.iter().flat_map(|instance| files(instance, config)) {
+            self.looks.entry(file).or_insert_with_key(|file| Look::at(file, None));
         }
     }
 
@@ -135,26 +136,28 @@ impl Watcher {
         self.serving.current(kind).map(|connector| connector.digest().to_owned()).unwrap_or_default()
     }
 
-    /// The instances whose secrets have another content than at the last look.
-    fn new_secrets(&mut self, records: &[Arc<Record>]) -> Vec<Uuid> {
-        let files: HashSet<PathBuf> = records.iter().flat_map(|record| secret_files(&record.config)).collect();
+    /// The instances with a file that has another content than at the last look.
+    fn new_files(&mut self, records: &[Arc<Record>]) -> Vec<Uuid> {
+        let all: HashSet<PathBuf> = records.iter().flat_map(|record| files(&record.config, &record.whole)).collect();
         let mut changed = HashSet::new();
-        let mut looks = HashMap::with_capacity(files.len());
-        for file in files {
-            let before = self.secrets.remove(&file);
+        let mut looks = HashMap::with_capacity(all.len());
+        for file in all {
+            let before = self.looks.remove(&file);
             let now = Look::at(&file, before.as_ref());
             if before.is_some_and(|before| before.differs(&now)) {
                 changed.insert(file.clone());
             }
             looks.insert(file, now);
         }
-        self.secrets = looks;
+        self.looks = looks;
         let new = |record: &&Arc<Record>| {
-            record.config.enabled && secret_files(&record.config).iter().any(|file| changed.contains(file))
+            record.config.enabled && files(&record.config, &record.whole).iter().any(|file| changed.contains(file))
         };
         let mut woken = Vec::new();
         for record in records.iter().filter(new) {
-            tracing::info!(instance = record.config.name, "a secret of {:?} has changed", record.config.name);
+            let is_authority = record.whole.host.network.extra_ca_files.iter().any(|file| changed.contains(file));
+            let what = if is_authority { "a file of authorities" } else { "a secret" };
+            tracing::info!(instance = record.config.name, "{what} of {:?} has changed", record.config.name);
             woken.push(record.instance.id);
         }
         woken

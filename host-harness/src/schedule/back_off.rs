@@ -310,4 +310,24 @@ mod tests {
         assert_eq!(with("rate-limited", End::Complete), Wait::BackOff(INTERVAL.mul_f64(1.1)));
         assert_eq!(with("unavailable", End::Failed), Wait::BackOff(FIRST));
     }
+
+    #[test]
+    fn a_stream_of_a_cycle_that_is_limited_slows_it_down() {
+        use crate::contract::types::{Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
+        let failure = Failure {
+            reason: FailureReason::RateLimited,
+            message: "no".into(),
+            remedy: String::new(),
+            http_status: Some(429),
+            correlation_id: None,
+            request_sent: true,
+            retry: RetryAdvice::BackOff,
+        };
+        let mut cycle = Cycle::new();
+        (cycle.end, cycle.new, cycle.steps) = (End::Complete, 1, 1);
+        let report = StreamReport { stream: "alerts".into(), fetched: 1, state: StreamState::Degraded(failure) };
+        cycle.add_reports(&crate::instances::tests::descriptor().streams, &[report]);
+        let wait = BackOff::default().after(&Outcome::of(&cycle), INTERVAL, 1.0);
+        assert_eq!(wait, Wait::BackOff(INTERVAL.mul_f64(1.1)));
+    }
 }

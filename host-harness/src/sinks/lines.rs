@@ -240,4 +240,13 @@ mod tests {
         let mut sink = LinesSink::open(Path::new("/dev/full")).expect("sink");
         sink.deliver(&[]).await.expect("nothing to write");
     }
+
+    #[test]
+    fn nobody_else_may_read_the_output() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let file = dir.path().join("out");
+        drop(LinesSink::open(&file).expect("open"));
+        assert_eq!(fs::metadata(&file).expect("file").permissions().mode() & 0o777, 0o600);
+    }
 }

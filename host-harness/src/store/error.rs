@@ -78,6 +78,9 @@ pub enum StoreError {
         /// The connector that asked for it.
         given: String,
     },
+    /// Two names or ids lead to one instance.
+    #[error("this is the same instance as one before: one has the id of the other")]
+    Twice,
     /// No instance has this name.
     #[error("no instance {name:?} in this state directory; there is {}", list(known))]
     UnknownInstance {
@@ -124,6 +127,7 @@ impl StoreError {
             Self::Full { .. } => "state-full",
             Self::Name { .. } => "instance-name",
             Self::OtherConnector { .. } => "instance-of-other-connector",
+            Self::Twice => "config-twice",
             Self::UnknownInstance { .. } => "instance-unknown",
             Self::ArtifactId { .. } => "artifact-id",
             Self::Query { .. } => "query-too-long",
@@ -147,6 +151,7 @@ impl StoreError {
             Self::Full { .. } => "free some room and poll again; nothing of this step was stored",
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "choose another name for this instance",
+            Self::Twice => "give each its own id and name",
             Self::UnknownInstance { .. } => "leave --instance out to search all of them",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",

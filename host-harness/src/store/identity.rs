@@ -5,6 +5,8 @@
 //! a handle it is known by its name.
 //! Not guaranteed: an instance without a handle that is renamed is a new one; the state under the old name stays.
 
+use std::collections::HashSet;
+
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -50,7 +52,7 @@ impl Store {
         found.pop().ok_or(StoreError::Name { name: name.to_owned() })
     }
 
-    /// The same for many, in their order and in one transaction: all or none.
+    /// The same for many, in their order and in one transaction: all or none. No two of them may be one instance.
     ///
     /// # Errors
     /// The first one that cannot be had, by its place in the list.
@@ -62,12 +64,20 @@ impl Store {
         let found = self.database.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut found = Vec::with_capacity(wanted.len());
+            let mut keys = HashSet::with_capacity(wanted.len());
             for (place, one) in wanted.iter().enumerate() {
                 at = place;
                 let instance = identify(&transaction, one, now)?;
                 if instance.connector != one.connector {
                     // Dropping the transaction undoes what was done for those before.
-                    return Ok(Err(instance));
+                    return Ok(Err(StoreError::OtherConnector {
+                        name: instance.name,
+                        owner: instance.connector,
+                        given: one.connector.to_owned(),
+                    }));
+                }
+                if !keys.insert(instance.key) {
+                    return Ok(Err(StoreError::Twice));
                 }
                 found.push(instance);
             }
@@ -76,11 +86,7 @@ impl Store {
         });
         match found {
             Ok(Ok(found)) => Ok(found),
-            Ok(Err(other)) => {
-                let given = wanted.get(at).map(|one| one.connector.to_owned()).unwrap_or_default();
-                Err((at, StoreError::OtherConnector { name: other.name, owner: other.connector, given }))
-            }
-            Err(error) => Err((at, error)),
+            Ok(Err(error)) | Err(error) => Err((at, error)),
         }
     }
 }
@@ -241,7 +247,25 @@ mod tests {
         assert_eq!((at, error.code()), (2, "instance-of-other-connector"));
         assert_eq!(store.counts().expect("counts").instances, 1);
         assert_eq!(id(&store, None, "one"), first);
+        let uuid = first.to_string();
+        let twice =
+            [one(None, "new", "acme"), one(Some("a"), "renamed", "acme"), one(Some(uuid.as_str()), "x", "acme")];
+        let (at, error) = store.identify(&twice, NOW).expect_err("must fail");
+        assert_eq!((at, error.code()), (2, "config-twice"));
+        assert_eq!(
+            (store.counts().expect("counts").instances, id(&store, None, "one")),
+            (1, first),
+            "nothing has changed"
+        );
         let found = store.identify(&wanted[..2], NOW).expect("found");
         assert_eq!((found[0].id, found[0].name.as_str(), found.len()), (first, "renamed", 2));
+    }
+
+    #[test]
+    fn a_handle_adopts_nothing_of_another_connector() {
+        let (_dir, store) = store();
+        let first = id(&store, None, "one");
+        let other = store.identified(Some("a"), "one", "other", NOW).expect("an instance of its own");
+        assert_ne!(other.id, first);
     }
 }

@@ -143,6 +143,10 @@ impl Inner {
                     return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
                 }
                 Finding::Passed(mut passed) => {
+                    // The operator may have said no while it was tried.
+                    if let Some(record) = self.quarantine.holding(new.digest(), self.clock.now()) {
+                        return self.show_quarantined(&job.file, job.judgement, &record);
+                    }
                     passed.notes.splice(0..0, notes);
                     kept::keep_component(&self.home, new.digest(), &bytes);
                     if self.promote(job, &integration_type, &new, old.as_ref(), &passed) {

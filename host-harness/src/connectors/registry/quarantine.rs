@@ -100,10 +100,14 @@ impl Quarantine {
         self.load(digest).filter(|record| record.holds(&self.host_build, now))
     }
 
-    /// Notes a failure and says when the version is tried again. What cannot be written is reported, and holds for as
-    /// long as this process does not look again.
+    /// Notes a failure and says when the version is tried again. What an operator has said stays as it is. What cannot be
+    /// written is reported, and holds for as long as this process does not look again.
     pub(super) fn put(&self, failed: Failed<'_>, now: OffsetDateTime) -> Quarantined {
-        let before = self.load(failed.digest).filter(|record| record.host_build == self.host_build);
+        let before = self.load(failed.digest);
+        if let Some(theirs) = before.as_ref().filter(|record| record.by == By::Operator) {
+            return theirs.clone();
+        }
+        let before = before.filter(|record| record.host_build == self.host_build);
         let failures = before.as_ref().map_or(0, |record| record.failures).saturating_add(1);
         let (integration_type, version) = failed.version.unwrap_or_default();
         let record = Quarantined {
@@ -125,8 +129,11 @@ impl Quarantine {
         record
     }
 
-    /// Forgets a version's failures.
+    /// Forgets a version's failures. What an operator has said stays.
     pub(super) fn forget(&self, digest: &str) -> Result<(), RecordError> {
+        if self.load(digest).is_some_and(|record| record.by == By::Operator) {
+            return Ok(());
+        }
         self.home.remove(Kind::Quarantine, digest)
     }
 
@@ -196,7 +203,11 @@ mod tests {
         quarantine.home.save(Kind::Quarantine, "d", &record).unwrap();
         let other = Quarantine::new(Home::open(folder.path()).unwrap(), "other".into());
         assert!(other.holding("d", NOON + time::Duration::days(1000)).is_some());
+        // Nothing that the host finds out changes that.
         other.forget("d").unwrap();
+        assert_eq!(other.put(failed(), NOON), record);
+        assert!(other.holding("d", NOON + time::Duration::days(9)).is_some());
+        other.home.remove(Kind::Quarantine, "d").unwrap();
         assert_eq!(other.holding("d", NOON), None);
     }
 

@@ -487,3 +487,38 @@ async fn a_stop_in_good_order_finishes_the_step_at_hand_and_begins_no_other() {
     assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Interrupted, 1, 2));
     assert_eq!(bench.checkpoint().as_deref(), Some("a"));
 }
+
+#[tokio::test]
+async fn a_stop_during_a_wait_begins_no_other_step() {
+    let bench = Bench::new();
+    let collector = Scripted::new([limited("a", 5), Ok(batch(3..4, "b", true)), Ok(batch(4..5, "c", false))]);
+    let stopping = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let (set, get) = (stopping.clone(), stopping);
+    let run = Run {
+        collector: &collector,
+        store: &bench.store,
+        instance: &bench.instance,
+        sink: None::<&mut LinesSink>,
+        streams: &descriptor().streams,
+        options: &bench.options,
+        surroundings: Surroundings {
+            now: &|| OffsetDateTime::UNIX_EPOCH,
+            sleep: &move |_| {
+                set.store(true, std::sync::atomic::Ordering::Relaxed);
+                Box::pin(std::future::ready(()))
+            },
+            progress: &|_| {},
+            stopping: &move || get.load(std::sync::atomic::Ordering::Relaxed),
+        },
+    };
+    let cycle = run.cycle(std::future::pending()).await;
+    assert_eq!((cycle.end, cycle.steps), (End::Interrupted, 1));
+}
+
+#[tokio::test]
+async fn a_hint_of_an_earlier_step_stays() {
+    let bench = Bench::new();
+    let first = Batch { hint: Some("poll less".into()), ..batch(1..2, "a", true) };
+    let collector = Scripted::new([Ok(first), Ok(batch(2..3, "b", false))]);
+    assert_eq!(bench.cycle(&collector).await.hint.as_deref(), Some("poll less"));
+}

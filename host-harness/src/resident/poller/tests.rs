@@ -127,6 +127,25 @@ async fn a_tenant_is_kept_until_anything_it_is_made_of_changes() {
 }
 
 #[tokio::test]
+async fn a_file_of_authorities_that_has_changed_counts_at_the_next_poll() {
+    let desk = Desk::new();
+    desk.shelf.put(&Fixture::version("1.0.0")).await;
+    let file = desk.dir.path().join("ca.pem");
+    let pem = || rcgen::generate_simple_self_signed(["proxy".to_owned()]).expect("a certificate").cert.pem();
+    fs::write(&file, pem()).expect("authorities");
+    let record = || desk.record("a", "extra_ca_files = [\"ca.pem\"]", "");
+    let first = record();
+    desk.good(&first).await;
+    fs::write(&file, "").expect("authorities");
+    let failure = desk.refused(&first).await;
+    assert!(failure.sentence().contains("ca.pem"), "{failure:?}");
+    fs::write(&file, pem()).expect("authorities");
+    let again = record();
+    desk.good(&again).await;
+    assert!(Arc::ptr_eq(&desk.kept(&first).expect("kept"), &again), "the one with the old authority is gone");
+}
+
+#[tokio::test]
 async fn no_more_tenants_are_kept_than_may_be_and_the_one_unused_for_longest_goes() {
     let desk = Desk::new();
     desk.shelf.put(&Fixture::version("1.0.0")).await;

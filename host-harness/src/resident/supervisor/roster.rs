@@ -109,7 +109,8 @@ impl Work {
                 } else if !same_interval || (!same && entry.back_off.failures > 0) {
                     let due = if same_interval { entry.soon(id, now) } else { entry.first(id, within, now) };
                     self.set_due(id, due);
-                    status.next_poll = Some(wall + due.saturating_duration_since(now));
+                    let wait = due.saturating_duration_since(now);
+                    status.show_next(wall + wait, wait);
                 }
             }
             None => {

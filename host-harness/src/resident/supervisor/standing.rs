@@ -1,6 +1,6 @@
 //! What of instances is in the store: who they are, and how they stand, so that both outlive a restart.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -32,13 +32,6 @@ impl Work {
                 let help = error.help().to_owned();
                 ConfigError { problems: vec![problem(&config.file, line, error.code(), error.to_string(), help)] }
             })?;
-            let mut ids = BTreeSet::new();
-            if let Some(at) = found.iter().position(|instance| !ids.insert(instance.id)) {
-                let line = config.instances.get(at).map_or(1, |one| one.place.line);
-                let reason = "this is the same instance as one before: one has the id of the other".to_owned();
-                let help = "give each its own id and name".to_owned();
-                return Err(ConfigError { problems: vec![problem(&config.file, line, "config-twice", reason, help)] });
-            }
             Ok(found
                 .into_iter()
                 .map(|instance| {

@@ -410,6 +410,10 @@ async fn an_instance_is_lent_to_a_canary_only_when_nobody_else_talks_to_its_vend
     stage.apply(&[("slow", ""), ("failing", ""), ("unserved", ""), ("well", "")]).await;
     let live = stage.supervisor.live(Clock::system());
     minutes(6).await;
+    // Not in one of their own polls.
+    while ["failing", "unserved"].iter().any(|name| stage.status(name).polling) {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
     assert!(live.lend(stage.id("failing")).is_none(), "it is backing off");
     assert!(live.lend(stage.id("unserved")).is_some(), "its vendor was never asked");
     let mut refused = 0;
@@ -436,4 +440,54 @@ async fn an_instance_is_lent_to_a_canary_only_when_nobody_else_talks_to_its_vend
     drop(lent);
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(stage.polls("well").len(), before + 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_an_edit_a_back_off_is_shown_until_the_next_poll() {
+    let stage = Stage::new(4, |_, _| (0, failed("unauthorized")));
+    stage.apply(&[("a", "poll_interval_minutes = 1")]).await;
+    minutes(3).await;
+    stage.apply(&[("a", "poll_interval_minutes = 1\n[instance.settings]\nx = \"y\"")]).await;
+    let status = stage.status("a");
+    assert_eq!(status.back_off.map(|back_off| back_off.until), status.next_poll);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_that_is_woken_is_shown_so() {
+    let stage = Stage::new(4, |_, _| (0, failed("unauthorized")));
+    stage.apply(&[("a", "poll_interval_minutes = 1")]).await;
+    minutes(3).await;
+    stage.supervisor.wake(vec![stage.id("a")]);
+    tokio::task::yield_now().await;
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    let status = stage.status("a");
+    let next = status.next_poll.expect("a time");
+    let polled = stage.polls("a").len() > 1;
+    assert!(polled || next - stage.board.now() < time::Duration::seconds(4), "{next}");
+    assert!(polled || status.back_off.expect("it backs off").until == next);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_canary_asks_a_vendor_that_wants_to_be_left_alone() {
+    let act = |_: &str, _: usize| {
+        let mut cycle = cycle(End::Deferred);
+        cycle.retry_after = Some(Duration::from_secs(3_600));
+        cycle.usage.requests = 1;
+        (0, of(cycle))
+    };
+    let stage = Stage::new(4, act);
+    stage.apply(&[("a", "")]).await;
+    let live = stage.supervisor.live(Clock::system());
+    assert!(live.lend(stage.id("a")).is_some());
+    minutes(6).await;
+    assert!(live.lend(stage.id("a")).is_none(), "its vendor wants an hour of peace");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_secrets_of_who_is_gone_or_disabled_are_forgotten() {
+    let stage = Stage::new(4, |_, _| (0, good()));
+    stage.apply(&[("a", ""), ("b", ""), ("c", "")]).await;
+    let (a, b) = (stage.id("a"), stage.id("b"));
+    stage.apply(&[("b", "enabled = false"), ("c", "")]).await;
+    assert_eq!(*lock(&stage.script.forgotten), [a, b]);
 }

@@ -179,3 +179,12 @@ async fn what_counts_from_the_next_start_on_is_told_until_it_is_as_it_was() {
     desk.edit("", &instance("a", "")).await;
     assert!(keys().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_is_refused_grants_nothing() {
+    let desk = Desk::new(&["a"]).await;
+    let other = instance("a", "").replace("integration_type = \"", "integration_type = \"other_");
+    assert_ne!(other, instance("a", ""));
+    desk.edit("", &other).await;
+    assert_eq!((desk.problems().len(), lock(&desk.granted).len()), (1, 0), "{:?}", desk.problems());
+}

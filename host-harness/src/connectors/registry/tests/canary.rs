@@ -144,3 +144,38 @@ async fn a_version_that_requires_a_setting_that_no_instance_has_does_not_serve()
     assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "invalid-settings".into()));
     world.assert_reason(FILE, &["instance acme", "the setting new is missing"]);
 }
+
+/// Instances that tell who is lent.
+#[derive(Default)]
+struct Lending {
+    inner: Instances,
+    asked: std::sync::Arc<std::sync::Mutex<Vec<String>>>,
+}
+
+impl LiveInstances for Lending {
+    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
+        self.asked.lock().unwrap().push(format!("live {}", connector.descriptor().version));
+        self.inner.live(integration_type, connector)
+    }
+
+    fn lend(&self, id: Uuid) -> Option<crate::connectors::serving::Lent> {
+        self.asked.lock().unwrap().push(format!("lend {}", id.as_u128()));
+        let asked = self.asked.clone();
+        Some(crate::connectors::serving::Lent::until(move || asked.lock().unwrap().push("back".into())))
+    }
+}
+
+#[tokio::test]
+async fn an_instance_is_lent_until_both_versions_have_polled_it_and_who_has_a_checkpoint_is_asked_first() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    let lending = Lending::default();
+    lending.inner.add(1, "new", None);
+    lending.inner.add(2, "old", Some(b"x"));
+    world.fixture(FILE, &polling("2.0.0", "unreachable"));
+    world.registry.scan(&lending).await;
+    let asked = lending.asked.lock().unwrap().clone();
+    let from = asked.iter().position(|one| one.starts_with("lend")).unwrap();
+    assert_eq!(asked[from..], ["lend 2", "live 1.0.0", "back"], "{asked:?}");
+}

@@ -178,3 +178,19 @@ async fn pins_survive_restarts_and_a_damaged_one_grants_nothing() {
     assert_eq!(world.current().tenant(options("acme")).await.unwrap_err().code(), "not-granted");
     assert_eq!(world.serving(), "2.0.0", "neither version is granted anything, so the old one is no better");
 }
+
+#[tokio::test]
+async fn what_is_gone_cannot_be_confirmed() {
+    let world = World::new();
+    world.live.add(1, "acme", None);
+    world.version("a.wasm", "1.0.0");
+    world.scan().await;
+    world.fixture("b.wasm", &planning("2.0.0", "evil.example.com"));
+    world.scan().await;
+    assert_eq!(world.fate("b.wasm").0, ConnectorState::Held);
+    world.remove("b.wasm");
+    world.scan().await;
+    world.scan().await;
+    let operator = Operator::at(&world.state()).unwrap();
+    assert_eq!(operator.confirm("fixture", world.clock.now()).unwrap_err().code(), "connector-unknown");
+}

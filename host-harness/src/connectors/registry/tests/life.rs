@@ -2,6 +2,8 @@
 
 use super::*;
 use crate::connectors::registry::Operator;
+use crate::connectors::registry::home::Kind;
+use crate::connectors::registry::quarantine::{By, Quarantined};
 use std::sync::Arc;
 
 #[tokio::test]
@@ -428,4 +430,29 @@ async fn a_file_that_goes_while_it_is_tried_does_not_serve() {
     .await;
     assert_eq!(world.serving(), "-");
     assert!(world.registry.report().is_empty());
+}
+
+#[tokio::test]
+async fn what_the_operator_puts_into_quarantine_while_it_is_tried_does_not_serve() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    scan_and_meanwhile(&world, async {
+        let digest = world.registry.report()[0].digest.clone();
+        let record = Quarantined {
+            digest: digest.clone(),
+            host_build: String::new(),
+            integration_type: TYPE.into(),
+            version: "1.0.0".into(),
+            file: FILE.into(),
+            by: By::Operator,
+            code: "operator".into(),
+            reason: "no".into(),
+            failures: 0,
+            since: world.clock.now(),
+            retry_at: None,
+        };
+        world.registry.inner.home.save(Kind::Quarantine, &digest, &record).unwrap();
+    })
+    .await;
+    assert_eq!((world.serving(), world.fate(FILE)), ("-".into(), (ConnectorState::Quarantined, "operator".into())));
 }

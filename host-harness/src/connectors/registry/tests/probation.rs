@@ -141,3 +141,47 @@ async fn an_operators_quarantine_of_a_version_on_probation_brings_the_old_one_ba
     world.scan().await;
     assert_eq!(world.serving(), "1.0.0");
 }
+
+#[tokio::test]
+async fn what_the_operator_puts_into_quarantine_stays_there_though_it_proves_itself() {
+    let (world, one, two) = on_probation().await;
+    let operator = crate::connectors::registry::Operator::at(&world.state()).unwrap();
+    let new = world.current();
+    operator.quarantine("fixture", "no", world.clock.now()).unwrap();
+    world.polled(&new, one, &[Worked]);
+    world.polled(&new, two, &[Worked]);
+    world.scan().await;
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "operator".into()));
+}
+
+#[tokio::test]
+async fn what_the_operator_puts_into_quarantine_is_not_tried_again_because_it_failed_as_well() {
+    let (world, one, _) = on_probation().await;
+    let operator = crate::connectors::registry::Operator::at(&world.state()).unwrap();
+    let new = world.current();
+    operator.quarantine("fixture", "no", world.clock.now()).unwrap();
+    world.polled(&new, one, &[ConnectorFailed, ConnectorFailed, ConnectorFailed]);
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    world.advance(1_000);
+    world.scan().await;
+    assert_eq!((world.serving(), world.fate(FILE)), ("1.0.0".into(), (ConnectorState::Quarantined, "operator".into())));
+}
+
+#[tokio::test]
+async fn what_has_proved_itself_leaves_no_quarantine_behind() {
+    let (world, one, two) = on_probation().await;
+    let new = world.current();
+    world.polled(&new, one, &[ConnectorFailed, ConnectorFailed, ConnectorFailed]);
+    assert_eq!(world.serving(), "1.0.0");
+    world.advance(61);
+    world.scan().await;
+    assert_eq!(world.serving(), "2.0.0");
+    let new = world.current();
+    world.polled(&new, one, &[Worked]);
+    world.polled(&new, two, &[Worked]);
+    world.scan().await;
+    let operator = crate::connectors::registry::Operator::at(&world.state()).unwrap();
+    let rows = operator.list().unwrap().connectors;
+    assert_eq!(rows.iter().map(|row| row.state).collect::<Vec<_>>(), [ConnectorState::Serving], "{rows:#?}");
+}

@@ -21,6 +21,7 @@ pub(in crate::resident) struct Script {
     pub(in crate::resident) polls: Mutex<Vec<(String, Duration)>>,
     pub(in crate::resident) counts: Mutex<HashMap<String, usize>>,
     pub(in crate::resident) running: Arc<Mutex<HashSet<Uuid>>>,
+    pub(in crate::resident) forgotten: Mutex<Vec<Uuid>>,
     pub(in crate::resident) most_at_once: AtomicUsize,
     pub(in crate::resident) served: AtomicBool,
     /// Minutes between polls where the configuration does not say.
@@ -70,7 +71,9 @@ impl Poller for Script {
         })
     }
 
-    fn forget(&self, _: Uuid) {}
+    fn forget(&self, id: Uuid) {
+        lock(&self.forgotten).push(id);
+    }
 }
 
 pub(in crate::resident) fn cycle(end: End) -> Box<Cycle> {
@@ -133,6 +136,7 @@ impl Stage {
             polls: Mutex::default(),
             counts: Mutex::default(),
             running: Arc::default(),
+            forgotten: Mutex::default(),
             most_at_once: AtomicUsize::new(0),
             served: AtomicBool::new(true),
             default_minutes: AtomicU64::new(5),
