@@ -211,6 +211,9 @@ fn a_check_tells_everything_at_once_and_asks_nobody() {
     };
     let (code, text) = check(&instance("us", "us", "us.key"));
     assert_eq!((code, text.as_str()), (0, "conductor.toml: sound; 1 instance, 1 of them enabled\n"));
+    let elsewhere = "[grants.rapid7_insightidr]\norigins = [\"https://eu.api.insight.rapid7.com\"]\n";
+    let (code, text) = check(&format!("{elsewhere}{}", instance("us", "us", "us.key")));
+    assert!(code == 2 && text.contains("us.api.insight.rapid7.com"), "what is not granted is not sound: {code} {text}");
     let wrong = [
         instance("a", "mars", "us.key"),
         instance("b", "us", "none.key"),

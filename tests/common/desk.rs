@@ -36,9 +36,14 @@ impl Desk {
         Self { stage, route }
     }
 
-    /// Runs a command as it stands. Where the simulator listens shows as `SIMULATOR`.
+    /// Runs a command as it stands, with a proxy in the environment that must not be used: nobody listens there. Where
+    /// the simulator listens shows as `SIMULATOR`.
     pub fn run(&self, arguments: &[&str]) -> Told {
-        let output = self.stage.command(arguments).output().unwrap();
+        let mut command = self.stage.command(arguments);
+        for proxy in ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy"] {
+            command.env(proxy, "http://127.0.0.1:9");
+        }
+        let output = command.output().unwrap();
         let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap().replace(&self.stage.url(), "SIMULATOR");
         Told { code: output.status.code().unwrap(), stdout: text(output.stdout), stderr: text(output.stderr) }
     }

@@ -16,13 +16,16 @@ use crate::store::{Hit, Reader};
 ///
 /// All words must match, anywhere in an artifact. Fields narrow a word down:
 /// src_ip: dst_ip: hostname: user: severity: stream:. Quotes keep words
-/// together, a * at the end stands for any ending. Without a query the newest
+/// together, a * at the end stands for any ending. A time is found by its day
+/// (2026-01-15), hour, minute or second (2026-01-15T11:59), as it is written;
+/// a UUID as a whole or by its beginning with a *. Without a query the newest
 /// artifacts are shown. What was stored last comes first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   host-harness search --state ./state stream:alerts severity:high
   host-harness search --state ./state 'user:\"Jane Doe\"' '10.0.0.*'
+  host-harness search --state ./state 2026-01-15T11 failed
   host-harness search --state ./state --json --pretty --limit 1")]
 pub(super) struct Search {
     /// The directory that was given to poll

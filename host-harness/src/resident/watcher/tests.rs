@@ -122,6 +122,17 @@ async fn an_edit_is_taken_and_a_broken_one_is_told_while_the_one_before_keeps_ru
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_edit_of_grants_alone_that_shuts_an_instance_out_is_refused() {
+    let desk = Desk::new(&["a"]).await;
+    desk.shelf.put(&Fixture::version("1.0.0")).await;
+    let grants = "[grants.fixture]\norigins = [\"https://elsewhere.example.com\"]\n";
+    desk.edit("", &(grants.to_owned() + &instance("a", ""))).await;
+    let problems = desk.problems();
+    assert_eq!((problems.len(), problems[0].code), (1, "origin-not-granted"), "{problems:?}");
+    assert!(lock(&desk.granted).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_connector_that_crashes_over_settings_is_told_once_for_all_its_instances() {
     let desk = Desk::new(&["a"]).await;
     desk.shelf.put(&Fixture { configure: "unreachable", ..Fixture::version("1.0.0") }).await;
