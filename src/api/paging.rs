@@ -6,12 +6,17 @@
 //! or with fewer rows than its own totals promise is a failure, and moves
 //! nothing. Rows themselves stay raw: one odd row must not spoil its page.
 
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::records::Members;
+use super::records::{Members, text_of};
 
 /// Rows of a page: the largest the vendor takes.
 pub const PAGE_SIZE: u64 = 100;
+/// Where the rows of a `/idr/v2` list are.
+const DATA: &[&str] = &["data"];
 
 /// A page of a `/idr/v2` list.
 #[derive(Debug)]
@@ -66,16 +71,7 @@ pub fn v2(body: &[u8], index: u64) -> Result<Page<'_>, String> {
 ///
 /// What is wrong with it, for the operator.
 pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
-    let page = Envelope::read(body)?;
-    // `size` is not looked at: the vendor sometimes gives the rows returned
-    // instead of the rows asked for.
-    let total_pages = page.number("total_pages")?;
-    let rows = page.rows(&["data"])?;
-    page.checked(
-        Page { rows, total_rows: page.number("total_data")?, more: index.saturating_add(1) < total_pages },
-        index,
-        size,
-    )
+    Envelope::of(Body::read(body, DATA)?, DATA)?.v2(index, size)
 }
 
 /// Reads page `index` of a list of the Alert Triage API.
@@ -98,11 +94,12 @@ pub fn triage_rrns(body: &[u8], index: u64) -> Result<Page<'_>, String> {
 }
 
 fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
-    let page = Envelope::read(body)?;
-    whole(&page.members)?;
-    let rows = page.rows(names)?;
+    let body = Body::read(body, names)?;
+    whole(&body.members)?;
+    let page = Envelope::of(body, names)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
-    page.checked(Page { rows, total_rows: page.number("total_items")?, more }, index, PAGE_SIZE)
+    let total_rows = page.number("total_items")?;
+    page.checked(total_rows, more, index, PAGE_SIZE)
 }
 
 /// Reads a page of comments: some have no `metadata`.
@@ -111,11 +108,11 @@ fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>,
 ///
 /// What is wrong with it, for the operator.
 pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
-    let members = object(body)?;
-    if members.object("metadata").is_some() {
-        return v2_of(body, index, size);
+    let body = Body::read(body, DATA)?;
+    if body.members.object("metadata").is_some() {
+        return Envelope::of(body, DATA)?.v2(index, size);
     }
-    let rows = rows_of(&members, &["data"])?;
+    let rows = body.rows(DATA)?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     Ok(Page { rows, total_rows: count, more: count >= size })
 }
@@ -135,9 +132,9 @@ pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
 ///
 /// What is wrong with it, for the operator. Partial data is wrong too.
 pub fn listed<'a>(body: &'a [u8], names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
-    let members = object(body)?;
-    whole(&members)?;
-    rows_of(&members, names)
+    let body = Body::read(body, names)?;
+    whole(&body.members)?;
+    body.rows(names)
 }
 
 /// Refuses partial data, which comes with status 200.
@@ -152,29 +149,77 @@ fn utf8(body: &[u8]) -> Result<&str, String> {
     std::str::from_utf8(body).map_err(|_| "text that is not UTF-8".to_owned())
 }
 
-fn object(body: &[u8]) -> Result<Members<'_>, String> {
-    serde_json::from_str(utf8(body)?).map_err(|error| format!("not the JSON of a page: {error}"))
-}
-
-/// The rows under the first of these names that is an array.
-fn rows_of<'a>(members: &Members<'a>, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
-    names
-        .iter()
-        .find_map(|name| serde_json::from_str(members.raw(name)?.get()).ok())
-        .ok_or_else(|| format!("no `{}`", names.join("` or `")))
-}
-
-/// A page's members and those of its `metadata`.
-struct Envelope<'a> {
+/// A page as it was sent: its rows, and its other members. Read in one go: most of what a poll without anything new costs
+/// is going over bytes.
+struct Body<'a> {
+    /// What is under the first of the names that is there and not null.
+    rows: Option<Vec<&'a RawValue>>,
+    /// Everything that is not under one of the names.
     members: Members<'a>,
+}
+
+impl<'a> Body<'a> {
+    /// Reads a page whose rows are under one of these names.
+    fn read(body: &'a [u8], names: &[&str]) -> Result<Self, String> {
+        let mut deserializer = serde_json::Deserializer::from_str(utf8(body)?);
+        let read = Named(names).deserialize(&mut deserializer);
+        read.and_then(|body| deserializer.end().map(|()| body)).map_err(|error| format!("not the JSON of a page: {error}"))
+    }
+
+    /// The rows.
+    fn rows(self, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+        self.rows.ok_or_else(|| format!("no `{}`", names.join("` or `")))
+    }
+}
+
+/// The names that rows may be under.
+struct Named<'n>(&'n [&'n str]);
+
+impl<'de> DeserializeSeed<'de> for Named<'_> {
+    type Value = Body<'de>;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Named<'_> {
+    type Value = Body<'de>;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("an object")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut members = Members::default();
+        let mut rows: Option<(usize, Vec<&'de RawValue>)> = None;
+        while let Some(name) = map.next_key::<&'de RawValue>()? {
+            let name = text_of(name.get());
+            let Some(at) = self.0.iter().position(|known| *known == name) else {
+                members.push(name, map.next_value()?);
+                continue;
+            };
+            // Null is as good as absent.
+            if let Some(list) = map.next_value()?
+                && rows.as_ref().is_none_or(|(best, _)| at <= *best)
+            {
+                rows = Some((at, list));
+            }
+        }
+        Ok(Body { rows: rows.map(|(_, list)| list), members })
+    }
+}
+
+/// A page: its rows and its `metadata`.
+struct Envelope<'a> {
+    rows: Vec<&'a RawValue>,
     metadata: Members<'a>,
 }
 
 impl<'a> Envelope<'a> {
-    fn read(body: &'a [u8]) -> Result<Self, String> {
-        let members = object(body)?;
-        let metadata = members.object("metadata").ok_or("no `metadata`")?;
-        Ok(Self { members, metadata })
+    fn of(body: Body<'a>, names: &[&str]) -> Result<Self, String> {
+        let metadata = body.members.object("metadata").ok_or("no `metadata`")?;
+        Ok(Self { rows: body.rows(names)?, metadata })
     }
 
     /// A whole number of the metadata.
@@ -182,26 +227,29 @@ impl<'a> Envelope<'a> {
         self.metadata.text(key).and_then(|text| text.parse().ok()).ok_or_else(|| format!("no `{key}`"))
     }
 
-    /// The rows.
-    fn rows(&self, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
-        rows_of(&self.members, names)
+    /// The page of a `/idr/v2` list. `size` of the metadata is not looked at: the vendor sometimes gives the rows returned
+    /// instead of the rows asked for.
+    fn v2(self, asked: u64, size: u64) -> Result<Page<'a>, String> {
+        let total_pages = self.number("total_pages")?;
+        let total_rows = self.number("total_data")?;
+        self.checked(total_rows, asked.saturating_add(1) < total_pages, asked, size)
     }
 
-    /// The checks that all pages share.
-    fn checked(&self, page: Page<'a>, asked: u64, size: u64) -> Result<Page<'a>, String> {
+    /// The page, after the checks that all pages share.
+    fn checked(self, total_rows: u64, more: bool, asked: u64, size: u64) -> Result<Page<'a>, String> {
         let given = self.number("index")?;
         if given != asked {
             return Err(format!("page {given} instead of page {asked}"));
         }
-        let rows = u64::try_from(page.rows.len()).unwrap_or(u64::MAX);
-        let promised = page.total_rows.saturating_sub(asked.saturating_mul(size)).min(size);
+        let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
+        let promised = total_rows.saturating_sub(asked.saturating_mul(size)).min(size);
         if rows < promised {
             return Err(format!("{rows} rows where its totals promise {promised}"));
         }
-        if page.more && rows == 0 {
+        if more && rows == 0 {
             return Err("an empty page with pages behind it".to_owned());
         }
-        Ok(Page { more: page.more || rows >= size, ..page })
+        Ok(Page { rows: self.rows, total_rows, more: more || rows >= size })
     }
 }
 
@@ -255,6 +303,21 @@ mod tests {
         let bad = r#"{"evidences":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#;
         assert!(triage(bad.as_bytes(), 0).unwrap_err().contains("partial data"));
         assert!(triage(br#"{"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#, 0).is_err());
+    }
+
+    #[test]
+    fn rows_are_under_the_first_name_that_is_there_wherever_it_stands() {
+        let names = ["alerts", "data"];
+        for (body, rows) in [
+            (r#"{"data":[1,2],"alerts":[3]}"#, vec!["3"]),
+            (r#"{"alerts":[3],"data":[1,2]}"#, vec!["3"]),
+            (r#"{"alerts":null,"data":[1,2]}"#, vec!["1", "2"]),
+            (r#"{"data":[1,2],"alerts":null}"#, vec!["1", "2"]),
+            (r#"{"alerts":[3],"alerts":[4]}"#, vec!["4"]),
+        ] {
+            let read = listed(body.as_bytes(), &names).unwrap();
+            assert_eq!(read.iter().map(|row| row.get()).collect::<Vec<_>>(), rows, "{body}");
+        }
     }
 
     #[test]

@@ -14,6 +14,9 @@ use serde_json::value::RawValue;
 
 use crate::times::Utc;
 
+/// Members that there is room for at once: many records have as many, and few have far less.
+const USUAL: usize = 16;
+
 /// A record's members, raw, in the vendor's order. A record that is not an
 /// object has none. Records have a few dozen members: looking one up by going
 /// through them is faster than a map would be, and smaller.
@@ -32,7 +35,7 @@ impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
+                let mut members = Vec::with_capacity(USUAL);
                 while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
                     members.push((text_of(name.get()), value));
                 }
@@ -55,6 +58,11 @@ impl<'a> Members<'a> {
     #[must_use]
     pub fn parse(json: &'a str) -> Option<Self> {
         serde_json::from_str(json).ok()
+    }
+
+    /// Adds one.
+    pub(super) fn push(&mut self, name: Cow<'a, str>, value: &'a RawValue) {
+        self.0.push((name, value));
     }
 
     /// Whether there are none.
@@ -131,7 +139,7 @@ pub fn scalar(value: &RawValue) -> Option<Cow<'_, str>> {
 }
 
 /// The text of a JSON string.
-fn text_of(json: &str) -> Cow<'_, str> {
+pub(super) fn text_of(json: &str) -> Cow<'_, str> {
     let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(json);
     if inner.contains('\\') {
         Cow::Owned(serde_json::from_str(json).unwrap_or_else(|_| inner.to_owned()))

@@ -267,7 +267,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         known.open = investigation.is_open();
         known.listed = self.state.number;
         self.output.progress |= before.as_ref() != Some(&known);
-        self.state.known.insert(investigation.rrn.clone().into_owned(), known);
+        self.state.known.put(investigation.rrn.clone().into_owned(), known, before.is_none());
     }
 
     /// Until when alerts of this investigation may still become visible: it is

@@ -127,28 +127,29 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     }
                     None => {}
                 }
-                self.state.known.insert(row.rrn.clone().into_owned(), known);
+                self.state.known.put(row.rrn.clone().into_owned(), known, false);
                 continue;
             }
             match past {
                 // It was forgotten as it is, but somebody may have written a comment.
                 Past::Same if comments && within && may_have_comments(row, listing, since) => {
                     let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
-                    self.state.known.insert(row.rrn.clone().into_owned(), known);
+                    self.state.known.put(row.rrn.clone().into_owned(), known, true);
                 }
                 Past::Same => {}
                 // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
                 // a person.
                 Past::TooOld if !all && !was_looked_at(row, since) => {}
                 Past::Unknown | Past::Changed if !all && !within && (first || past == Past::Unknown) => {
-                    self.state.known.insert(row.rrn.clone().into_owned(), seen(row, number));
+                    self.state.known.put(row.rrn.clone().into_owned(), seen(row, number), true);
                 }
                 _ => work.push(Work { investigation: row, from_page: 0 }),
             }
         }
         self.collect(&work).await?;
-        let owed = |row: &Investigation<'_>| self.state.known.get(row.rrn.as_ref()).map(|known| known.owed);
-        if rows.iter().any(|row| matches!(owed(row), Some(Owed::Page(_)))) { Err(Stop::Spent) } else { Ok(()) }
+        // Of what needed no work no page is owed.
+        let owed = |work: &Work<'_>| self.state.known.get(work.investigation.rrn.as_ref()).map(|known| known.owed);
+        if work.iter().any(|work| matches!(owed(work), Some(Owed::Page(_)))) { Err(Stop::Spent) } else { Ok(()) }
     }
 }
 

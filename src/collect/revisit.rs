@@ -97,7 +97,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Owed::Until(_) => {}
             Owed::Nothing | Owed::Page(_) | Owed::Failed(..) => known.owed = Owed::Until(again),
         }
-        self.state.known.insert(rrn.to_owned(), known);
+        self.state.known.put(rrn.to_owned(), known, false);
     }
 
     /// The last of those at the start of a group that have nothing left to do in
@@ -134,7 +134,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // It has left the list for a state that no list asks for, long ago.
                 Some(known) if known.owed == Owed::Nothing && known.fingerprint == investigation.fingerprint() => {
                     let (listed, open) = (self.state.number, investigation.is_open());
-                    self.state.known.insert((*rrn).clone(), Known { listed, open, ..known });
+                    self.state.known.put((*rrn).clone(), Known { listed, open, ..known }, false);
                     self.visited.push((*rrn).clone());
                 }
                 Some(Known { owed: Owed::Page(from_page), .. }) => work.push(Work { investigation, from_page }),

@@ -166,6 +166,12 @@ impl Memory {
 
     /// Remembers one, instead of what was remembered of it.
     pub fn insert(&mut self, rrn: String, known: Known) {
+        let is_new = self.place(&rrn).is_err() && self.packed(&rrn).is_none();
+        self.put(rrn, known, is_new);
+    }
+
+    /// The same for one of which is known whether anything was remembered of it: then nobody has to go through a block for it.
+    pub fn put(&mut self, rrn: String, known: Known, is_new: bool) {
         match self.place(&rrn) {
             Ok(at) => {
                 if let Some(changed) = self.loose.get_mut(at) {
@@ -173,7 +179,6 @@ impl Memory {
                 }
             }
             Err(at) => {
-                let is_new = self.packed(&rrn).is_none();
                 if is_new {
                     self.len = self.len.saturating_add(1);
                     self.growth += 48 + 10 * known.alerts.len();
