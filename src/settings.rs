@@ -291,8 +291,10 @@ fn choose_region(given: &[Setting], errors: &mut Vec<FieldError>) -> Option<Regi
         None => errors.push(error(REGION_SETTING, format!("is required; it is one of {}", allowed()))),
         Some(SettingValue::Text(code)) => match region::by_code(code) {
             Some(region) => return Some(region),
-            None => errors
-                .push(error(REGION_SETTING, format!("is one of {}, not \"{}\"", allowed(), crate::text::shown(code, 64)))),
+            None => errors.push(error(
+                REGION_SETTING,
+                format!("is one of {}, not \"{}\"", allowed(), crate::text::shown(code, 64)),
+            )),
         },
         Some(other) => errors.push(error(REGION_SETTING, format!("is one of {}, not {}", allowed(), shown(other)))),
     }

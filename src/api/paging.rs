@@ -163,7 +163,8 @@ impl<'a> Body<'a> {
     fn read(body: &'a [u8], names: &[&str]) -> Result<Self, String> {
         let mut deserializer = serde_json::Deserializer::from_str(utf8(body)?);
         let read = Named(names).deserialize(&mut deserializer);
-        read.and_then(|body| deserializer.end().map(|()| body)).map_err(|error| format!("not the JSON of a page: {error}"))
+        read.and_then(|body| deserializer.end().map(|()| body))
+            .map_err(|error| format!("not the JSON of a page: {error}"))
     }
 
     /// The rows.

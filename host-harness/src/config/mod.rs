@@ -14,6 +14,7 @@ pub mod watch;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::contract::types::Setting;
@@ -37,8 +38,8 @@ pub struct Config {
     /// `[grants.<type>]`: the origins that connectors of a type may plan, such as `https://us.api.example.com`. A type
     /// that is not here has no ceiling from the configuration.
     pub grants: BTreeMap<String, Vec<String>>,
-    /// `[[instance]]`, in the order of the file.
-    pub instances: Vec<InstanceConfig>,
+    /// `[[instance]]`, in the order of the file. Each is shared with what polls it.
+    pub instances: Vec<Arc<InstanceConfig>>,
 }
 
 /// What concerns the host as a whole.

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use toml::de::{DeTable, DeValue};
@@ -48,8 +49,8 @@ pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
     let host = root.required("host", root.table("host"), "[host]");
     let host = host.and_then(|host| parser.host(&host));
     let grants = root.table("grants").map(|grants| parser.grants(grants.value)).unwrap_or_default();
-    let instances: Vec<InstanceConfig> =
-        root.tables("instance").iter().filter_map(|instance| parser.instance(instance)).collect();
+    let instances: Vec<Arc<InstanceConfig>> =
+        root.tables("instance").iter().filter_map(|instance| parser.instance(instance).map(Arc::new)).collect();
     root.finish();
     if let Some(host) = &host {
         parser.counts(&instances, host.most_instances_per_type);
@@ -370,7 +371,7 @@ impl<'a> Parser<'a> {
     }
 
     /// What instances must not have in common, and how many there may be.
-    fn counts(&self, instances: &[InstanceConfig], most: usize) {
+    fn counts(&self, instances: &[Arc<InstanceConfig>], most: usize) {
         let mut names: BTreeMap<&str, usize> = BTreeMap::new();
         let mut handles: BTreeMap<&str, usize> = BTreeMap::new();
         let mut types: BTreeMap<&str, usize> = BTreeMap::new();

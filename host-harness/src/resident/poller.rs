@@ -51,7 +51,7 @@ const OPTIONS: CycleOptions = CycleOptions {
 #[derive(Debug)]
 pub struct Record {
     /// Its configuration.
-    pub config: InstanceConfig,
+    pub config: Arc<InstanceConfig>,
     /// Its place in the store.
     pub instance: Instance,
     /// The configuration it is part of.

@@ -125,9 +125,9 @@ pub struct Past {
     /// How the last poll went: `ok`, `degraded`, `failed` or `interrupted`.
     pub last_outcome: Option<String>,
     /// What is wrong, when something is: the failure to look at first.
-    pub failure: Option<FailureReport>,
+    pub failure: Option<Box<FailureReport>>,
     /// The last thing that was wrong, whether it still is or not.
-    pub last_failure: Option<PastFailure>,
+    pub last_failure: Option<Box<PastFailure>>,
     /// Since when something has been wrong without a break.
     #[serde(with = "time::serde::rfc3339::option")]
     pub failing_since: Option<OffsetDateTime>,
@@ -173,7 +173,7 @@ pub struct StreamStatus {
     /// Records since the first poll.
     pub total: u64,
     /// Why it is not `ok`.
-    pub failure: Option<FailureReport>,
+    pub failure: Option<Box<FailureReport>>,
 }
 
 /// Polls in numbers.
@@ -256,7 +256,7 @@ impl Past {
                 state: state.to_owned(),
                 last: outcome.fetched,
                 total: before.saturating_add(outcome.fetched),
-                failure,
+                failure: failure.map(Box::new),
             };
             match self.streams.iter_mut().find(|known| known.name == outcome.name) {
                 Some(known) => *known = status,
@@ -269,7 +269,7 @@ impl Past {
         if cycle.end == End::Interrupted {
             return None;
         }
-        self.failure = cycle.first_failure().cloned();
+        self.failure = cycle.first_failure().cloned().map(Box::new);
         self.remember_failure(started);
         let state = match cycle.status() {
             Status::Ok => State::Ok,
@@ -285,7 +285,7 @@ impl Past {
         self.began("failed", started);
         self.count_failure(&failure);
         self.last = Work::default();
-        self.failure = Some(failure);
+        self.failure = Some(Box::new(failure));
         self.remember_failure(started);
         self.settle(State::Failed, started);
         State::Failed
@@ -308,7 +308,7 @@ impl Past {
 
     fn remember_failure(&mut self, at: OffsetDateTime) {
         if let Some(failure) = self.failure.clone() {
-            self.last_failure = Some(PastFailure { at, failure });
+            self.last_failure = Some(Box::new(PastFailure { at, failure: *failure }));
         }
     }
 

@@ -48,7 +48,7 @@ impl Desk {
         let identity = Identity { handle: None, name, connector: "fixture" };
         let found = self.store.identify(&[identity], self.poller.inner.clock.now()).expect("identified");
         let instance = found.into_iter().next().expect("one");
-        Arc::new(Record { config: whole.instances[0].clone(), instance, whole })
+        Arc::new(Record { config: Arc::clone(&whole.instances[0]), instance, whole })
     }
 
     async fn poll(&self, record: &Arc<Record>) -> Polled {

@@ -34,7 +34,7 @@ impl Work {
         }
         for (place, (instance, past)) in instances.into_iter().enumerate() {
             let Some(of_instance) = config.instances.get(place) else { continue };
-            let record = Arc::new(Record { config: of_instance.clone(), instance, whole: Arc::clone(&config) });
+            let record = Arc::new(Record { config: Arc::clone(of_instance), instance, whole: Arc::clone(&config) });
             self.put(record, past);
         }
         Ok(())
