@@ -267,7 +267,7 @@ mod tests {
             }],
             polls: [("ok".to_owned(), 3), ("failed".to_owned(), 1)].into(),
             failures: [("timeout".to_owned(), 1)].into(),
-            failure: Some(FailureReport::new("timeout", "no", "")),
+            failure: Some(Box::new(FailureReport::new("timeout", "no", ""))),
             total: Work {
                 steps: 4,
                 requests: 9,
