@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::condensed::{Condensed, Trace};
+use super::condensed::{self, Condensed, Trace};
 use super::former;
 use super::memory::{self, Memory};
 use crate::artifact::identity::hash64;
@@ -27,8 +27,9 @@ use crate::times::Utc;
 const MAGIC: &[u8; 5] = b"R7IDR";
 /// The format written. Format 2 is format 1 followed by [`Beyond`]; format 3
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
-/// the blocks in one piece, which [`Memory`] keeps as it is.
-const FORMAT: u8 = 4;
+/// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
+/// is condensed by the day instead of by the month.
+const FORMAT: u8 = 5;
 /// Magic, format, hash.
 const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
@@ -78,8 +79,13 @@ pub struct Checkpoint {
     pub beyond: Beyond,
     /// What was created up to here may have been known and been forgotten.
     pub forgotten: Option<Utc>,
-    /// What is left of that.
+    /// What is left of that; written behind all else.
+    #[serde(skip)]
     pub condensed: Condensed,
+    /// What was created at this instant or later is about to be listed again,
+    /// and is not forgotten before anything else. Of the step, so not written.
+    #[serde(skip)]
+    pub recent: Option<Utc>,
 }
 
 /// What is remembered since format 2.
@@ -230,7 +236,12 @@ impl Checkpoint {
         let (length, _) = body.split_first_chunk::<4>().ok_or_else(|| unreadable("it is cut short"))?;
         let end = usize::try_from(u32::from_le_bytes(*length)).unwrap_or(usize::MAX).saturating_add(memory::RESERVED);
         let rest = bytes.get(end..).ok_or_else(|| unreadable("its blocks are cut short"))?;
-        let mut checkpoint: Self = whole(postcard::take_from_bytes(rest), *format)?;
+        let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
+        let (mut checkpoint, rest) = postcard::take_from_bytes::<Self>(rest).map_err(wrong)?;
+        checkpoint.condensed = match *format {
+            4 => whole::<condensed::Former>(postcard::take_from_bytes(rest), *format)?.into(),
+            _ => whole(postcard::take_from_bytes(rest), *format)?,
+        };
         checkpoint.known = Memory::stored(bytes, end).ok_or_else(|| unreadable("its blocks make no sense"))?;
         Ok(checkpoint)
     }
@@ -248,7 +259,8 @@ impl Checkpoint {
         }
         let rest = loop {
             let rest = Vec::with_capacity(self.condensed.bytes().saturating_add(REST));
-            let rest = postcard::to_extend(&self, rest).map_err(|error| {
+            let rest = postcard::to_extend(&self, rest).and_then(|rest| postcard::to_extend(&self.condensed, rest));
+            let rest = rest.map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,
                     format!("the checkpoint cannot be written: {error}"),
@@ -280,6 +292,21 @@ impl Checkpoint {
         Ok(bytes)
     }
 
+    /// Whether an investigation is on the page at which a listing of what is
+    /// known has been interrupted.
+    fn interrupted_page(&self) -> impl Fn(&Known) -> bool + use<> {
+        let number = self.number;
+        let window = match &self.cycle {
+            Some(Cycle { phase: Phase::Known(window, _), .. }) => Some(*window),
+            _ => None,
+        };
+        move |known| {
+            window.is_some_and(|window| {
+                known.listed == number && (window.after.0..window.before.0).contains(&known.created)
+            })
+        }
+    }
+
     /// Forgets the oldest investigations down to `most`.
     fn forget(&mut self, most: usize) {
         let excess = self.known.len().saturating_sub(most);
@@ -288,7 +315,12 @@ impl Checkpoint {
         }
         // What is closed goes first, and what has work left to do last. Told apart by every other second, in as few bytes
         // as do: this is at the end of a step, when most is in memory.
+        let (recent, interrupted) = (self.recent, self.interrupted_page());
         let age = |known: &Known| match known.owed {
+            // What is listed again at once would come again if nothing of it were left.
+            Owed::Nothing if recent.is_some_and(|recent| known.created >= recent.0) || interrupted(known) => {
+                u32::MAX - 1
+            }
             Owed::Nothing => {
                 let created = u32::try_from(known.created.div_euclid(2_000_000).max(0)).unwrap_or(u32::MAX);
                 created.min((1 << 31) - 2) | (u32::from(known.open) << 31)
@@ -393,6 +425,7 @@ mod tests {
             },
             forgotten: Some(Utc(7)),
             condensed: Condensed::default(),
+            recent: None,
         }
     }
 
@@ -426,11 +459,12 @@ mod tests {
     /// `tests/fixtures`.
     #[test]
     fn every_format_that_was_ever_written_is_read() {
-        let bytes: [&[u8]; 4] = [
+        let bytes: [&[u8]; 5] = [
             include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-3.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-4.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-5.bin"),
         ];
         for (format, bytes) in (1..).zip(bytes) {
             assert_eq!(bytes.get(5), Some(&format));

@@ -3,8 +3,8 @@
 //! The checkpoint is bounded, tenants are not. Of an investigation that is
 //! forgotten a hash of its RRN and its last version is kept, so that listing it
 //! again unchanged costs nothing, and a change of it is seen. They are kept by
-//! the time of creation, so that what is too old to be listed goes by itself;
-//! in order, each as the distance from the one before: about three bytes.
+//! the day of creation, so that what is too old goes first and a day at a time;
+//! in order, each as the distance from the one before: three or four bytes.
 //!
 //! Not guaranteed: of what is kept, one change in 100,000 looks like something
 //! that is known, and is not seen. Nor is one of an investigation older than
@@ -20,24 +20,27 @@ use crate::artifact::identity::hash64;
 
 /// Most that are kept.
 pub const MOST: usize = 40_000;
-/// Microseconds of creation that are kept together.
-const PERIOD: i64 = 30 * DAY * 1_000_000;
 /// Most periods: what is older than the vendor keeps is never listed.
-const PERIODS: usize = (KEPT_DAYS / 30 + 2) as usize;
+const PERIODS: usize = (KEPT_DAYS + 2) as usize;
+/// Days of a period as checkpoints of format 4 have them.
+const FORMER_DAYS: i64 = 30;
 
 /// Hashes of versions by the time at which the investigation was created.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Condensed {
-    /// In order.
+    /// In order; none overlaps another.
     periods: Vec<Period>,
-    /// Of periods before this one nothing is kept.
+    /// Of days before this one nothing is kept.
     from: Option<i64>,
 }
 
 /// What was created in one period.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 struct Period {
-    number: i64,
+    /// Its first day, in days since 1970.
+    day: i64,
+    /// How many days it has: one, or those of a former checkpoint.
+    days: i64,
     count: usize,
     /// Distances, as numbers of seven bits a byte.
     #[serde(serialize_with = "as_bytes", deserialize_with = "from_bytes")]
@@ -47,7 +50,7 @@ struct Period {
 /// What is kept of a version.
 #[derive(Clone, Copy, Debug)]
 pub struct Trace {
-    period: i64,
+    day: i64,
     hash: u32,
 }
 
@@ -57,7 +60,7 @@ impl Trace {
     #[must_use]
     pub fn of(rrn: &str, created: i64, fingerprint: u64) -> Self {
         let [a, b, c, d, ..] = hash64([rrn.as_bytes(), &fingerprint.to_le_bytes()]).to_le_bytes();
-        Self { period: created.div_euclid(PERIOD), hash: u32::from_le_bytes([a, b, c, d]) }
+        Self { day: created.div_euclid(DAY * 1_000_000), hash: u32::from_le_bytes([a, b, c, d]) }
     }
 }
 
@@ -82,20 +85,21 @@ impl Condensed {
     /// Keeps these, and lets go of the oldest when there are too many.
     pub fn insert(&mut self, traces: &[Trace]) {
         for trace in traces {
-            if self.from.is_none_or(|from| trace.period >= from)
-                && let Err(at) = self.periods.binary_search_by_key(&trace.period, |period| period.number)
+            let at = self.periods.partition_point(|period| period.end() <= trace.day);
+            if self.from.is_none_or(|from| trace.day >= from)
+                && !self.periods.get(at).is_some_and(|period| period.has(trace))
             {
-                self.periods.insert(at, Period { number: trace.period, ..Period::default() });
+                self.periods.insert(at, Period { day: trace.day, days: 1, ..Period::default() });
             }
         }
         for period in &mut self.periods {
-            let hashes = in_order(traces.iter().filter(|trace| trace.period == period.number));
+            let hashes = in_order(traces.iter().filter(|trace| period.has(trace)));
             if !hashes.is_empty() {
                 period.insert(&hashes);
             }
         }
         while self.periods.len() > PERIODS || self.periods.iter().map(|period| period.count).sum::<usize>() > MOST {
-            self.from = Some(self.periods.remove(0).number.saturating_add(1));
+            self.from = Some(self.periods.remove(0).end());
         }
     }
 
@@ -104,19 +108,19 @@ impl Condensed {
     pub fn look_up(&self, traces: &[Trace]) -> Vec<Kept> {
         let mut found = vec![Kept::No; traces.len()];
         for period in &self.periods {
-            let mut asked = in_order(traces.iter().filter(|trace| trace.period == period.number));
+            let mut asked = in_order(traces.iter().filter(|trace| period.has(trace)));
             if asked.is_empty() {
                 continue;
             }
             period.mark(&mut asked);
-            for (found, trace) in found.iter_mut().zip(traces).filter(|(_, trace)| trace.period == period.number) {
+            for (found, trace) in found.iter_mut().zip(traces).filter(|(_, trace)| period.has(trace)) {
                 if asked.get(&u64::from(trace.hash)).is_some_and(|kept| *kept != 0) {
                     *found = Kept::Yes;
                 }
             }
         }
         for (found, trace) in found.iter_mut().zip(traces) {
-            if self.from.is_some_and(|from| trace.period < from) {
+            if self.from.is_some_and(|from| trace.day < from) {
                 *found = Kept::TooOld;
             }
         }
@@ -124,7 +128,42 @@ impl Condensed {
     }
 }
 
+/// What is kept as format 4 has it: by the month.
+#[derive(Deserialize)]
+pub(super) struct Former {
+    periods: Vec<FormerPeriod>,
+    from: Option<i64>,
+}
+
+/// A period of it.
+#[derive(Deserialize)]
+struct FormerPeriod {
+    number: i64,
+    count: usize,
+    #[serde(deserialize_with = "from_bytes")]
+    bytes: Vec<u8>,
+}
+
+impl From<Former> for Condensed {
+    fn from(former: Former) -> Self {
+        let day = |number: i64| number.saturating_mul(FORMER_DAYS);
+        let period =
+            |FormerPeriod { number, count, bytes }| Period { day: day(number), days: FORMER_DAYS, count, bytes };
+        Self { periods: former.periods.into_iter().map(period).collect(), from: former.from.map(day) }
+    }
+}
+
 impl Period {
+    /// The day behind it.
+    fn end(&self) -> i64 {
+        self.day.saturating_add(self.days)
+    }
+
+    /// Whether the investigation was created in it.
+    fn has(&self, trace: &Trace) -> bool {
+        (self.day..self.end()).contains(&trace.day)
+    }
+
     /// Keeps these.
     fn insert(&mut self, hashes: &BTreeMap<u64, i64>) {
         // Not by doubling: this is at the end of a step, when most is in memory.
@@ -213,7 +252,7 @@ mod tests {
     }
 
     fn of(pairs: &[(i64, u32)]) -> Vec<Trace> {
-        pairs.iter().map(|(period, hash)| Trace { period: *period, hash: *hash }).collect()
+        pairs.iter().map(|(day, hash)| Trace { day: *day, hash: *hash }).collect()
     }
 
     proptest! {
@@ -235,8 +274,8 @@ mod tests {
 
     #[test]
     fn it_is_bounded_and_lets_go_of_the_oldest() {
-        let many = |period: i64, count: u32| -> Vec<Trace> {
-            (0..count).map(|number| Trace { period, hash: number.wrapping_mul(0x9e37_79b9) }).collect()
+        let many = |day: i64, count: u32| -> Vec<Trace> {
+            (0..count).map(|number| Trace { day, hash: number.wrapping_mul(0x9e37_79b9) }).collect()
         };
         let mut condensed = Condensed::default();
         let mut older = Condensed::default();
@@ -254,12 +293,36 @@ mod tests {
         // What is older than what is kept does not come back.
         condensed.insert(&many(0, 10));
         assert!(condensed.look_up(&many(0, 10)).into_iter().all(|kept| kept == Kept::TooOld));
-        // A little in each of many periods.
-        for period in 0..40 {
-            older.insert(&many(period, 3));
+        // A little on each of many days.
+        for day in 0..500 {
+            older.insert(&many(day, 3));
         }
         assert!(
-            older.periods.len() == PERIODS && older.look_up(&many(39, 3)).into_iter().all(|kept| kept == Kept::Yes)
+            older.periods.len() == PERIODS && older.look_up(&many(499, 3)).into_iter().all(|kept| kept == Kept::Yes)
         );
+    }
+
+    #[test]
+    fn what_was_kept_by_the_month_is_kept_on() {
+        let bytes = |hashes: &[u64]| {
+            let mut distances = Distances::default();
+            hashes.iter().for_each(|hash| distances.push(*hash));
+            distances.bytes
+        };
+        let period = |number, hashes: &[u64]| FormerPeriod { number, count: hashes.len(), bytes: bytes(hashes) };
+        let former = Former { periods: vec![period(2, &[5, 9]), period(4, &[7])], from: Some(2) };
+        let mut condensed = Condensed::from(former);
+        let kept = |condensed: &Condensed, day, hash| condensed.look_up(&[Trace { day, hash }])[0];
+        for day in [60, 75, 89] {
+            assert_eq!((kept(&condensed, day, 5), kept(&condensed, day, 7)), (Kept::Yes, Kept::No), "{day}");
+        }
+        assert_eq!((kept(&condensed, 59, 5), kept(&condensed, 90, 5)), (Kept::TooOld, Kept::No));
+        // What is new goes to the month that is there, and to a day of its own where none is.
+        condensed.insert(&of(&[(70, 6), (95, 6), (120, 6), (150, 6)]));
+        let days: Vec<(i64, i64)> = condensed.periods.iter().map(|period| (period.day, period.days)).collect();
+        assert_eq!(days, [(60, 30), (95, 1), (120, 30), (150, 1)]);
+        for (day, hash) in [(70, 6), (60, 9), (95, 6), (120, 6), (149, 7), (150, 6)] {
+            assert_eq!(kept(&condensed, day, hash), Kept::Yes, "{day}");
+        }
     }
 }

@@ -76,6 +76,7 @@ impl<K> Former<K> {
             beyond,
             forgotten: None,
             condensed: Condensed::default(),
+            recent: None,
         })
     }
 }
