@@ -28,7 +28,7 @@ const MAGIC: &[u8; 5] = b"R7IDR";
 /// The format written. Format 2 is format 1 followed by [`Beyond`]; format 3
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
 /// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
-/// is condensed by the day instead of by the month.
+/// is condensed by the day and the RRN.
 const FORMAT: u8 = 5;
 /// Magic, format, hash.
 const HEADER: usize = 14;
@@ -86,6 +86,25 @@ pub struct Checkpoint {
     /// and is not forgotten before anything else. Of the step, so not written.
     #[serde(skip)]
     pub recent: Option<Utc>,
+    /// What it is kept within. Not written either.
+    #[serde(skip)]
+    pub bounds: Bounds,
+}
+
+/// What a checkpoint is kept within. Smaller ones are for tests: what is
+/// forgotten in them would take a hundred thousand investigations else.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// Most investigations remembered.
+    pub known: usize,
+    /// Most bytes written.
+    pub bytes: usize,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self { known: MAX_KNOWN, bytes: MAX_BYTES }
+    }
 }
 
 /// What is remembered since format 2.
@@ -239,7 +258,7 @@ impl Checkpoint {
         let wrong = |error| unreadable(&format!("its content is not that of format {format} ({error})"));
         let (mut checkpoint, rest) = postcard::take_from_bytes::<Self>(rest).map_err(wrong)?;
         checkpoint.condensed = match *format {
-            4 => whole::<condensed::Former>(postcard::take_from_bytes(rest), *format)?.into(),
+            4 => whole::<condensed::Former>(postcard::take_from_bytes(rest), *format)?.condensed(checkpoint.forgotten),
             _ => whole(postcard::take_from_bytes(rest), *format)?,
         };
         checkpoint.known = Memory::stored(bytes, end).ok_or_else(|| unreadable("its blocks make no sense"))?;
@@ -254,8 +273,9 @@ impl Checkpoint {
     pub fn encode(mut self) -> Result<Vec<u8>, Failure> {
         self.known.pack();
         // More than has to be: not to look for the oldest again at the end of every step.
-        if self.known.len() > MAX_KNOWN {
-            self.forget(MAX_KNOWN / 20 * 19);
+        let Bounds { known, bytes: most_bytes } = self.bounds;
+        if self.known.len() > known {
+            self.forget(known - known / 20);
         }
         let rest = loop {
             let rest = Vec::with_capacity(self.condensed.bytes().saturating_add(REST));
@@ -269,11 +289,11 @@ impl Checkpoint {
                 )
             })?;
             let bytes = self.known.bytes();
-            if bytes.saturating_add(rest.len()) <= MAX_BYTES || self.known.is_empty() {
+            if bytes.saturating_add(rest.len()) <= most_bytes || self.known.is_empty() {
                 break rest;
             }
             // At once as many as it takes, were all of them alike.
-            let fit = self.known.len().saturating_mul(MAX_BYTES.saturating_sub(rest.len())) / bytes.max(1);
+            let fit = self.known.len().saturating_mul(most_bytes.saturating_sub(rest.len())) / bytes.max(1);
             self.forget(fit.min(self.known.len()) / 10 * 9);
         };
         // The blocks stay where they are: what is before them has its place, and what is behind is short.
@@ -350,10 +370,9 @@ impl Checkpoint {
             };
             if goes {
                 horizon = horizon.max(known.created);
-                // What has work left to do leaves nothing by which it would be taken for done: it is collected again.
-                if known.owed == Owed::Nothing {
-                    gone.push(Trace::of(rrn, known.created, known.fingerprint));
-                }
+                // What has work left to do is not taken for done, and its version not for a new one.
+                let trace = if known.owed == Owed::Nothing { Trace::of } else { Trace::owed };
+                gone.push(trace(rrn, known.created, known.fingerprint));
             }
             !goes
         });
@@ -426,6 +445,7 @@ mod tests {
             forgotten: Some(Utc(7)),
             condensed: Condensed::default(),
             recent: None,
+            bounds: Bounds::default(),
         }
     }
 

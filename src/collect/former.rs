@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::access::Access;
-use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Window, unreadable, whole};
+use super::checkpoint::{Beyond, Bounds, Checkpoint, Cycle, Known, Window, unreadable, whole};
 use super::condensed::Condensed;
 use super::memory::{self, Memory};
 use crate::contract::Failure;
@@ -77,6 +77,7 @@ impl<K> Former<K> {
             forgotten: None,
             condensed: Condensed::default(),
             recent: None,
+            bounds: Bounds::default(),
         })
     }
 }

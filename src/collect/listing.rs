@@ -137,6 +137,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.state.known.put(row.rrn.clone().into_owned(), known, true);
                 }
                 Past::Same => {}
+                Past::Owed => {
+                    let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
+                    self.state.known.put(row.rrn.clone().into_owned(), known, true);
+                }
                 // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
                 // a person.
                 Past::TooOld if !all && !was_looked_at(row, since) => {}
@@ -178,6 +182,8 @@ enum Past {
     Unknown,
     /// Forgotten as it is now.
     Same,
+    /// Forgotten as it is now, with work left to do on it.
+    Owed,
     /// Forgotten with another version, or never known.
     Changed,
     /// So old that it cannot be told.
@@ -193,21 +199,24 @@ impl<T, C> Step<'_, T, C> {
 
     /// What each row may have been, should it not be remembered.
     fn past(&self, rows: &[Investigation<'_>]) -> Vec<Past> {
-        let trace = |row: &Investigation<'_>| {
-            Trace::of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint())
+        let trace = |row: &Investigation<'_>, of: fn(&str, i64, u64) -> Trace| {
+            of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint())
         };
         let forgotten: Vec<bool> = rows
             .iter()
             .map(|row| self.may_be_forgotten(row) && self.state.known.get(row.rrn.as_ref()).is_none())
             .collect();
         let asked = rows.iter().zip(&forgotten).filter(|(_, forgotten)| **forgotten);
-        let traces: Vec<Trace> = asked.map(|(row, _)| trace(row)).collect();
-        let mut kept = self.state.condensed.look_up(&traces).into_iter();
+        let (done, owed): (Vec<Trace>, Vec<Trace>) =
+            asked.map(|(row, _)| (trace(row, Trace::of), trace(row, Trace::owed))).unzip();
+        let condensed = &self.state.condensed;
+        let mut kept = condensed.look_up(&done).into_iter().zip(condensed.look_up(&owed));
         let past = |forgotten: bool| match if forgotten { kept.next() } else { None } {
             None => Past::Unknown,
-            Some(Kept::Yes) => Past::Same,
-            Some(Kept::No) => Past::Changed,
-            Some(Kept::TooOld) => Past::TooOld,
+            Some((Kept::Yes, _)) => Past::Same,
+            Some((_, Kept::Yes)) => Past::Owed,
+            Some((Kept::No, _)) => Past::Changed,
+            Some((Kept::TooOld, _)) => Past::TooOld,
         };
         forgotten.into_iter().map(past).collect()
     }

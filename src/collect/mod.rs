@@ -43,7 +43,7 @@ use crate::api::transport::{Clock, Transport};
 use crate::artifact::mitre::Mitre;
 use crate::contract::{Batch, Budget, Failure};
 use crate::settings::Settings;
-use checkpoint::{Checkpoint, Cycle, Phase};
+use checkpoint::{Bounds, Checkpoint, Cycle, Phase};
 use output::Output;
 
 /// Steps in a row that a rate limit has ended, as [`Checkpoint::rate_limited`]
@@ -82,13 +82,30 @@ pub async fn step<T: Transport, C: Clock>(
     checkpoint: Option<Vec<u8>>,
     budget: Budget,
 ) -> Result<Batch, Failure> {
+    step_within(transport, clock, settings, checkpoint, budget, Bounds::default()).await
+}
+
+/// Does one step, with a checkpoint within these bounds.
+///
+/// # Errors
+///
+/// See [`step`].
+pub async fn step_within<T: Transport, C: Clock>(
+    transport: &T,
+    clock: &C,
+    settings: &Settings,
+    checkpoint: Option<Vec<u8>>,
+    budget: Budget,
+    bounds: Bounds,
+) -> Result<Batch, Failure> {
     let host = settings.region.host;
-    let state = match checkpoint.map(Checkpoint::decode).transpose()? {
+    let mut state = match checkpoint.map(Checkpoint::decode).transpose()? {
         Some(state) if state.host == host => state,
         // The region was changed: what is known of the old one says nothing
         // about the new one.
         Some(_) | None => Checkpoint::new(host),
     };
+    state.bounds = bounds;
     let heedless = state.rate_limited >= HEEDLESS_AFTER;
     let client = Client::new(transport, clock, settings.region, &budget).heedless(heedless);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };

@@ -11,7 +11,7 @@ use pollster::block_on;
 use rapid7_insightidr::api::transport::{
     Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
 };
-use rapid7_insightidr::collect;
+use rapid7_insightidr::collect::{self, checkpoint::Bounds};
 use rapid7_insightidr::contract::{Artifact, Batch, Budget, Failure, Setting, SettingValue, StreamState};
 use rapid7_insightidr::settings::Settings;
 use rapid7_insightidr::times::Utc;
@@ -98,6 +98,8 @@ pub struct Tenant {
     pub link: InProcess,
     pub settings: Vec<Setting>,
     pub budget: Budget,
+    /// Of the checkpoint.
+    pub bounds: Bounds,
     pub checkpoint: Option<Vec<u8>>,
     /// Artifacts by id, as JSON.
     pub store: BTreeMap<String, serde_json::Value>,
@@ -150,6 +152,7 @@ impl Tenant {
             },
             settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
             budget: BUDGET,
+            bounds: Bounds::default(),
             checkpoint: None,
             store: BTreeMap::new(),
             repeated: 0,
@@ -162,7 +165,8 @@ impl Tenant {
     /// One step, committed if it gave a batch.
     pub fn step(&mut self) -> Result<Batch, Failure> {
         let settings = Settings::parse(&self.settings).unwrap();
-        let batch = block_on(collect::step(&self.link, &self.link, &settings, self.checkpoint.clone(), self.budget))?;
+        let (checkpoint, link) = (self.checkpoint.clone(), &self.link);
+        let batch = block_on(collect::step_within(link, link, &settings, checkpoint, self.budget, self.bounds))?;
         self.commit(&batch);
         Ok(batch)
     }
@@ -172,7 +176,8 @@ impl Tenant {
     pub fn die(&mut self, at: u64) {
         let settings = Settings::parse(&self.settings).unwrap();
         self.link.dies_after.set(Some(at));
-        let step = collect::step(&self.link, &self.link, &settings, self.checkpoint.clone(), self.budget);
+        let (checkpoint, link) = (self.checkpoint.clone(), &self.link);
+        let step = collect::step_within(link, link, &settings, checkpoint, self.budget, self.bounds);
         // Everything in process is there at once, so what is pending is dead.
         drop(futures::FutureExt::now_or_never(step));
         self.link.dies_after.set(None);

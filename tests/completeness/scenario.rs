@@ -83,6 +83,8 @@ pub struct Ways {
     pub concurrency: i64,
     /// Requests and artifacts of a step.
     pub budget: (u32, u32),
+    /// Most investigations remembered, if that is less than usual.
+    pub remembered: Option<usize>,
 }
 
 /// Everything that decides a run.
@@ -151,10 +153,11 @@ prop_compose! {
             3 => Just((BUDGET.requests, BUDGET.artifacts)),
             1 => (40_u32..400, 10_u32..200),
         ],
+        remembered in prop::option::weighted(0.5, 40_usize..100),
     ) -> Ways {
         Ways {
             alerts, evidence, uninvestigated, product_alerts, comments, restricted, lookback_days, overlap_minutes,
-            concurrency, budget,
+            concurrency, budget, remembered,
         }
     }
 }
@@ -174,6 +177,9 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
             }
         }
         let place = Place { silent_regions: if calm { 0 } else { place.silent_regions }, ..place };
+        // With faults and with comments much is owed, and what is owed has to be remembered.
+        let is_little_owed = calm && place.rate_limit.is_none() && !ways.comments;
+        let ways = Ways { remembered: ways.remembered.filter(|_| is_little_owed), ..ways };
         Scenario { place, ways, polls }
     })
 }
@@ -242,6 +248,7 @@ impl Scenario {
             tenant.settings.push(Setting { key: key.to_owned(), value });
         }
         (tenant.budget.requests, tenant.budget.artifacts) = ways.budget;
+        tenant.bounds.known = ways.remembered.unwrap_or(tenant.bounds.known);
         tenant
     }
 
