@@ -24,7 +24,7 @@ fn tenant(days: f64) -> (Tenant, Vec<InvestigationId>) {
     let investigations = (0..MANY).map(|number| {
         let before = time::Duration::days(1) * (days * (MANY - 1 - number) as f64 / MANY as f64);
         let created = last - before;
-        let status = if number % 3 == 0 { "OPEN" } else { "CLOSED" };
+        let status = if number.is_multiple_of(3) { "OPEN" } else { "CLOSED" };
         let spec = InvestigationSpec { status: status.to_owned(), ..InvestigationSpec::new(created, created) };
         world.add_investigation(spec).unwrap()
     });
@@ -75,7 +75,7 @@ fn what_is_forgotten_and_merely_looked_at_does_not_come_again_and_a_change_of_it
     let (mut tenant, investigations) = tenant(20.0);
     collect(&mut tenant);
     tenant.advance(Duration::from_hours(1));
-    let closed = |number: &usize| number % 3 != 0;
+    let closed = |number: &usize| !number.is_multiple_of(3);
     // Of these a hash is left, and of the others nothing.
     let viewed: Vec<usize> = (MANY - condensed::MOST / 2..MANY).filter(closed).step_by(997).collect();
     let changed: Vec<usize> = (1_000..4_000).filter(closed).chain([viewed[0]]).collect();
