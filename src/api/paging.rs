@@ -71,7 +71,7 @@ pub fn v2(body: &[u8], index: u64) -> Result<Page<'_>, String> {
 ///
 /// What is wrong with it, for the operator.
 pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
-    Envelope::of(Body::read(body, DATA)?, DATA)?.v2(index, size)
+    Envelope::of(Body::read(body, DATA)?)?.v2(index, size)
 }
 
 /// Reads page `index` of a list of the Alert Triage API.
@@ -96,7 +96,7 @@ pub fn triage_rrns(body: &[u8], index: u64) -> Result<Page<'_>, String> {
 fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
     let body = Body::read(body, names)?;
     whole(&body.members)?;
-    let page = Envelope::of(body, names)?;
+    let page = Envelope::of(body)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     let total_rows = page.number("total_items")?;
     page.checked(total_rows, more, index, PAGE_SIZE)
@@ -110,9 +110,9 @@ fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>,
 pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
     let body = Body::read(body, DATA)?;
     if body.members.object("metadata").is_some() {
-        return Envelope::of(body, DATA)?.v2(index, size);
+        return Envelope::of(body)?.v2(index, size);
     }
-    let rows = body.rows(DATA)?;
+    let rows = body.rows?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     Ok(Page { rows, total_rows: count, more: count >= size })
 }
@@ -134,7 +134,7 @@ pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
 pub fn listed<'a>(body: &'a [u8], names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
     let body = Body::read(body, names)?;
     whole(&body.members)?;
-    body.rows(names)
+    body.rows
 }
 
 /// Refuses partial data, which comes with status 200.
@@ -152,8 +152,9 @@ fn utf8(body: &[u8]) -> Result<&str, String> {
 /// A page as it was sent: its rows, and its other members. Read in one go: most of what a poll without anything new costs
 /// is going over bytes.
 struct Body<'a> {
-    /// What is under the first of the names that is there and not null.
-    rows: Option<Vec<&'a RawValue>>,
+    /// What is under the first of the names that is there and not null, or that
+    /// none is.
+    rows: Result<Vec<&'a RawValue>, String>,
     /// Everything that is not under one of the names.
     members: Members<'a>,
 }
@@ -165,11 +166,6 @@ impl<'a> Body<'a> {
         let read = Named(names).deserialize(&mut deserializer);
         read.and_then(|body| deserializer.end().map(|()| body))
             .map_err(|error| format!("not the JSON of a page: {error}"))
-    }
-
-    /// The rows.
-    fn rows(self, names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
-        self.rows.ok_or_else(|| format!("no `{}`", names.join("` or `")))
     }
 }
 
@@ -207,7 +203,8 @@ impl<'de> Visitor<'de> for Named<'_> {
                 rows = Some((at, list));
             }
         }
-        Ok(Body { rows: rows.map(|(_, list)| list), members })
+        let missing = || format!("no `{}`", self.0.join("` or `"));
+        Ok(Body { rows: rows.map(|(_, list)| list).ok_or_else(missing), members })
     }
 }
 
@@ -218,9 +215,9 @@ struct Envelope<'a> {
 }
 
 impl<'a> Envelope<'a> {
-    fn of(body: Body<'a>, names: &[&str]) -> Result<Self, String> {
+    fn of(body: Body<'a>) -> Result<Self, String> {
         let metadata = body.members.object("metadata").ok_or("no `metadata`")?;
-        Ok(Self { rows: body.rows(names)?, metadata })
+        Ok(Self { rows: body.rows?, metadata })
     }
 
     /// A whole number of the metadata.

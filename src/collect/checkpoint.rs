@@ -6,17 +6,16 @@
 //! bytes that cannot be read are a failure that leaves them where they are,
 //! never a silent start from zero.
 //!
-//! Bound: [`MAX_KNOWN`] investigations and [`MAX_BYTES`]. Past it the oldest
-//! are forgotten, closed ones first, those with work left to do last. What was
-//! forgotten is looked at when everything is listed ([`super::condensed`]).
+//! Bound: [`MAX_KNOWN`] investigations and [`MAX_BYTES`]. Past it some are
+//! forgotten ([`super::forgetting`]).
 
-use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
 use super::access::Access;
-use super::condensed::{self, Condensed, Trace};
+use super::condensed::{self, Condensed};
+use super::forgetting::Bounds;
 use super::former;
 use super::memory::{self, Memory};
 use crate::artifact::identity::hash64;
@@ -28,8 +27,8 @@ const MAGIC: &[u8; 5] = b"R7IDR";
 /// The format written. Format 2 is format 1 followed by [`Beyond`]; format 3
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
 /// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
-/// is condensed by the day and the RRN.
-const FORMAT: u8 = 5;
+/// is condensed by the day and the RRN, format 6 with work left marked in it.
+const FORMAT: u8 = 6;
 /// Magic, format, hash.
 const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
@@ -82,29 +81,9 @@ pub struct Checkpoint {
     /// What is left of that; written behind all else.
     #[serde(skip)]
     pub condensed: Condensed,
-    /// What was created at this instant or later is about to be listed again,
-    /// and is not forgotten before anything else. Of the step, so not written.
-    #[serde(skip)]
-    pub recent: Option<Utc>,
-    /// What it is kept within. Not written either.
+    /// What it is kept within; not written.
     #[serde(skip)]
     pub bounds: Bounds,
-}
-
-/// What a checkpoint is kept within. Smaller ones are for tests: what is
-/// forgotten in them would take a hundred thousand investigations else.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Bounds {
-    /// Most investigations remembered.
-    pub known: usize,
-    /// Most bytes written.
-    pub bytes: usize,
-}
-
-impl Default for Bounds {
-    fn default() -> Self {
-        Self { known: MAX_KNOWN, bytes: MAX_BYTES }
-    }
 }
 
 /// What is remembered since format 2.
@@ -259,6 +238,7 @@ impl Checkpoint {
         let (mut checkpoint, rest) = postcard::take_from_bytes::<Self>(rest).map_err(wrong)?;
         checkpoint.condensed = match *format {
             4 => whole::<condensed::Former>(postcard::take_from_bytes(rest), *format)?.condensed(checkpoint.forgotten),
+            5 => whole::<Condensed>(postcard::take_from_bytes(rest), *format)?.of_format_5(checkpoint.forgotten),
             _ => whole(postcard::take_from_bytes(rest), *format)?,
         };
         checkpoint.known = Memory::stored(bytes, end).ok_or_else(|| unreadable("its blocks make no sense"))?;
@@ -273,7 +253,7 @@ impl Checkpoint {
     pub fn encode(mut self) -> Result<Vec<u8>, Failure> {
         self.known.pack();
         // More than has to be: not to look for the oldest again at the end of every step.
-        let Bounds { known, bytes: most_bytes } = self.bounds;
+        let Bounds { known, bytes: most_bytes, .. } = self.bounds;
         if self.known.len() > known {
             self.forget(known - known / 20);
         }
@@ -311,74 +291,6 @@ impl Checkpoint {
         }
         Ok(bytes)
     }
-
-    /// Whether an investigation is on the page at which a listing of what is
-    /// known has been interrupted.
-    fn interrupted_page(&self) -> impl Fn(&Known) -> bool + use<> {
-        let number = self.number;
-        let window = match &self.cycle {
-            Some(Cycle { phase: Phase::Known(window, _), .. }) => Some(*window),
-            _ => None,
-        };
-        move |known| {
-            window.is_some_and(|window| {
-                known.listed == number && (window.after.0..window.before.0).contains(&known.created)
-            })
-        }
-    }
-
-    /// Forgets the oldest investigations down to `most`.
-    fn forget(&mut self, most: usize) {
-        let excess = self.known.len().saturating_sub(most);
-        if excess == 0 {
-            return;
-        }
-        // What is closed goes first, and what has work left to do last. Told apart by every other second, in as few bytes
-        // as do: this is at the end of a step, when most is in memory.
-        let (recent, interrupted) = (self.recent, self.interrupted_page());
-        let age = |known: &Known| match known.owed {
-            // What is listed again at once would come again if nothing of it were left.
-            Owed::Nothing if recent.is_some_and(|recent| known.created >= recent.0) || interrupted(known) => {
-                u32::MAX - 1
-            }
-            Owed::Nothing => {
-                let created = u32::try_from(known.created.div_euclid(2_000_000).max(0)).unwrap_or(u32::MAX);
-                created.min((1 << 31) - 2) | (u32::from(known.open) << 31)
-            }
-            _ => u32::MAX,
-        };
-        let mut ages = Vec::with_capacity(self.known.len());
-        ages.extend(self.known.iter().map(|(_, known)| age(&known)).take(self.known.len()));
-        let excess = excess.min(ages.len());
-        if excess == 0 {
-            return;
-        }
-        let (older, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
-        // Older than the youngest that goes: all; of its age: as many as it takes.
-        let mut same = excess - older.iter().filter(|age| **age < youngest).count();
-        drop(ages);
-        let mut horizon = self.forgotten.map_or(i64::MIN, |before| before.0);
-        let mut gone = Vec::with_capacity(excess);
-        self.known.retain(|rrn, known| {
-            let goes = match age(known).cmp(&youngest) {
-                Ordering::Less => true,
-                Ordering::Equal if same > 0 => {
-                    same -= 1;
-                    true
-                }
-                _ => false,
-            };
-            if goes {
-                horizon = horizon.max(known.created);
-                // What has work left to do is not taken for done, and its version not for a new one.
-                let trace = if known.owed == Owed::Nothing { Trace::of } else { Trace::owed };
-                gone.push(trace(rrn, known.created, known.fingerprint));
-            }
-            !goes
-        });
-        self.forgotten = Some(Utc(horizon));
-        self.condensed.insert(&gone);
-    }
 }
 
 /// What was read, when nothing is left behind it.
@@ -408,6 +320,7 @@ pub(super) fn unreadable(why: &str) -> Failure {
 
 #[cfg(test)]
 mod tests {
+    use super::super::condensed::{Kept, Trace};
     use super::*;
 
     fn sample() -> Checkpoint {
@@ -444,7 +357,6 @@ mod tests {
             },
             forgotten: Some(Utc(7)),
             condensed: Condensed::default(),
-            recent: None,
             bounds: Bounds::default(),
         }
     }
@@ -464,9 +376,9 @@ mod tests {
             let (rrn, known) = entry(number, Owed::Nothing);
             (state.known.get(&rrn).is_some(), state.condensed.look_up(&[Trace::of(&rrn, known.created, 7)])[0])
         };
-        assert_eq!(kept(0), (false, crate::collect::condensed::Kept::Yes));
+        assert_eq!(kept(0), (false, Kept::Same));
         let owed = (more..all).find(|number| !kept(*number).0).expect("some of them had to make room");
-        assert_eq!(kept(owed), (false, crate::collect::condensed::Kept::No));
+        assert_eq!(kept(owed), (false, Kept::Owed));
     }
 
     #[test]
@@ -479,12 +391,13 @@ mod tests {
     /// `tests/fixtures`.
     #[test]
     fn every_format_that_was_ever_written_is_read() {
-        let bytes: [&[u8]; 5] = [
+        let bytes: [&[u8]; 6] = [
             include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-3.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-4.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-5.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-6.bin"),
         ];
         for (format, bytes) in (1..).zip(bytes) {
             assert_eq!(bytes.get(5), Some(&format));

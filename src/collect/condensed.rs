@@ -8,8 +8,8 @@
 //! distance from the one before: six bytes.
 //!
 //! Not guaranteed: of what is kept, one change in 500,000 looks like something
-//! that is known, and is not seen. Nor is one of an investigation older than
-//! what is kept, when there are more than [`MOST`].
+//! that is known, and is not seen. What is older than what is kept, when there
+//! are more than [`MOST`], cannot be told.
 
 use std::collections::BTreeMap;
 
@@ -26,6 +26,8 @@ pub const MOST: usize = 26_000;
 const PERIODS: usize = (KEPT_DAYS + 2) as usize;
 /// Bits of a hash that are the version's; those above are the RRN's.
 const VERSION_BITS: u32 = 20;
+/// The lowest of them: whether work is left to do.
+const OWED: u64 = 1;
 /// Bits of a hash.
 const BITS: u32 = 48;
 
@@ -34,7 +36,7 @@ const BITS: u32 = 48;
 pub struct Condensed {
     /// In order.
     periods: Vec<Period>,
-    /// Of days before this one nothing is kept.
+    /// Of days before this one not all is kept.
     from: Option<i64>,
 }
 
@@ -62,28 +64,27 @@ impl Trace {
     #[must_use]
     pub fn of(rrn: &str, created: i64, fingerprint: u64) -> Self {
         let rrn = hash64([rrn.as_bytes()]) << VERSION_BITS & ((1 << BITS) - 1);
-        let version = hash64([&fingerprint.to_le_bytes()[..]]) >> (u64::BITS - VERSION_BITS);
+        let version = hash64([&fingerprint.to_le_bytes()[..]]) >> (u64::BITS - VERSION_BITS) & !OWED;
         Self { day: created.div_euclid(DAY * 1_000_000), hash: rrn | version }
     }
-}
 
-impl Trace {
-    /// Of a version that was collected, of an investigation with work left to
-    /// do: another one than that of a version with which all is done.
+    /// The same, with work left to do on the investigation.
     #[must_use]
-    pub fn owed(rrn: &str, created: i64, fingerprint: u64) -> Self {
-        Self::of(rrn, created, !fingerprint)
+    pub fn owed(self) -> Self {
+        Self { hash: self.hash | OWED, ..self }
     }
 }
 
-/// What is known of a version.
+/// What is known of an investigation that was forgotten.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kept {
-    /// It is kept.
-    Yes,
-    /// It is not.
-    No,
-    /// It would not be kept if it had been known.
+    /// It is as it was.
+    Same,
+    /// It is as it was, with work left to do.
+    Owed,
+    /// It has another version, or was never known.
+    Other,
+    /// It is so old that it cannot be told.
     TooOld,
 }
 
@@ -97,9 +98,7 @@ impl Condensed {
     /// Keeps these, and lets go of the oldest when there are too many.
     pub fn insert(&mut self, traces: &[Trace]) {
         for trace in traces {
-            if self.from.is_none_or(|from| trace.day >= from)
-                && let Err(at) = self.periods.binary_search_by_key(&trace.day, |period| period.day)
-            {
+            if let Err(at) = self.periods.binary_search_by_key(&trace.day, |period| period.day) {
                 self.periods.insert(at, Period { day: trace.day, ..Period::default() });
             }
         }
@@ -110,14 +109,18 @@ impl Condensed {
             }
         }
         while self.periods.len() > PERIODS || self.periods.iter().map(|period| period.count).sum::<usize>() > MOST {
-            self.from = Some(self.periods.remove(0).day.saturating_add(1));
+            self.from = self.from.max(Some(self.periods.remove(0).day.saturating_add(1)));
         }
     }
 
-    /// Whether these are kept.
+    /// What is known of these, which are made as those without work left.
     #[must_use]
     pub fn look_up(&self, traces: &[Trace]) -> Vec<Kept> {
-        let mut found = vec![Kept::No; traces.len()];
+        let unknown = |trace: &Trace| match self.from {
+            Some(from) if trace.day < from => Kept::TooOld,
+            _ => Kept::Other,
+        };
+        let mut found: Vec<Kept> = traces.iter().map(unknown).collect();
         for period in &self.periods {
             let mut asked = in_order(traces.iter().filter(|trace| trace.day == period.day));
             if asked.is_empty() {
@@ -125,19 +128,36 @@ impl Condensed {
             }
             period.mark(&mut asked);
             for (found, trace) in found.iter_mut().zip(traces).filter(|(_, trace)| trace.day == period.day) {
-                if asked.get(&trace.hash).is_some_and(|kept| *kept != 0) {
-                    *found = Kept::Yes;
+                match asked.get(&trace.hash) {
+                    Some(&SAME) => *found = Kept::Same,
+                    Some(&LEFT) => *found = Kept::Owed,
+                    _ => {}
                 }
-            }
-        }
-        for (found, trace) in found.iter_mut().zip(traces) {
-            if self.from.is_some_and(|from| trace.day < from) {
-                *found = Kept::TooOld;
             }
         }
         found
     }
 }
+
+impl Condensed {
+    /// What the hashes of format 5 say now. They do not tell what has work left
+    /// to do.
+    pub(super) fn of_format_5(self, forgotten: Option<Utc>) -> Self {
+        Self::too_old(forgotten.filter(|_| !self.periods.is_empty()))
+    }
+
+    /// That what was created up to an instant is too old to be told, until it
+    /// is forgotten anew.
+    fn too_old(forgotten: Option<Utc>) -> Self {
+        let day = |forgotten: Utc| forgotten.0.div_euclid(DAY * 1_000_000).saturating_add(1);
+        Self { periods: Vec::new(), from: forgotten.map(day) }
+    }
+}
+
+/// Mark of what is kept.
+const SAME: i64 = 1;
+/// Mark of what is kept with work left to do.
+const LEFT: i64 = 2;
 
 /// What is kept as format 4 has it, by the month and without a hash of the RRN
 /// by itself.
@@ -157,11 +177,9 @@ struct FormerPeriod {
 }
 
 impl Former {
-    /// What it says now: that what was created up to an instant is too old to
-    /// be told.
+    /// What it says now.
     pub(super) fn condensed(self, forgotten: Option<Utc>) -> Condensed {
-        let day = |forgotten: Utc| forgotten.0.div_euclid(DAY * 1_000_000).saturating_add(1);
-        Condensed { periods: Vec::new(), from: forgotten.filter(|_| !self.periods.is_empty()).map(day) }
+        Condensed::too_old(forgotten.filter(|_| !self.periods.is_empty()))
     }
 }
 
@@ -192,8 +210,9 @@ impl Period {
     fn mark(&self, asked: &mut BTreeMap<u64, i64>) {
         let mut asked = asked.iter_mut().peekable();
         for kept in self.iter() {
-            while let Some((hash, mark)) = asked.next_if(|(hash, _)| **hash <= kept) {
-                *mark = i64::from(*hash == kept);
+            let (version, mark) = (kept & !OWED, if kept & OWED == 0 { SAME } else { LEFT });
+            while let Some((hash, place)) = asked.next_if(|(hash, _)| **hash <= version) {
+                *place = if *hash == version { mark } else { 0 };
             }
             if asked.peek().is_none() {
                 return;
@@ -251,28 +270,34 @@ mod tests {
 
     use super::*;
 
-    /// Days, RRNs and versions, each RRN once.
-    fn traces() -> impl Strategy<Value = BTreeMap<(i64, u64), u64>> {
-        prop::collection::btree_map((-2_i64..4, 0_u64..60), 0_u64..3, 0..80)
+    /// Days and RRNs, with a version of each and whether work is left.
+    fn traces() -> impl Strategy<Value = BTreeMap<(i64, u64), (u64, bool)>> {
+        prop::collection::btree_map((-2_i64..4, 0_u64..60), (0_u64..3, any::<bool>()), 0..80)
     }
 
-    fn of(versions: &BTreeMap<(i64, u64), u64>) -> Vec<Trace> {
-        let trace =
-            |((day, rrn), version): (&(i64, u64), &u64)| Trace { day: *day, hash: rrn << VERSION_BITS | version };
-        versions.iter().map(trace).collect()
+    fn trace((day, rrn): (i64, u64), version: u64) -> Trace {
+        Trace { day, hash: rrn << VERSION_BITS | version << 1 }
     }
 
     proptest! {
         #[test]
         fn it_is_a_map(rounds in prop::collection::vec(traces(), 1..6), asked in traces()) {
             let (mut map, mut condensed) = (BTreeMap::new(), Condensed::default());
+            let asked_for: Vec<Trace> = asked.iter().map(|(name, (version, _))| trace(*name, *version)).collect();
             for round in rounds {
-                condensed.insert(&of(&round));
+                let one = |(name, (version, owed)): (&(i64, u64), &(u64, bool))| {
+                    let trace = trace(*name, *version);
+                    if *owed { trace.owed() } else { trace }
+                };
+                condensed.insert(&round.iter().map(one).collect::<Vec<_>>());
                 map.extend(round);
                 prop_assert_eq!(condensed.periods.iter().map(|period| period.count).sum::<usize>(), map.len());
-                let kept = |(name, version)| if map.get(name) == Some(version) { Kept::Yes } else { Kept::No };
+                let kept = |(name, (version, _)): (&(i64, u64), &(u64, bool))| match map.get(name) {
+                    Some((known, owed)) if known == version => if *owed { Kept::Owed } else { Kept::Same },
+                    _ => Kept::Other,
+                };
                 let expected: Vec<Kept> = asked.iter().map(kept).collect();
-                prop_assert_eq!(condensed.look_up(&of(&asked)), expected);
+                prop_assert_eq!(condensed.look_up(&asked_for), expected);
                 let bytes = postcard::to_allocvec(&condensed).unwrap();
                 prop_assert_eq!(&postcard::from_bytes::<Condensed>(&bytes).unwrap(), &condensed);
             }
@@ -282,7 +307,8 @@ mod tests {
     #[test]
     fn it_is_bounded_and_lets_go_of_the_oldest() {
         let many = |day: i64, count: u32| -> Vec<Trace> {
-            let hash = |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS);
+            let hash =
+                |number: u32| u64::from(number).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (u64::BITS - BITS) & !OWED;
             (0..count).map(|number| Trace { day, hash: hash(number) }).collect()
         };
         let mut condensed = Condensed::default();
@@ -291,33 +317,44 @@ mod tests {
             condensed.insert(&many(period, 6_500));
             older.insert(&many(period, 6_500));
         }
-        assert!(condensed.look_up(&many(0, 6_500)).into_iter().all(|kept| kept == Kept::Yes));
+        assert!(condensed.look_up(&many(0, 6_500)).into_iter().all(|kept| kept == Kept::Same));
         assert!(condensed.bytes() < MOST * 6 + 2_000, "{}", condensed.bytes());
         // One too many.
         condensed.insert(&many(9, 1));
         assert!(condensed.look_up(&many(0, 10)).into_iter().all(|kept| kept == Kept::TooOld));
-        assert!(condensed.look_up(&many(1, 6_500)).into_iter().all(|kept| kept == Kept::Yes));
-        assert!(condensed.look_up(&many(5, 1)).into_iter().all(|kept| kept == Kept::No));
-        // What is older than what is kept does not come back.
+        assert!(condensed.look_up(&many(1, 6_500)).into_iter().all(|kept| kept == Kept::Same));
+        assert!(condensed.look_up(&many(5, 1)).into_iter().all(|kept| kept == Kept::Other));
+        // What is older comes back while there is room for it, and says nothing of the rest of its day.
         condensed.insert(&many(0, 10));
+        assert!(condensed.look_up(&many(0, 10)).into_iter().all(|kept| kept == Kept::Same));
+        assert_eq!(condensed.look_up(&many(0, 11)).last(), Some(&Kept::TooOld));
+        // When there is none, it goes first, and what is younger is not too old.
+        condensed.insert(&many(8, 6_499));
         assert!(condensed.look_up(&many(0, 10)).into_iter().all(|kept| kept == Kept::TooOld));
+        assert!(condensed.look_up(&many(1, 6_500)).into_iter().all(|kept| kept == Kept::Same));
         // A little on each of many days.
         for day in 0..500 {
             older.insert(&many(day, 3));
         }
         assert!(
-            older.periods.len() == PERIODS && older.look_up(&many(499, 3)).into_iter().all(|kept| kept == Kept::Yes)
+            older.periods.len() == PERIODS && older.look_up(&many(499, 3)).into_iter().all(|kept| kept == Kept::Same)
         );
     }
 
     #[test]
-    fn what_was_kept_by_the_month_is_too_old_to_be_told() {
+    fn what_former_formats_kept_is_too_old_to_be_told() {
         let former = |periods| Former { periods, _from: None };
         let some = || vec![FormerPeriod { _number: 2, _count: 1, _bytes: vec![5] }];
         let forgotten = Some(Utc(90 * DAY * 1_000_000));
         let condensed = former(some()).condensed(forgotten);
         let kept = |day| condensed.look_up(&[Trace { day, hash: 5 }])[0];
-        assert_eq!((kept(90), kept(91)), (Kept::TooOld, Kept::No));
+        assert_eq!((kept(90), kept(91)), (Kept::TooOld, Kept::Other));
         assert_eq!(former(Vec::new()).condensed(forgotten), Condensed::default());
+        // So it is for the hashes of format 5.
+        let mut condensed = Condensed::default();
+        condensed.insert(&[Trace { day: 2, hash: 5 }]);
+        let condensed = condensed.of_format_5(forgotten);
+        assert_eq!(condensed.look_up(&[Trace { day: 2, hash: 5 }])[0], Kept::TooOld);
+        assert_eq!(condensed.look_up(&[Trace { day: 91, hash: 5 }])[0], Kept::Other);
     }
 }

@@ -3,8 +3,9 @@
 use serde::Deserialize;
 
 use super::access::Access;
-use super::checkpoint::{Beyond, Bounds, Checkpoint, Cycle, Known, Window, unreadable, whole};
+use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Window, unreadable, whole};
 use super::condensed::Condensed;
+use super::forgetting::Bounds;
 use super::memory::{self, Memory};
 use crate::contract::Failure;
 use crate::times::Utc;
@@ -76,7 +77,6 @@ impl<K> Former<K> {
             beyond,
             forgotten: None,
             condensed: Condensed::default(),
-            recent: None,
             bounds: Bounds::default(),
         })
     }

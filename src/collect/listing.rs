@@ -131,20 +131,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 continue;
             }
             match past {
-                // It was forgotten as it is, but somebody may have written a comment.
-                Past::Same if comments && within && may_have_comments(row, listing, since) => {
-                    let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
-                    self.state.known.put(row.rrn.clone().into_owned(), known, true);
-                }
-                Past::Same => {}
-                Past::Owed => {
+                Some(Kept::Same) if !(comments && within && may_have_comments(row, listing, since)) => {}
+                // It was forgotten as it is, but work is left, or somebody may have written a comment.
+                Some(Kept::Same | Kept::Owed) => {
                     let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
                     self.state.known.put(row.rrn.clone().into_owned(), known, true);
                 }
                 // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
                 // a person.
-                Past::TooOld if !all && !was_looked_at(row, since) => {}
-                Past::Unknown | Past::Changed if !all && !within && (first || past == Past::Unknown) => {
+                Some(Kept::TooOld) if !all && !was_looked_at(row, since) => {}
+                None | Some(Kept::Other) if !all && !within && (first || past.is_none()) => {
                     self.state.known.put(row.rrn.clone().into_owned(), seen(row, number), true);
                 }
                 _ => work.push(Work { investigation: row, from_page: 0 }),
@@ -175,21 +171,6 @@ fn seen(row: &Investigation<'_>, number: u32) -> Known {
     }
 }
 
-/// What an investigation that is not remembered may have been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Past {
-    /// Nothing: it is younger than all that was forgotten.
-    Unknown,
-    /// Forgotten as it is now.
-    Same,
-    /// Forgotten as it is now, with work left to do on it.
-    Owed,
-    /// Forgotten with another version, or never known.
-    Changed,
-    /// So old that it cannot be told.
-    TooOld,
-}
-
 /// Investigations that had to make room in the checkpoint.
 impl<T, C> Step<'_, T, C> {
     /// Whether an investigation may have been forgotten, as far as its age says.
@@ -197,28 +178,20 @@ impl<T, C> Step<'_, T, C> {
         row.created.is_some_and(|created| self.state.forgotten.is_some_and(|horizon| created <= horizon))
     }
 
-    /// What each row may have been, should it not be remembered.
-    fn past(&self, rows: &[Investigation<'_>]) -> Vec<Past> {
-        let trace = |row: &Investigation<'_>, of: fn(&str, i64, u64) -> Trace| {
-            of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint())
+    /// What is kept of each row, should it not be remembered: nothing of those
+    /// that are younger than all that was forgotten.
+    fn past(&self, rows: &[Investigation<'_>]) -> Vec<Option<Kept>> {
+        let trace = |row: &Investigation<'_>| {
+            Trace::of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint())
         };
         let forgotten: Vec<bool> = rows
             .iter()
             .map(|row| self.may_be_forgotten(row) && self.state.known.get(row.rrn.as_ref()).is_none())
             .collect();
         let asked = rows.iter().zip(&forgotten).filter(|(_, forgotten)| **forgotten);
-        let (done, owed): (Vec<Trace>, Vec<Trace>) =
-            asked.map(|(row, _)| (trace(row, Trace::of), trace(row, Trace::owed))).unzip();
-        let condensed = &self.state.condensed;
-        let mut kept = condensed.look_up(&done).into_iter().zip(condensed.look_up(&owed));
-        let past = |forgotten: bool| match if forgotten { kept.next() } else { None } {
-            None => Past::Unknown,
-            Some((Kept::Yes, _)) => Past::Same,
-            Some((_, Kept::Yes)) => Past::Owed,
-            Some((Kept::No, _)) => Past::Changed,
-            Some((Kept::TooOld, _)) => Past::TooOld,
-        };
-        forgotten.into_iter().map(past).collect()
+        let traces: Vec<Trace> = asked.map(|(row, _)| trace(row)).collect();
+        let mut kept = self.state.condensed.look_up(&traces).into_iter();
+        forgotten.into_iter().map(|forgotten| if forgotten { kept.next() } else { None }).collect()
     }
 }
 

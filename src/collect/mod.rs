@@ -28,6 +28,7 @@ pub mod condensed;
 pub mod evidence;
 pub mod extras;
 pub mod fan_out;
+pub mod forgetting;
 mod former;
 pub mod gained;
 pub mod listing;
@@ -43,7 +44,8 @@ use crate::api::transport::{Clock, Transport};
 use crate::artifact::mitre::Mitre;
 use crate::contract::{Batch, Budget, Failure};
 use crate::settings::Settings;
-use checkpoint::{Bounds, Checkpoint, Cycle, Phase};
+use checkpoint::{Checkpoint, Cycle, Phase};
+use forgetting::Bounds;
 use output::Output;
 
 /// Steps in a row that a rate limit has ended, as [`Checkpoint::rate_limited`]
@@ -85,7 +87,8 @@ pub async fn step<T: Transport, C: Clock>(
     step_within(transport, clock, settings, checkpoint, budget, Bounds::default()).await
 }
 
-/// Does one step, with a checkpoint within these bounds.
+/// Does one step, with a checkpoint within these bounds; the overlap is that of
+/// the settings.
 ///
 /// # Errors
 ///
@@ -105,7 +108,7 @@ pub async fn step_within<T: Transport, C: Clock>(
         // about the new one.
         Some(_) | None => Checkpoint::new(host),
     };
-    state.bounds = bounds;
+    state.bounds = Bounds { overlap_minutes: settings.overlap_minutes, ..bounds };
     let heedless = state.rate_limited >= HEEDLESS_AFTER;
     let client = Client::new(transport, clock, settings.region, &budget).heedless(heedless);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };

@@ -10,7 +10,6 @@ use crate::api::transport::{Clock, Transport};
 use crate::contract::{Artifact, Batch, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
 use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, INVESTIGATIONS, PRODUCT_ALERTS, RESTRICTED, UNINVESTIGATED};
 use crate::settings::Settings;
-use crate::times::Utc;
 
 /// Rate limits in a row after which a longer interval is advised.
 const HINT_AFTER: u32 = 3;
@@ -110,7 +109,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 .to_owned()
         });
         let reports = self.reports();
-        self.state.recent = self.recent();
         Ok(Batch {
             checkpoint: self.state.encode()?,
             artifacts: self.output.artifacts,
@@ -119,16 +117,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             retry_after_seconds,
             hint,
         })
-    }
-
-    /// From which creation on the next step or cycle lists again: the overlap,
-    /// and what of the page at hand is left.
-    fn recent(&self) -> Option<Utc> {
-        let overlap = |until: Utc| until.plus_seconds(-60 * self.settings.overlap_minutes).just_before();
-        match self.state.window {
-            Some(window) => Some(window.after.min(overlap(window.before))),
-            None => self.state.watermark.map(overlap),
-        }
     }
 
     /// One report for each stream that is switched on.

@@ -11,7 +11,7 @@ use pollster::block_on;
 use rapid7_insightidr::api::transport::{
     Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
 };
-use rapid7_insightidr::collect::{self, checkpoint::Bounds};
+use rapid7_insightidr::collect::{self, forgetting::Bounds};
 use rapid7_insightidr::contract::{Artifact, Batch, Budget, Failure, Setting, SettingValue, StreamState};
 use rapid7_insightidr::settings::Settings;
 use rapid7_insightidr::times::Utc;
