@@ -6,7 +6,7 @@ mod common;
 use std::time::Duration;
 
 use common::native::{BUDGET, Tenant};
-use insightidr_simulator::{Change, InvestigationId, InvestigationSpec, World};
+use insightidr_simulator::{Change, Fault, FaultProfile, InvestigationId, InvestigationSpec, Rule, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::collect::condensed;
 use rapid7_insightidr::contract::{Budget, Setting, SettingValue};
@@ -93,4 +93,65 @@ fn what_is_forgotten_and_merely_looked_at_does_not_come_again_and_a_change_of_it
     tenant.budget.artifacts = 40;
     let cycle = tenant.cycle();
     assert_eq!((cycle.new, tenant.repeated), (changed.len(), 0), "{cycle:#?}");
+}
+
+/// Investigations of which a quarter is remembered, each looked at and with a new comment.
+fn commented() -> Tenant {
+    let mut world = World::empty();
+    let start = time::macros::datetime!(2026-11-01 12:00 UTC);
+    world.set_start(start);
+    let add = |world: &mut World, number: u32| {
+        let created = start - time::Duration::minutes(i64::from(number));
+        let status = if number.is_multiple_of(3) { "CLOSED" } else { "OPEN" };
+        let spec = InvestigationSpec { status: status.to_owned(), ..InvestigationSpec::new(created, created) };
+        world.add_investigation(spec).unwrap()
+    };
+    let investigations: Vec<InvestigationId> = (60..1_060).map(|number| add(&mut world, number)).collect();
+    let mut tenant = Tenant::of(world);
+    tenant.bounds.known = 250;
+    for (key, on) in [("collect_alerts", false), ("collect_product_alerts", false), ("collect_comments", true)] {
+        tenant.settings.push(Setting { key: key.to_owned(), value: SettingValue::Boolean(on) });
+    }
+    let cycle = tenant.cycle();
+    assert_eq!((cycle.new, cycle.failure), (1_000, None));
+    tenant.advance(Duration::from_hours(7));
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        for (number, investigation) in investigations.iter().enumerate() {
+            let comment = format!(r#"{{"rrn":"rrn:collaboration:us:o:comment:{number}","body":"seen"}}"#);
+            world.add_change(*investigation, now, Change::Viewed).unwrap();
+            world.add_comment(*investigation, now, &comment).unwrap();
+        }
+    });
+    // More than the overlap, within which it would be asked for twice.
+    tenant.advance(Duration::from_hours(1));
+    tenant
+}
+
+#[test]
+fn comments_come_at_once_where_more_is_looked_at_than_can_be_remembered() {
+    let mut tenant = commented();
+    // What the last pages of the listing have led to comes in the next cycle.
+    let first = tenant.cycle();
+    tenant.advance(Duration::from_mins(5));
+    let second = tenant.cycle();
+    assert_eq!((first.new + second.new, tenant.repeated), (1_000, 0), "{first:#?} {second:#?}");
+}
+
+#[test]
+fn where_more_is_looked_at_than_can_be_remembered_what_cannot_be_read_holds_nothing_up() {
+    let mut tenant = commented();
+    let rule = Rule::new("/idr/v2/investigations/*", Fault::Html {}).after(20).times(u64::MAX);
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+    // Less than what cannot be read takes.
+    tenant.budget.requests = 60;
+    let first = tenant.cycle();
+    assert!(first.failure.is_none() && first.degraded.contains_key("investigations"), "{first:#?}");
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    let mut new = first.new;
+    for _ in 0..3 {
+        tenant.advance(Duration::from_hours(7));
+        new += tenant.cycle().new;
+    }
+    assert_eq!(new, 1_000);
 }

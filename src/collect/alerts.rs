@@ -308,7 +308,7 @@ fn is_manual(investigation: &Investigation<'_>) -> bool {
 }
 
 /// One more failure, and a longer wait.
-fn failed_again(before: Owed, now: Utc) -> Owed {
+pub(super) fn failed_again(before: Owed, now: Utc) -> Owed {
     let times = if let Owed::Failed(times, _) = before { times.saturating_add(1) } else { 1 };
     let wait = FIRST_RETRY.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LAST_RETRY);
     Owed::Failed(times, now.plus_seconds(wait))

@@ -124,6 +124,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         && may_have_comments(row, listing, since) =>
                     {
                         known.owed = Owed::Until(began);
+                        self.noted = self.noted.saturating_add(1);
                     }
                     None => {}
                 }
@@ -136,6 +137,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Some(Kept::Same | Kept::Owed) => {
                     let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
                     self.state.known.put(row.rrn.clone().into_owned(), known, true);
+                    self.noted = self.noted.saturating_add(1);
                 }
                 // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
                 // a person.

@@ -47,6 +47,7 @@ use crate::settings::Settings;
 use checkpoint::{Checkpoint, Cycle, Phase};
 use forgetting::Bounds;
 use output::Output;
+use revisit::Round;
 
 /// Steps in a row that a rate limit has ended, as [`Checkpoint::rate_limited`]
 /// counts them, after which its headers are not believed: they may be junk, and
@@ -70,6 +71,8 @@ pub struct Step<'a, T, C> {
     /// the rate of the step before, so that some are finished before it does so
     /// again, and twice as many after each group.
     pace: usize,
+    /// How many investigations the listings have noted to be gone back to.
+    noted: usize,
 }
 
 /// Does one step.
@@ -113,7 +116,7 @@ pub async fn step_within<T: Transport, C: Clock>(
     let client = Client::new(transport, clock, settings.region, &budget).heedless(heedless);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
-    let mut step = Step { client, settings, budget, state, output, rules, visited, pace };
+    let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted: 0 };
     let outcome = step.run().await;
     step.finish(outcome)
 }
@@ -136,12 +139,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.enter(Phase::Owed(None));
                 }
                 Phase::Owed(after) => {
-                    self.revisit(after, false).await?;
+                    self.revisit(after, Round::Owed).await?;
                     self.start_relisting();
                 }
                 Phase::Known(window, whole) => self.relist(window, whole).await?,
                 Phase::Left(after) => {
-                    self.revisit(after, true).await?;
+                    self.revisit(after, Round::Left).await?;
                     break;
                 }
             }

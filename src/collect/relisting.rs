@@ -7,6 +7,11 @@
 //! than the overlap. What has left the list of what is not closed is read
 //! singly afterwards (`revisit`): it was closed, or is gone.
 //!
+//! What such a listing leads to beside changes, as comments of what somebody
+//! has looked at, is for the next cycle, so that each step gets on. In a tenant
+//! with more than can be remembered, where it could be forgotten until then,
+//! it is for the middle of the listing.
+//!
 //! Not guaranteed: a state that comes and goes between two listings is not
 //! seen.
 
@@ -14,11 +19,15 @@ use super::Step;
 use super::checkpoint::{Phase, Window};
 use super::gained::KEPT_DAYS;
 use super::listing::{DAY, Listing};
+use super::revisit::Round;
 use crate::api::client::Stop;
 use crate::api::transport::{Clock, Transport};
 
 /// Seconds after which everything is listed again.
 const EVERYTHING: i64 = 6 * 3_600;
+/// What of the investigations that are remembered may be noted to be gone back
+/// to: one in so many.
+const NOTED_SHARE: usize = 4;
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Begins the listing: of everything if that is due.
@@ -38,9 +47,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) async fn relist(&mut self, window: Window, whole: bool) -> Result<(), Stop> {
         let listing = if whole { Listing::Everything } else { Listing::Open };
         let mut window = window;
+        // What a step before this one has led to.
+        self.work_off(window, whole).await?;
         while let Some(next) = self.list_page(window, listing).await? {
             window = next;
             self.enter(Phase::Known(window, whole));
+            if self.noted > self.state.known.len() / NOTED_SHARE {
+                self.work_off(window, whole).await?;
+            }
         }
         let began = Some(self.cycle_began());
         let [open, everything] = &mut self.state.beyond.listed;
@@ -51,5 +65,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         self.enter(Phase::Left(None));
         Ok(())
+    }
+
+    /// Goes back to what has been noted, before it has to make room.
+    async fn work_off(&mut self, window: Window, whole: bool) -> Result<(), Stop> {
+        self.noted = 0;
+        if self.state.forgotten.is_none() { Ok(()) } else { self.revisit(None, Round::Listed(window, whole)).await }
     }
 }

@@ -9,8 +9,8 @@
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::alerts::{LAST_RETRY, Work};
-use super::checkpoint::{Known, Owed, Phase};
+use super::alerts::{LAST_RETRY, Work, failed_again};
+use super::checkpoint::{Known, Owed, Phase, Window};
 use super::fan_out::fan_out;
 use super::memory::{OPEN, OWED};
 use crate::api::calls;
@@ -26,23 +26,45 @@ const REQUESTS: usize = 4;
 /// Investigations that are gone back to at a time.
 const GROUP: usize = 32;
 
+/// What is gone back to.
+#[derive(Clone, Copy)]
+pub(super) enum Round {
+    /// What is owed something.
+    Owed,
+    /// What has left the list of what is not closed.
+    Left,
+    /// What a listing of this window, or of everything in it, has led to so far.
+    Listed(Window, bool),
+}
+
+impl Round {
+    /// Where in the cycle this is, when it is done up to an RRN.
+    fn phase(self, after: Option<String>) -> Phase {
+        match self {
+            Self::Owed => Phase::Owed(after),
+            Self::Left => Phase::Left(after),
+            // What is done is not due again.
+            Self::Listed(window, whole) => Phase::Known(window, whole),
+        }
+    }
+}
+
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Goes back to every investigation that is due, in the order of RRNs
-    /// behind `after`: what is owed something, or what has `left` the list of
-    /// what is not closed.
-    pub(super) async fn revisit(&mut self, after: Option<String>, left: bool) -> Result<(), Stop> {
+    /// behind `after`.
+    pub(super) async fn revisit(&mut self, after: Option<String>, round: Round) -> Result<(), Stop> {
         let mut after = after;
         loop {
-            let due = self.due(after.as_ref(), left);
+            let due = self.due(after.as_ref(), round);
             let Some(last) = due.last().cloned() else { return Ok(()) };
             if !self.has_room() {
                 return Err(Stop::Spent);
             }
-            let outcome = self.revisit_group(&due).await;
+            let outcome = self.revisit_group(&due, round).await;
             if outcome.is_err() {
                 // What is finished needs not be done again by the next step.
                 if let Some(done) = self.finished(&due) {
-                    self.enter(if left { Phase::Left(Some(done)) } else { Phase::Owed(Some(done)) });
+                    self.enter(round.phase(Some(done)));
                 }
             }
             outcome?;
@@ -51,12 +73,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 return Err(Stop::Spent);
             }
             after = Some(last);
-            self.enter(if left { Phase::Left(after.clone()) } else { Phase::Owed(after.clone()) });
+            self.enter(round.phase(after.clone()));
         }
     }
 
     /// The next investigations that are due in this cycle.
-    fn due(&self, after: Option<&String>, left: bool) -> Vec<String> {
+    fn due(&self, after: Option<&String>, round: Round) -> Vec<String> {
+        let (left, listed) = (matches!(round, Round::Left), matches!(round, Round::Listed(..)));
         let began = self.cycle_began();
         // Until the vendor has said what is left of its allowance, one: reading many could use up what it takes to finish
         // the first, in every step again.
@@ -73,7 +96,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Page(_) => true,
                 _ if left => known.open && known.listed != self.state.number,
                 Owed::Nothing => false,
-                Owed::Until(_) => true,
+                Owed::Until(until) => !listed || until <= began,
                 // Further away than any wait: noted by a clock that was ahead.
                 Owed::Failed(_, not_before) => not_before <= began || not_before > began.plus_seconds(LAST_RETRY),
             })
@@ -106,7 +129,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         due.iter().take_while(|rrn| self.visited.contains(*rrn)).last().cloned()
     }
 
-    async fn revisit_group(&mut self, due: &[String]) -> Result<(), Stop> {
+    async fn revisit_group(&mut self, due: &[String], round: Round) -> Result<(), Stop> {
         self.visited.clear();
         let reads = fan_out(self.settings.concurrency, due.iter().map(|rrn| read(&self.client, rrn))).await;
         let mut stop = None;
@@ -121,6 +144,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     self.visited.push(rrn.clone());
                     self.output.degrade(INVESTIGATIONS, *failure);
+                    if let (Round::Listed(..), Some(known)) = (round, self.state.known.get(rrn)) {
+                        let owed = failed_again(known.owed, self.cycle_began());
+                        self.state.known.put(rrn.clone(), Known { owed, ..known }, false);
+                    }
                 }
                 Err(why) => stop = Stop::or_stronger(stop, why),
             }
