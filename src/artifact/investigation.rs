@@ -135,10 +135,8 @@ fn fingerprint(members: &Members<'_>) -> u64 {
     let mut parts: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(VERSIONED.len());
     for key in VERSIONED {
         let Some(raw) = members.raw(key) else { continue };
-        let value = match (key, members.time(key)) {
-            ("first_alert_time" | "latest_alert_time", Some(time)) => Cow::Owned(time.0.to_string()),
-            _ => crate::text::compact_json(raw.get()),
-        };
+        let time = matches!(key, "first_alert_time" | "latest_alert_time").then(|| members.time(key)).flatten();
+        let value = time.map_or_else(|| crate::text::compact_json(raw.get()), |time| Cow::Owned(time.0.to_string()));
         if !matches!(value.as_ref(), "\"\"" | "[]" | "{}") {
             parts.push((key, value));
         }

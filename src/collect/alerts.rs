@@ -23,6 +23,7 @@ use super::checkpoint::{Known, MAX_ALERTS, Owed};
 use super::evidence::Enriched;
 use super::extras::{Lacks, ReadExtra};
 use super::fan_out::fan_out;
+use super::memory::Found;
 use crate::api::client::Stop;
 use crate::api::transport::{Clock, Transport};
 use crate::artifact::alert::Alert;
@@ -73,6 +74,16 @@ enum Answer {
     Extra(ReadExtra),
 }
 
+/// What there is to turn into artifacts of one investigation.
+struct Gathered<'a> {
+    /// What was remembered of it before.
+    found: Found,
+    listed: &'a Listed,
+    alerts: &'a [Alert<'a>],
+    enriched: Vec<Enriched>,
+    extras: Vec<ReadExtra>,
+}
+
 /// Requests of a group are of several kinds but are made together.
 fn boxed<'p>(part: impl Future<Output = Answer> + 'p) -> LocalBoxFuture<'p, Answer> {
     Box::pin(part)
@@ -104,14 +115,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     async fn collect_group(&mut self, group: &[Work<'_>]) -> Result<(), Stop> {
-        let (listed, extras) = self.list_group(group).await;
+        let known = self.state.known.find(group.iter().map(|work| work.investigation.rrn.as_ref()));
+        let (listed, extras) = self.list_group(group, &known).await;
         let alerts: Vec<Vec<Alert<'_>>> =
             listed.iter().map(|listed| listed.rows.iter().map(|raw| Alert::of(raw)).collect()).collect();
-        let (enriched, mut stop) = self.enrich(group, &alerts).await;
-        let results = group.iter().zip(&listed).zip(&alerts).zip(enriched).zip(extras);
-        for ((((work, listed), alerts), enriched), extras) in results {
+        let (enriched, mut stop) = self.enrich(&known, &alerts).await;
+        let results = group.iter().zip(known).zip(&listed).zip(&alerts).zip(enriched).zip(extras);
+        for (((((work, found), listed), alerts), enriched), extras) in results {
             if !listed.is_untouched(work.from_page) {
-                self.emit(work, listed, alerts, enriched, extras, &mut stop);
+                self.emit(work, Gathered { found, listed, alerts, enriched, extras }, &mut stop);
             }
         }
         for listed in listed {
@@ -124,20 +136,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Lists the alerts of a group and whatever else belongs to its members, as
     /// many requests at a time as may be.
-    async fn list_group(&self, group: &[Work<'_>]) -> (Vec<Listed>, Vec<Vec<ReadExtra>>) {
+    async fn list_group(&self, group: &[Work<'_>], known: &[Found]) -> (Vec<Listed>, Vec<Vec<ReadExtra>>) {
         let room = self.room();
         let denied = RefCell::new(None);
         let kinds = self.extra_kinds();
-        let known: Vec<Option<Known>> =
-            group.iter().map(|work| self.state.known.get(work.investigation.rrn.as_ref())).collect();
         let (room, denied, client) = (&room, &denied, &self.client);
-        let listings = group.iter().zip(&known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
-            boxed(async move { Answer::Alerts(list(client, work, known.as_ref(), room, denied).await) })
+        let listings = group.iter().zip(known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
+            boxed(async move { Answer::Alerts(list(client, work, known.known(), room, denied).await) })
         });
-        let identified = group.iter().zip(&known).filter(|(work, _)| work.investigation.is_identified());
+        let identified = group.iter().zip(known).filter(|(work, _)| work.investigation.is_identified());
         let extras = identified.flat_map(|(work, known)| {
             kinds.iter().map(move |kind| {
-                let read = super::extras::read(client, *kind, work.investigation, known.as_ref(), room);
+                let read = super::extras::read(client, *kind, work.investigation, known.known(), room);
                 boxed(async move { Answer::Extra(read.await) })
             })
         });
@@ -169,19 +179,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Turns an investigation and its alerts into artifacts and remembers them.
-    fn emit(
-        &mut self,
-        work: &Work<'_>,
-        listed: &Listed,
-        alerts: &[Alert<'_>],
-        enriched: Vec<Enriched>,
-        extras: Vec<ReadExtra>,
-        stop: &mut Option<Stop>,
-    ) {
+    fn emit(&mut self, work: &Work<'_>, gathered: Gathered<'_>, stop: &mut Option<Stop>) {
+        let Gathered { found, listed, alerts, enriched, extras } = gathered;
         let investigation = work.investigation;
         let host = self.settings.region.host;
         let now = self.cycle_began();
-        let before = self.state.known.get(investigation.rrn.as_ref());
+        // It may stand in the list twice.
+        let before = self.state.known.again(investigation.rrn.as_ref(), found);
         let mut known = before.clone().unwrap_or_default();
         let ordinal = match &before {
             // Its versions so far are not known: the cycle's number is that of none of them.

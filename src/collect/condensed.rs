@@ -14,10 +14,10 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use xxhash_rust::xxh64::xxh64;
 
 use super::gained::KEPT_DAYS;
 use super::listing::DAY;
-use crate::artifact::identity::hash64;
 use crate::times::Utc;
 
 /// Most that are kept.
@@ -63,8 +63,9 @@ impl Trace {
     /// after 1970.
     #[must_use]
     pub fn of(rrn: &str, created: i64, fingerprint: u64) -> Self {
-        let rrn = hash64([rrn.as_bytes()]) << VERSION_BITS & ((1 << BITS) - 1);
-        let version = hash64([&fingerprint.to_le_bytes()[..]]) >> (u64::BITS - VERSION_BITS) & !OWED;
+        let rrn = xxh64(rrn.as_bytes(), 0) << VERSION_BITS & ((1 << BITS) - 1);
+        // Of a hash any bits will do.
+        let version = fingerprint >> (u64::BITS - VERSION_BITS) & !OWED;
         Self { day: created.div_euclid(DAY * 1_000_000), hash: rrn | version }
     }
 

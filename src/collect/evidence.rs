@@ -16,8 +16,8 @@ use serde_json::value::RawValue;
 use super::Step;
 use super::access::{ASK_AGAIN, Access, is_absence};
 use super::alert_list::Room;
-use super::alerts::Work;
 use super::checkpoint::Owed;
+use super::memory::Found;
 use super::triage::Read;
 use crate::api::client::{Client, Stop};
 use crate::api::records::Members;
@@ -60,12 +60,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// request.
     pub(super) async fn enrich(
         &mut self,
-        group: &[Work<'_>],
+        known: &[Found],
         alerts: &[Vec<Alert<'_>>],
     ) -> (Vec<Vec<Enriched>>, Option<Stop>) {
         let mut enriched: Vec<Vec<Enriched>> =
             alerts.iter().map(|alerts| alerts.iter().map(|_| Enriched::Ready(Box::default())).collect()).collect();
-        let wanted = self.wanted(group, alerts);
+        let wanted = self.wanted(known, alerts);
         if wanted.is_empty() {
             return (enriched, None);
         }
@@ -135,21 +135,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// The alerts whose evidence is wanted.
-    fn wanted<'w>(&self, group: &[Work<'_>], alerts: &'w [Vec<Alert<'_>>]) -> Vec<Job<'w>> {
+    fn wanted<'w>(&self, known: &[Found], alerts: &'w [Vec<Alert<'_>>]) -> Vec<Job<'w>> {
         let mut jobs = Vec::new();
         if !self.settings.collect_evidence {
             return jobs;
         }
-        for (investigation, (work, alerts)) in group.iter().zip(alerts).enumerate() {
-            let known = self.state.known.get(work.investigation.rrn.as_ref());
-            let failures = match known.as_ref().map(|known| known.owed) {
+        for (investigation, (found, alerts)) in known.iter().zip(alerts).enumerate() {
+            let known = found.known();
+            let failures = match known.map(|known| known.owed) {
                 Some(Owed::Failed(times, _)) => times,
                 _ => 0,
             };
             for (position, alert) in alerts.iter().enumerate() {
-                if alert.is_in_triage()
-                    && known.as_ref().is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err())
-                {
+                if alert.is_in_triage() && known.is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err()) {
                     jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
                 }
             }

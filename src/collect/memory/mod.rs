@@ -55,6 +55,15 @@ pub struct Memory {
     growth: usize,
     /// How many there are.
     len: usize,
+    /// How often the blocks were written.
+    written: usize,
+}
+
+/// What was remembered of an investigation when it was looked up.
+#[derive(Clone, Default)]
+pub struct Found {
+    known: Option<Known>,
+    written: usize,
 }
 
 impl Memory {
@@ -77,7 +86,7 @@ impl Memory {
             len = len.checked_add(count)?;
         }
         buffer.truncate(end);
-        Some(Self { buffer, blocks, loose: Vec::new(), growth: 0, len })
+        Some(Self { buffer, blocks, loose: Vec::new(), growth: 0, len, written: 0 })
     }
 
     /// The buffer, its first [`RESERVED`] bytes to be filled, and the blocks
@@ -113,6 +122,22 @@ impl Memory {
         match self.place(rrn) {
             Ok(at) => self.loose.get(at).map(|loose| loose.known.clone()),
             Err(_) => postcard::from_bytes(self.packed(rrn)?).ok(),
+        }
+    }
+
+    /// What is remembered of some.
+    pub fn find<'r>(&self, rrns: impl Iterator<Item = &'r str>) -> Vec<Found> {
+        rrns.map(|rrn| Found { known: self.get(rrn), written: self.written }).collect()
+    }
+
+    /// What is remembered of one now, of which this was found before. While the
+    /// blocks are the same, only what lies beside them can say otherwise.
+    #[must_use]
+    pub fn again(&self, rrn: &str, found: Found) -> Option<Known> {
+        match self.place(rrn) {
+            Ok(at) => self.loose.get(at).map(|loose| loose.known.clone()),
+            Err(_) if found.written == self.written => found.known,
+            Err(_) => self.get(rrn),
         }
     }
 
@@ -272,6 +297,7 @@ impl Memory {
 
     /// Takes over what was rewritten.
     fn rewritten(&mut self, rewrite: Rewrite) {
+        self.written = self.written.wrapping_add(1);
         (self.buffer, self.blocks) = rewrite.finish();
         self.len = self.blocks.iter().fold(0, |len, block| len.saturating_add(block.count));
     }
@@ -404,6 +430,14 @@ fn shared_by(first: &[u8], last: &[u8], other: &[u8]) -> usize {
 /// The order of two texts that are known to share so many bytes at their beginnings.
 fn order_behind(shared: usize, one: &[u8], other: &[u8]) -> Ordering {
     order(one.get(shared..).unwrap_or_default(), other.get(shared..).unwrap_or_default())
+}
+
+impl Found {
+    /// It.
+    #[must_use]
+    pub fn known(&self) -> Option<&Known> {
+        self.known.as_ref()
+    }
 }
 
 impl FromIterator<(String, Known)> for Memory {

@@ -94,6 +94,30 @@ proptest! {
     }
 
     #[test]
+    fn what_was_found_is_what_is_there_as_long_as_it_is_not_changed(
+        before in prop::collection::vec((rrn(), known()), 0..100),
+        changes in prop::collection::vec((rrn(), known()), 0..40),
+        packs in any::<u64>(),
+    ) {
+        let mut memory: Memory = before.into_iter().collect();
+        let rrns: Vec<String> = memory.iter().map(|(rrn, _)| rrn).chain(changes.iter().map(|(rrn, _)| rrn.clone())).collect();
+        let found = memory.find(rrns.iter().map(String::as_str));
+        for (at, (rrn, known)) in changes.into_iter().enumerate() {
+            memory.insert(rrn, known);
+            if packs >> at & 0xff == 0 {
+                memory.pack();
+            }
+            for (rrn, found) in rrns.iter().zip(&found) {
+                prop_assert_eq!(memory.again(rrn, found.clone()), memory.get(rrn));
+            }
+        }
+        memory.retain(|_, known| known.open);
+        for (rrn, found) in rrns.iter().zip(found) {
+            prop_assert_eq!(memory.again(rrn, found), memory.get(rrn));
+        }
+    }
+
+    #[test]
     fn no_bytes_bring_it_down(bytes in prop::collection::vec(any::<u8>(), 0..300), rrn in rrn()) {
         let mut buffer = vec![0; RESERVED];
         for _ in 0..2 {
