@@ -8,8 +8,8 @@ use rusqlite::{OptionalExtension, Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::indexing::index;
 use super::key::Key;
-use super::text::Searchable;
 use super::{Instance, Store, StoreError, to_millis};
 use crate::contract::types::{Artifact, Batch};
 
@@ -93,15 +93,11 @@ fn insert(
     // written out.
     let mut gone_row = transaction.prepare_cached("SELECT 1 FROM gone WHERE instance = ?1 AND id = ?2")?;
     let mut outbox_row = transaction.prepare_cached("INSERT INTO outbox (instance, artifact) VALUES (?1, ?2)")?;
-    let mut text_row = transaction.prepare_cached(
-        "INSERT INTO artifact_text (rowid, src_ip, dst_ip, hostname, user, severity, stream, text)
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
-    )?;
     // The number of an artifact is never given again, not even when the last one has been let go of.
     let last = "SELECT max(coalesce((SELECT max(seq) FROM artifact), 0), coalesce((SELECT max(seq) FROM swept), 0))";
     let mut seq: i64 = transaction.prepare_cached(last)?.query_row([], |row| row.get(0))?;
     let mut committed = Committed::default();
-    let mut text = Searchable::default();
+    let mut new = Vec::with_capacity(artifacts.len());
     for (artifact, id) in artifacts.iter().zip(ids) {
         let key = Key(*id);
         let row = params![seq + 1, instance, key, artifact.stream, now, artifact.json];
@@ -112,17 +108,8 @@ fn insert(
         committed.new += 1;
         seq += 1;
         outbox_row.execute([instance, seq])?;
-        text.read(&artifact.stream, &artifact.json);
-        text_row.execute(params![
-            seq,
-            text.src_ip,
-            text.dst_ip,
-            text.hostname,
-            text.user,
-            text.severity,
-            text.stream,
-            text.text
-        ])?;
+        new.push((seq, artifact));
     }
+    index(transaction, &new)?;
     Ok(committed)
 }

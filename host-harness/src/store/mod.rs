@@ -11,6 +11,7 @@ mod commit;
 mod directory;
 mod error;
 mod identity;
+mod indexing;
 mod key;
 mod outbox;
 mod query;

@@ -9,7 +9,7 @@ use time::OffsetDateTime;
 use super::*;
 use crate::contract::types::{Artifact, Batch};
 
-const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
+pub(super) const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
 pub(super) fn artifact(number: u32, fields: &str) -> Artifact {
     let id = Uuid::from_u128(u128::from(number)).to_string();
