@@ -1,0 +1,111 @@
+//! What fails again and again: one record, one page, one part of the vendor's API, or the vendor's allowance. It is told, and
+//! everything else is collected all the same.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+
+mod common;
+
+use std::time::Duration;
+
+use common::native::Tenant;
+use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use rapid7_insightidr::collect::checkpoint::{Checkpoint, Owed, Phase};
+use time::OffsetDateTime;
+
+/// The list of investigations.
+const LIST: &str = "/idr/v2/investigations";
+
+fn start() -> OffsetDateTime {
+    WorldConfig::default().start
+}
+
+fn empty() -> World {
+    let mut world = World::empty_in("us");
+    world.set_start(start());
+    world
+}
+
+fn status(status: u16) -> Fault {
+    Fault::Status { status, body: None, headers: Default::default(), retry_after: None }
+}
+
+/// Every request to this path with this in its query fails.
+fn fails(tenant: &Tenant, path: &str, query: &str, fault: Fault) {
+    let rule = Rule { query: Some(query.to_owned()), ..Rule::new(path, fault) };
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+}
+
+fn state(tenant: &Tenant) -> Checkpoint {
+    Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap()
+}
+
+fn phase(tenant: &Tenant) -> Option<Phase> {
+    state(tenant).cycle.map(|cycle| cycle.phase)
+}
+
+/// Steps until the checkpoint is as wanted.
+fn steps_until(tenant: &mut Tenant, is_wanted: impl Fn(&Tenant) -> bool) {
+    for _ in 0..1_000 {
+        tenant.step().unwrap();
+        if is_wanted(tenant) {
+            return;
+        }
+    }
+    panic!("never as wanted: {:?}", phase(tenant));
+}
+
+/// Polls every ten minutes.
+fn polls(tenant: &mut Tenant, count: usize) {
+    for _ in 0..count {
+        tenant.advance(Duration::from_secs(600));
+        tenant.cycle();
+    }
+}
+
+fn polls_without_faults(tenant: &mut Tenant, count: usize) {
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    polls(tenant, count);
+}
+
+/// An investigation that is created now: its RRN.
+fn new_one(tenant: &Tenant) -> String {
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
+        world.investigation_rrn(id).unwrap().to_owned()
+    })
+}
+
+fn actions(tenant: &Tenant, action: &str) -> usize {
+    tenant.store.values().filter(|artifact| artifact["action"] == action).count()
+}
+
+#[test]
+fn an_investigation_that_was_left_in_the_middle_and_cannot_be_read_stops_nothing_else() {
+    let mut world = empty();
+    let created = start() - time::Duration::minutes(5);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let rrn = world.investigation_rrn(id).unwrap().to_owned();
+    world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
+    for number in 0..100 {
+        let spec = AlertSpec {
+            on_row_at: Some(start() + time::Duration::days(30)),
+            ..AlertSpec::new(created + time::Duration::seconds(number), start() + time::Duration::minutes(5))
+        };
+        world.add_alert(Some(id), spec).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    tenant.cycle();
+    tenant.advance(Duration::from_secs(600));
+    tenant.budget.requests = 40;
+    steps_until(&mut tenant, |tenant| {
+        matches!(phase(tenant), Some(Phase::Owed(_)))
+            && matches!(state(tenant).known.get(&rrn).unwrap().owed, Owed::Page(_))
+    });
+    fails(&tenant, &format!("{LIST}/{rrn}"), "*", Fault::Html {});
+    let new = new_one(&tenant);
+    polls(&mut tenant, 3);
+    assert!(tenant.collected().contains_key(&new));
+    assert!(actions(&tenant, "alert") < 101, "the rest is still to come");
+    polls_without_faults(&mut tenant, 6);
+    assert_eq!(actions(&tenant, "alert"), 101);
+}
