@@ -109,3 +109,36 @@ fn an_investigation_that_was_left_in_the_middle_and_cannot_be_read_stops_nothing
     polls_without_faults(&mut tenant, 6);
     assert_eq!(actions(&tenant, "alert"), 101);
 }
+
+#[test]
+fn a_page_at_which_a_step_begins_and_that_cannot_be_read_stops_nothing_else() {
+    for (parked, query) in [("Gained", "*sort=alerts_most*"), ("Known", "*statuses=*")] {
+        for fault in [Fault::Html {}, status(500), Fault::Stall { seconds: 3_600.0, after_head: false }] {
+            let mut world = empty();
+            for number in 0..900 {
+                let created = start() - time::Duration::days(20) + time::Duration::minutes(number);
+                world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+            }
+            let mut tenant = Tenant::of(world);
+            tenant.cycle();
+            tenant.advance(Duration::from_secs(3_600));
+            tenant.budget.requests = 10;
+            steps_until(&mut tenant, |tenant| match phase(tenant) {
+                Some(Phase::Gained(page)) => parked == "Gained" && page > 0,
+                Some(Phase::Known(..)) => parked == "Known",
+                _ => false,
+            });
+            tenant.budget = common::native::BUDGET;
+            fails(&tenant, LIST, query, fault);
+            let new = new_one(&tenant);
+            tenant.advance(Duration::from_secs(600));
+            let resumed = tenant.cycle();
+            assert!(resumed.failure.is_none() && resumed.degraded.contains_key("investigations"), "{resumed:#?}");
+            polls(&mut tenant, 1);
+            assert!(tenant.collected().contains_key(&new), "{parked}");
+            polls_without_faults(&mut tenant, 1);
+            let last = tenant.cycle();
+            assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+        }
+    }
+}

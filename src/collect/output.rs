@@ -1,10 +1,10 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
-use super::checkpoint::{Known, Owed};
+use super::checkpoint::{Known, Owed, Phase};
 use super::evidence;
 use super::memory::OWED;
 use super::{HEEDLESS_AFTER, Step};
-use crate::api::client::Stop;
+use crate::api::client::{Stop, is_local};
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
 use crate::contract::{Artifact, Batch, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
@@ -61,6 +61,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     ///
     /// The failure, when there is nothing to commit.
     pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Result<Batch, Failure> {
+        // A step that got nothing done where the one before had ended: the next would do no more, and what is new would
+        // wait for that. So the cycle ends here.
+        let is_stuck =
+            !self.output.progress && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
                 self.state.rate_limited = 0;
@@ -79,13 +83,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 (true, None)
             }
+            Err(Stop::Spent) if is_stuck => {
+                self.output.degrade(INVESTIGATIONS, exhausted());
+                (false, None)
+            }
             Err(Stop::Spent) => return Err(exhausted()),
             Err(Stop::Allowance(wait)) => {
                 let in_vain = !self.output.progress;
                 self.state.rate_limited = if in_vain { self.state.rate_limited.saturating_add(1) } else { 0 };
                 (true, Some(wait))
             }
-            Err(Stop::Failed(failure)) if !self.output.progress => return Err(*failure),
+            Err(Stop::Failed(failure)) if !(self.output.progress || is_stuck && is_local(&failure)) => {
+                return Err(*failure);
+            }
             Err(Stop::Failed(failure)) => {
                 let wait = match (failure.reason, failure.retry) {
                     (FailureReason::RateLimited, RetryAdvice::AfterSeconds(wait)) => Some(wait),
