@@ -7,7 +7,9 @@ mod common;
 use std::time::Duration;
 
 use common::native::Tenant;
-use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use insightidr_simulator::{
+    AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
+};
 use rapid7_insightidr::collect::checkpoint::{Checkpoint, Owed, Phase};
 use time::OffsetDateTime;
 
@@ -73,6 +75,11 @@ fn new_one(tenant: &Tenant) -> String {
         let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
         world.investigation_rrn(id).unwrap().to_owned()
     })
+}
+
+fn closed(world: &mut World, created: OffsetDateTime) -> insightidr_simulator::InvestigationId {
+    let spec = InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(created, created) };
+    world.add_investigation(spec).unwrap()
 }
 
 fn actions(tenant: &Tenant, action: &str) -> usize {
@@ -141,4 +148,24 @@ fn a_page_at_which_a_step_begins_and_that_cannot_be_read_stops_nothing_else() {
             assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
         }
     }
+}
+
+/// A tenant that never says what is left of its allowance, with more to list than that allows at once.
+fn limited_without_a_word() -> Tenant {
+    let mut world = empty();
+    for number in 0..2_400 {
+        closed(&mut world, start() - time::Duration::days(320) + time::Duration::hours(3 * number));
+    }
+    let id = closed(&mut world, start() - time::Duration::days(2));
+    world.add_change(id, start() + time::Duration::hours(8), Change::Priority("CRITICAL".into())).unwrap();
+    let rate_limit = Some(RateLimit { requests: 20, window: Duration::from_secs(60) });
+    Tenant::with(world, SimulatorConfig { rate_limit, rate_headers: false, ..SimulatorConfig::default() })
+}
+
+#[test]
+fn a_listing_that_a_rate_limit_without_a_word_interrupts_is_gone_on_with() {
+    let mut tenant = limited_without_a_word();
+    polls(&mut tenant, 120);
+    let last = tenant.store.values().filter(|artifact| artifact["severityLabel"] == "critical").count();
+    assert_eq!(last, 1, "the change of one that is closed is found: {:?}", phase(&tenant));
 }

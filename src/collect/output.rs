@@ -65,6 +65,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // wait for that. So the cycle ends here.
         let is_stuck =
             !self.output.progress && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
+        let mut goes_on = false;
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
                 self.state.rate_limited = 0;
@@ -104,6 +105,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 if failure.reason == FailureReason::RateLimited {
                     self.state.rate_limited = self.state.rate_limited.saturating_add(1);
                 }
+                // Nothing is wrong with what is listed: beginning anew would end here again.
+                goes_on = failure.reason == FailureReason::RateLimited
+                    || self.output.progress && matches!(failure.retry, RetryAdvice::AfterSeconds(_));
                 self.output.degrade(INVESTIGATIONS, (*failure).clone());
                 if self.settings.collect_alerts {
                     self.output.degrade(ALERTS, *failure);
@@ -111,7 +115,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 (wait.is_some(), wait)
             }
         };
-        if !more {
+        if !(more || goes_on) {
             self.state.cycle = None;
         }
         let hint = (self.state.rate_limited >= HINT_AFTER).then(|| {

@@ -216,6 +216,9 @@ pub struct SimulatorConfig {
     pub latency: Duration,
     /// Requests under `/idr` for each key; `None` sends no rate headers at all, as the vendor's v2 lists did in 2023.
     pub rate_limit: Option<RateLimit>,
+    /// Whether answers carry rate headers. Without them a 429 says nothing about when to come back, unless `retry_after`
+    /// has it do so.
+    pub rate_headers: bool,
     /// What a 429 of the rate limit says in `Retry-After`.
     pub retry_after: RetryAfterForm,
     /// Faults to inject.
@@ -257,6 +260,7 @@ impl Default for SimulatorConfig {
             keys: Vec::new(),
             latency: Duration::ZERO,
             rate_limit: None,
+            rate_headers: true,
             retry_after: RetryAfterForm::Absent,
             faults: FaultProfile::default(),
             wrong_region_status: StatusCode::NOT_FOUND.as_u16(),

@@ -209,7 +209,7 @@ impl Simulator {
         };
         reply.delay += config.latency;
         reply.set("r7-correlation-id", &correlation);
-        if let Some(allowance) = allowance {
+        if let Some(allowance) = allowance.filter(|_| config.rate_headers) {
             for (name, value) in [
                 ("limit", u64::from(allowance.limit)),
                 ("remaining", u64::from(allowance.remaining)),
