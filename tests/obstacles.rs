@@ -169,3 +169,46 @@ fn a_listing_that_a_rate_limit_without_a_word_interrupts_is_gone_on_with() {
     let last = tenant.store.values().filter(|artifact| artifact["severityLabel"] == "critical").count();
     assert_eq!(last, 1, "the change of one that is closed is found: {:?}", phase(&tenant));
 }
+
+#[test]
+fn an_alert_that_waits_for_its_evidence_survives_that_its_investigation_is_not_found_once() {
+    let mut world = empty();
+    let created = start() - time::Duration::minutes(1);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let spec = AlertSpec {
+        evidence_visible_at: Some(start() + time::Duration::minutes(15)),
+        ..AlertSpec::new(created, created)
+    };
+    world.add_alert(Some(id), spec).unwrap();
+    let rrn = world.investigation_rrn(id).unwrap().to_owned();
+    let mut tenant = Tenant::of(world);
+    tenant.cycle();
+    assert_eq!(actions(&tenant, "alert"), 0);
+    tenant.advance(Duration::from_secs(25 * 60));
+    let rule = Rule::new(format!("{LIST}/{rrn}"), status(404)).times(1);
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+    tenant.cycle();
+    polls(&mut tenant, 6);
+    assert_eq!(actions(&tenant, "alert"), 1);
+    let before = tenant.link.simulator.request_count();
+    tenant.cycle();
+    let asked = tenant.link.simulator.request_count() - before;
+    assert!(asked < 8, "nothing is owed any more: {asked} requests");
+}
+
+#[test]
+fn an_investigation_that_is_gone_is_asked_for_until_that_is_certain_and_not_for_ever() {
+    let mut world = empty();
+    let created = start() - time::Duration::minutes(1);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    world.add_change(id, start() + time::Duration::minutes(5), Change::Gone).unwrap();
+    let rrn = world.investigation_rrn(id).unwrap().to_owned();
+    let mut tenant = Tenant::of(world);
+    tenant.cycle();
+    polls(&mut tenant, 12);
+    let path = format!("{LIST}/{rrn}");
+    let asked = |tenant: &Tenant| tenant.link.simulator.requests().iter().filter(|one| one.path == path).count();
+    let before = asked(&tenant);
+    polls(&mut tenant, 6);
+    assert!(before > 0 && asked(&tenant) == before, "{before} and {} times", asked(&tenant));
+}

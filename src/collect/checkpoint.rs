@@ -43,6 +43,9 @@ pub const MAX_BYTES: usize = 448 * 1024;
 /// Most alerts of one investigation remembered as collected. Of one that has
 /// more, some are collected again, under the same ids, whenever it changes.
 pub const MAX_ALERTS: usize = 4_000;
+/// Stands for the cycle in which an investigation was last listed when it was
+/// not there when it was last asked for. The first cycle is 1.
+pub const MISSING: u32 = 0;
 
 /// The state of an instance.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -165,7 +168,7 @@ pub struct Known {
     /// Whether it is only known, because it was there before the look-back, and
     /// no version of it has been turned into an artifact.
     pub silent: bool,
-    /// The cycle in which it was last listed.
+    /// The cycle in which it was last listed, or [`MISSING`].
     pub listed: u32,
 }
 

@@ -10,7 +10,7 @@ use serde_json::value::RawValue;
 
 use super::Step;
 use super::alerts::{LAST_RETRY, Work, failed_again};
-use super::checkpoint::{Known, Owed, Phase, Window};
+use super::checkpoint::{Known, MISSING, Owed, Phase, Window};
 use super::fan_out::fan_out;
 use super::memory::{OPEN, OWED};
 use crate::api::calls;
@@ -113,12 +113,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let again = began.plus_seconds(self.settings.overlap_minutes.saturating_mul(60));
         let Some(mut known) = self.state.known.get(rrn) else { return };
         match known.owed {
-            Owed::Until(until) if until <= began => {
+            Owed::Until(until) if known.listed == MISSING && until > began => {}
+            Owed::Until(_) if known.listed == MISSING => {
                 known.owed = Owed::Nothing;
                 known.open = false;
             }
-            Owed::Until(_) => {}
-            Owed::Nothing | Owed::Page(_) | Owed::Failed(..) => known.owed = Owed::Until(again),
+            // Whatever it was owed: it was there until now.
+            _ => {
+                known.owed = Owed::Until(again);
+                known.listed = MISSING;
+            }
         }
         self.state.known.put(rrn.to_owned(), known, false);
     }
