@@ -11,6 +11,7 @@ use insightidr_simulator::{
     AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
 };
 use rapid7_insightidr::collect::checkpoint::{Checkpoint, Owed, Phase};
+use rapid7_insightidr::contract::{Setting, SettingValue};
 use time::OffsetDateTime;
 
 /// The list of investigations.
@@ -211,4 +212,52 @@ fn an_investigation_that_is_gone_is_asked_for_until_that_is_certain_and_not_for_
     let before = asked(&tenant);
     polls(&mut tenant, 6);
     assert!(before > 0 && asked(&tenant) == before, "{before} and {} times", asked(&tenant));
+}
+
+/// A tenant whose comments are collected, of a closed investigation that was looked at, with a comment, after its first poll.
+fn commented(fault: (&str, u16)) -> Tenant {
+    let mut world = empty();
+    let id = closed(&mut world, start() - time::Duration::days(2));
+    let at = start() + time::Duration::minutes(6 * 60 + 30);
+    let rrn = world.investigation_rrn(id).unwrap().to_owned();
+    world.add_comment(id, at, r#"{"rrn":"rrn:collaboration:us:o:comment:C","body":"seen"}"#).unwrap();
+    world.add_change(id, at, Change::Viewed).unwrap();
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+    tenant.cycle();
+    tenant.advance(Duration::from_secs(7 * 3_600));
+    tenant.cycle();
+    let (path, code) = fault;
+    let rule = Rule::new(path.replace("{rrn}", &rrn), status(code)).times(1);
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+    polls(&mut tenant, 1);
+    assert_eq!(actions(&tenant, "comment"), 0, "the fault was met");
+    tenant
+}
+
+#[test]
+fn a_comment_survives_that_it_or_its_investigation_is_not_found_once() {
+    for path in ["/idr/v2/investigations/{rrn}", "/idr/v1/comments"] {
+        let mut tenant = commented((path, 404));
+        polls(&mut tenant, 6);
+        assert_eq!(actions(&tenant, "comment"), 1, "{path}");
+    }
+}
+
+#[test]
+fn a_comment_on_a_young_investigation_survives_that_it_is_not_found_once() {
+    let mut world = empty();
+    let created = start() - time::Duration::minutes(1);
+    let id = closed(&mut world, created);
+    world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
+    let at = start() + time::Duration::minutes(5);
+    world.add_comment(id, at, r#"{"rrn":"rrn:collaboration:us:o:comment:C","body":"seen"}"#).unwrap();
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+    tenant.cycle();
+    tenant.advance(Duration::from_secs(25 * 60));
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/v1/comments", status(404)).times(1)]));
+    tenant.cycle();
+    polls(&mut tenant, 6);
+    assert_eq!(actions(&tenant, "comment"), 1);
 }

@@ -257,9 +257,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             (None, Some(page)) => Owed::Page(page),
             _ if lacks == Lacks::Failed => failed_again(known.owed, now),
             (None, None) => {
-                let alerts = self.settings.collect_alerts.then(|| self.young(work, listed, alerts, &known, now));
-                let extras = if lacks == Lacks::NotYet { self.not_yet(known.owed, now) } else { None };
-                alerts.flatten().max(extras).map_or(Owed::Nothing, Owed::Until)
+                let until =
+                    self.settings.collect_alerts.then(|| self.young(work, listed, alerts, &known, now)).flatten();
+                let not_yet = if lacks == Lacks::NotYet { self.not_yet(known.owed, now) } else { Owed::Nothing };
+                match (until, not_yet) {
+                    (Some(until), Owed::Until(other)) => Owed::Until(until.max(other)),
+                    (Some(until), _) => Owed::Until(until),
+                    (None, not_yet) => not_yet,
+                }
             }
         };
         if let Some(failure) = failure {
@@ -296,12 +301,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         hidden.max(absent).filter(|until| *until > now)
     }
 
-    /// Until when what an endpoint does not know yet is asked for again: as long as anything may be late, from when it was
-    /// first not known.
-    fn not_yet(&self, before: Owed, now: Utc) -> Option<Utc> {
+    /// What an endpoint does not know yet is asked for again as long as anything may be late, from when it was first not
+    /// known. When that is over for another reason, it may be the first time: then once more after as long.
+    fn not_yet(&self, before: Owed, now: Utc) -> Owed {
+        let overlap = self.settings.overlap_minutes.saturating_mul(60);
         match before {
-            Owed::Until(until) => Some(until).filter(|until| *until > now),
-            _ => Some(now.plus_seconds(self.settings.overlap_minutes.saturating_mul(60))),
+            Owed::Until(until) if until > now => before,
+            Owed::Until(_) => Owed::Failed(0, now.plus_seconds(overlap.min(LAST_RETRY))),
+            Owed::Failed(0, _) => Owed::Nothing,
+            _ => Owed::Until(now.plus_seconds(overlap)),
         }
     }
 }

@@ -196,7 +196,8 @@ pub enum Owed {
     /// Its alerts have not been listed to the end: go on at this page.
     Page(u64),
     /// Its alerts could not be collected so many times: try again in the first
-    /// cycle that begins at this instant or later.
+    /// cycle that begins at this instant or later. With none it is the last look
+    /// for what an endpoint does not know.
     Failed(u32, Utc),
     /// Its alerts may not all be visible yet: list them again in every cycle,
     /// for the last time in the first one at this instant or later.

@@ -157,7 +157,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
             return StreamState::Degraded(failure.clone());
         }
-        let failed = |known: &Known| matches!(known.owed, Owed::Failed(..));
+        let failed = |known: &Known| matches!(known.owed, Owed::Failed(1.., _));
         let waiting = || self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
         let waiting = if stream == ALERTS { waiting() } else { 0 };
         if waiting > 0 {
