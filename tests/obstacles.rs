@@ -261,3 +261,42 @@ fn a_comment_on_a_young_investigation_survives_that_it_is_not_found_once() {
     polls(&mut tenant, 6);
     assert_eq!(actions(&tenant, "comment"), 1);
 }
+
+/// A tenant whose first cycle a fault has interrupted after what is new was collected: a closed investigation.
+fn interrupted_at_first() -> (Tenant, insightidr_simulator::InvestigationId) {
+    let mut world = empty();
+    let id = closed(&mut world, start() - time::Duration::days(2));
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+    fails(&tenant, LIST, "*sort=alerts_most*", Fault::Html {});
+    let first = tenant.cycle();
+    assert!(first.new == 1 && phase(&tenant).is_none(), "{first:#?}");
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    (tenant, id)
+}
+
+#[test]
+fn a_comment_that_is_written_while_the_first_cycle_cannot_end_is_collected() {
+    let (mut tenant, id) = interrupted_at_first();
+    let at = start() + time::Duration::minutes(10);
+    tenant.link.simulator.change_world(|world| {
+        world.add_comment(id, at, r#"{"rrn":"rrn:collaboration:us:o:comment:C","body":"seen"}"#).unwrap();
+        world.add_change(id, at, Change::Viewed).unwrap();
+    });
+    tenant.advance(Duration::from_secs(3_600));
+    for _ in 0..4 {
+        tenant.cycle();
+        tenant.advance(Duration::from_secs(7 * 3_600));
+    }
+    assert_eq!(actions(&tenant, "comment"), 1);
+}
+
+#[test]
+fn an_alert_that_is_gained_while_the_first_cycle_cannot_end_is_found_by_the_next() {
+    let (mut tenant, id) = interrupted_at_first();
+    let at = start() + time::Duration::minutes(10);
+    tenant.link.simulator.change_world(|world| world.add_alert(Some(id), AlertSpec::new(at, at)).unwrap());
+    tenant.advance(Duration::from_secs(3_600));
+    tenant.cycle();
+    assert_eq!(actions(&tenant, "alert"), 1);
+}

@@ -52,9 +52,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             return Err(Stop::Spent);
         }
         let began = self.cycle_began();
-        // In the first cycle what was created within the look-back has just
-        // been listed; the rest is much less.
-        let before = if self.state.gained.is_none() { self.state.floor.unwrap_or(began) } else { began };
+        // Before the look-back there is much less.
+        let before = if self.state.gained.is_none() { self.end_of_first() } else { began };
         let after = began.plus_seconds(-DAY * KEPT_DAYS);
         let request = calls::investigations_by_alert(after, before.plus_seconds(1), index);
         let response = self.client.send(&request).await?;

@@ -64,8 +64,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Some(watermark) => watermark.min(before).plus_seconds(-60 * self.settings.overlap_minutes),
             None => before.plus_seconds(-DAY * self.settings.lookback_days),
         };
-        self.state.floor = self.state.floor.or(Some(after));
+        if self.state.floor.is_none() {
+            self.state.floor = Some(after);
+            // What is looked at from now on may have a comment, however many cycles it takes to have listed everything.
+            self.state.beyond.listed = [Some(before); 2];
+        }
         Window { after: after.just_before(), before, index: 0 }
+    }
+
+    /// Up to when the first listing of everything goes, by creation time: in the
+    /// first cycle what was created within the look-back has just been listed.
+    pub(super) fn end_of_first(&self) -> Utc {
+        let began = self.cycle_began();
+        if self.state.number == 1 { self.state.floor.unwrap_or(began) } else { began }
     }
 
     /// Lists one page and collects what on it is new or changed. Gives the
@@ -141,7 +152,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
                 // a person.
-                Some(Kept::TooOld) if !all && !was_looked_at(row, since) => {}
+                Some(Kept::TooOld) if !all && (first && !within || !was_looked_at(row, since)) => {}
                 None | Some(Kept::Other) if !all && !within && (first || past.is_none()) => {
                     self.state.known.put(row.rrn.clone().into_owned(), seen(row, number), true);
                 }

@@ -37,9 +37,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let is_recent = |relisted| (0..EVERYTHING).contains(&began.seconds_since(relisted));
         let whole = !self.state.relisted.is_some_and(is_recent);
         let after = began.plus_seconds(-DAY * KEPT_DAYS).just_before();
-        // In the first cycle what was created within the look-back has just
-        // been listed; what lies before it is listed once, to be known.
-        let before = if self.state.relisted.is_none() { self.state.floor.unwrap_or(began) } else { began };
+        // What lies before the look-back is listed once, to be known.
+        let before = if self.state.relisted.is_none() { self.end_of_first() } else { began };
         self.enter(Phase::Known(Window { after, before: before.plus_seconds(1), index: 0 }, whole));
     }
 
