@@ -95,8 +95,9 @@ pub struct Beyond {
     /// Every alert outside investigations that was created before this instant
     /// has been collected.
     pub uninvestigated: Option<Utc>,
-    /// Keys of such alerts that were collected, with their creation in
-    /// microseconds since 1970: those that may be listed again.
+    /// Keys of alerts that need not be read again, because they were collected
+    /// or are none of those, with their creation in microseconds since 1970:
+    /// those that may be listed again.
     pub outside: BTreeMap<u64, i64>,
     /// Cycles in a row in which that listing failed at one alert.
     pub outside_failures: u32,

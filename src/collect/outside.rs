@@ -7,9 +7,10 @@
 //! with their evidence.
 //!
 //! The order of a search is not known and its totals move, so nothing rests on
-//! either: a window is cut in half until it holds a few pages, all of it is
-//! listed within one step, and it counts as listed only when as many different
-//! RRNs came as its total says.
+//! either: a window is cut until it holds a few pages, all of it is listed
+//! within one step, and it counts as listed only when as many different RRNs
+//! came as its total says. What was read of a window is known at once, so that
+//! it may take any number of steps.
 //!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen.
@@ -45,6 +46,18 @@ const AGAIN: u32 = 2;
 /// Most alerts remembered as collected.
 const MOST_KNOWN: usize = 10_000;
 
+/// Stands for the creation of an alert that is gone: it is looked for once more
+/// when its window is listed again.
+const GONE: i64 = i64::MIN;
+
+/// What a search of a window found.
+enum Rrns {
+    /// All that is in it.
+    All(Vec<String>),
+    /// So many times as many as may be at a time, about.
+    TooMany(i64),
+}
+
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Collects what is new up to the overlap before the cycle's beginning.
     /// `reached` is how far an earlier step of the cycle came.
@@ -67,7 +80,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until).await {
-                Ok(true) => {
+                Ok(None) => {
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     beyond.uninvestigated = beyond.uninvestigated.max(Some(until));
@@ -77,7 +90,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     span = span.saturating_mul(2).min(LONGEST);
                     from = until;
                 }
-                Ok(false) => span = until.0.saturating_sub(from.0) / 2,
+                Ok(Some(shorter)) => span = shorter,
                 Err(stop) => return self.outside_failed(stop),
             }
         }
@@ -102,23 +115,27 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
     }
 
-    /// Collects one window. Tells whether it was small enough.
-    async fn outside_window(&mut self, from: Utc, until: Utc) -> Result<bool, Stop> {
+    /// Collects one window. Gives the length to try instead if it is too long.
+    async fn outside_window(&mut self, from: Utc, until: Utc) -> Result<Option<i64>, Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
-        let Some(rrns) = self.outside_rrns(from, until).await? else { return Ok(false) };
+        let span = until.0.saturating_sub(from.0);
+        let rrns = match self.outside_rrns(from, until).await? {
+            Rrns::All(rrns) => rrns,
+            Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
+        };
         let new: Vec<String> =
             rrns.into_iter().filter(|rrn| !self.state.beyond.outside.contains_key(&hash64([rrn.as_bytes()]))).collect();
         for batch in new.chunks(BATCH) {
-            self.outside_batch(batch).await?;
+            self.outside_batch(batch, until).await?;
         }
-        Ok(true)
+        Ok(None)
     }
 
-    /// The RRNs of a window; none if there are too many and it can be cut.
-    async fn outside_rrns(&self, from: Utc, until: Utc) -> Result<Option<Vec<String>>, Stop> {
-        let can_halve = until.0.saturating_sub(from.0) > SHORTEST;
+    /// The RRNs of a window.
+    async fn outside_rrns(&self, from: Utc, until: Utc) -> Result<Rrns, Stop> {
+        let can_be_cut = until.0.saturating_sub(from.0) > SHORTEST;
         let (mut rrns, mut seen) = (Vec::new(), BTreeMap::<u64, i64>::new());
         let (mut index, mut tries) = (0_u64, 0);
         loop {
@@ -135,15 +152,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // All of it is listed within one step, which also has to read some of it.
             let pages = u64::try_from(self.client.requests_left() / 4).unwrap_or(u64::MAX).max(1);
             let most = if index == 0 { MOST.min(pages.saturating_mul(paging::PAGE_SIZE)) } else { MOST };
-            if can_halve && page.total_rows > most {
-                return Ok(None);
+            if can_be_cut && page.total_rows > most {
+                return Ok(Rrns::TooMany(i64::try_from(page.total_rows / most).unwrap_or(i64::MAX).saturating_add(1)));
             }
             if page.more && index < MOST_PAGES {
                 index = index.saturating_add(1);
                 continue;
             }
             if u64::try_from(rrns.len()).unwrap_or(u64::MAX) >= page.total_rows {
-                return Ok(Some(rrns));
+                return Ok(Rrns::All(rrns));
             }
             if tries >= AGAIN {
                 let (count, total) = (rrns.len(), page.total_rows);
@@ -153,25 +170,28 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
     }
 
-    /// Reads alerts and collects those of no investigation. What is unknown
-    /// when it is read is gone.
-    async fn outside_batch(&mut self, rrns: &[String]) -> Result<(), Stop> {
+    /// Reads alerts of a window that ends then and collects those of no
+    /// investigation. What is unknown when it is read is gone.
+    async fn outside_batch(&mut self, rrns: &[String], until: Utc) -> Result<(), Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
         let names: Vec<&str> = rrns.iter().map(String::as_str).collect();
         let (mut records, mut unread) = (Vec::new(), None);
-        for read in self.read_alerts(&names).await {
+        for (rrn, read) in names.iter().zip(self.read_alerts(&names).await) {
             match read {
-                Ok(record) => records.extend(record),
+                Ok(Some(record)) => records.push(record),
+                Ok(None) => self.done_with(rrn, GONE),
                 Err(stop) => unread = Stop::or_stronger(unread, stop),
             }
         }
-        let alerts: Vec<(TriageAlert<'_>, &RawValue)> = records
+        let (investigated, alerts): (Vec<_>, Vec<_>) = records
             .iter()
             .map(|raw| (TriageAlert::of(raw), &**raw))
-            .filter(|(alert, _)| !alert.is_investigated())
-            .collect();
+            .partition(|(alert, _): &(TriageAlert<'_>, _)| alert.is_investigated());
+        for (alert, _) in investigated {
+            self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
+        }
         // As many at a time as leaves requests for all of what one needs.
         let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
         for group in alerts.chunks(most) {
@@ -181,6 +201,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.outside_group(group).await?;
         }
         unread.map_or(Ok(()), Err)
+    }
+
+    /// Notes that an alert, created then, needs not be read again.
+    fn done_with(&mut self, rrn: &str, created: i64) {
+        self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), created);
+        self.output.progress = true;
     }
 
     /// Turns alerts into artifacts.
@@ -206,8 +232,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.output.count(EVIDENCE, context.evidence.len());
             self.output.push(alert.artifact(context, host, now).into_contract(UNINVESTIGATED));
             self.output.count(UNINVESTIGATED, 1);
-            let created = alert.created().unwrap_or(now);
-            self.state.beyond.outside.insert(hash64([alert.rrn.as_bytes()]), created.0);
+            self.done_with(&alert.rrn, alert.created().unwrap_or(now).0);
         }
         failed.map_or(Ok(()), Err)
     }

@@ -34,10 +34,17 @@ pub struct InProcess {
     pub dies_after: Cell<Option<u64>>,
     /// What happens at the vendor's before a request, which is told its target.
     pub meanwhile: Meanwhile,
+    /// What becomes of an answer on its way.
+    pub spoils: Spoils,
+    /// What a request takes of a step's time.
+    pub takes: Duration,
 }
 
 /// See [`InProcess::meanwhile`].
 pub type Meanwhile = Option<Box<dyn Fn(&Simulator, &str)>>;
+
+/// See [`InProcess::spoils`].
+pub type Spoils = Option<Box<dyn Fn(&Request, &mut Response)>>;
 
 impl Transport for InProcess {
     async fn send(&self, request: &Request) -> Result<Response, TransportError> {
@@ -45,6 +52,7 @@ impl Transport for InProcess {
             Some(0) => return std::future::pending().await,
             left => self.dies_after.set(left.map(|left| left - 1)),
         }
+        self.elapsed.set(self.elapsed.get() + self.takes);
         if let Some(meanwhile) = &self.meanwhile {
             meanwhile(&self.simulator, &request.target);
         }
@@ -71,7 +79,11 @@ impl Transport for InProcess {
                     .iter()
                     .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
                     .collect();
-                Ok(Response { status: reply.status.as_u16(), headers, body: reply.body.to_vec() })
+                let mut response = Response { status: reply.status.as_u16(), headers, body: reply.body.to_vec() };
+                if let Some(spoils) = &self.spoils {
+                    spoils(request, &mut response);
+                }
+                Ok(response)
             }
             Outcome::ResetBeforeHead { .. } => Err(broken(Kind::Connection, "the connection was reset")),
             Outcome::CutShort { .. } => Err(broken(Kind::Protocol, "the response broke off")),
@@ -149,6 +161,8 @@ impl Tenant {
                 patience: Duration::from_secs(30),
                 dies_after: Cell::new(None),
                 meanwhile: None,
+                spoils: None,
+                takes: Duration::ZERO,
             },
             settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
             budget: BUDGET,
