@@ -6,8 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::native::Tenant;
-use insightidr_simulator::{AlertSpec, InvestigationSpec, World, WorldConfig};
+use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
 use rapid7_insightidr::contract::{Setting, SettingValue};
+use serde_json::Value;
 use time::OffsetDateTime;
 
 fn start() -> OffsetDateTime {
@@ -85,4 +86,89 @@ fn many_alerts_a_day_are_collected_with_few_requests_a_step() {
     let cycle = tenant.cycle();
     assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
     assert_eq!(missing(&tenant, &outside).len(), 0, "after {} steps", cycle.steps);
+}
+
+#[test]
+fn an_alert_because_of_which_a_read_of_many_fails_is_passed_over_and_told() {
+    let mut world = empty();
+    let mut outside = add_outside(&mut world, start() - time::Duration::hours(23), 150);
+    outside.extend(add_outside(&mut world, start() + time::Duration::hours(1), 5));
+    let bad = outside.remove(20);
+    let mut tenant = Tenant::of(world);
+    let name = bad.clone();
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let is_of_bad = request.target == format!("/idr/at/alerts/{name}");
+        if is_of_bad || request.body.as_ref().is_some_and(|body| body.contains(&name)) {
+            (response.status, response.body) = (500, Vec::new());
+        }
+    }));
+    let mut is_told = false;
+    for _ in 0..14 {
+        let cycle = tenant.cycle();
+        is_told |= tenant.collected().len() > 1 && cycle.degraded.contains_key("uninvestigated-alerts");
+        tenant.advance(Duration::from_secs(600));
+    }
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+    assert!(is_told && missing(&tenant, &[bad]).len() == 1);
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+}
+
+#[test]
+fn no_alert_is_passed_over_because_none_can_be_read_for_hours() {
+    let mut world = empty();
+    let outside = add_outside(&mut world, start() - time::Duration::hours(23), 150);
+    let mut tenant = Tenant::of(world);
+    let fault = Fault::Status { status: 500, body: None, headers: Default::default(), retry_after: None };
+    let rules = ["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn*"].map(|path| Rule::new(path, fault.clone()));
+    tenant.link.simulator.set_faults(FaultProfile::new(rules));
+    polls(&mut tenant, 12);
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    polls(&mut tenant, 1);
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+}
+
+#[test]
+fn pages_of_a_search_that_always_repeat_each_other_are_avoided() {
+    let mut world = empty();
+    let outside = add_outside(&mut world, start() - time::Duration::hours(23), 250);
+    let mut tenant = Tenant::of(world);
+    let rule = Rule { query: Some("index=1&*".to_owned()), ..Rule::new("*/ops/search", Fault::DuplicatePage {}) };
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+}
+
+#[test]
+fn an_alert_that_is_counted_and_never_listed_stops_nothing_else_and_is_told() {
+    let mut world = empty();
+    let at = start() - time::Duration::hours(22);
+    let mut outside = add_outside(&mut world, start() - time::Duration::hours(23), 30);
+    outside.extend(add_outside(&mut world, start() - time::Duration::hours(21), 30));
+    outside.extend(add_outside(&mut world, start() + time::Duration::hours(1), 5));
+    let mut tenant = Tenant::of(world);
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let Some(body) = request.body.as_ref().filter(|_| request.target.contains("/ops/search")) else { return };
+        let body: Value = serde_json::from_str(body).unwrap();
+        let time = |name: &str| {
+            let text = body["search"][name].as_str().unwrap();
+            OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap()
+        };
+        if time("start_time") < at && at < time("end_time") {
+            let mut page: Value = serde_json::from_slice(&response.body).unwrap();
+            let total = page["metadata"]["total_items"].as_u64().unwrap();
+            page["metadata"]["total_items"] = (total + 1).into();
+            response.body = serde_json::to_vec(&page).unwrap();
+        }
+    }));
+    let mut is_told = false;
+    for _ in 0..14 {
+        is_told |= tenant.cycle().degraded.contains_key("uninvestigated-alerts");
+        tenant.advance(Duration::from_secs(600));
+    }
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+    assert!(is_told);
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
 }

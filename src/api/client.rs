@@ -188,6 +188,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
     }
 
+    /// Whether no more requests are sent to the Alert Triage API in this step.
+    pub fn is_triage_halted(&self) -> bool {
+        self.triage.halted.borrow().is_some()
+    }
+
     /// Whether the vendor has answered in this step, and so has said what is left
     /// of its allowance if it says that at all.
     pub fn has_heard(&self) -> bool {

@@ -9,11 +9,16 @@
 //! The order of a search is not known and its totals move, so nothing rests on
 //! either: a window is cut until it holds a few pages, all of it is listed
 //! within one step, and it counts as listed only when as many different RRNs
-//! came as its total says. What was read of a window is known at once, so that
-//! it may take any number of steps.
+//! came as its total says; when they do not, it is cut too. What was read of a
+//! window is known at once, so that a window may take any number of steps.
+//!
+//! What fails for itself alone, cycle after cycle, is passed over: two
+//! milliseconds whose total never comes, an alert that cannot be read while
+//! others can.
 //!
 //! Not guaranteed: changes of such an alert after it was collected are not
-//! seen.
+//! seen. Three alerts in a row that cannot be read look like an outage, and
+//! are waited for.
 
 use std::collections::BTreeMap;
 
@@ -24,14 +29,15 @@ use super::access::{Access, is_absence};
 use super::alert_list::MOST_PAGES;
 use super::checkpoint::Phase;
 use super::evidence::HELD;
-use super::triage::{BATCH, Read};
+use super::triage::{BATCH, Read, read_alert};
 use crate::api::client::{Stop, is_local};
 use crate::api::records::scalar;
 use crate::api::transport::{Clock, Transport};
-use crate::api::{calls, paging};
+use crate::api::{calls, errors, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::identity::hash64;
 use crate::artifact::triage_alert::TriageAlert;
+use crate::contract::Failure;
 use crate::descriptor::{EVIDENCE, UNINVESTIGATED};
 use crate::times::Utc;
 
@@ -43,6 +49,9 @@ const SHORTEST: i64 = 2_000;
 const MOST: u64 = 1_000;
 /// Times that a window is listed again in one step when RRNs are missing.
 const AGAIN: u32 = 2;
+/// Windows that are passed over in one cycle, at most: with more of them the
+/// search itself is at fault.
+const MOST_PASSED: u32 = 8;
 /// Most alerts remembered as collected.
 const MOST_KNOWN: usize = 10_000;
 
@@ -56,6 +65,8 @@ enum Rrns {
     All(Vec<String>),
     /// So many times as many as may be at a time, about.
     TooMany(i64),
+    /// Not as many as it says, and how.
+    Fewer(Vec<String>, Box<Failure>),
 }
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
@@ -83,8 +94,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Ok(None) => {
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
-                    beyond.uninvestigated = beyond.uninvestigated.max(Some(until));
-                    beyond.outside_failures = 0;
+                    // What fails may lie behind it still, and what was listed before says nothing about that.
+                    if beyond.uninvestigated < Some(until) {
+                        beyond.uninvestigated = Some(until);
+                        beyond.outside_failures = beyond.outside_failures.min(1);
+                    }
                     // Not only at the end: what is remembered of a long backlog would outgrow the checkpoint.
                     self.forget_outside(overlap);
                     span = span.saturating_mul(2).min(LONGEST);
@@ -94,6 +108,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(stop) => return self.outside_failed(stop),
             }
         }
+        self.state.beyond.outside_failures = 0;
         Ok(())
     }
 
@@ -124,6 +139,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let rrns = match self.outside_rrns(from, until).await? {
             Rrns::All(rrns) => rrns,
             Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
+            Rrns::Fewer(..) if span > SHORTEST => return Ok(Some((span / 2).max(SHORTEST))),
+            Rrns::Fewer(rrns, failure) => {
+                let failures = &mut self.state.beyond.outside_failures;
+                if !(HELD..HELD + MOST_PASSED).contains(failures) {
+                    *failures = if *failures < HELD { *failures } else { 0 };
+                    return Err(Stop::Failed(failure));
+                }
+                *failures += 1;
+                self.output.degrade(UNINVESTIGATED, *failure);
+                rrns
+            }
         };
         let new: Vec<String> =
             rrns.into_iter().filter(|rrn| !self.state.beyond.outside.contains_key(&hash64([rrn.as_bytes()]))).collect();
@@ -142,8 +168,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // Bounds are excluded, and finer than a request can say.
             let request = calls::triage_search(from.just_before(), until, index, paging::PAGE_SIZE);
             let response = self.client.send(&request).await?;
-            let malformed = |why: &str| self.client.malformed(&request, &response, why);
-            let page = paging::triage_rrns(&response.body, index).map_err(|why| malformed(&why))?;
+            let malformed = |why: &str| errors::malformed(&request, &response, self.client.region(), why);
+            let page = match paging::triage_rrns(&response.body, index) {
+                Ok(page) => page,
+                // It may be so for a moment, and of every window.
+                Err(why) if self.state.beyond.outside_failures == 0 => {
+                    return Err(Stop::Failed(Box::new(malformed(&why))));
+                }
+                Err(why) => return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why)))),
+            };
             for rrn in page.rows.iter().filter_map(|raw| scalar(raw)) {
                 if seen.insert(hash64([rrn.as_bytes()]), 0).is_none() {
                     rrns.push(rrn.into_owned());
@@ -163,8 +196,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 return Ok(Rrns::All(rrns));
             }
             if tries >= AGAIN {
-                let (count, total) = (rrns.len(), page.total_rows);
-                return Err(malformed(&format!("{count} different alerts where its totals promise {total}")));
+                let why = format!("{} different alerts where its totals promise {}", rrns.len(), page.total_rows);
+                return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why))));
             }
             (index, tries) = (0, tries + 1);
         }
@@ -177,13 +210,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             return Err(Stop::Spent);
         }
         let names: Vec<&str> = rrns.iter().map(String::as_str).collect();
-        let (mut records, mut unread) = (Vec::new(), None);
+        let (mut records, mut unread, mut refused) = (Vec::new(), None, Vec::new());
         for (rrn, read) in names.iter().zip(self.read_alerts(&names).await) {
             match read {
                 Ok(Some(record)) => records.push(record),
                 Ok(None) => self.done_with(rrn, GONE),
+                Err(stop) if stop.is_local() && self.state.beyond.outside_failures >= HELD => refused.push(*rrn),
                 Err(stop) => unread = Stop::or_stronger(unread, stop),
             }
+        }
+        if let Err(stop) = self.read_singly(&refused, &mut records, until).await {
+            unread = Stop::or_stronger(unread, stop);
         }
         let (investigated, alerts): (Vec<_>, Vec<_>) = records
             .iter()
@@ -201,6 +238,34 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.outside_group(group).await?;
         }
         unread.map_or(Ok(()), Err)
+    }
+
+    /// Reads alerts one by one, because one of them may be why they cannot be
+    /// read together. When others can be read, one that cannot is passed over.
+    async fn read_singly(&mut self, rrns: &[&str], records: &mut Vec<Box<RawValue>>, until: Utc) -> Result<(), Stop> {
+        let mut failed = None;
+        let mut unread = Vec::new();
+        for rrn in rrns {
+            match read_alert(&self.client, rrn).await {
+                Ok(record) => records.push(record),
+                Err(Stop::Failed(failure)) if is_absence(&failure) => self.done_with(rrn, GONE),
+                Err(Stop::Failed(failure)) if is_local(&failure) => {
+                    failed = Some(failure);
+                    if self.client.is_triage_halted() {
+                        break;
+                    }
+                    unread.push(*rrn);
+                }
+                Err(stop) => return Err(stop),
+            }
+        }
+        let Some(failure) = failed else { return Ok(()) };
+        if records.is_empty() || self.client.is_triage_halted() {
+            return Err(Stop::Failed(failure));
+        }
+        unread.iter().for_each(|rrn| self.done_with(rrn, until.0));
+        self.output.degrade(UNINVESTIGATED, *failure);
+        Ok(())
     }
 
     /// Notes that an alert, created then, needs not be read again.

@@ -219,6 +219,9 @@ async fn read_codes<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str
 }
 
 /// Reads one alert.
-async fn read_alert<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Box<RawValue>, Stop> {
+pub(super) async fn read_alert<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    rrn: &str,
+) -> Result<Box<RawValue>, Stop> {
     client.record(&calls::triage_alert(rrn), rrn).await
 }
