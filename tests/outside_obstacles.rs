@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use common::native::Tenant;
 use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use rapid7_insightidr::collect::checkpoint::{Checkpoint, Phase};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -171,4 +172,54 @@ fn an_alert_that_is_counted_and_never_listed_stops_nothing_else_and_is_told() {
     assert!(is_told);
     let last = tenant.cycle();
     assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+}
+
+/// A key that the triage API alone does not take.
+fn refused(tenant: &Tenant) {
+    let fault = Fault::Status { status: 401, body: None, headers: Default::default(), retry_after: None };
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/*", fault)]));
+}
+
+#[test]
+fn a_key_that_the_triage_api_alone_does_not_take_brings_everything_else() {
+    let world = WorldConfig { seed: 81, investigations: 30, ..WorldConfig::default() };
+    let mut tenant = Tenant::of(World::generate(&world));
+    refused(&tenant);
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert!(cycle.unavailable.contains(&"evidence".to_owned()), "{cycle:#?}");
+    assert!(cycle.fetched["investigations"] > 20 && cycle.fetched["alerts"] > 20, "{cycle:#?}");
+}
+
+#[test]
+fn a_key_that_the_triage_api_alone_does_not_take_any_more_stops_nothing_else() {
+    let mut world = empty();
+    add_outside(&mut world, start() - time::Duration::hours(23), 60);
+    let mut tenant = Tenant::of(world);
+    tenant.budget.requests = 10;
+    let phase = |tenant: &Tenant| Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap().cycle.unwrap().phase;
+    while !matches!(tenant.checkpoint.as_ref().map(|_| phase(&tenant)), Some(Phase::Outside(_))) {
+        tenant.step().unwrap();
+    }
+    refused(&tenant);
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none(), "{cycle:#?}");
+    polls(&mut tenant, 2);
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.unavailable.contains(&"uninvestigated-alerts".to_owned()), "{last:#?}");
+}
+
+#[test]
+fn a_key_that_is_revoked_is_not_taken_for_one_without_the_triage_api() {
+    let mut world = empty();
+    add_outside(&mut world, start() - time::Duration::hours(23), 60);
+    let mut tenant = Tenant::of(world);
+    tenant.budget.requests = 10;
+    tenant.step().unwrap();
+    let before = tenant.checkpoint.clone();
+    let fault = Fault::Status { status: 401, body: None, headers: Default::default(), retry_after: None };
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*", fault)]));
+    let cycle = tenant.cycle();
+    assert_eq!(cycle.failure.and_then(|failure| failure.http_status), Some(401));
+    assert_eq!(tenant.checkpoint, before);
 }

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use serde_json::value::RawValue;
 
+use super::calls;
 use super::errors;
 use super::rate;
 use super::records::Members;
@@ -76,6 +77,11 @@ impl Stop {
 #[must_use]
 pub const fn is_local(failure: &Failure) -> bool {
     !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
+}
+
+/// Whether a request is one to the Alert Triage API.
+fn is_triage(target: &str) -> bool {
+    target.starts_with("/idr/at/")
 }
 
 /// What is left of an allowance, as last heard.
@@ -212,11 +218,29 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                     self.clock.sleep(wait).await;
                     wait = wait.saturating_mul(2);
                 }
-                outcome => return self.settle(request, outcome),
+                outcome => return self.judged(request, outcome).await,
             }
         }
         let last = self.once(request).await;
-        self.settle(request, last)
+        self.judged(request, last).await
+    }
+
+    /// What the last try came to. A key that the Alert Triage API alone refuses lacks that API: whether it is refused
+    /// otherwise is asked at that moment, since it may have been revoked meanwhile.
+    async fn judged(&self, request: &Request, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
+        let outcome = match outcome {
+            Err(Stop::Failed(failure))
+                if failure.reason == FailureReason::Unauthorized && is_triage(&request.target) =>
+            {
+                match self.once(&calls::validate()).await {
+                    Ok(_) => Err(Stop::Failed(Box::new(Failure { reason: FailureReason::Forbidden, ..*failure }))),
+                    Err(Stop::Failed(_)) => Err(Stop::Failed(failure)),
+                    Err(stop) => Err(stop),
+                }
+            }
+            outcome => outcome,
+        };
+        self.settle(request, outcome)
     }
 
     /// Reads a single record and makes sure that it is the one asked for.
@@ -243,7 +267,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// The API of a request.
     fn api(&self, target: &str) -> &Api {
-        if target.starts_with("/idr/at/") { &self.triage } else { &self.investigations }
+        if is_triage(target) { &self.triage } else { &self.investigations }
     }
 
     /// One try.
