@@ -300,3 +300,21 @@ fn an_alert_that_is_gained_while_the_first_cycle_cannot_end_is_found_by_the_next
     tenant.cycle();
     assert_eq!(actions(&tenant, "alert"), 1);
 }
+
+#[test]
+fn an_investigation_whose_list_of_alerts_takes_all_of_a_step_is_collected_and_stops_nothing() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    for number in 0..1_200 {
+        let created = created + time::Duration::seconds(number);
+        world
+            .add_alert(Some(id), AlertSpec { evidence: Some(Vec::new()), ..AlertSpec::new(created, created) })
+            .unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    tenant.budget.requests = 12;
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert_eq!(actions(&tenant, "alert"), 1_200);
+}
