@@ -67,6 +67,8 @@ pub struct Place {
     pub silent_regions: u16,
     /// Requests a minute.
     pub rate_limit: Option<u32>,
+    /// It says what is left of them, and when there are more.
+    pub rate_headers: bool,
 }
 
 /// How it is collected.
@@ -104,8 +106,10 @@ pub fn kinds() -> Vec<Fault> {
 
 fn trouble() -> impl Strategy<Value = Trouble> {
     let early_or_late = prop_oneof![3 => 0_u64..40, 1 => 40_u64..400];
+    // A moment as a rule, and as long as the poll lasts now and then.
+    let times = prop_oneof![5 => 1_u64..6, 2 => 6_u64..60, 1 => Just(u64::MAX)];
     prop_oneof![
-        6 => (0..kinds().len(), 0..PLACES.len(), early_or_late, 1_u64..6)
+        6 => (0..kinds().len(), 0..PLACES.len(), early_or_late, times)
             .prop_map(|(kind, place, after, times)| Trouble::Fault { kind, place, after, times }),
         3 => (0_usize..5, 0_u64..150).prop_map(|(step, at)| Trouble::Crash { step, at }),
         1 => (1_usize..5).prop_map(|after| Trouble::Leave { after }),
@@ -123,7 +127,7 @@ prop_compose! {
         counts in (0_usize..40, 0_usize..10, 0_usize..60, 0_usize..20),
         triage in prop::bool::weighted(0.8),
         restricted in prop::bool::weighted(0.7),
-        [thin_hydration, missing_is_404, nulls_last] in prop::array::uniform3(any::<bool>()),
+        [thin_hydration, missing_is_404, nulls_last, rate_headers] in prop::array::uniform4(any::<bool>()),
         rate_limit in prop::option::weighted(0.3, 40_u32..300),
         silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
         // Now and then several pages of alerts, or of evidence, and then of little.
@@ -133,7 +137,7 @@ prop_compose! {
         let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
-            silent_regions,
+            rate_headers, silent_regions,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -229,6 +233,7 @@ impl Scenario {
             world,
             SimulatorConfig {
                 rate_limit: place.rate_limit.map(|requests| RateLimit { requests, window: Duration::from_secs(60) }),
+                rate_headers: place.rate_headers,
                 thin_hydration: place.thin_hydration,
                 silent_regions: place.silent_regions,
                 no_triage_status: missing,
@@ -305,12 +310,26 @@ impl Scenario {
         for _ in 0..5 {
             tenant.advance(Duration::from_secs(6 * 3_600));
             first = first.or(Some(tenant.link.simulator.now()));
-            tenant.cycle();
+            whole_cycle(&mut tenant);
         }
-        let last = tenant.cycle();
+        let last = whole_cycle(&mut tenant);
         assert!(is_sound(&last), "when the trouble is over all is well: {last:#?}");
         Run { tenant, polls, first: first.unwrap() }
     }
+}
+
+/// A cycle to its end: a rate limit that does not say when to come back ends a poll before that.
+fn whole_cycle(tenant: &mut Tenant) -> Cycle {
+    for _ in 0..200 {
+        let cycle = tenant.cycle();
+        let is_limited =
+            cycle.failure.iter().chain(cycle.degraded.values()).any(|failure| failure.http_status == Some(429));
+        if !is_limited {
+            return cycle;
+        }
+        tenant.advance(Duration::from_secs(61));
+    }
+    panic!("a cycle never ends");
 }
 
 /// The rule of a fault.
