@@ -1,32 +1,33 @@
 //! Compiled components on disk.
 //!
 //! What: an entry holds the machine code of one component for one engine and the names that the component was audited by,
-//! with the digests of component, engine and content. It is read whole into memory, checked, and only what was checked is
-//! run.
+//! with the digests of component and engine and a checksum. It is read whole into memory, checked, and only what was
+//! checked is run ([`sealed`]).
 //! Why so careful: machine code runs with the rights of this process; whoever can write an entry owns the host. So
 //! the directory and the entries must belong to this user and be writable by nobody else, an entry is found by what
-//! it was made from, and it is used only when its own digest is right: truncated, stale, foreign or damaged entries
-//! are compiled again.
+//! it was made from, and it is used only when its checksum is right: truncated, stale, foreign or damaged entries
+//! are compiled again. The checksum finds damage. Against forgery stands that nobody else can write; a digest kept beside
+//! the code would not.
 //! Not guaranteed: protection from somebody who acts as this user or as root (who could replace the host itself), nor
 //! from one who controls a directory above. Nothing is ever removed: old entries may be deleted at any time.
 
 use super::audit::Names;
-use super::{hex, private};
-use sha2::{Digest, Sha256};
+use super::{private, sealed};
 use std::io;
 use std::path::{Path, PathBuf};
 use wasmtime::Engine;
 use wasmtime::component::Component;
+use xxhash_rust::xxh64::Xxh64;
 
 /// First bytes of an entry; the last of them is the version of this format.
-const MAGIC: &[u8; 8] = b"SC-AOT\0\x02";
+const MAGIC: &[u8; 8] = b"SC-AOT\0\x03";
 
 /// Bytes of a digest in hexadecimal.
 const HEX: usize = 64;
 
-/// Bytes before the content: magic, digest of the component, digest of the engine, digest of the content. The content is
-/// the length of the names (four bytes, the lowest first), the names as JSON, and the code.
-const HEADER: usize = MAGIC.len() + 3 * HEX;
+/// Bytes before the content: magic, digest of the component, digest of the engine, checksum of the content. The content is
+/// the length of the names, the names as JSON, and the code. Numbers have their lowest byte first.
+const HEADER: usize = MAGIC.len() + 2 * HEX + size_of::<u64>();
 
 /// Most bytes of an entry that are read: far above what the largest component compiles to.
 const LARGEST: u64 = 512 << 20;
@@ -36,7 +37,7 @@ pub(super) struct Cache {
     directory: PathBuf,
 }
 
-/// Code of which the digests were checked. Only this module makes it.
+/// Code of which the digests and the checksum were checked. Only this module makes it.
 pub(super) struct Checked {
     /// The whole entry.
     bytes: Vec<u8>,
@@ -98,24 +99,31 @@ impl Checked {
     /// When wasmtime does not accept the code, for example because it was made by another version of it.
     #[allow(unsafe_code, reason = "the only way to load compiled code; see the safety comment")]
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
-        // SAFETY: the bytes must be what `Engine::precompile_component` returned, unchanged. `check` has compared
-        // their SHA-256 with the one that `put`, which is given nothing else, has written beside them, and the
-        // component's and the engine's digests likewise; they are in memory of our own, so they cannot have changed
-        // since. The file belongs to this user and nobody else can write it or its directory, so nobody but this
-        // user, who could as well replace this program, can have made both code and digest.
-        unsafe { Component::deserialize(engine, self.code()) }
+        // SAFETY: the bytes must be what `Engine::precompile_component` returned, unchanged. `check` has found the checksum
+        // right that `put`, which is given nothing else, has written beside them, and the component's and the engine's
+        // digests likewise; they are in memory of our own, so they cannot have changed since, and neither can the sealed
+        // copy of them. The file belongs to this user and nobody else can write it or its directory, so nobody but
+        // this user, who could as well replace this program, can have made both code and checksum.
+        unsafe {
+            // Mapped where it can be: that costs the pages that are run, and no second copy of all of them.
+            match sealed::file(self.code()) {
+                Some(file) => Component::deserialize_file(engine, file.path())
+                    .or_else(|_| Component::deserialize(engine, self.code())),
+                None => Component::deserialize(engine, self.code()),
+            }
+        }
     }
 }
 
 /// The header of an entry.
 fn header(component: &str, engine: &str, content: &[&[u8]]) -> Vec<u8> {
-    let mut digest = Sha256::new();
-    content.iter().for_each(|part| digest.update(part));
+    let mut checksum = Xxh64::new(0);
+    content.iter().for_each(|part| checksum.update(part));
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(component.as_bytes());
     header.extend_from_slice(engine.as_bytes());
-    header.extend_from_slice(hex(&digest.finalize()).as_bytes());
+    header.extend_from_slice(&checksum.digest().to_le_bytes());
     header
 }
 
@@ -135,7 +143,9 @@ fn check(bytes: Vec<u8>, component: &str, engine: &str) -> io::Result<Checked> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::hex;
     use super::*;
+    use sha2::{Digest, Sha256};
     use std::fs;
 
     const CODE: &[u8] = b"machine code";

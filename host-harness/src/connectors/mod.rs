@@ -17,6 +17,7 @@ mod error;
 mod plan;
 mod private;
 pub mod registry;
+mod sealed;
 pub mod serving;
 mod tenant;
 
