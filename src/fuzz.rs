@@ -40,7 +40,7 @@ pub fn mapping(bytes: &[u8]) {
     let Ok(raw) = serde_json::from_slice::<Box<RawValue>>(bytes) else { return };
     let members = crate::api::records::Members::of(&raw);
     let rows = ["data", "evidences", "alerts", "indicator_occurrences"].iter().flat_map(|name| members.list(name));
-    for raw in rows.chain([raw.as_ref()]) {
+    for raw in rows.chain([raw.as_ref().into()]) {
         let investigation = Investigation::of(raw);
         let alert = Alert::of(raw);
         let mut context = Context { evidence: vec![message::line(raw)], ..Context::default() };

@@ -6,6 +6,8 @@
 
 use std::borrow::Cow;
 
+use crate::api::json::{HIGHS, ONES, among, end_of_string};
+
 /// `text` for a message: control characters escaped, at most `most` characters
 /// with an ellipsis when it was longer.
 #[must_use]
@@ -75,29 +77,6 @@ pub fn compact_json(json: &str) -> Cow<'_, str> {
     }
     compact.push_str(json.get(run..).unwrap_or_default());
     Cow::Owned(compact)
-}
-
-/// Behind the string that begins at a quotation mark.
-fn end_of_string(bytes: &[u8], start: usize) -> usize {
-    let mut at = start + 1;
-    loop {
-        while let Some(eight) = bytes.get(at..).and_then(<[u8]>::first_chunk::<8>) {
-            match (among(*eight, b'"') | among(*eight, b'\\')).trailing_zeros() {
-                64 => at += 8,
-                found => {
-                    at += found as usize / 8;
-                    break;
-                }
-            }
-        }
-        match bytes.get(at) {
-            Some(b'"') => return at + 1,
-            Some(b'\\') => at += 2,
-            Some(_) => at += 1,
-            // Of what is no JSON, no more is there than there is.
-            None => return bytes.len(),
-        }
-    }
 }
 
 /// Writes a text as JSON, to the byte as serde_json does. Eight bytes at a time, and through a buffer of fixed size: every
@@ -172,18 +151,8 @@ impl Buffered<'_> {
     }
 }
 
-/// The lowest bit of every byte.
-const ONES: u64 = 0x0101_0101_0101_0101;
-/// The highest bit of every byte.
-const HIGHS: u64 = ONES << 7;
-
-/// The highest bit of the first of eight bytes that is this one, if any is; those of later ones may be set wrongly.
-fn among(eight: [u8; 8], byte: u8) -> u64 {
-    let different = u64::from_le_bytes(eight) ^ (ONES * u64::from(byte));
-    different.wrapping_sub(ONES) & !different & HIGHS
-}
-
-/// The same for the first control character.
+/// The highest bit of the first of eight bytes that is a control character, if any is; those of later ones may be set
+/// wrongly.
 fn below_space(eight: [u8; 8]) -> u64 {
     let eight = u64::from_le_bytes(eight);
     eight.wrapping_sub(ONES * 0x20) & !eight & HIGHS

@@ -11,6 +11,7 @@
 pub mod calls;
 pub mod client;
 pub mod errors;
+pub mod json;
 pub mod paging;
 pub mod rate;
 pub mod records;

@@ -11,7 +11,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::records::{Members, text_of};
+use super::json::text_of;
+use super::records::Members;
 
 /// Rows of a page: the largest the vendor takes.
 pub const PAGE_SIZE: u64 = 100;
@@ -193,7 +194,7 @@ impl<'de> Visitor<'de> for Named<'_> {
         while let Some(name) = map.next_key::<&'de RawValue>()? {
             let name = text_of(name.get());
             let Some(at) = self.0.iter().position(|known| *known == name) else {
-                members.push(name, map.next_value()?);
+                members.push(name, map.next_value::<&'de RawValue>()?.into());
                 continue;
             };
             // Null is as good as absent.

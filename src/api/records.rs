@@ -7,68 +7,65 @@
 //! looked at when it is needed.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::json::{Json, Split, text_of};
 use crate::times::Utc;
 
 /// Members that there is room for at once: many records have as many, and few have far less.
-const USUAL: usize = 16;
+const USUAL: usize = 24;
 
 /// A record's members, raw, in the vendor's order. A record that is not an
 /// object has none. Records have a few dozen members: looking one up by going
 /// through them is faster than a map would be, and smaller.
 #[derive(Debug, Clone, Default)]
-pub struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de: 'a, 'a> Deserialize<'de> for Members<'a> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Object;
-
-        impl<'de> Visitor<'de> for Object {
-            type Value = Members<'de>;
-
-            fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-                formatter.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::with_capacity(USUAL);
-                while let Some((name, value)) = map.next_entry::<&'de RawValue, &'de RawValue>()? {
-                    members.push((text_of(name.get()), value));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(Object)
-    }
+pub struct Members<'a> {
+    members: Vec<(Cow<'a, str>, Json<'a>)>,
+    /// Whether there may be white space between the record's tokens.
+    is_spaced: bool,
 }
 
 impl<'a> Members<'a> {
     /// Splits a record.
     #[must_use]
     pub fn of(raw: &'a RawValue) -> Self {
-        Self::parse(raw.get()).unwrap_or_default()
+        Self::within(raw.into()).unwrap_or_default()
+    }
+
+    /// Splits a value. `None` when it is not an object.
+    #[must_use]
+    pub fn within(json: Json<'a>) -> Option<Self> {
+        let mut split = Split::of(json.get(), b'{')?;
+        let mut members = Vec::with_capacity(USUAL);
+        while let Some((name, value)) = split.member() {
+            members.push((text_of(name), value));
+        }
+        Some(Self { members, is_spaced: split.is_spaced })
     }
 
     /// Splits a text. `None` when it is not a JSON object.
     #[must_use]
     pub fn parse(json: &'a str) -> Option<Self> {
-        serde_json::from_str(json).ok()
+        Self::within(Json::parse(json)?)
     }
 
     /// Adds one.
-    pub(super) fn push(&mut self, name: Cow<'a, str>, value: &'a RawValue) {
-        self.0.push((name, value));
+    pub(super) fn push(&mut self, name: Cow<'a, str>, value: Json<'a>) {
+        self.members.push((name, value));
+        self.is_spaced = true;
     }
 
     /// Whether there are none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.members.is_empty()
+    }
+
+    /// Whether there may be white space between the record's tokens: then it is longer than it has to be.
+    #[must_use]
+    pub fn is_spaced(&self) -> bool {
+        self.is_spaced
     }
 
     /// Whether the record has this member, null or not.
@@ -78,45 +75,45 @@ impl<'a> Members<'a> {
     }
 
     /// All members.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
-        self.0.iter().map(|(key, value)| (key.as_ref(), *value))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, Json<'a>)> {
+        self.members.iter().map(|(key, value)| (key.as_ref(), *value))
     }
 
     /// A member by name; of several with one name the last, as JSON parsers
     /// commonly have it.
-    fn find(&self, key: &str) -> Option<&'a RawValue> {
-        self.0.iter().rev().find(|(name, _)| name == key).map(|(_, value)| *value)
+    fn find(&self, key: &str) -> Option<Json<'a>> {
+        self.members.iter().rev().find(|(name, _)| same(name, key)).map(|(_, value)| *value)
     }
 
     /// A member, raw. Null counts as absent.
     #[must_use]
-    pub fn raw(&self, key: &str) -> Option<&'a RawValue> {
+    pub fn raw(&self, key: &str) -> Option<Json<'a>> {
         self.find(key).filter(|value| value.get() != "null")
     }
 
     /// A member that is an object, split.
     #[must_use]
     pub fn object(&self, key: &str) -> Option<Members<'a>> {
-        self.raw(key).and_then(|value| Self::parse(value.get()))
+        self.raw(key).and_then(Self::within)
     }
 
     /// The elements of a member that is an array, raw; none for anything else.
     #[must_use]
-    pub fn list(&self, key: &str) -> Vec<&'a RawValue> {
-        self.raw(key).and_then(|value| serde_json::from_str(value.get()).ok()).unwrap_or_default()
+    pub fn list(&self, key: &str) -> Vec<Json<'a>> {
+        self.raw(key).and_then(Json::elements).unwrap_or_default()
     }
 
     /// A member that is a text or a number, as text. Empty texts count as
     /// absent.
     #[must_use]
     pub fn text(&self, key: &str) -> Option<Cow<'a, str>> {
-        self.raw(key).and_then(scalar).filter(|text| !text.is_empty())
+        self.raw(key).and_then(Json::scalar).filter(|text| !text.is_empty())
     }
 
     /// The texts of a member that is an array, empty ones left out.
     #[must_use]
     pub fn texts(&self, key: &str) -> Vec<Cow<'a, str>> {
-        self.list(key).into_iter().filter_map(scalar).filter(|text| !text.is_empty()).collect()
+        self.list(key).into_iter().filter_map(Json::scalar).filter(|text| !text.is_empty()).collect()
     }
 
     /// A member that is a time.
@@ -126,25 +123,14 @@ impl<'a> Members<'a> {
     }
 }
 
-/// A text, number or boolean as text. `None` for anything else. A text with
-/// broken escapes (half a surrogate pair) is taken as it stands.
-#[must_use]
-pub fn scalar(value: &RawValue) -> Option<Cow<'_, str>> {
-    let json = value.get();
-    match json.as_bytes().first()? {
-        b'"' => Some(text_of(json)),
-        b'{' | b'[' | b'n' => None,
-        _ => Some(Cow::Borrowed(json)),
-    }
-}
-
-/// The text of a JSON string.
-pub(super) fn text_of(json: &str) -> Cow<'_, str> {
-    let inner = json.strip_prefix('"').and_then(|json| json.strip_suffix('"')).unwrap_or(json);
-    if inner.contains('\\') {
-        Cow::Owned(serde_json::from_str(json).unwrap_or_else(|_| inner.to_owned()))
-    } else {
-        Cow::Borrowed(inner)
+/// Whether two names are the same. Most differ in length, and comparing memory is a loop over single bytes in WebAssembly.
+#[inline(always)]
+fn same(one: &str, other: &str) -> bool {
+    let (one, other) = (one.as_bytes(), other.as_bytes());
+    one.len() == other.len() && one.first() == other.first() && {
+        let ((ones, one), (others, other)) = (one.as_chunks::<8>(), other.as_chunks::<8>());
+        ones.iter().zip(others).all(|(a, b)| u64::from_le_bytes(*a) == u64::from_le_bytes(*b))
+            && one.iter().zip(other).all(|(a, b)| a == b)
     }
 }
 

@@ -2,15 +2,14 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::entities::Entities;
 use super::identity::{Version, hash64};
 use super::investigation::Investigation;
 use super::message::{self, Nested};
 use super::mitre::Mitre;
 use super::{Artifact, field, message_type, severity};
-use crate::api::records::{Members, scalar};
+use crate::api::json::Json;
+use crate::api::records::Members;
 use crate::text::cut;
 use crate::times::Utc;
 
@@ -18,7 +17,7 @@ use crate::times::Utc;
 #[derive(Debug, Clone)]
 pub struct Alert<'a> {
     /// The record.
-    pub raw: &'a RawValue,
+    pub raw: Json<'a>,
     /// Its members.
     pub members: Members<'a>,
     /// Its id: an RRN or a UUID; for a record without one a name made of its
@@ -68,8 +67,9 @@ pub(super) fn nested(evidence: Vec<String>, actors: Vec<String>) -> [Nested; 2] 
 impl<'a> Alert<'a> {
     /// Reads a record. Never fails: see `unmapped` in the artifact.
     #[must_use]
-    pub fn of(raw: &'a RawValue) -> Self {
-        let members = Members::of(raw);
+    pub fn of(raw: impl Into<Json<'a>>) -> Self {
+        let raw = raw.into();
+        let members = Members::within(raw).unwrap_or_default();
         let id = members.text("id").filter(|id| id.len() <= 512).unwrap_or_else(|| {
             let hash = hash64([crate::text::compact_json(raw.get()).as_bytes()]);
             Cow::Owned(format!("unidentified:{hash:016x}"))
@@ -94,9 +94,9 @@ impl<'a> Alert<'a> {
     /// (null, a text, an object).
     fn rule(&self) -> (Option<Cow<'a, str>>, Option<Cow<'a, str>>) {
         let Some(raw) = self.members.raw("detection_rule_rrn") else { return (None, None) };
-        match Members::parse(raw.get()) {
+        match Members::within(raw) {
             Some(object) => (object.text("rule_name"), object.text("rule_rrn")),
-            None => (None, scalar(raw).filter(|rrn| !rrn.is_empty())),
+            None => (None, raw.scalar().filter(|rrn| !rrn.is_empty())),
         }
     }
 
@@ -147,7 +147,7 @@ impl<'a> Alert<'a> {
             start: Some(start),
             end: self.members.time("latest_event_time").filter(|end| *end >= start),
             entities: context.entities,
-            message: message::message_of(message::line(self.raw), &self.members, &nested),
+            message: message::message_of(message::line_of(self.raw, &self.members), &self.members, &nested),
         }
     }
 }
@@ -165,6 +165,8 @@ pub fn parent(of: &Investigation<'_>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn raw(json: &str) -> Box<RawValue> {

@@ -8,10 +8,9 @@
 //! The walk is bounded in depth, members and bytes: attackers write some of
 //! this.
 
-use serde_json::value::RawValue;
-
 use super::entities::{Entities, Field};
-use crate::api::records::{Members, scalar};
+use crate::api::json::Json;
+use crate::api::records::Members;
 
 /// Deepest nesting that is walked into, strings that hold JSON included.
 const DEPTH: u8 = 8;
@@ -95,12 +94,12 @@ const ELSEWHERE: [&str; 5] = ["parent", "geoip", "grandparent", "eventsource", "
 /// The entities of one record: of a record of evidence, its `data`; of a
 /// record of another kind, all of it.
 #[must_use]
-pub fn entities(raw: &RawValue) -> Entities {
+pub fn entities<'r>(raw: impl Into<Json<'r>>) -> Entities {
+    let raw = raw.into();
     let mut walk = Walk { found: Entities::default(), left: MEMBERS };
-    let members = Members::of(raw);
-    match members.raw("data") {
+    match Members::within(raw).unwrap_or_default().raw("data") {
         Some(data) => walk.value(data, "", "", DEPTH),
-        None => walk.json(raw.get(), "", DEPTH),
+        None => walk.json(raw, "", DEPTH),
     }
     walk.found
 }
@@ -108,10 +107,10 @@ pub fn entities(raw: &RawValue) -> Entities {
 /// The entities of keys with values, as an alert lists what its rule is
 /// interested in.
 #[must_use]
-pub fn of_keys(keys: &[&RawValue]) -> Entities {
+pub fn of_keys(keys: &[Json<'_>]) -> Entities {
     let mut walk = Walk { found: Entities::default(), left: MEMBERS };
     for key in keys.iter().take(MEMBERS) {
-        let key = Members::of(key);
+        let key = Members::within(*key).unwrap_or_default();
         if let (Some(name), Some(value)) = (key.text("key"), key.texts("values").first()) {
             walk.text(&plain(&name), "", value);
         }
@@ -126,33 +125,39 @@ struct Walk {
 }
 
 impl Walk {
-    /// An object or a list as text.
-    fn json(&mut self, json: &str, parent: &str, depth: u8) {
+    /// An object or a list.
+    fn json(&mut self, json: Json<'_>, parent: &str, depth: u8) {
         let Some(deeper) = depth.checked_sub(1) else { return };
-        if json.len() > BYTES {
+        if json.get().len() > BYTES {
             return;
         }
-        if let Some(members) = Members::parse(json) {
+        if let Some(members) = Members::within(json) {
             for (name, value) in members.iter() {
                 let name = plain(name);
                 if !ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)) {
                     self.value(value, &name, parent, deeper);
                 }
             }
-        } else if let Ok(elements) = serde_json::from_str::<Vec<&RawValue>>(json) {
-            for element in elements {
+        } else {
+            for element in json.elements().unwrap_or_default() {
                 self.value(element, "", parent, deeper);
             }
         }
     }
 
     /// A value under a name.
-    fn value(&mut self, value: &RawValue, name: &str, parent: &str, depth: u8) {
+    fn value(&mut self, value: Json<'_>, name: &str, parent: &str, depth: u8) {
         let Some(left) = self.left.checked_sub(1) else { return };
         self.left = left;
-        match scalar(value) {
-            None => self.json(value.get(), name, depth),
-            Some(text) if text.starts_with(['{', '[']) => self.json(&text, name, depth),
+        match value.scalar() {
+            None => self.json(value, name, depth),
+            // JSON within a text, if it is whole.
+            Some(text) if text.starts_with(['{', '[']) && text.len() <= BYTES => {
+                if let Some(json) = Json::parse(&text) {
+                    self.json(json, name, depth);
+                }
+            }
+            Some(text) if text.starts_with(['{', '[']) => {}
             Some(text) => self.text(name, parent, &text),
         }
     }
@@ -181,6 +186,8 @@ fn plain(name: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn raw(json: &str) -> Box<RawValue> {

@@ -8,8 +8,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::alert::parent;
 use super::evidence;
 use super::identity::{Version, hash64};
@@ -17,6 +15,7 @@ use super::investigation::Investigation;
 use super::message::{self, Nested};
 use super::mitre::Mitre;
 use super::{Artifact, entities, field, message_type, severity};
+use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::times::Utc;
 
@@ -36,7 +35,7 @@ pub enum Kind {
 pub struct Extra<'a> {
     /// What it is.
     pub kind: Kind,
-    raw: &'a RawValue,
+    raw: Json<'a>,
     members: Members<'a>,
     /// Its name among all records of the tenant.
     pub id: String,
@@ -45,8 +44,9 @@ pub struct Extra<'a> {
 impl<'a> Extra<'a> {
     /// Reads a record of an investigation.
     #[must_use]
-    pub fn of(kind: Kind, raw: &'a RawValue, investigation: &Investigation<'_>) -> Self {
-        let members = Members::of(raw);
+    pub fn of(kind: Kind, raw: impl Into<Json<'a>>, investigation: &Investigation<'_>) -> Self {
+        let raw = raw.into();
+        let members = Members::within(raw).unwrap_or_default();
         let own = match kind {
             Kind::ProductAlert => detail(&members).and_then(|detail| detail.text("alert_id").map(Cow::into_owned)),
             Kind::Comment => members.text("rrn").map(Cow::into_owned),
@@ -141,7 +141,7 @@ impl<'a> Extra<'a> {
                 artifact.rule_name = headline.map(field);
                 artifact.rule_category = Some(Cow::Borrowed("restricted evidence"));
                 for piece in self.members.list("evidence") {
-                    if let Some(details) = Members::of(piece).raw("details") {
+                    if let Some(details) = Members::within(piece).unwrap_or_default().raw("details") {
                         artifact.entities.fill_from(evidence::entities(details));
                     }
                 }
@@ -155,12 +155,14 @@ impl<'a> Extra<'a> {
 /// list that holds one.
 fn detail<'a>(members: &Members<'a>) -> Option<Members<'a>> {
     let (_, raw) = members.iter().find(|(name, value)| name.ends_with("_details") && value.get() != "null")?;
-    Members::parse(raw.get())
-        .or_else(|| serde_json::from_str::<Vec<&'a RawValue>>(raw.get()).ok()?.first().map(|raw| Members::of(raw)))
+    Members::within(raw)
+        .or_else(|| raw.elements()?.first().copied().map(|first| Members::within(first).unwrap_or_default()))
 }
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn raw(json: &str) -> Box<RawValue> {

@@ -3,21 +3,20 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use serde_json::value::RawValue;
-
 use super::identity::{Version, hash64};
 use super::message::{self, Nested};
 use super::mitre::Mitre;
 use super::{Artifact, field, message_type, severity};
+use crate::api::json::Json;
 use crate::api::records::Members;
-use crate::text::cut;
+use crate::text::{compact_json, cut};
 use crate::times::Utc;
 
 /// An investigation as listed.
 #[derive(Debug, Clone)]
 pub struct Investigation<'a> {
     /// The record.
-    pub raw: &'a RawValue,
+    pub raw: Json<'a>,
     /// Its members.
     pub members: Members<'a>,
     /// Its RRN; for a record without one a name made of its content.
@@ -47,8 +46,9 @@ const VERSIONED: [&str; 10] = [
 impl<'a> Investigation<'a> {
     /// Reads a record. Never fails: see `unmapped` in the artifact.
     #[must_use]
-    pub fn of(raw: &'a RawValue) -> Self {
-        let members = Members::of(raw);
+    pub fn of(raw: impl Into<Json<'a>>) -> Self {
+        let raw = raw.into();
+        let members = Members::within(raw).unwrap_or_default();
         let rrn = members.text("rrn").filter(|rrn| rrn.len() <= 512).unwrap_or_else(|| {
             let hash = hash64([crate::text::compact_json(raw.get()).as_bytes()]);
             Cow::Owned(format!("unidentified:{hash:016x}"))
@@ -123,7 +123,7 @@ impl<'a> Investigation<'a> {
             start: Some(event),
             // Alerts commonly come before the investigation that is made of them.
             end: self.members.time("latest_alert_time").filter(|end| *end >= event),
-            message: message::message_of(message::line(self.raw), &self.members, nested),
+            message: message::message_of(message::line_of(self.raw, &self.members), &self.members, nested),
             ..Artifact::default()
         }
     }
@@ -136,7 +136,8 @@ fn fingerprint(members: &Members<'_>) -> u64 {
     for key in VERSIONED {
         let Some(raw) = members.raw(key) else { continue };
         let time = matches!(key, "first_alert_time" | "latest_alert_time").then(|| members.time(key)).flatten();
-        let value = time.map_or_else(|| crate::text::compact_json(raw.get()), |time| Cow::Owned(time.0.to_string()));
+        let compact = || if members.is_spaced() { compact_json(raw.get()) } else { Cow::Borrowed(raw.get()) };
+        let value = time.map_or_else(compact, |time| Cow::Owned(time.0.to_string()));
         if !matches!(value.as_ref(), "\"\"" | "[]" | "{}") {
             parts.push((key, value));
         }
@@ -146,6 +147,8 @@ fn fingerprint(members: &Members<'_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn raw(json: &str) -> Box<RawValue> {

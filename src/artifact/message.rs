@@ -6,8 +6,11 @@
 //! `witfoo_cut` maps each member that was cut to its size in bytes (or, for
 //! nested lists, to the number of elements left out).
 
+use std::borrow::Cow;
+
 use serde_json::value::RawValue;
 
+use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::text::{compact_json, cut, push_json_string};
 
@@ -32,15 +35,29 @@ pub struct Nested {
 
 /// A record as one line, cut where it is too large.
 #[must_use]
-pub fn line(raw: &RawValue) -> String {
-    let json = compact_json(raw.get());
+pub fn line<'r>(raw: impl Into<Json<'r>>) -> String {
+    cut_line(compact_json(raw.into().get()))
+}
+
+/// The same for a record of which the members are known.
+#[must_use]
+pub fn line_of(raw: Json<'_>, members: &Members<'_>) -> String {
+    // What is no object has no members that could tell.
+    let is_compact = !members.is_empty() && !members.is_spaced();
+    cut_line(if is_compact { Cow::Borrowed(raw.get()) } else { compact_json(raw.get()) })
+}
+
+/// A line cut if it is too large.
+fn cut_line(json: Cow<'_, str>) -> String {
     if json.len() <= RECORD { json.into_owned() } else { shortened(&json) }
 }
 
 /// The message: the record with what is nested.
 #[must_use]
-pub fn message(raw: &RawValue, nested: &[Nested]) -> String {
-    message_of(line(raw), &Members::of(raw), nested)
+pub fn message<'r>(raw: impl Into<Json<'r>>, nested: &[Nested]) -> String {
+    let raw = raw.into();
+    let members = Members::within(raw).unwrap_or_default();
+    message_of(line_of(raw, &members), &members, nested)
 }
 
 /// The message made of a line and the members that it has.
@@ -88,12 +105,13 @@ pub fn message_of(line: String, taken: &Members<'_>, nested: &[Nested]) -> Strin
 /// that the vendor puts into it: whoever has that token has a part of the
 /// tenant's identity.
 #[must_use]
-pub fn triage_line(raw: &RawValue) -> String {
-    let members = Members::of(raw);
+pub fn triage_line<'r>(raw: impl Into<Json<'r>>) -> String {
+    let raw = raw.into();
+    let members = Members::within(raw).unwrap_or_default();
     if !members.object("organization").is_some_and(|organization| organization.has("product_token")) {
         return line(raw);
     }
-    let without = |members: &Members<'_>, replace: &dyn Fn(&str, &RawValue) -> Option<String>| {
+    let without = |members: &Members<'_>, replace: &dyn Fn(&str, Json<'_>) -> Option<String>| {
         let parts: Vec<String> = members
             .iter()
             .filter_map(|(name, value)| Some(format!("{}:{}", quoted(name), replace(name, value)?)))
@@ -102,7 +120,9 @@ pub fn triage_line(raw: &RawValue) -> String {
     };
     let masked = without(&members, &|name, value| {
         Some(if name == "organization" {
-            without(&Members::of(value), &|name, value| (name != "product_token").then(|| value.get().to_owned()))
+            without(&Members::within(value).unwrap_or_default(), &|name, value| {
+                (name != "product_token").then(|| value.get().to_owned())
+            })
         } else {
             value.get().to_owned()
         })
@@ -199,9 +219,9 @@ mod tests {
         let record = raw(r#"{"rrn":"r","organization":{"id":"o","product_token":"S3CRET","flags":[ ]},"n":1.10}"#);
         assert_eq!(triage_line(&record), r#"{"rrn":"r","organization":{"id":"o","flags":[]},"n":1.10}"#);
         let plain = raw(r#"{"rrn":"r","organization":null}"#);
-        assert_eq!(triage_line(&plain), plain.get());
+        assert_eq!(triage_line(&*plain), plain.get());
         let twice = raw(r#"{"organization":{"product_token":"S3CRET"},"organization":{"product_token":"S3CRET"}}"#);
-        assert!(!triage_line(&twice).contains("S3CRET"));
+        assert!(!triage_line(&*twice).contains("S3CRET"));
     }
 
     #[test]

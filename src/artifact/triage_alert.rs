@@ -5,12 +5,11 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use super::alert::{Context, nested};
 use super::identity::Version;
 use super::message;
 use super::{Artifact, field, message_type, severity};
+use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::times::Utc;
 
@@ -18,7 +17,7 @@ use crate::times::Utc;
 #[derive(Debug, Clone)]
 pub struct TriageAlert<'a> {
     /// The record.
-    pub raw: &'a RawValue,
+    pub raw: Json<'a>,
     /// Its members.
     pub members: Members<'a>,
     /// Its RRN; empty for a record without one.
@@ -28,8 +27,9 @@ pub struct TriageAlert<'a> {
 impl<'a> TriageAlert<'a> {
     /// Reads a record.
     #[must_use]
-    pub fn of(raw: &'a RawValue) -> Self {
-        let members = Members::of(raw);
+    pub fn of(raw: impl Into<Json<'a>>) -> Self {
+        let raw = raw.into();
+        let members = Members::within(raw).unwrap_or_default();
         let rrn = members.text("rrn").unwrap_or_default();
         Self { raw, members, rrn }
     }

@@ -31,7 +31,7 @@ use super::checkpoint::Phase;
 use super::evidence::HELD;
 use super::triage::{BATCH, Read, read_alert};
 use crate::api::client::{Stop, is_local};
-use crate::api::records::scalar;
+use crate::api::json::Json;
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, errors, paging};
 use crate::artifact::alert::Context;
@@ -177,7 +177,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(why) => return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why)))),
             };
-            for rrn in page.rows.iter().filter_map(|raw| scalar(raw)) {
+            for rrn in page.rows.iter().filter_map(|raw| Json::from(raw).scalar()) {
                 if seen.insert(hash64([rrn.as_bytes()]), 0).is_none() {
                     rrns.push(rrn.into_owned());
                 }

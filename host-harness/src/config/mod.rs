@@ -114,11 +114,21 @@ pub struct Place {
     pub line: usize,
     /// Where its interval stands.
     pub interval: Option<usize>,
-    /// Where its keys of settings and secrets stand.
-    pub keys: BTreeMap<String, usize>,
+    /// Where its settings stand, in their order.
+    pub settings: Vec<usize>,
+    /// Where its secrets stand, in their order.
+    pub secrets: Vec<usize>,
 }
 
 impl InstanceConfig {
+    /// The line of a setting or a secret, or that of the instance where it has no such key.
+    #[must_use]
+    pub fn line_of(&self, key: &str) -> usize {
+        let settings = self.settings.iter().map(|setting| setting.key.as_str()).zip(&self.place.settings);
+        let secrets = self.secrets.iter().map(|(key, _)| key.as_str()).zip(&self.place.secrets);
+        settings.chain(secrets).filter(|(known, _)| *known == key).last().map_or(self.place.line, |(_, line)| *line)
+    }
+
     /// Whether the two mean the same, wherever they stand.
     #[must_use]
     pub fn means_the_same(&self, other: &Self) -> bool {

@@ -306,9 +306,10 @@ impl<'a> Parser<'a> {
         });
         let enabled = section.boolean("enabled").unwrap_or(true);
         let interval = section.integer("poll_interval_minutes", 1..1_441);
-        let mut keys = BTreeMap::new();
-        let settings = section.table("settings").map(|table| self.settings(table.value, &mut keys)).unwrap_or_default();
-        let secrets = section.table("secrets").map(|table| self.secrets(table.value, &mut keys)).unwrap_or_default();
+        let settings = section.table("settings").map(|table| self.settings(table.value)).unwrap_or_default();
+        let secrets = section.table("secrets").map(|table| self.secrets(table.value)).unwrap_or_default();
+        let (settings, lines_of_settings) = settings.into_iter().unzip();
+        let (secrets, lines_of_secrets) = secrets.into_iter().unzip();
         section.finish();
         Some(InstanceConfig {
             handle,
@@ -321,14 +322,15 @@ impl<'a> Parser<'a> {
             place: Place {
                 line: self.report.line(table.at),
                 interval: interval.map(|minutes| self.report.line(minutes.at)),
-                keys,
+                settings: lines_of_settings,
+                secrets: lines_of_secrets,
             },
         })
     }
 
     /// `[instance.settings]`: whatever the connector's form has; values are not shown, because a secret may stand here
-    /// by mistake.
-    fn settings(&self, table: &'a DeTable<'_>, keys: &mut BTreeMap<String, usize>) -> Vec<Setting> {
+    /// by mistake. Each with its line.
+    fn settings(&self, table: &'a DeTable<'_>) -> Vec<(Setting, usize)> {
         let mut settings = Vec::new();
         for (key, value) in table {
             let at = value.span().start;
@@ -341,9 +343,8 @@ impl<'a> Parser<'a> {
                 }
                 _ => None,
             };
-            keys.insert(key.clone(), self.report.line(at));
             match value {
-                Some(value) => settings.push(Setting { key, value }),
+                Some(value) => settings.push((Setting { key, value }, self.report.line(at))),
                 None => self.report.problem(
                     at,
                     "config-value",
@@ -355,16 +356,15 @@ impl<'a> Parser<'a> {
         settings
     }
 
-    /// `[instance.secrets]`.
-    fn secrets(&self, table: &'a DeTable<'_>, keys: &mut BTreeMap<String, usize>) -> Vec<(String, Source)> {
+    /// `[instance.secrets]`, each with its line.
+    fn secrets(&self, table: &'a DeTable<'_>) -> Vec<((String, Source), usize)> {
         let mut secrets = Vec::new();
         for (key, value) in table {
             let at = value.span().start;
             let key = key.get_ref().as_ref();
             let value = text(value).unwrap_or(At { value: String::new(), at });
             if let Some(source) = self.source(key, &value) {
-                keys.insert(key.to_owned(), self.report.line(at));
-                secrets.push((key.to_owned(), source));
+                secrets.push(((key.to_owned(), source), self.report.line(at)));
             }
         }
         secrets

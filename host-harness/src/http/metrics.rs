@@ -116,11 +116,9 @@ impl Snapshot {
         }
         type Map = fn(&InstanceStatus) -> Vec<(&str, u64)>;
         let maps: [(&str, &str, &str, Map); 3] = [
-            ("polls_total", "outcome", "Polls, by outcome.", |one| {
-                one.past.polls.iter().map(|(key, value)| (key.as_str(), *value)).collect()
-            }),
+            ("polls_total", "outcome", "Polls, by outcome.", |one| one.past.polls.iter().collect()),
             ("failures_total", "code", "Failures of polls and streams, by code.", |one| {
-                one.past.failures.iter().map(|(key, value)| (key.as_str(), *value)).collect()
+                one.past.failures.iter().collect()
             }),
             ("records_total", "stream", "Records of the vendor found new or changed, by stream.", |one| {
                 one.past.streams.iter().map(|stream| (stream.name.as_str(), stream.total)).collect()
@@ -243,7 +241,7 @@ impl Page {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
+    use std::collections::{BTreeMap, BTreeSet};
     use std::sync::Arc;
     use std::time::Duration;
 
@@ -265,8 +263,8 @@ mod tests {
                 total: 12,
                 failure: None,
             }],
-            polls: [("ok".to_owned(), 3), ("failed".to_owned(), 1)].into(),
-            failures: [("timeout".to_owned(), 1)].into(),
+            polls: BTreeMap::from([("ok".to_owned(), 3), ("failed".to_owned(), 1)]).into(),
+            failures: BTreeMap::from([("timeout".to_owned(), 1)]).into(),
             failure: Some(Box::new(FailureReport::new("timeout", "no", ""))),
             total: Work {
                 steps: 4,

@@ -14,6 +14,7 @@ pub mod retention;
 mod shelf;
 pub mod status;
 pub mod supervisor;
+pub mod tally;
 pub mod watcher;
 
 pub use fixed::FixedConnectors;

@@ -313,10 +313,8 @@ async fn make(record: &Record, connector: &Connector, clock: Clock) -> Result<Te
 /// What a tenant is made of, secrets read.
 async fn options(record: &Record, clock: Clock) -> Result<TenantOptions, FailureReport> {
     let sources = record.config.secrets.clone();
-    let line = move |key: &str, record: &Record| {
-        let line = record.config.place.keys.get(key).copied().unwrap_or(record.config.place.line);
-        format!("{}:{line}", record.whole.file.display())
-    };
+    let line =
+        move |key: &str, record: &Record| format!("{}:{}", record.whole.file.display(), record.config.line_of(key));
     let secrets = on_a_thread(move || secrets::take(&sources)).await?.map_err(|error| {
         let (key, help) = match &error {
             SourceError::Unset { key, name } => (

@@ -101,7 +101,7 @@ pub fn check_form(file: &Path, instance: &InstanceConfig, descriptor: &Descripto
         if descriptor.credentials.iter().any(|credential| credential.setting == setting.key) {
             problems.push(problem(
                 file,
-                place.keys.get(&setting.key).copied().unwrap_or(place.line),
+                instance.line_of(&setting.key),
                 "secret-inline",
                 format!("{:?} is a secret and stands among the settings", setting.key),
                 format!(
@@ -122,7 +122,7 @@ pub fn check_form(file: &Path, instance: &InstanceConfig, descriptor: &Descripto
             SourceError::Missing { key, .. } => (key, format!("add to [instance.secrets]: {key} = \"file:PATH\"")),
             _ => (&instance.name, String::new()),
         };
-        let line = place.keys.get(key).copied().unwrap_or(place.line);
+        let line = instance.line_of(key);
         problems.push(problem(file, line, error.code(), error.to_string(), help));
     }
     problems
@@ -136,7 +136,7 @@ pub fn refused(
     descriptor: &Descriptor,
     error: &ConfigureError,
 ) -> Vec<Problem> {
-    let line = |key: &str| instance.place.keys.get(key).copied().unwrap_or(instance.place.line);
+    let line = |key: &str| instance.line_of(key);
     match error {
         ConfigureError::Fields(errors) => errors
             .iter()

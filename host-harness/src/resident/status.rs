@@ -4,13 +4,14 @@
 //! documented in docs/operating.md; fields are only ever added.
 //! Not guaranteed: counts since the first poll survive a restart, but a crash can lose the last few seconds of them.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::tally::Tally;
 use crate::instances::failure::FailureReport;
 use crate::instances::report::{Cycle, End, State as StreamOutcomeState, Status};
 
@@ -123,7 +124,7 @@ pub struct Past {
     #[serde(with = "time::serde::rfc3339::option")]
     pub last_success: Option<OffsetDateTime>,
     /// How the last poll went: `ok`, `degraded`, `failed` or `interrupted`.
-    pub last_outcome: Option<String>,
+    pub last_outcome: Option<Cow<'static, str>>,
     /// What is wrong, when something is: the failure to look at first.
     pub failure: Option<Box<FailureReport>>,
     /// The last thing that was wrong, whether it still is or not.
@@ -140,9 +141,9 @@ pub struct Past {
     /// Everything since the first poll.
     pub total: Work,
     /// Polls by outcome.
-    pub polls: BTreeMap<String, u64>,
+    pub polls: Tally,
     /// Failures by code, those of streams included.
-    pub failures: BTreeMap<String, u64>,
+    pub failures: Tally,
     /// The vendor asked not to be called before this time.
     #[serde(with = "time::serde::rfc3339::option")]
     pub not_before: Option<OffsetDateTime>,
@@ -167,7 +168,7 @@ pub struct StreamStatus {
     /// Plural noun of its records.
     pub noun: String,
     /// `ok`, `degraded` or `unavailable`.
-    pub state: String,
+    pub state: Cow<'static, str>,
     /// Records of the last poll.
     pub last: u64,
     /// Records since the first poll.
@@ -253,14 +254,17 @@ impl Past {
             let status = StreamStatus {
                 name: outcome.name.clone(),
                 noun: outcome.noun.clone(),
-                state: state.to_owned(),
+                state: Cow::Borrowed(state),
                 last: outcome.fetched,
                 total: before.saturating_add(outcome.fetched),
                 failure: failure.map(Box::new),
             };
             match self.streams.iter_mut().find(|known| known.name == outcome.name) {
                 Some(known) => *known = status,
-                None => self.streams.push(status),
+                None => {
+                    self.streams.reserve_exact(1);
+                    self.streams.push(status);
+                }
             }
         }
         if let Some(failure) = &cycle.failure {
@@ -291,10 +295,10 @@ impl Past {
         State::Failed
     }
 
-    fn began(&mut self, outcome: &str, started: OffsetDateTime) {
+    fn began(&mut self, outcome: &'static str, started: OffsetDateTime) {
         self.last_poll = Some(started);
-        self.last_outcome = Some(outcome.to_owned());
-        *self.polls.entry(outcome.to_owned()).or_default() += 1;
+        self.last_outcome = Some(Cow::Borrowed(outcome));
+        self.polls.count(outcome);
     }
 
     fn settle(&mut self, state: State, started: OffsetDateTime) {
@@ -313,7 +317,7 @@ impl Past {
     }
 
     fn count_failure(&mut self, failure: &FailureReport) {
-        *self.failures.entry(failure.code.clone()).or_default() += 1;
+        self.failures.count(failure.code.clone());
     }
 }
 
@@ -376,7 +380,7 @@ mod tests {
         assert_eq!(past.polled(&degraded, version(), at(30)), Some(State::Degraded));
         assert_eq!((past.last_success, past.failing_since, past.last_poll), (Some(at(10)), Some(at(20)), Some(at(30))));
         assert_eq!(past.failure.as_ref().and_then(|failure| failure.http_status), Some(403));
-        assert_eq!((past.streams[0].last, past.streams[0].total, past.streams[1].state.as_str()), (2, 7, "degraded"));
+        assert_eq!((past.streams[0].last, past.streams[0].total, past.streams[1].state.as_ref()), (2, 7, "degraded"));
         assert_eq!((past.failures["forbidden"], past.polls["degraded"], past.polls["ok"]), (2, 2, 1));
         assert_eq!((past.total.steps, past.total.artifacts_new), (3, 7));
 

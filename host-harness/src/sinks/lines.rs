@@ -6,12 +6,15 @@
 //! of it there.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Stdout, Write};
+use std::io::{self, BufWriter, Read, Seek, SeekFrom, Stdout, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{Sink, SinkError};
 use crate::store::Undelivered;
+
+/// Bytes that are written at once. Few, because a delivery has megabytes, which are in memory already.
+const BUFFER: usize = 128 << 10;
 
 /// Writes each artifact as one line.
 #[derive(Debug)]
@@ -19,8 +22,6 @@ pub struct LinesSink {
     output: Output,
     /// For messages.
     name: String,
-    /// Lines of one delivery, kept for its memory.
-    buffer: Vec<u8>,
 }
 
 /// Where the lines go.
@@ -52,39 +53,43 @@ impl LinesSink {
     }
 
     fn new(output: Output, name: String) -> Self {
-        Self { output, name, buffer: Vec::new() }
+        Self { output, name }
     }
 }
 
 impl Sink for LinesSink {
     async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
-        self.buffer.clear();
-        for artifact in artifacts {
-            self.buffer.extend_from_slice(artifact.json.as_bytes());
-            self.buffer.push(b'\n');
-        }
-        self.output.write(&self.buffer).map_err(|source| SinkError::Write { output: self.name.clone(), source })
+        self.output.write(artifacts).map_err(|source| SinkError::Write { output: self.name.clone(), source })
     }
 }
 
 impl Output {
-    fn write(&mut self, lines: &[u8]) -> io::Result<()> {
+    fn write(&mut self, artifacts: &[Undelivered]) -> io::Result<()> {
         match self {
             Self::Regular(file) => {
-                file.write_all(lines)?;
+                lines(&*file, artifacts)?;
                 file.sync_data()
             }
-            Self::Stream(file) => {
-                file.write_all(lines)?;
-                file.flush()
-            }
-            Self::Standard(stdout) => {
-                let mut stdout = stdout.lock();
-                stdout.write_all(lines)?;
-                stdout.flush()
-            }
+            Self::Stream(file) => lines(&*file, artifacts),
+            Self::Standard(stdout) => lines(stdout.lock(), artifacts),
         }
     }
+}
+
+/// Writes artifacts, one a line, and flushes.
+fn lines(output: impl Write, artifacts: &[Undelivered]) -> io::Result<()> {
+    let mut output = BufWriter::with_capacity(BUFFER, output);
+    let mut write = || {
+        for artifact in artifacts {
+            output.write_all(artifact.json.as_bytes())?;
+            output.write_all(b"\n")?;
+        }
+        output.flush()
+    };
+    let written = write();
+    // What could not be written comes again as a whole: it is not tried once more on the way out.
+    drop(output.into_parts());
+    written
 }
 
 /// Opens or creates the file and makes sure that it ends with a whole line.

@@ -125,7 +125,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let page: i64 = connection.pragma_query_value(None, "page_size", |row| row.get(0)).map_err(failed)?;
     for (name, value) in [
         ("synchronous", 2),         // FULL
-        ("cache_size", -32 * 1024), // KiB
+        ("cache_size", -16 * 1024), // KiB
         // In pages; so that a page that many steps change is copied once for all of them.
         ("wal_autocheckpoint", LOG / page),
         ("journal_size_limit", LOG),

@@ -8,6 +8,7 @@
 mod curves;
 mod growth;
 mod host;
+mod idle;
 mod schedule;
 mod store;
 
@@ -33,6 +34,10 @@ fn main() -> anyhow::Result<()> {
     if wanted("schedule") {
         eprintln!("ten thousand tenants in virtual time …");
         schedule::measure(&mut report)?;
+    }
+    if wanted("idle") {
+        eprintln!("idle tenants …");
+        idle::measure(&mut report)?;
     }
     if wanted("growth") {
         eprintln!("from a hundred investigations to a hundred thousand …");

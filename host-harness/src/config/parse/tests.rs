@@ -91,7 +91,7 @@ other = "env:OTHER"
             ("other".into(), Source::Environment("OTHER".into()))
         ]
     );
-    assert_eq!((one.place.line, one.place.interval, one.place.keys["days"]), (22, Some(27), 30));
+    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (22, Some(27), 30));
 }
 
 #[test]
