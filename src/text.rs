@@ -30,7 +30,8 @@ pub fn shown(text: &str, most: usize) -> String {
 /// Whether there is nothing in `text` that would have to be escaped.
 #[must_use]
 pub fn is_plain(text: &str) -> bool {
-    !text.chars().any(is_control)
+    // Most texts are of letters that every terminal has shown for sixty years.
+    text.bytes().all(|byte| matches!(byte, b' '..=b'~')) || !text.chars().any(is_control)
 }
 
 /// Control characters, and the characters that end a line or turn the
@@ -79,42 +80,68 @@ pub fn compact_json(json: &str) -> Cow<'_, str> {
     Cow::Owned(compact)
 }
 
-/// Writes a text as JSON, to the byte as serde_json does. Eight bytes at a time, and through a buffer of fixed size: every
-/// extension of a vector is a call and a copy of unknown length, and a record within a record is full of quotation marks.
-pub fn push_json_string(json: &mut Vec<u8>, text: &str) {
-    // Quotation marks within a record are a fifth more.
-    json.reserve(text.len() / 5 * 6 + 8);
-    json.push(b'"');
-    let mut out = Buffered { json, bytes: [0; ROOM], used: 0 };
-    let mut rest = text.as_bytes();
-    while let Some(eight) = rest.first_chunk::<8>() {
-        let special = below_space(*eight) | among(*eight, b'"') | among(*eight, b'\\');
-        let before = special.trailing_zeros() as usize / 8;
-        out.push(*eight, before);
-        if let Some(byte) = eight.get(before) {
-            out.push_escaped(*byte);
-        }
-        rest = rest.get((before + 1).min(8)..).unwrap_or_default();
-    }
-    for byte in rest {
-        out.push_escaped(*byte);
-    }
-    out.flush();
-    json.push(b'"');
-}
+/// Bytes that are written together.
+const ROOM: usize = 512;
 
-/// Bytes between two extensions of a vector.
-const ROOM: usize = 128;
-
-/// A vector of bytes that grows by many at a time.
-struct Buffered<'v> {
-    json: &'v mut Vec<u8>,
+/// JSON under construction. Eight bytes at a time, and through a buffer of fixed size: every extension of a vector is a
+/// call and a copy of unknown length, and a record within a record is full of quotation marks.
+pub struct JsonWriter {
+    json: Vec<u8>,
     bytes: [u8; ROOM],
     used: usize,
 }
 
-impl Buffered<'_> {
+impl JsonWriter {
+    /// An empty one, with room for so many bytes.
+    #[must_use]
+    pub fn with_capacity(bytes: usize) -> Self {
+        Self { json: Vec::with_capacity(bytes), bytes: [0; ROOM], used: 0 }
+    }
+
+    /// Writes what is JSON already.
+    pub fn raw(&mut self, json: &str) {
+        let (eights, rest) = json.as_bytes().as_chunks::<8>();
+        for eight in eights {
+            self.push(*eight, 8);
+        }
+        let mut eight = [0; 8];
+        for (place, byte) in eight.iter_mut().zip(rest) {
+            *place = *byte;
+        }
+        self.push(eight, rest.len());
+    }
+
+    /// Writes a text, to the byte as serde_json does.
+    pub fn text(&mut self, text: &str) {
+        self.push([b'"', 0, 0, 0, 0, 0, 0, 0], 1);
+        let mut rest = text.as_bytes();
+        while let Some(eight) = rest.first_chunk::<8>() {
+            let special = below_space(*eight) | among(*eight, b'"') | among(*eight, b'\\');
+            let before = special.trailing_zeros() as usize / 8;
+            self.push(*eight, before);
+            if let Some(byte) = eight.get(before) {
+                self.escape(*byte);
+            }
+            rest = rest.get((before + 1).min(8)..).unwrap_or_default();
+        }
+        for byte in rest {
+            self.escape(*byte);
+        }
+        self.push([b'"', 0, 0, 0, 0, 0, 0, 0], 1);
+    }
+
+    /// What was written.
+    #[must_use]
+    pub fn finish(mut self) -> String {
+        self.flush();
+        // Hundreds of them are in memory at the end of a step.
+        self.json.shrink_to_fit();
+        // Only whole texts were written.
+        String::from_utf8(self.json).unwrap_or_default()
+    }
+
     /// Adds the first `count` of eight bytes.
+    #[inline(always)]
     fn push(&mut self, eight: [u8; 8], count: usize) {
         if self.used > ROOM - 8 {
             self.flush();
@@ -126,7 +153,8 @@ impl Buffered<'_> {
     }
 
     /// Adds a byte of a text in JSON.
-    fn push_escaped(&mut self, byte: u8) {
+    #[inline]
+    fn escape(&mut self, byte: u8) {
         const HEX: [u8; 16] = *b"0123456789abcdef";
         let letter = match byte {
             b'"' | b'\\' => byte,
@@ -145,10 +173,20 @@ impl Buffered<'_> {
     }
 
     /// Extends the vector by what there is.
+    #[inline(never)]
     fn flush(&mut self) {
         self.json.extend_from_slice(self.bytes.get(..self.used).unwrap_or_default());
         self.used = 0;
     }
+}
+
+/// A text as JSON.
+#[must_use]
+pub fn quoted(text: &str) -> String {
+    // Quotation marks within a record are a fifth more.
+    let mut json = JsonWriter::with_capacity(text.len() / 5 * 6 + 8);
+    json.text(text);
+    json.finish()
 }
 
 /// The highest bit of the first of eight bytes that is a control character, if any is; those of later ones may be set
@@ -166,10 +204,12 @@ mod tests {
 
     proptest! {
         #[test]
-        fn texts_are_written_as_serde_json_writes_them(text in prop_oneof!["\\PC{0,40}", "[\\x00-\\x22\\\\aé]{0,400}", any::<String>()]) {
-            let mut json = b"before".to_vec();
-            push_json_string(&mut json, &text);
-            prop_assert_eq!(String::from_utf8(json).unwrap(), format!("before{}", serde_json::to_string(&text).unwrap()));
+        fn texts_are_written_as_serde_json_writes_them(text in prop_oneof!["\\PC{0,40}", "[\\x00-\\x22\\\\aé]{0,400}", any::<String>(), "[a\\PC]{500,600}"]) {
+            let mut json = JsonWriter::with_capacity(0);
+            json.raw(&text);
+            json.text(&text);
+            json.raw("after");
+            prop_assert_eq!(json.finish(), format!("{text}{}after", serde_json::to_string(&text).unwrap()));
         }
 
         #[test]

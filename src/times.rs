@@ -69,8 +69,11 @@ impl Utc {
     /// As an artifact's time: RFC 3339 in UTC with the digits it needs.
     #[must_use]
     pub fn rfc3339(self) -> String {
-        let text = humantime::format_rfc3339_micros(self.system_time()).to_string();
-        format!("{}Z", text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.'))
+        let mut text = humantime::format_rfc3339_micros(self.system_time()).to_string();
+        let digits = text.trim_end_matches('Z').trim_end_matches('0').trim_end_matches('.').len();
+        text.truncate(digits);
+        text.push('Z');
+        text
     }
 
     /// As the standard library has it; within the years 1970 to 9999.

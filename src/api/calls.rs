@@ -145,7 +145,7 @@ pub fn triage_alert(rrn: &str) -> Request {
 /// Alerts of the Alert Triage API by their RRNs, at most 100.
 #[must_use]
 pub fn triage_alerts(rrns: &[&str]) -> Request {
-    let rrns: Vec<String> = rrns.iter().map(|rrn| crate::artifact::message::quoted(rrn)).collect();
+    let rrns: Vec<String> = rrns.iter().map(|rrn| crate::text::quoted(rrn)).collect();
     post(TRIAGE_RRNS.to_owned(), format!(r#"{{"rrns":[{}]}}"#, rrns.join(",")))
 }
 

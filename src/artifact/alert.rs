@@ -1,6 +1,7 @@
 //! An alert as an artifact: one for each alert.
 
 use std::borrow::Cow;
+use std::cell::OnceCell;
 
 use super::entities::Entities;
 use super::identity::{Version, hash64};
@@ -10,7 +11,6 @@ use super::mitre::Mitre;
 use super::{Artifact, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
-use crate::text::cut;
 use crate::times::Utc;
 
 /// An alert as listed with its investigation.
@@ -25,6 +25,8 @@ pub struct Alert<'a> {
     pub id: Cow<'a, str>,
     /// When it was created, if it says so.
     pub created: Option<Utc>,
+    /// See [`Alert::key`].
+    key: OnceCell<u64>,
 }
 
 /// What is known about an alert besides the record.
@@ -75,13 +77,13 @@ impl<'a> Alert<'a> {
             Cow::Owned(format!("unidentified:{hash:016x}"))
         });
         let created = members.time("created_time");
-        Self { raw, members, id, created }
+        Self { raw, members, id, created, key: OnceCell::new() }
     }
 
     /// Key of the alert among those of its investigation.
     #[must_use]
     pub fn key(&self) -> u64 {
-        hash64([self.id.as_bytes()])
+        *self.key.get_or_init(|| hash64([self.id.as_bytes()]))
     }
 
     /// Whether the Alert Triage API can know it: only RRNs may be asked there.
@@ -123,7 +125,7 @@ impl<'a> Alert<'a> {
         };
         let tags = unmapped.map(Cow::Borrowed).into_iter().chain(context.tags()).collect();
         let before = [
-            Nested { name: "investigation", records: vec![parent(of)], single: true },
+            Nested { name: "investigation", records: vec![of.as_parent().to_owned()], single: true },
             Nested { name: "triage", records: context.triage.into_iter().collect(), single: true },
         ];
         let nested: Vec<Nested> = before.into_iter().chain(nested(context.evidence, context.actors)).collect();
@@ -150,17 +152,6 @@ impl<'a> Alert<'a> {
             message: message::message_of(message::line_of(self.raw, &self.members), &self.members, &nested),
         }
     }
-}
-
-/// What of its investigation stands in the message of an alert.
-#[must_use]
-pub fn parent(of: &Investigation<'_>) -> String {
-    let members: Vec<String> =
-        [("rrn", Some(of.rrn.clone())), ("title", of.members.text("title")), ("priority", of.members.text("priority"))]
-            .into_iter()
-            .filter_map(|(name, value)| Some(format!("\"{name}\":{}", message::quoted(cut(&value?, 1024)))))
-            .collect();
-    format!("{{{}}}", members.join(","))
 }
 
 #[cfg(test)]

@@ -8,7 +8,6 @@
 
 use std::borrow::Cow;
 
-use super::alert::parent;
 use super::evidence;
 use super::identity::{Version, hash64};
 use super::investigation::Investigation;
@@ -106,7 +105,7 @@ impl<'a> Extra<'a> {
             start: Some(event),
             message: message::message(
                 self.raw,
-                &[Nested { name: "investigation", records: vec![parent(of)], single: true }],
+                &[Nested { name: "investigation", records: vec![of.as_parent().to_owned()], single: true }],
             ),
             ..Artifact::default()
         };

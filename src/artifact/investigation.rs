@@ -9,7 +9,7 @@ use super::mitre::Mitre;
 use super::{Artifact, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
-use crate::text::{compact_json, cut};
+use crate::text::{compact_json, cut, quoted};
 use crate::times::Utc;
 
 /// An investigation as listed.
@@ -25,6 +25,8 @@ pub struct Investigation<'a> {
     pub created: Option<Utc>,
     /// See [`Investigation::fingerprint`].
     fingerprint: OnceCell<u64>,
+    /// See [`Investigation::as_parent`].
+    parent: OnceCell<String>,
 }
 
 /// The members that make a version. Not among them: `last_accessed`, which
@@ -54,7 +56,7 @@ impl<'a> Investigation<'a> {
             Cow::Owned(format!("unidentified:{hash:016x}"))
         });
         let created = members.time("created_time");
-        Self { raw, members, rrn, created, fingerprint: OnceCell::new() }
+        Self { raw, members, rrn, created, fingerprint: OnceCell::new(), parent: OnceCell::new() }
     }
 
     /// Hash of what makes a version of it. Made when it is first asked for: of
@@ -62,6 +64,23 @@ impl<'a> Investigation<'a> {
     #[must_use]
     pub fn fingerprint(&self) -> u64 {
         *self.fingerprint.get_or_init(|| fingerprint(&self.members))
+    }
+
+    /// What of it stands in the message of whatever belongs to it.
+    #[must_use]
+    pub fn as_parent(&self) -> &str {
+        self.parent.get_or_init(|| {
+            let members = [
+                ("rrn", Some(self.rrn.clone())),
+                ("title", self.members.text("title")),
+                ("priority", self.members.text("priority")),
+            ];
+            let members: Vec<String> = members
+                .into_iter()
+                .filter_map(|(name, value)| Some(format!("\"{name}\":{}", quoted(cut(&value?, 1024)))))
+                .collect();
+            format!("{{{}}}", members.join(","))
+        })
     }
 
     /// Whether it is not closed. A state that nobody knows yet is not closed:
@@ -129,13 +148,39 @@ impl<'a> Investigation<'a> {
     }
 }
 
+/// Where among [`VERSIONED`] a member is. Told by constants, of which the compiler makes comparisons of whole words: this is
+/// asked of every member of every row.
+fn versioned(name: &str) -> Option<usize> {
+    Some(match name {
+        "title" => 0,
+        "source" => 1,
+        "status" => 2,
+        "priority" => 3,
+        "disposition" => 4,
+        "assignee" => 5,
+        "responsibility" => 6,
+        "tags" => 7,
+        "first_alert_time" => 8,
+        "latest_alert_time" => 9,
+        _ => return None,
+    })
+}
+
 /// Hash of the versioned members. Null, absent and empty are the same, and
 /// times are compared as instants.
 fn fingerprint(members: &Members<'_>) -> u64 {
+    let mut found = [None; VERSIONED.len()];
+    // Of several with one name the last counts.
+    for (name, value) in members.iter() {
+        if let Some(place) = versioned(name).and_then(|at| found.get_mut(at)) {
+            *place = Some(value);
+        }
+    }
     let mut parts: Vec<(&str, Cow<'_, str>)> = Vec::with_capacity(VERSIONED.len());
-    for key in VERSIONED {
-        let Some(raw) = members.raw(key) else { continue };
-        let time = matches!(key, "first_alert_time" | "latest_alert_time").then(|| members.time(key)).flatten();
+    for (key, raw) in VERSIONED.into_iter().zip(found) {
+        let Some(raw) = raw.filter(|raw| raw.get() != "null") else { continue };
+        let is_time = matches!(key, "first_alert_time" | "latest_alert_time");
+        let time = if is_time { raw.scalar().and_then(|text| Utc::parse(&text)) } else { None };
         let compact = || if members.is_spaced() { compact_json(raw.get()) } else { Cow::Borrowed(raw.get()) };
         let value = time.map_or_else(compact, |time| Cow::Owned(time.0.to_string()));
         if !matches!(value.as_ref(), "\"\"" | "[]" | "{}") {
@@ -157,6 +202,14 @@ mod tests {
 
     fn print(json: &str) -> u64 {
         Investigation::of(&raw(json)).fingerprint()
+    }
+
+    #[test]
+    fn every_versioned_member_has_its_place() {
+        for (at, name) in VERSIONED.iter().enumerate() {
+            assert_eq!(versioned(name), Some(at));
+        }
+        assert_eq!(versioned("last_accessed"), None);
     }
 
     #[test]

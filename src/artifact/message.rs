@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 
 use crate::api::json::Json;
 use crate::api::records::Members;
-use crate::text::{compact_json, cut, push_json_string};
+use crate::text::{compact_json, cut, quoted};
 
 /// Largest nested record, in bytes, that is kept whole.
 const RECORD: usize = 128 * 1024;
@@ -75,7 +75,7 @@ pub fn message_of(line: String, taken: &Members<'_>, nested: &[Nested]) -> Strin
         let prefix = if taken.has(list.name) { "collected_" } else { "" };
         separate(&mut message);
         let (open, close) = if list.single { ("", "") } else { ("[", "]") };
-        message.push_str(&format!("\"{prefix}{}\":{open}", list.name));
+        ["\"", prefix, list.name, "\":", open].into_iter().for_each(|part| message.push_str(part));
         let mut kept = 0_usize;
         for record in &list.records {
             if record.len() > left {
@@ -181,15 +181,6 @@ fn separate(json: &mut String) {
     if !json.ends_with('{') {
         json.push(',');
     }
-}
-
-/// A text as JSON.
-#[must_use]
-pub fn quoted(text: &str) -> String {
-    let mut json = Vec::new();
-    push_json_string(&mut json, text);
-    // Only whole texts were written.
-    String::from_utf8(json).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -23,7 +23,7 @@ pub mod triage_alert;
 use std::borrow::Cow;
 
 use crate::contract;
-use crate::text::push_json_string;
+use crate::text::JsonWriter;
 use crate::times::Utc;
 
 /// Name of the stream in the Conductor's search.
@@ -77,7 +77,7 @@ impl Artifact<'_> {
     /// texts that may be absent is a twentieth of the component.
     fn json(&self) -> String {
         // Quotes within the message are escaped, which is a fifth more.
-        let mut json = Object(Vec::with_capacity(self.message.len() / 5 * 6 + 1_024));
+        let mut json = Object::new(self.message.len() / 5 * 6 + 1_024);
         json.text("id", &self.id);
         json.text("streamName", STREAM_NAME);
         json.text("messageType", self.message_type);
@@ -103,25 +103,29 @@ impl Artifact<'_> {
 }
 
 /// A JSON object under construction.
-struct Object(Vec<u8>);
+struct Object {
+    json: JsonWriter,
+    /// What comes before the next member.
+    separator: &'static str,
+}
 
 impl Object {
-    /// Begins a member. Names need no escapes.
-    fn name(&mut self, name: &str) {
-        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
-        self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+    /// An empty one, with room for so many bytes.
+    fn new(bytes: usize) -> Self {
+        Self { json: JsonWriter::with_capacity(bytes), separator: "{\"" }
     }
 
-    /// Writes a text.
-    fn value(&mut self, text: &str) {
-        push_json_string(&mut self.0, text);
+    /// Begins a member. Names need no escapes.
+    fn name(&mut self, name: &str) {
+        self.json.raw(self.separator);
+        self.json.raw(name);
+        self.json.raw("\":");
+        self.separator = ",\"";
     }
 
     fn text(&mut self, name: &str, text: &str) {
         self.name(name);
-        self.value(text);
+        self.json.text(text);
     }
 
     /// A text, left out when it is empty or absent.
@@ -133,26 +137,24 @@ impl Object {
 
     /// A list of texts, left out when it is empty.
     fn list<'t>(&mut self, name: &str, texts: impl Iterator<Item = &'t str>) {
-        let mut separator = b'[';
+        let mut separator = "[";
         for text in texts {
-            if separator == b'[' {
+            if separator == "[" {
                 self.name(name);
             }
-            self.0.push(separator);
-            self.value(text);
-            separator = b',';
+            self.json.raw(separator);
+            self.json.text(text);
+            separator = ",";
         }
-        if separator == b',' {
-            self.0.push(b']');
+        if separator == "," {
+            self.json.raw("]");
         }
     }
 
     fn end(mut self) -> String {
-        self.0.push(b'}');
-        // Hundreds of them are in memory at the end of a step.
-        self.0.shrink_to_fit();
-        // Only whole texts were written.
-        String::from_utf8(self.0).unwrap_or_default()
+        // There is always an id before.
+        self.json.raw("}");
+        self.json.finish()
     }
 }
 
