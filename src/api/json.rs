@@ -84,6 +84,62 @@ fn has_escape(bytes: &[u8]) -> bool {
     eights.iter().any(|eight| among(*eight, b'\\') != 0) || rest.contains(&b'\\')
 }
 
+/// A part of JSON.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part<'a> {
+    /// A text, number, truth value or null; the name of a member too.
+    Scalar(Json<'a>),
+    /// An object begins.
+    Object,
+    /// An array begins.
+    Array,
+    /// The object or array ends.
+    End,
+}
+
+/// JSON part by part: each byte is passed once, however deep it is nested.
+pub struct Parts<'a>(Split<'a>);
+
+impl<'a> Parts<'a> {
+    /// The parts of a value, from its beginning.
+    #[must_use]
+    pub fn of(json: Json<'a>) -> Self {
+        Self(Split { json: json.get(), at: 0, is_spaced: false })
+    }
+
+    /// Passes the rest of the object or array that has begun last.
+    pub fn pass(&mut self) {
+        let mut depth = 1_usize;
+        while depth > 0 {
+            match self.next() {
+                Some(Part::Object | Part::Array) => depth += 1,
+                Some(Part::End) => depth -= 1,
+                Some(Part::Scalar(_)) => {}
+                None => return,
+            }
+        }
+    }
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Part<'a>;
+
+    fn next(&mut self) -> Option<Part<'a>> {
+        let start = self.0.next()?;
+        let part = match self.0.json.as_bytes().get(start)? {
+            b'{' => Part::Object,
+            b'[' => Part::Array,
+            b'}' | b']' => Part::End,
+            _ => {
+                self.0.pass_scalar(start);
+                return self.0.json.get(start..self.0.at).map(|scalar| Part::Scalar(Json(scalar)));
+            }
+        };
+        self.0.at = start + 1;
+        Some(part)
+    }
+}
+
 /// An object or an array under examination: what is behind its opening bracket is taken one by one.
 pub(super) struct Split<'a> {
     json: &'a str,
@@ -106,26 +162,40 @@ impl<'a> Split<'a> {
 
     /// The next value; `None` behind the last.
     pub(super) fn value(&mut self) -> Option<Json<'a>> {
+        let start = self.next()?;
+        match self.json.as_bytes().get(start)? {
+            b']' | b'}' => return None,
+            b'{' | b'[' => self.at = self.end_of_nested(start),
+            _ => self.pass_scalar(start),
+        }
+        self.json.get(start..self.at).map(Json)
+    }
+
+    /// Where the next value, or the closing bracket, begins.
+    #[inline(always)]
+    fn next(&mut self) -> Option<usize> {
         let bytes = self.json.as_bytes();
         // In valid JSON nothing else is between two values.
         while let Some(between @ (b',' | b':' | b' ' | b'\n' | b'\r' | b'\t')) = bytes.get(self.at) {
             self.is_spaced |= *between <= b' ';
             self.at += 1;
         }
-        let start = self.at;
-        match bytes.get(start)? {
-            b']' | b'}' => return None,
-            b'"' => self.at = end_of_string(bytes, start),
-            b'{' | b'[' => self.at = self.end_of_nested(start),
-            _ => {
-                while bytes.get(self.at).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)) {
-                    self.at += 1;
-                }
-                // Of what is no JSON too, every step takes something.
-                self.at = self.at.max(start + 1);
-            }
+        (self.at < bytes.len()).then_some(self.at)
+    }
+
+    /// Goes behind a value without brackets.
+    #[inline(always)]
+    fn pass_scalar(&mut self, start: usize) {
+        let bytes = self.json.as_bytes();
+        if bytes.get(start) == Some(&b'"') {
+            self.at = end_of_string(bytes, start);
+            return;
         }
-        self.json.get(start..self.at).map(Json)
+        while bytes.get(self.at).is_some_and(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(byte)) {
+            self.at += 1;
+        }
+        // Of what is no JSON too, every step takes something.
+        self.at = self.at.max(start + 1);
     }
 
     /// Behind the object or array that begins at a bracket.
@@ -236,6 +306,53 @@ mod tests {
                 let found = members.as_ref().unwrap().iter().filter(|(known, _)| *known == name).last().unwrap().1;
                 prop_assert_eq!(serde_json::from_str::<Value>(found.get()).ok(), Some(expected));
             }
+        }
+
+        #[test]
+        fn its_parts_are_those_of_the_value(text in json()) {
+            fn written(value: &mut Parts<'_>, part: Part<'_>) -> Value {
+                match part {
+                    Part::Scalar(json) => serde_json::from_str(json.get()).unwrap_or(Value::String(json.get().to_owned())),
+                    Part::Array => {
+                        let mut list = Vec::new();
+                        loop {
+                            match value.next().unwrap() {
+                                Part::End => return Value::Array(list),
+                                part => list.push(written(value, part)),
+                            }
+                        }
+                    }
+                    Part::Object => {
+                        let mut object = serde_json::Map::new();
+                        loop {
+                            match value.next().unwrap() {
+                                Part::Scalar(name) => {
+                                    let part = value.next().unwrap();
+                                    object.insert(text_of(name.get()).into_owned(), written(value, part));
+                                }
+                                part => {
+                                    assert_eq!(part, Part::End);
+                                    return Value::Object(object);
+                                }
+                            }
+                        }
+                    }
+                    Part::End => unreachable!("an end without a beginning"),
+                }
+            }
+            let mut parts = Parts::of(Json::parse(&text).unwrap());
+            let first = parts.next().unwrap();
+            let read = written(&mut parts, first);
+            prop_assert_eq!(parts.next(), None);
+            if let Ok(expected) = serde_json::from_str::<Value>(&text) {
+                prop_assert_eq!(read, expected);
+            }
+            // And passed as a whole.
+            let mut parts = Parts::of(Json::parse(&text).unwrap());
+            if matches!(parts.next(), Some(Part::Object | Part::Array)) {
+                parts.pass();
+            }
+            prop_assert_eq!(parts.next(), None);
         }
 
         #[test]

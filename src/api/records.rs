@@ -125,7 +125,7 @@ impl<'a> Members<'a> {
 
 /// Whether two names are the same. Most differ in length, and comparing memory is a loop over single bytes in WebAssembly.
 #[inline(always)]
-fn same(one: &str, other: &str) -> bool {
+pub(crate) fn same(one: &str, other: &str) -> bool {
     let (one, other) = (one.as_bytes(), other.as_bytes());
     one.len() == other.len() && one.first() == other.first() && {
         let ((ones, one), (others, other)) = (one.as_chunks::<8>(), other.as_chunks::<8>());

@@ -9,8 +9,8 @@
 //! this.
 
 use super::entities::{Entities, Field};
-use crate::api::json::Json;
-use crate::api::records::Members;
+use crate::api::json::{Json, Part, Parts};
+use crate::api::records::{Members, same};
 
 /// Deepest nesting that is walked into, strings that hold JSON included.
 const DEPTH: u8 = 8;
@@ -20,71 +20,71 @@ const MEMBERS: usize = 2_000;
 const BYTES: usize = 256 * 1024;
 
 /// Names of members, lower case without separators, and the field they fill. A
-/// name with a slash counts only within a member of the name before it. Of two
+/// name with another before it counts only within a member of that name. Of two
 /// that fill the same field the upper one wins.
-const TABLE: [(&str, Field); 61] = [
-    ("sourceip", Field::ClientIp),
-    ("sourceaddress", Field::ClientIp),
-    ("sourceipaddress", Field::ClientIp),
-    ("sourceassetaddress", Field::ClientIp),
-    ("srcip", Field::ClientIp),
-    ("clientip", Field::ClientIp),
-    ("clientaddress", Field::ClientIp),
-    ("callerip", Field::ClientIp),
-    ("ipaddress", Field::ClientIp),
-    ("address", Field::ClientIp),
-    ("sourceport", Field::ClientPort),
-    ("srcport", Field::ClientPort),
-    ("hostname", Field::ClientHostname),
-    ("sourceasset", Field::ClientHostname),
-    ("asset", Field::ClientHostname),
-    ("sourcehost", Field::ClientHostname),
-    ("computername", Field::ClientHostname),
-    ("asset/name", Field::ClientHostname),
-    ("destinationip", Field::ServerIp),
-    ("destinationaddress", Field::ServerIp),
-    ("destip", Field::ServerIp),
-    ("dstip", Field::ServerIp),
-    ("serverip", Field::ServerIp),
-    ("destinationport", Field::ServerPort),
-    ("destport", Field::ServerPort),
-    ("dstport", Field::ServerPort),
-    ("transportprotocol", Field::Protocol),
-    ("protocol", Field::Protocol),
-    ("destinationasset", Field::ServerHostname),
-    ("destinationhost", Field::ServerHostname),
-    ("desthost", Field::ServerHostname),
-    ("query", Field::Fqdn),
-    ("fqdn", Field::Fqdn),
-    ("domain", Field::Fqdn),
-    ("topprivatedomain", Field::Fqdn),
+const TABLE: [(&str, &str, Field); 61] = [
+    ("", "sourceip", Field::ClientIp),
+    ("", "sourceaddress", Field::ClientIp),
+    ("", "sourceipaddress", Field::ClientIp),
+    ("", "sourceassetaddress", Field::ClientIp),
+    ("", "srcip", Field::ClientIp),
+    ("", "clientip", Field::ClientIp),
+    ("", "clientaddress", Field::ClientIp),
+    ("", "callerip", Field::ClientIp),
+    ("", "ipaddress", Field::ClientIp),
+    ("", "address", Field::ClientIp),
+    ("", "sourceport", Field::ClientPort),
+    ("", "srcport", Field::ClientPort),
+    ("", "hostname", Field::ClientHostname),
+    ("", "sourceasset", Field::ClientHostname),
+    ("", "asset", Field::ClientHostname),
+    ("", "sourcehost", Field::ClientHostname),
+    ("", "computername", Field::ClientHostname),
+    ("asset", "name", Field::ClientHostname),
+    ("", "destinationip", Field::ServerIp),
+    ("", "destinationaddress", Field::ServerIp),
+    ("", "destip", Field::ServerIp),
+    ("", "dstip", Field::ServerIp),
+    ("", "serverip", Field::ServerIp),
+    ("", "destinationport", Field::ServerPort),
+    ("", "destport", Field::ServerPort),
+    ("", "dstport", Field::ServerPort),
+    ("", "transportprotocol", Field::Protocol),
+    ("", "protocol", Field::Protocol),
+    ("", "destinationasset", Field::ServerHostname),
+    ("", "destinationhost", Field::ServerHostname),
+    ("", "desthost", Field::ServerHostname),
+    ("", "query", Field::Fqdn),
+    ("", "fqdn", Field::Fqdn),
+    ("", "domain", Field::Fqdn),
+    ("", "topprivatedomain", Field::Fqdn),
     // The account is what was used; the user is often the person's full name.
-    ("account", Field::UserName),
-    ("username", Field::UserName),
-    ("account/name", Field::UserName),
-    ("sourceuser", Field::UserName),
-    ("destinationuser", Field::UserName),
-    ("userid", Field::UserName),
-    ("user", Field::UserName),
-    ("user/name", Field::UserName),
-    ("filename", Field::FileName),
-    ("file/name", Field::FileName),
-    ("targetfile/name", Field::FileName),
-    ("filepath", Field::FilePath),
-    ("exepath", Field::FilePath),
-    ("file/path", Field::FilePath),
-    ("targetfile/path", Field::FilePath),
-    ("exefile/path", Field::FilePath),
-    ("imagepath", Field::FilePath),
-    ("sha256", Field::FileHash),
-    ("filehash", Field::FileHash),
-    ("sha1", Field::FileHash),
-    ("md5", Field::FileHash),
-    ("process/name", Field::Program),
-    ("processname", Field::Program),
-    ("url", Field::Uri),
-    ("uri", Field::Uri),
-    ("requesturl", Field::Uri),
+    ("", "account", Field::UserName),
+    ("", "username", Field::UserName),
+    ("account", "name", Field::UserName),
+    ("", "sourceuser", Field::UserName),
+    ("", "destinationuser", Field::UserName),
+    ("", "userid", Field::UserName),
+    ("", "user", Field::UserName),
+    ("user", "name", Field::UserName),
+    ("", "filename", Field::FileName),
+    ("file", "name", Field::FileName),
+    ("targetfile", "name", Field::FileName),
+    ("", "filepath", Field::FilePath),
+    ("", "exepath", Field::FilePath),
+    ("file", "path", Field::FilePath),
+    ("targetfile", "path", Field::FilePath),
+    ("exefile", "path", Field::FilePath),
+    ("", "imagepath", Field::FilePath),
+    ("", "sha256", Field::FileHash),
+    ("", "filehash", Field::FileHash),
+    ("", "sha1", Field::FileHash),
+    ("", "md5", Field::FileHash),
+    ("process", "name", Field::Program),
+    ("", "processname", Field::Program),
+    ("", "url", Field::Uri),
+    ("", "uri", Field::Uri),
+    ("", "requesturl", Field::Uri),
 ];
 
 /// Members that describe something else than what happened: the parent of the
@@ -97,10 +97,10 @@ const ELSEWHERE: [&str; 5] = ["parent", "geoip", "grandparent", "eventsource", "
 pub fn entities<'r>(raw: impl Into<Json<'r>>) -> Entities {
     let raw = raw.into();
     let mut walk = Walk { found: Entities::default(), left: MEMBERS };
-    match Members::within(raw).unwrap_or_default().raw("data") {
-        Some(data) => walk.value(data, "", "", DEPTH),
-        None => walk.json(raw, "", DEPTH),
-    }
+    // That the record is an object is one level.
+    let (value, depth) =
+        Members::within(raw).unwrap_or_default().raw("data").map_or((raw, DEPTH), |data| (data, DEPTH));
+    walk.json(value, "", "", depth);
     walk.found
 }
 
@@ -112,7 +112,7 @@ pub fn of_keys(keys: &[Json<'_>]) -> Entities {
     for key in keys.iter().take(MEMBERS) {
         let key = Members::within(*key).unwrap_or_default();
         if let (Some(name), Some(value)) = (key.text("key"), key.texts("values").first()) {
-            walk.text(&plain(&name), "", value);
+            walk.text(Plain::default().of(&name), "", value);
         }
     }
     walk.found
@@ -125,63 +125,99 @@ struct Walk {
 }
 
 impl Walk {
-    /// An object or a list.
-    fn json(&mut self, json: Json<'_>, parent: &str, depth: u8) {
-        let Some(deeper) = depth.checked_sub(1) else { return };
-        if json.get().len() > BYTES {
+    /// A value under a name, if it is not too large.
+    fn json(&mut self, json: Json<'_>, name: &str, parent: &str, depth: u8) {
+        // A text is judged by what is in it.
+        if json.get().len() > BYTES && !json.get().starts_with('"') {
             return;
         }
-        if let Some(members) = Members::within(json) {
-            for (name, value) in members.iter() {
-                let name = plain(name);
-                if !ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)) {
-                    self.value(value, &name, parent, deeper);
+        let mut parts = Parts::of(json);
+        if let Some(part) = parts.next() {
+            self.value(&mut parts, part, name, parent, depth);
+        }
+    }
+
+    /// The value that begins with a part, under a name.
+    fn value(&mut self, parts: &mut Parts<'_>, part: Part<'_>, name: &str, parent: &str, depth: u8) {
+        let left = self.left.checked_sub(1);
+        self.left = left.unwrap_or(0);
+        match part {
+            Part::Scalar(json) if left.is_some() => self.scalar(json, name, parent, depth),
+            Part::Object | Part::Array => match depth.checked_sub(1).filter(|_| left.is_some()) {
+                Some(deeper) if part == Part::Object => self.members(parts, name, deeper),
+                Some(deeper) => self.elements(parts, name, deeper),
+                None => parts.pass(),
+            },
+            Part::Scalar(_) | Part::End => {}
+        }
+    }
+
+    /// The members of an object under a name.
+    fn members(&mut self, parts: &mut Parts<'_>, parent: &str, depth: u8) {
+        let mut plain = Plain::default();
+        while let Some(Part::Scalar(name)) = parts.next() {
+            let Some(part) = parts.next() else { return };
+            let name = plain.of(&name.scalar().unwrap_or_default());
+            if ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)) {
+                if matches!(part, Part::Object | Part::Array) {
+                    parts.pass();
                 }
-            }
-        } else {
-            for element in json.elements().unwrap_or_default() {
-                self.value(element, "", parent, deeper);
+            } else {
+                self.value(parts, part, name, parent, depth);
             }
         }
     }
 
-    /// A value under a name.
-    fn value(&mut self, value: Json<'_>, name: &str, parent: &str, depth: u8) {
-        let Some(left) = self.left.checked_sub(1) else { return };
-        self.left = left;
-        match value.scalar() {
-            None => self.json(value, name, depth),
-            // JSON within a text, if it is whole.
-            Some(text) if text.starts_with(['{', '[']) && text.len() <= BYTES => {
-                if let Some(json) = Json::parse(&text) {
-                    self.json(json, name, depth);
-                }
-            }
-            Some(text) if text.starts_with(['{', '[']) => {}
-            Some(text) => self.text(name, parent, &text),
+    /// The elements of an array under a name.
+    fn elements(&mut self, parts: &mut Parts<'_>, parent: &str, depth: u8) {
+        while let Some(part) = parts.next().filter(|part| *part != Part::End) {
+            self.value(parts, part, "", parent, depth);
+        }
+    }
+
+    /// A text, a number or the like under a name.
+    fn scalar(&mut self, json: Json<'_>, name: &str, parent: &str, depth: u8) {
+        let Some(text) = json.scalar() else { return };
+        if !text.starts_with(['{', '[']) {
+            self.text(name, parent, &text);
+        } else if text.len() <= BYTES
+            && depth > 0
+            && let Some(json) = Json::parse(&text)
+        {
+            // JSON within a text, and whole. It is no member more.
+            self.left = self.left.saturating_add(1);
+            self.json(json, name, parent, depth);
         }
     }
 
     /// A text under a name.
     fn text(&mut self, name: &str, parent: &str, text: &str) {
-        let row = TABLE.iter().enumerate().find(|(_, (key, _))| match key.split_once('/') {
-            Some((within, key)) => key == name && within == parent,
-            None => *key == name,
-        });
-        if let Some((rank, (_, field))) = row {
+        let is_row = |within: &str, key: &str| same(key, name) && (within.is_empty() || within == parent);
+        let row = TABLE.iter().enumerate().find(|(_, (within, key, _))| is_row(within, key));
+        if let Some((rank, (_, _, field))) = row {
             self.found.offer(*field, rank, text);
         }
     }
 }
 
+/// Longest name that is looked at, in bytes.
+const NAME: usize = 64;
+
 /// A name in lower case without separators: `sourceAddress`, `source_address`
 /// and `Source Address` are the same.
-fn plain(name: &str) -> String {
-    crate::text::cut(name, 64)
-        .chars()
-        .filter(char::is_ascii_alphanumeric)
-        .map(|character| character.to_ascii_lowercase())
-        .collect()
+#[derive(Default)]
+struct Plain {
+    name: String,
+}
+
+impl Plain {
+    /// That of a name, in the place of the one before.
+    fn of(&mut self, name: &str) -> &str {
+        self.name.clear();
+        let letters = crate::text::cut(name, NAME).bytes().filter(u8::is_ascii_alphanumeric);
+        self.name.extend(letters.map(|letter| char::from(letter.to_ascii_lowercase())));
+        &self.name
+    }
 }
 
 #[cfg(test)]
@@ -277,8 +313,8 @@ mod tests {
 
     #[test]
     fn every_name_of_the_table_is_written_as_names_are_compared() {
-        for (name, _) in TABLE {
-            assert!(name.split('/').all(|part| part == plain(part)), "{name}");
+        for (within, name, _) in TABLE {
+            assert!(within == Plain::default().of(within) && name == Plain::default().of(name), "{within} {name}");
         }
     }
 }

@@ -8,8 +8,6 @@
 
 use std::borrow::Cow;
 
-use serde_json::value::RawValue;
-
 use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::text::{compact_json, cut, quoted};
@@ -111,27 +109,34 @@ pub fn triage_line<'r>(raw: impl Into<Json<'r>>) -> String {
     if !members.object("organization").is_some_and(|organization| organization.has("product_token")) {
         return line(raw);
     }
-    let without = |members: &Members<'_>, replace: &dyn Fn(&str, Json<'_>) -> Option<String>| {
-        let parts: Vec<String> = members
-            .iter()
-            .filter_map(|(name, value)| Some(format!("{}:{}", quoted(name), replace(name, value)?)))
-            .collect();
-        format!("{{{}}}", parts.join(","))
-    };
-    let masked = without(&members, &|name, value| {
-        Some(if name == "organization" {
-            without(&Members::within(value).unwrap_or_default(), &|name, value| {
-                (name != "product_token").then(|| value.get().to_owned())
-            })
-        } else {
-            value.get().to_owned()
-        })
-    });
-    match RawValue::from_string(masked) {
-        Ok(masked) => line(&masked),
-        // Members of a JSON object make a JSON object.
-        Err(_) => String::from("{}"),
+    let mut masked = String::with_capacity(raw.get().len());
+    masked.push('{');
+    for (name, value) in members.iter() {
+        push_member(&mut masked, name);
+        if name != "organization" {
+            masked.push_str(value.get());
+            continue;
+        }
+        masked.push('{');
+        for (name, value) in
+            Members::within(value).unwrap_or_default().iter().filter(|(name, _)| *name != "product_token")
+        {
+            push_member(&mut masked, name);
+            masked.push_str(value.get());
+        }
+        masked.push('}');
     }
+    masked.push('}');
+    // Members of JSON make JSON.
+    let line = if members.is_spaced() { compact_json(&masked).into_owned() } else { masked };
+    cut_line(Cow::Owned(line))
+}
+
+/// Begins a member of an object.
+fn push_member(json: &mut String, name: &str) {
+    separate(json);
+    json.push_str(&quoted(name));
+    json.push(':');
 }
 
 /// A large record with its long members cut.
@@ -185,6 +190,8 @@ fn separate(json: &mut String) {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::value::RawValue;
+
     use super::*;
 
     fn raw(json: &str) -> Box<RawValue> {
