@@ -7,7 +7,7 @@ TARGET_DIR := $(or $(CARGO_TARGET_DIR),target)
 HOST       := $(TARGET_DIR)/release/host-harness
 # One selection of packages for every build of the host, so that wasmtime is
 # compiled once and not once for each set of features.
-HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr
+HOST_PACKAGES := -p host-harness -p insightidr-simulator -p rapid7-insightidr -p strip-names
 GUEST_PACKAGES := -p probe-guest -p hostile-guest -p intruder-guest -p audit-log-connector
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
@@ -53,8 +53,7 @@ component guests: export CARGO_TARGET_WASM32_WASIP2_RUSTFLAGS := $(REMAP) -Ctarg
 component: toolchain ## Build the connector: dist/rapid7_insightidr.wasm
 	$(CARGO) build --profile component --target $(WASM) -p rapid7-insightidr
 	@mkdir -p dist
-	@cp $(TARGET_DIR)/$(WASM)/component/rapid7_insightidr.wasm $(COMPONENT)
-	@echo "$(COMPONENT): $$(wc -c < $(COMPONENT)) bytes"
+	@$(CARGO) run --quiet --release -p strip-names -- $(TARGET_DIR)/$(WASM)/component/rapid7_insightidr.wasm $(COMPONENT)
 
 guests: toolchain ## Build the example and the components that only tests use
 	$(CARGO) build --profile component --target $(WASM) $(GUEST_PACKAGES)
