@@ -1,6 +1,6 @@
 //! What fails again and again: one record, one page, one part of the vendor's API, or the vendor's allowance. It is told, and
 //! everything else is collected all the same.
-#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, clippy::panic, reason = "tests")]
 
 mod common;
 
