@@ -6,7 +6,9 @@ mod common;
 use std::time::Duration;
 
 use common::native::Tenant;
-use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use insightidr_simulator::{
+    AlertSpec, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
+};
 use rapid7_insightidr::collect::checkpoint::{Checkpoint, Phase};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use serde_json::Value;
@@ -172,6 +174,18 @@ fn an_alert_that_is_counted_and_never_listed_stops_nothing_else_and_is_told() {
     assert!(is_told);
     let last = tenant.cycle();
     assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+}
+
+#[test]
+fn alerts_of_more_rules_than_a_rate_limit_without_a_word_allows_are_collected() {
+    let mut world = empty();
+    let outside = add_outside(&mut world, start() - time::Duration::hours(23), 100);
+    let rate_limit = Some(RateLimit { requests: 20, window: Duration::from_secs(60) });
+    let config =
+        SimulatorConfig { rate_limit, rate_headers: false, thin_hydration: true, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    polls(&mut tenant, 40);
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
 }
 
 /// A key that the triage API alone does not take.

@@ -67,9 +67,9 @@ pub struct Step<'a, T, C> {
     /// Investigations that the group at hand has finished, as far as this cycle
     /// is concerned.
     visited: Vec<String>,
-    /// Most investigations of a group: few at first when the vendor has limited
-    /// the rate of the step before, so that some are finished before it does so
-    /// again, and twice as many after each group.
+    /// Most investigations, or alerts outside them, of a group: few at first
+    /// when the vendor has limited the rate of the step before, so that some are
+    /// finished before it does so again, and twice as many after each group.
     pace: usize,
     /// How many investigations the listings have noted to be gone back to.
     noted: usize,

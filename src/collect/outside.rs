@@ -229,13 +229,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         for (alert, _) in investigated {
             self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
         }
-        // As many at a time as leaves requests for all of what one needs.
-        let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
-        for group in alerts.chunks(most) {
+        let mut left = alerts.as_slice();
+        while !left.is_empty() {
             if !self.has_room() {
                 return Err(Stop::Spent);
             }
+            // As many at a time as leaves requests for all of what one needs.
+            let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
+            let (group, rest) = left.split_at(most.min(self.pace).min(left.len()));
             self.outside_group(group).await?;
+            self.pace = self.pace.saturating_mul(2);
+            left = rest;
         }
         unread.map_or(Ok(()), Err)
     }
