@@ -320,7 +320,7 @@ impl Scenario {
 
 /// A cycle to its end: a rate limit that does not say when to come back ends a poll before that.
 fn whole_cycle(tenant: &mut Tenant) -> Cycle {
-    for _ in 0..200 {
+    for _ in 0..1_000 {
         let cycle = tenant.cycle();
         let is_limited =
             cycle.failure.iter().chain(cycle.degraded.values()).any(|failure| failure.http_status == Some(429));
