@@ -318,3 +318,25 @@ fn an_investigation_whose_list_of_alerts_takes_all_of_a_step_is_collected_and_st
     assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
     assert_eq!(actions(&tenant, "alert"), 1_200);
 }
+
+#[test]
+fn an_investigation_with_more_rules_than_a_rate_limit_without_a_word_allows_is_collected_and_stops_nothing() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    for number in 0..100 {
+        let created = created + time::Duration::seconds(number);
+        world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
+    }
+    let rate_limit = Some(RateLimit { requests: 20, window: Duration::from_secs(60) });
+    let config =
+        SimulatorConfig { rate_limit, rate_headers: false, thin_hydration: true, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    tenant.cycle();
+    let new = new_one(&tenant);
+    polls(&mut tenant, 60);
+    assert_eq!(actions(&tenant, "alert"), 100);
+    assert!(tenant.store.values().any(|artifact| artifact["sourceInfo"] == *new), "what is new is not held up");
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+}

@@ -74,7 +74,7 @@ pub struct Checkpoint {
     pub known: Memory,
     /// Whether the tenant has the Alert Triage API.
     pub triage: Access,
-    /// Consecutive steps that a refusal of the vendor ended, or its allowance
+    /// Steps of the cycle that a refusal of the vendor ended, or its allowance
     /// before anything was done.
     pub rate_limited: u32,
     /// What format 2 has added.

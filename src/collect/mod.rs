@@ -49,7 +49,7 @@ use forgetting::Bounds;
 use output::Output;
 use revisit::Round;
 
-/// Steps in a row that a rate limit has ended, as [`Checkpoint::rate_limited`]
+/// Steps of a cycle that a rate limit has ended, as [`Checkpoint::rate_limited`]
 /// counts them, after which its headers are not believed: they may be junk, and
 /// if not, the vendor refuses.
 const HEEDLESS_AFTER: u32 = 8;

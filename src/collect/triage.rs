@@ -96,8 +96,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut unknown = self.unknown_rules(rrns, alerts);
         // Some requests have to be left for the evidence, or no alert would ever
         // be finished: rules beyond that wait for another step, and so do their
-        // alerts.
-        unknown.truncate((self.client.requests_left() / 4).max(1));
+        // alerts. A vendor that limits the rate may not say how much it allows.
+        unknown.truncate((self.client.requests_left() / 4).min(self.pace).max(1));
         let may_be_read: Vec<bool> = alerts
             .iter()
             .map(|alert| match alert {

@@ -233,8 +233,7 @@ impl Scenario {
             world,
             SimulatorConfig {
                 rate_limit: place.rate_limit.map(|requests| RateLimit { requests, window: Duration::from_secs(60) }),
-                // Not yet: more rules of one investigation, read singly, than are allowed at once without a word.
-                rate_headers: place.rate_headers || place.thin_hydration,
+                rate_headers: place.rate_headers,
                 thin_hydration: place.thin_hydration,
                 silent_regions: place.silent_regions,
                 no_triage_status: missing,
