@@ -194,6 +194,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
     }
 
+    /// Whether the vendor has said what is left of its allowance.
+    pub fn is_told_allowance(&self) -> bool {
+        [&self.investigations, &self.triage].into_iter().any(|api| api.allowance.get().remaining.is_some())
+    }
+
     /// Whether no more requests are sent to the Alert Triage API in this step.
     pub fn is_triage_halted(&self) -> bool {
         self.triage.halted.borrow().is_some()

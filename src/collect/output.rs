@@ -1,9 +1,9 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
-use super::Step;
 use super::checkpoint::{Known, Owed, Phase};
 use super::evidence;
 use super::memory::OWED;
+use super::{HEEDLESS_AFTER, Step};
 use crate::api::client::{Stop, is_local};
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -77,9 +77,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.state.cycle = None;
                 (is_stale, None)
             }
-            // What was found out about the vendor's limit holds until the cycle ends: a step that took on less because of it
-            // would else be followed by one that takes on too much again.
-            Err(Stop::Spent) if self.output.progress => (true, None),
+            Err(Stop::Spent) if self.output.progress => {
+                // What was found to be junk is so until the cycle ends, and so is that the vendor limits the rate without a
+                // word: a step that took on less because of it would be followed by one that takes on too much again.
+                if self.state.rate_limited < HEEDLESS_AFTER && self.client.is_told_allowance() {
+                    self.state.rate_limited = 0;
+                }
+                (true, None)
+            }
             Err(Stop::Spent) if is_stuck => {
                 self.output.degrade(INVESTIGATIONS, exhausted());
                 (false, None)

@@ -96,8 +96,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut unknown = self.unknown_rules(rrns, alerts);
         // Some requests have to be left for the evidence, or no alert would ever
         // be finished: rules beyond that wait for another step, and so do their
-        // alerts. A vendor that limits the rate may not say how much it allows.
-        unknown.truncate((self.client.requests_left() / 4).min(self.pace).max(1));
+        // alerts. Where the vendor limits the rate without a word, nobody knows
+        // how many requests are left: then a few are tried first.
+        let most = if self.client.is_told_allowance() { usize::MAX } else { self.pace };
+        unknown.truncate((self.client.requests_left() / 4).min(most).max(1));
         let may_be_read: Vec<bool> = alerts
             .iter()
             .map(|alert| match alert {
