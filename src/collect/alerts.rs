@@ -118,7 +118,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let known = self.state.known.find(group.iter().map(|work| work.investigation.rrn.as_ref()));
         let (listed, extras) = self.list_group(group, &known).await;
         let alerts: Vec<Vec<Alert<'_>>> =
-            listed.iter().map(|listed| listed.rows.iter().map(|raw| Alert::of(raw)).collect()).collect();
+            listed.iter().map(|listed| listed.rows.iter().map(Alert::of).collect()).collect();
         let (enriched, mut stop) = self.enrich(&known, &alerts).await;
         let results = group.iter().zip(known).zip(&listed).zip(&alerts).zip(enriched).zip(extras);
         for (((((work, found), listed), alerts), enriched), extras) in results {

@@ -58,7 +58,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let request = calls::investigations_by_alert(after, before.plus_seconds(1), index);
         let response = self.client.send(&request).await?;
         let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
-        let rows: Vec<Investigation<'_>> = page.rows.iter().map(|raw| Investigation::of(raw)).collect();
+        let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
         let times: Vec<Utc> = rows.iter().filter_map(|row| row.members.time("latest_alert_time")).collect();
         let recent: Vec<Investigation<'_>> = rows
             .into_iter()

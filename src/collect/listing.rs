@@ -90,7 +90,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
         let response = self.client.send(&request).await?;
         let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
-        let rows: Vec<Investigation<'_>> = page.rows.iter().map(|raw| Investigation::of(raw)).collect();
+        let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
         self.take(&rows, listing).await?;
         if !page.more {

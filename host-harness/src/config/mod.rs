@@ -126,7 +126,7 @@ impl InstanceConfig {
     pub fn line_of(&self, key: &str) -> usize {
         let settings = self.settings.iter().map(|setting| setting.key.as_str()).zip(&self.place.settings);
         let secrets = self.secrets.iter().map(|(key, _)| key.as_str()).zip(&self.place.secrets);
-        settings.chain(secrets).filter(|(known, _)| *known == key).last().map_or(self.place.line, |(_, line)| *line)
+        settings.chain(secrets).rfind(|(known, _)| *known == key).map_or(self.place.line, |(_, line)| *line)
     }
 
     /// Whether the two mean the same, wherever they stand.
