@@ -188,6 +188,20 @@ fn a_list_of_alerts_that_changes_while_its_pages_are_read_is_read_again() {
     assert_eq!(not_once(&tenant), Vec::<String>::new());
 }
 
+#[test]
+fn an_investigation_of_several_pages_is_left_alone_once_it_is_collected_however_few_the_requests_of_a_step() {
+    let (mut tenant, investigation) = tenant(299, |_| Some(Vec::new()));
+    tenant.budget = Budget { requests: 12, artifacts: 1, artifact_bytes: 1, ..BUDGET };
+    // It is listed again and again as long as the youngest of its alerts is young.
+    add_alert(&tenant.link.simulator, investigation);
+    for _ in 0..5 {
+        assert!(tenant.cycle().failure.is_none());
+        tenant.advance(Duration::from_secs(15 * 60));
+    }
+    assert_eq!(not_once(&tenant), Vec::<String>::new());
+    assert!(owed(&tenant).iter().all(|owed| *owed == Owed::Nothing), "{:?}", owed(&tenant));
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
 

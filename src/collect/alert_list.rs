@@ -120,7 +120,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
     let known = known.filter(|known| !known.alerts.is_empty() && known.fingerprint == work.investigation.fingerprint());
     let mut index = work.from_page;
     let (mut pages, mut tries) = (paging::Pages::default(), 0);
-    // What there is to read of the alerts of a page takes more than the page: a quarter of the requests is for pages.
+    // What there is to read of the new alerts of a page takes more than the page: a quarter of the requests is for pages.
     let left = client.requests_left();
     // Keys of a list of several pages.
     let mut keys: Vec<u64> = Vec::new();
@@ -181,7 +181,8 @@ pub(super) async fn list<T: Transport, C: Clock>(
         }
         if page.more {
             index = index.saturating_add(1);
-            if room.has_enough() || client.requests_left() < left - left / 4 {
+            let is_enough = !listed.rows.is_empty() && client.requests_left() < left - left / 4;
+            if room.has_enough() || is_enough {
                 listed.next_page = Some(index);
                 return listed;
             }
