@@ -2,7 +2,7 @@
 //!
 //! Why not serde_json alone: it says what is JSON, once for each response or text. What it has accepted is then taken apart
 //! at every level that is looked at, and for that it need not be checked again: finding the ends of strings and the
-//! matching brackets is enough, and takes a third of the time.
+//! matching brackets is enough. [`Parts`] passes each byte once, whatever the depth.
 //! Guaranteed: JSON of any depth is split without recursion. Not guaranteed: anything about text that is no JSON, of which
 //! no [`Json`] is ever made.
 
