@@ -6,14 +6,14 @@
 //! of it there.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom, Stdout, Write};
+use std::io::{self, Read, Seek, SeekFrom, Stdout, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use super::{Sink, SinkError};
 use crate::store::Undelivered;
 
-/// Bytes that are written at once. Few, because a delivery has megabytes, which are in memory already.
+/// Bytes of lines after which they are written. Few, because a delivery has megabytes, which are in memory already.
 const BUFFER: usize = 128 << 10;
 
 /// Writes each artifact as one line.
@@ -76,20 +76,19 @@ impl Output {
     }
 }
 
-/// Writes artifacts, one a line, and flushes.
-fn lines(output: impl Write, artifacts: &[Undelivered]) -> io::Result<()> {
-    let mut output = BufWriter::with_capacity(BUFFER, output);
-    let mut write = || {
-        for artifact in artifacts {
-            output.write_all(artifact.json.as_bytes())?;
-            output.write_all(b"\n")?;
+/// Writes artifacts, one a line, and flushes. Whole lines at a time: whoever reads a file while it grows meets no half of one.
+fn lines(mut output: impl Write, artifacts: &[Undelivered]) -> io::Result<()> {
+    let mut buffer = Vec::with_capacity(BUFFER);
+    for artifact in artifacts {
+        buffer.extend_from_slice(artifact.json.as_bytes());
+        buffer.push(b'\n');
+        if buffer.len() >= BUFFER {
+            output.write_all(&buffer)?;
+            buffer.clear();
         }
-        output.flush()
-    };
-    let written = write();
-    // What could not be written comes again as a whole: it is not tried once more on the way out.
-    drop(output.into_parts());
-    written
+    }
+    output.write_all(&buffer)?;
+    output.flush()
 }
 
 /// Opens or creates the file and makes sure that it ends with a whole line.
@@ -180,6 +179,35 @@ mod tests {
         assert_eq!(ids(&file), std::iter::once(99).chain(1..2_501).collect::<Vec<_>>());
         drain(&store, &instance, &mut sink, &mut delivered).await.expect("nothing left");
         assert_eq!(delivered, 2_500);
+    }
+
+    /// Keeps what was written at a time.
+    struct Pieces(Vec<Vec<u8>>);
+
+    impl Write for Pieces {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0.push(bytes.to_vec());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn lines_are_written_some_at_a_time_and_whole() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        // Lines of 46 bytes.
+        let count = u32::try_from(3 * BUFFER / 46).expect("few");
+        let (store, instance) = waiting(dir.path(), 0..count.into());
+        let artifacts = store.undelivered(&instance, count).expect("waiting");
+        let mut pieces = Pieces(Vec::new());
+        lines(&mut pieces, &artifacts).expect("written");
+        assert!((3..6).contains(&pieces.0.len()), "{} pieces", pieces.0.len());
+        assert!(pieces.0.iter().all(|piece| piece.is_empty() || piece.ends_with(b"}\n")));
+        let lines = pieces.0.concat().split(|byte| *byte == b'\n').count() - 1;
+        assert_eq!(lines, artifacts.len());
     }
 
     /// Fails for good after some deliveries, after the lines have arrived.
