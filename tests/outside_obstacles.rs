@@ -106,7 +106,7 @@ fn an_alert_because_of_which_a_read_of_many_fails_is_passed_over_and_told() {
         }
     }));
     let mut is_told = false;
-    for _ in 0..14 {
+    for _ in 0..24 {
         let cycle = tenant.cycle();
         is_told |= tenant.collected().len() > 1 && cycle.degraded.contains_key("uninvestigated-alerts");
         tenant.advance(Duration::from_secs(600));
@@ -236,4 +236,75 @@ fn a_key_that_is_revoked_is_not_taken_for_one_without_the_triage_api() {
     let cycle = tenant.cycle();
     assert_eq!(cycle.failure.and_then(|failure| failure.http_status), Some(401));
     assert_eq!(tenant.checkpoint, before);
+}
+
+#[test]
+fn the_first_failure_of_an_alert_after_an_outage_is_not_its_last() {
+    let mut world = empty();
+    let outside = add_outside(&mut world, start() - time::Duration::hours(23), 20);
+    let mut tenant = Tenant::of(world);
+    let down = Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: None };
+    let search_works = FaultProfile::new([Rule::new("/idr/at/alerts/ops/rrns", down.clone())]);
+    tenant.link.simulator.set_faults(search_works);
+    polls(&mut tenant, 4);
+    // Half back: reads of many fail, and one alert when it is read singly.
+    let one = Rule::new(format!("/idr/at/alerts/{}", outside[7]), down.clone()).times(3);
+    let of_many = Rule::new("/idr/at/alerts/ops/rrns", down).times(3);
+    tenant.link.simulator.set_faults(FaultProfile::new([one, of_many]));
+    polls(&mut tenant, 3);
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+}
+
+#[test]
+fn more_alerts_that_are_counted_and_never_listed_than_may_be_passed_over_at_once_stop_nothing() {
+    let mut world = empty();
+    let mut at = Vec::new();
+    for hour in 1..=12 {
+        at.push(start() - time::Duration::hours(hour));
+    }
+    let outside = add_outside(&mut world, start() - time::Duration::minutes(50), 10);
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "overlap_minutes".to_owned(), value: SettingValue::Integer(1440) });
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let Some(body) = request.body.as_ref().filter(|_| request.target.contains("/ops/search")) else { return };
+        let body: Value = serde_json::from_str(body).unwrap();
+        let time = |name: &str| {
+            let text = body["search"][name].as_str().unwrap();
+            OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap()
+        };
+        let hidden = at.iter().filter(|at| time("start_time") < **at && **at < time("end_time")).count();
+        let mut page: Value = serde_json::from_slice(&response.body).unwrap();
+        let total = page["metadata"]["total_items"].as_u64().unwrap();
+        page["metadata"]["total_items"] = (total + u64::try_from(hidden).unwrap()).into();
+        response.body = serde_json::to_vec(&page).unwrap();
+    }));
+    for _ in 0..60 {
+        tenant.cycle();
+        tenant.advance(Duration::from_hours(2));
+    }
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+}
+
+#[test]
+fn an_alert_that_joins_an_investigation_which_does_not_change_by_that_is_collected_with_it() {
+    let mut world = empty();
+    let created = start() + time::Duration::minutes(5);
+    let id = world.add_investigation(InvestigationSpec::new(start(), start())).unwrap();
+    world.add_alert(Some(id), AlertSpec::new(created + time::Duration::minutes(5), created)).unwrap();
+    // It joins an hour later, and its investigation's row does not show that.
+    let joins = start() + time::Duration::hours(1);
+    let never = start() + time::Duration::days(300);
+    let late = AlertSpec { triage_visible_at: Some(created), on_row_at: Some(never), ..AlertSpec::new(created, joins) };
+    let late = world.add_alert(Some(id), late).unwrap();
+    let rrn = world.alert_id(late).unwrap();
+    let mut tenant = Tenant::of(world);
+    let down = Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: None };
+    tenant.cycle();
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/alerts/ops/search", down)]));
+    polls(&mut tenant, 18);
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    polls(&mut tenant, 3);
+    assert_eq!(missing(&tenant, &[rrn]), Vec::<&String>::new());
 }

@@ -72,6 +72,12 @@ pub fn investigations(after: Utc, before: Utc, index: u64, size: u64, open_only:
     )
 }
 
+/// The shortest list of investigations: whether the vendor answers at all.
+#[must_use]
+pub fn any_investigation(now: Utc) -> Request {
+    investigations(now.plus_seconds(-60), now, 0, 1, false)
+}
+
 /// A page of the investigations created between two instants, those with the
 /// newest alert first.
 #[must_use]

@@ -34,6 +34,8 @@ const STRIKES: u32 = 3;
 const RESERVE: u64 = 2;
 /// Wait when the allowance is used up and the vendor does not say for how long.
 const UNKNOWN_RESET: u64 = 60;
+/// Seconds for which nothing waits that can do without the API whose allowance is used up for so long.
+const LONGEST_WAIT: u64 = 300;
 
 /// Why a request was not answered with data.
 #[derive(Debug, Clone, PartialEq)]
@@ -79,9 +81,32 @@ pub const fn is_local(failure: &Failure) -> bool {
     !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
 }
 
-/// Whether a request is one to the Alert Triage API.
-fn is_triage(target: &str) -> bool {
-    target.starts_with("/idr/at/")
+/// The vendor's APIs that fail, and are limited, each on its own.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Family {
+    /// Investigations and their alerts: without them nothing can be done.
+    Investigations,
+    /// The Alert Triage API.
+    Triage,
+    /// Alerts of other products.
+    Products,
+    /// Comments and restricted evidence.
+    Others,
+}
+
+impl Family {
+    fn of(target: &str) -> Self {
+        let path = target.split('?').next().unwrap_or(target);
+        if path.starts_with("/idr/at/") {
+            Self::Triage
+        } else if path.ends_with("/rapid7-product-alerts") {
+            Self::Products
+        } else if path.starts_with("/idr/v1/") {
+            Self::Others
+        } else {
+            Self::Investigations
+        }
+    }
 }
 
 /// What is left of an allowance, as last heard.
@@ -108,13 +133,17 @@ impl Allowance {
     }
 }
 
-/// What is known in a step of one of the vendor's APIs. The Alert Triage API is one of its own: it has its own allowance,
-/// and is down on its own.
+/// What is known in a step of one of the vendor's APIs ([`Family`]): each is down on its own. The Alert Triage API has an
+/// allowance of its own; where that is shared, its answers say so.
 #[derive(Default)]
 struct Api {
     allowance: Cell<Allowance>,
     /// Requests in a row that it has not answered.
     strikes: Cell<u32>,
+    /// Whether it has answered a request in this step.
+    answered: Cell<bool>,
+    /// The most it has said to be left of its allowance.
+    most: Cell<Option<u64>>,
     /// What has ended requests to it.
     halted: RefCell<Option<Box<Failure>>>,
 }
@@ -131,6 +160,7 @@ pub struct Client<'a, T, C> {
     transport: &'a T,
     clock: &'a C,
     region: Region,
+    requests: u32,
     requests_left: Cell<u32>,
     started: Duration,
     time: Duration,
@@ -138,6 +168,8 @@ pub struct Client<'a, T, C> {
     heard: Cell<bool>,
     investigations: Api,
     triage: Api,
+    products: Api,
+    others: Api,
 }
 
 impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
@@ -148,6 +180,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             transport,
             clock,
             region,
+            requests: budget.requests,
             requests_left: Cell::new(budget.requests),
             started: clock.elapsed(),
             time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
@@ -155,7 +188,14 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             heard: Cell::new(false),
             investigations: Api::default(),
             triage: Api::default(),
+            products: Api::default(),
+            others: Api::default(),
         }
+    }
+
+    /// All of the vendor's APIs.
+    const fn apis(&self) -> [&Api; 4] {
+        [&self.investigations, &self.triage, &self.products, &self.others]
     }
 
     /// The same client, which goes on whatever the vendor says is left of its
@@ -185,9 +225,9 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Requests that may still be made: what is left to the step, or of the
     /// vendor's allowance as last heard, whichever is less.
     pub fn requests_left(&self) -> usize {
-        let allowed = [self.investigations.allowance.get(), self.triage.allowance.get()]
+        let allowed = [&self.investigations, &self.triage]
             .into_iter()
-            .filter_map(|allowance| allowance.remaining)
+            .filter_map(|api| api.allowance.get().remaining)
             .map(|remaining| remaining.saturating_sub(RESERVE))
             .chain([u64::from(self.requests_left.get())])
             .min();
@@ -197,6 +237,19 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Whether the vendor has said what is left of its allowance.
     pub fn is_told_allowance(&self) -> bool {
         [&self.investigations, &self.triage].into_iter().any(|api| api.allowance.get().remaining.is_some())
+    }
+
+    /// Requests that any step like this one may make: its budget, or the most that the vendor has said to allow,
+    /// whichever is less. What one record takes has to fit into it.
+    pub fn requests_of_a_step(&self) -> u64 {
+        let said = [&self.investigations, &self.triage].into_iter().filter_map(|api| api.most.get());
+        let allowed = said.map(|most| most.saturating_sub(RESERVE));
+        allowed.chain([u64::from(self.requests)]).min().unwrap_or(u64::MAX)
+    }
+
+    /// Whether no more requests for investigations are sent in this step.
+    pub fn is_halted(&self) -> bool {
+        self.investigations.halted.borrow().is_some()
     }
 
     /// Whether no more requests are sent to the Alert Triage API in this step.
@@ -230,13 +283,30 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.judged(request, last).await
     }
 
-    /// What the last try came to. A key that the Alert Triage API alone refuses lacks that API: whether it is refused
-    /// otherwise is asked at that moment, since it may have been revoked meanwhile.
+    /// What the last try came to, when it concerns one of the other APIs alone.
+    ///
+    /// A key that it alone refuses lacks that API: whether it is refused otherwise is asked at that moment, since it may
+    /// have been revoked meanwhile. A limit that is reached at the first request of a step, and does not hold for
+    /// investigations, has been waited for in vain: that API is as good as down, and nothing else waits for it. One that
+    /// is reached later is waited for: what is collected slowly is collected whole.
     async fn judged(&self, request: &Request, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
+        let is_apart = Family::of(&request.target) != Family::Investigations;
         let outcome = match outcome {
             Err(Stop::Failed(failure))
-                if failure.reason == FailureReason::Unauthorized && is_triage(&request.target) =>
+                if failure.reason == FailureReason::RateLimited
+                    && is_apart
+                    && !self.api(&request.target).answered.get() =>
             {
+                match self.once(&calls::any_investigation(self.now())).await {
+                    Ok(_) => {
+                        let failure = Box::new(Failure { reason: FailureReason::Unavailable, ..*failure });
+                        self.api(&request.target).halt(&failure);
+                        Err(Stop::Failed(failure))
+                    }
+                    Err(_) => Err(Stop::Failed(failure)),
+                }
+            }
+            Err(Stop::Failed(failure)) if failure.reason == FailureReason::Unauthorized && is_apart => {
                 match self.once(&calls::validate()).await {
                     Ok(_) => Err(Stop::Failed(Box::new(Failure { reason: FailureReason::Forbidden, ..*failure }))),
                     Err(Stop::Failed(_)) => Err(Stop::Failed(failure)),
@@ -272,7 +342,17 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// The API of a request.
     fn api(&self, target: &str) -> &Api {
-        if is_triage(target) { &self.triage } else { &self.investigations }
+        match Family::of(target) {
+            Family::Investigations => &self.investigations,
+            Family::Triage => &self.triage,
+            Family::Products => &self.products,
+            Family::Others => &self.others,
+        }
+    }
+
+    /// The allowance that a request uses up.
+    fn allowance(&self, target: &str) -> &Api {
+        if Family::of(target) == Family::Triage { &self.triage } else { &self.investigations }
     }
 
     /// One try.
@@ -284,10 +364,19 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         if self.is_spent(1) {
             return Err(Stop::Spent);
         }
-        let allowance = &api.allowance;
+        let limited = self.allowance(&request.target);
+        let allowance = &limited.allowance;
         let before = allowance.get();
         if before.remaining.is_some_and(|remaining| remaining < before.in_flight + 1 + RESERVE) {
-            return Err(Stop::Allowance(before.wait.unwrap_or(UNKNOWN_RESET).max(1)));
+            let wait = before.wait.unwrap_or(UNKNOWN_RESET).max(1);
+            let others = self.investigations.allowance.get();
+            let is_alone = others.remaining.is_none_or(|remaining| remaining > others.in_flight + RESERVE);
+            if wait > LONGEST_WAIT && Family::of(&request.target) == Family::Triage && is_alone {
+                let failure = errors::used_up(request, self.region, wait);
+                api.halt(&failure);
+                return Err(Stop::Failed(Box::new(failure)));
+            }
+            return Err(Stop::Allowance(wait));
         }
         self.requests_left.set(self.requests_left.get().saturating_sub(1));
         let number = before.sent + 1;
@@ -307,10 +396,14 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let rate = rate::read(&response, now);
         if self.heeds_allowance {
             after.hear(number, rate);
+            limited.most.set(limited.most.get().max(rate.remaining));
         }
         allowance.set(after);
         match errors::from_response(request, &response, self.region, now) {
-            None => Ok(response),
+            None => {
+                api.answered.set(true);
+                Ok(response)
+            }
             Some(failure) => Err(Stop::Failed(Box::new(failure))),
         }
     }
@@ -335,8 +428,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             Ok(_) => api.strikes.set(0),
             Err(Stop::Failed(failure)) => match failure.reason {
                 FailureReason::Unauthorized | FailureReason::RateLimited => {
-                    self.investigations.halt(failure);
-                    self.triage.halt(failure);
+                    self.apis().into_iter().for_each(|api| api.halt(failure));
                 }
                 FailureReason::Unavailable | FailureReason::Timeout => {
                     api.strikes.set(api.strikes.get().saturating_add(1));

@@ -134,6 +134,20 @@ pub fn malformed(request: &Request, response: &Response, region: Region, what: &
     }
 }
 
+/// A request that is not made, because the vendor has said that nothing is left of its allowance for so many seconds.
+#[must_use]
+pub fn used_up(request: &Request, region: Region, seconds: u64) -> Failure {
+    Failure {
+        reason: FailureReason::Unavailable,
+        message: format!("{}: its allowance is used up for {seconds} seconds", described(request, region)),
+        remedy: REMEDY_RATE_LIMITED.to_owned(),
+        http_status: None,
+        correlation_id: None,
+        request_sent: false,
+        retry: RetryAdvice::AfterSeconds(seconds),
+    }
+}
+
 /// A failure without a request.
 #[must_use]
 pub fn plain(reason: FailureReason, message: String, remedy: &str, retry: RetryAdvice) -> Failure {

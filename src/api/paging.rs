@@ -29,9 +29,24 @@ pub struct Page<'a> {
     /// Whether pages may follow: the totals say so, or the page is full, since
     /// totals have been seen to move.
     pub more: bool,
+    /// What is wrong with its number of rows, if it has fewer than its totals promise: what it has can be used, and what it
+    /// lacks may come.
+    pub short: Option<String>,
 }
 
 impl Page<'_> {
+    /// The page, if no row is missing.
+    ///
+    /// # Errors
+    ///
+    /// How many are.
+    pub fn whole(self) -> Result<Self, String> {
+        match self.short {
+            None => Ok(self),
+            Some(short) => Err(short),
+        }
+    }
+
     /// What is on it, to tell whether the next page is the same one again: under
     /// another number, because a server has lost count.
     fn content(&self) -> u64 {
@@ -66,13 +81,22 @@ pub fn v2(body: &[u8], index: u64) -> Result<Page<'_>, String> {
     v2_of(body, index, PAGE_SIZE)
 }
 
+/// Reads page `index` of a `/idr/v2` list that may lack rows ([`Page::short`]).
+///
+/// # Errors
+///
+/// What else is wrong with it, for the operator.
+pub fn v2_in_parts(body: &[u8], index: u64) -> Result<Page<'_>, String> {
+    Envelope::of(Body::read(body, DATA)?)?.v2(index, PAGE_SIZE)
+}
+
 /// Reads page `index` of a `/idr/v2` list in pages of `size` rows.
 ///
 /// # Errors
 ///
 /// What is wrong with it, for the operator.
 pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
-    Envelope::of(Body::read(body, DATA)?)?.v2(index, size)
+    Envelope::of(Body::read(body, DATA)?)?.v2(index, size)?.whole()
 }
 
 /// Reads page `index` of a list of the Alert Triage API.
@@ -100,7 +124,7 @@ fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>,
     let page = Envelope::of(body)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     let total_rows = page.number("total_items")?;
-    page.checked(total_rows, more, index, PAGE_SIZE)
+    page.checked(total_rows, more, index, PAGE_SIZE)?.whole()
 }
 
 /// Reads a page of comments: some have no `metadata`.
@@ -111,11 +135,11 @@ fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>,
 pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
     let body = Body::read(body, DATA)?;
     if body.members.object("metadata").is_some() {
-        return Envelope::of(body)?.v2(index, size);
+        return Envelope::of(body)?.v2(index, size)?.whole();
     }
     let rows = body.rows?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(Page { rows, total_rows: count, more: count >= size })
+    Ok(Page { rows, total_rows: count, more: count >= size, short: None })
 }
 
 /// Reads a list that is nothing but an array.
@@ -242,13 +266,11 @@ impl<'a> Envelope<'a> {
         }
         let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
         let promised = total_rows.saturating_sub(asked.saturating_mul(size)).min(size);
-        if rows < promised {
-            return Err(format!("{rows} rows where its totals promise {promised}"));
-        }
+        let short = (rows < promised).then(|| format!("{rows} rows where its totals promise {promised}"));
         if more && rows == 0 {
             return Err("an empty page with pages behind it".to_owned());
         }
-        Ok(Page { rows: self.rows, total_rows, more: more || rows >= size })
+        Ok(Page { rows: self.rows, total_rows, more: more || rows >= size, short })
     }
 }
 

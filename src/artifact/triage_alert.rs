@@ -37,7 +37,13 @@ impl<'a> TriageAlert<'a> {
     /// Whether it belongs to an investigation, and is collected with that.
     #[must_use]
     pub fn is_investigated(&self) -> bool {
-        self.members.text("investigation_rrn").is_some()
+        self.investigation().is_some()
+    }
+
+    /// The RRN of the investigation that it belongs to, if it does.
+    #[must_use]
+    pub fn investigation(&self) -> Option<Cow<'a, str>> {
+        self.members.text("investigation_rrn")
     }
 
     /// When it was created, if it says so.

@@ -191,8 +191,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // Its versions so far are not known: the cycle's number is that of none of them.
             None if self.may_be_forgotten(investigation) => Some(self.state.number),
             None => Some(0),
-            Some(before) if before.fingerprint == investigation.fingerprint() => None,
             Some(before) if before.silent => Some(0),
+            Some(before) if before.fingerprint == investigation.fingerprint() => None,
             Some(before) => Some(before.ordinal.saturating_add(1)),
         };
         if let Some(ordinal) = ordinal {

@@ -8,7 +8,8 @@
 //!
 //! Guaranteed: alerts never wait for an API that is not there. An alert whose
 //! evidence fails for another reason is held back and asked for again, and goes
-//! without evidence after [`HELD`] failures; it then says so by a tag. An alert
+//! with what could be read of it after [`HELD`] failures (a few more where the
+//! vendor limits the rate); it then says so by a tag. An alert
 //! without any evidence that is younger than the overlap waits for it.
 
 use serde_json::value::RawValue;
@@ -19,19 +20,23 @@ use super::alert_list::Room;
 use super::checkpoint::Owed;
 use super::memory::Found;
 use super::triage::Read;
-use crate::api::client::{Client, Stop};
+use crate::api::client::{Client, Stop, is_local};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Request, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::{Alert, Context};
 use crate::artifact::message::NESTED;
 use crate::artifact::{evidence, message};
-use crate::contract::{Failure, FailureReason};
+use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::descriptor::EVIDENCE;
 use crate::times::Utc;
 
 /// Failures after which an alert goes without its evidence.
 pub(super) const HELD: u32 = 3;
+/// The same where the vendor says that it is asked too often: some hours.
+const HELD_BY_LIMIT: u32 = 8;
+/// Seconds for which an alert is so young that it is asked for once more when its API does not know it.
+const RECENT: i64 = 86_400;
 /// Pages of evidence, or of actors, that are read of one alert; one that has
 /// more says so by a tag. A message holds far less anyway.
 const PAGES: u64 = 10;
@@ -77,17 +82,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Ok(()) => {
                 let rrns: Vec<&str> = wanted.iter().map(|job| job.id).collect();
                 // An API that has alerts but no such read gives no details; any
-                // other failure of it is one of every alert that was asked for.
+                // other failure of it is one of every alert that was asked for,
+                // of which one may be the cause: in the end each goes without.
                 let read = self.read_alerts(&rrns).await;
                 let read: Vec<Read<&RawValue>> = read
                     .iter()
-                    .map(|read| match read {
+                    .zip(&wanted)
+                    .map(|(read, job)| match read {
                         Ok(raw) => Ok(raw.as_deref()),
                         Err(Stop::Failed(failure)) if is_absence(failure) => Ok(None),
+                        Err(Stop::Failed(failure)) if job.may_lack(failure) => Ok(None),
                         Err(stop) => Err(stop.clone()),
                     })
                     .collect();
-                let contexts = self.contexts(&rrns, &read).await;
+                let contexts = self.contexts(&rrns, &read, |at| wanted.get(at).is_some_and(Job::is_last)).await;
                 wanted.into_iter().zip(contexts).collect()
             }
             Err(why) => wanted.into_iter().map(|job| (job, Err(why.clone()))).collect(),
@@ -106,9 +114,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
                     absent = true;
-                    if self.is_young(created) && failure.reason == FailureReason::NotFound {
+                    let is_unknown = failure.reason == FailureReason::NotFound;
+                    if self.is_young(created) && is_unknown {
                         // Not known there yet.
                         Enriched::Waiting
+                    } else if job.failures == 0 && is_unknown && self.is_within(created, RECENT) {
+                        Enriched::Held(failure)
                     } else {
                         Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
                     }
@@ -117,7 +128,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     stop = Stop::or_stronger(stop, why);
                     Enriched::Untouched
                 }
-                Err(Stop::Failed(failure)) if job.failures < HELD => {
+                Err(Stop::Failed(failure)) if !job.may_lack(&failure) => {
                     self.output.degrade(EVIDENCE, (*failure).clone());
                     Enriched::Held(failure)
                 }
@@ -176,8 +187,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Whether evidence of what was created then may still become visible.
     pub(super) fn is_young(&self, created: Option<Utc>) -> bool {
-        let overlap = self.settings.overlap_minutes.saturating_mul(60);
-        created.is_some_and(|created| created.min(self.cycle_began()).plus_seconds(overlap) > self.cycle_began())
+        self.is_within(created, self.settings.overlap_minutes.saturating_mul(60))
+    }
+
+    /// Whether that was less than so many seconds ago.
+    fn is_within(&self, created: Option<Utc>, seconds: i64) -> bool {
+        created.is_some_and(|created| created.min(self.cycle_began()).plus_seconds(seconds) > self.cycle_began())
     }
 }
 
@@ -191,16 +206,31 @@ struct Job<'w> {
     failures: u32,
 }
 
+impl Job<'_> {
+    /// Whether the alert goes without what fails this time.
+    fn may_lack(&self, failure: &Failure) -> bool {
+        let is_limit = failure.http_status == Some(429) || matches!(failure.retry, RetryAdvice::AfterSeconds(_));
+        is_local(failure) && self.failures >= if is_limit { HELD_BY_LIMIT } else { HELD }
+    }
+
+    /// Whether it has been held back as often as may be.
+    fn is_last(&self) -> bool {
+        self.failures >= HELD
+    }
+}
+
 /// When the alert of a job was created.
 fn created(alerts: &[Vec<Alert<'_>>], job: Job<'_>) -> Option<Utc> {
     alerts.get(job.investigation).and_then(|alerts| alerts.get(job.alert)?.created)
 }
 
-/// Evidence and actors of one alert.
+/// Evidence and actors of one alert. When it is the last time (`is_last`), what
+/// was read before a failure is used.
 pub(super) async fn read<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     rrn: &str,
     room: &Room,
+    is_last: bool,
 ) -> Result<Context, Stop> {
     if room.is_full() {
         return Err(Stop::Spent);
@@ -220,7 +250,11 @@ pub(super) async fn read<T: Transport, C: Clock>(
             evidence.push(line);
         },
     )
-    .await?;
+    .await;
+    let evidence_is_whole = match evidence_is_whole {
+        Err(Stop::Failed(failure)) if is_last && is_local(&failure) && !evidence.is_empty() => false,
+        outcome => outcome?,
+    };
     let actors = &mut context.actors;
     let mut lines = Lines { room, bytes: 0 };
     let actors_are_whole = read_pages(
@@ -231,7 +265,13 @@ pub(super) async fn read<T: Transport, C: Clock>(
             actors.push(lines.line(raw));
         },
     )
-    .await?;
+    .await;
+    let actors_are_whole = match actors_are_whole {
+        Err(Stop::Failed(failure)) if is_last && is_local(&failure) && !(evidence.is_empty() && actors.is_empty()) => {
+            false
+        }
+        outcome => outcome?,
+    };
     // What the vendor has named comes before what a log line says.
     found.into_iter().for_each(|found| entities.fill_from(found));
     context.is_cut = !(evidence_is_whole && actors_are_whole);
@@ -266,7 +306,8 @@ async fn read_pages<T: Transport, C: Clock>(
     mut take: impl FnMut(&RawValue),
 ) -> Result<bool, Stop> {
     let mut pages = paging::Pages::default();
-    for index in 0..PAGES {
+    // Evidence and actors of one alert have to fit into one step.
+    for index in 0..PAGES.min(client.requests_of_a_step() / 4).max(1) {
         let request = call(index);
         let response = client.send(&request).await?;
         let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;

@@ -10,7 +10,8 @@
 //! not known. If the rows are not in order, nothing stops it but the end of the
 //! list: slower, and nothing is skipped. Rows that move to the front while the
 //! pages are read push others down, to be read twice; they are found themselves
-//! in the next cycle.
+//! in the next cycle. So is everything else when a page fails: the cycle goes on
+//! with its other parts.
 
 use super::Step;
 use super::checkpoint::Phase;
@@ -36,11 +37,22 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             None => self.state.floor.unwrap_or(began),
         };
         let mut index = page;
-        while !self.gained_page(index, since).await? && index < MOST_PAGES {
-            index = index.saturating_add(1);
-            self.enter(Phase::Gained(index));
+        loop {
+            match self.gained_page(index, since).await {
+                Ok(is_last) if is_last || index >= MOST_PAGES => {
+                    self.state.gained = Some(began);
+                    break;
+                }
+                Ok(_) => {
+                    index = index.saturating_add(1);
+                    self.enter(Phase::Gained(index));
+                }
+                Err(stop) => {
+                    self.pass(stop)?;
+                    break;
+                }
+            }
         }
-        self.state.gained = Some(began);
         self.enter(Phase::Outside(None));
         Ok(())
     }
@@ -57,7 +69,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let after = began.plus_seconds(-DAY * KEPT_DAYS);
         let request = calls::investigations_by_alert(after, before.plus_seconds(1), index);
         let response = self.client.send(&request).await?;
-        let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
+        let page = paging::v2_in_parts(&response.body, index)
+            .map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
         let times: Vec<Utc> = rows.iter().filter_map(|row| row.members.time("latest_alert_time")).collect();
         let recent: Vec<Investigation<'_>> = rows
@@ -65,6 +78,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .filter(|row| row.members.time("latest_alert_time").is_some_and(|latest| latest > since))
             .collect();
         self.take(&recent, Listing::Gained).await?;
+        if let Some(why) = page.short {
+            return Err(self.client.malformed(&request, &response, &why));
+        }
+        self.listed = true;
         let in_order = times.is_sorted_by(|a, b| a.floor_millisecond() >= b.floor_millisecond());
         Ok(!page.more || (in_order && times.last().is_some_and(|oldest| *oldest <= since)))
     }

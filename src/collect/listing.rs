@@ -12,21 +12,26 @@
 //! Guaranteed: the watermark moves only when the last page of a window is in
 //! and everything on it has been turned into artifacts. Rows out of order or
 //! outside the window are a failure: the request was not understood as meant,
-//! and going on could skip something.
+//! and going on could skip something. A page that fails, or lacks rows, leaves
+//! the window where it is, to be asked for again in the next cycle; the cycle
+//! goes on with its other parts, the last of which finds most of what lies
+//! behind that page.
 //!
 //! Not guaranteed: an investigation that becomes visible later than the overlap
 //! after its creation, and is not yet listed, is not found here.
 
 use super::Step;
+use super::access::is_absence;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
 use super::condensed::{Kept, Trace};
 use super::extras::may_have_comments;
 use crate::api::calls;
-use crate::api::client::Stop;
+use crate::api::client::{Stop, is_local};
 use crate::api::paging::{self, PAGE_SIZE};
 use crate::api::transport::{Clock, Transport};
 use crate::artifact::investigation::Investigation;
+use crate::descriptor::INVESTIGATIONS;
 use crate::times::Utc;
 
 /// Seconds in a day.
@@ -37,13 +42,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) async fn list_new(&mut self) -> Result<(), Stop> {
         loop {
             let window = match self.state.window {
-                Some(window) => window,
+                // A page that failed in an earlier cycle: what has come since lies behind it.
+                Some(window) => Window { before: window.before.max(self.cycle_began()), ..window },
                 None => self.open_window(),
             };
             self.state.window = Some(window);
-            match self.list_page(window, Listing::New).await? {
-                Some(next) => self.state.window = Some(next),
-                None => {
+            match self.list_page(window, Listing::New).await {
+                Err(stop) => {
+                    self.pass(stop.clone())?;
+                    self.unlisted = Some(stop);
+                    break;
+                }
+                Ok(Some(next)) => self.state.window = Some(next),
+                Ok(None) => {
                     self.state.watermark = Some(window.before);
                     self.state.window = None;
                     if window.before >= self.cycle_began() {
@@ -55,6 +66,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         self.enter(Phase::Gained(0));
         Ok(())
+    }
+
+    /// Goes on although a page of a list failed, if that concerns this page only.
+    ///
+    /// # Errors
+    ///
+    /// The stop, if it concerns more.
+    pub(super) fn pass(&mut self, stop: Stop) -> Result<(), Stop> {
+        match stop {
+            Stop::Failed(failure) if is_local(&failure) && !is_absence(&failure) && !self.client.is_halted() => {
+                self.output.degrade(INVESTIGATIONS, *failure);
+                Ok(())
+            }
+            stop => Err(stop),
+        }
     }
 
     /// The window from where the last one ended to the cycle's beginning.
@@ -89,10 +115,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let open_only = listing == Listing::Open;
         let request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
         let response = self.client.send(&request).await?;
-        let page = paging::v2(&response.body, index).map_err(|why| self.client.malformed(&request, &response, &why))?;
+        let page = paging::v2_in_parts(&response.body, index)
+            .map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
         self.take(&rows, listing).await?;
+        if let Some(why) = page.short {
+            return Err(self.client.malformed(&request, &response, &why));
+        }
+        self.listed = true;
         if !page.more {
             return Ok(None);
         }
@@ -127,7 +158,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if let Some(mut known) = self.state.known.get(row.rrn.as_ref()) {
                 known.listed = number;
                 known.open = row.is_open();
-                match Work::if_needed(row, Some(&known)) {
+                // One from before the look-back that is only known has gained an alert since.
+                let has_gained = known.silent && all;
+                match Work::if_needed(row, Some(&known).filter(|_| !has_gained)) {
                     Some(needed) => work.push(needed),
                     None if comments
                         && !known.silent

@@ -73,6 +73,10 @@ pub struct Step<'a, T, C> {
     pace: usize,
     /// How many investigations the listings have noted to be gone back to.
     noted: usize,
+    /// Whether a page of a list of investigations could be read in this step.
+    listed: bool,
+    /// Why the list of what is new could not be read to its end in this step.
+    unlisted: Option<Stop>,
 }
 
 /// Does one step.
@@ -116,7 +120,8 @@ pub async fn step_within<T: Transport, C: Clock>(
     let client = Client::new(transport, clock, settings.region, &budget).heedless(heedless);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
-    let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted: 0 };
+    let (noted, listed, unlisted) = (0, false, None);
+    let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted };
     let outcome = step.run().await;
     step.finish(outcome)
 }

@@ -37,6 +37,19 @@ impl Output {
         self.artifacts.push(artifact);
     }
 
+    /// The artifacts, each id once: a record that the vendor shows in two places of one step is the same one, and a host
+    /// refuses a batch that holds an id twice.
+    fn distinct(artifacts: Vec<Artifact>) -> Vec<Artifact> {
+        let mut ids: Vec<(&str, usize)> = artifacts.iter().enumerate().map(|(at, one)| (one.id.as_str(), at)).collect();
+        ids.sort_unstable();
+        let pairs = ids.iter().zip(ids.iter().skip(1));
+        let again: Vec<usize> = pairs.filter(|(one, next)| one.0 == next.0).map(|(_, next)| next.1).collect();
+        if again.is_empty() {
+            return artifacts;
+        }
+        artifacts.into_iter().enumerate().filter(|(at, _)| !again.contains(at)).map(|(_, artifact)| artifact).collect()
+    }
+
     /// Counts records found new or changed.
     pub fn count(&mut self, stream: &'static str, records: usize) {
         let records = u64::try_from(records).unwrap_or(u64::MAX);
@@ -61,6 +74,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     ///
     /// The failure, when there is nothing to commit.
     pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Result<Batch, Failure> {
+        // No list at all could be read: whatever else was learned can be learned again.
+        let outcome = match self.unlisted.take() {
+            Some(stop) if !self.listed && self.output.artifacts.is_empty() => {
+                self.output.progress = false;
+                Err(stop)
+            }
+            _ => outcome,
+        };
         // A step that got nothing done where the one before had ended: the next would do no more, and what is new would
         // wait for that. So the cycle ends here.
         let is_stuck =
@@ -126,7 +147,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let reports = self.reports();
         Ok(Batch {
             checkpoint: self.state.encode()?,
-            artifacts: self.output.artifacts,
+            artifacts: Output::distinct(self.output.artifacts),
             more,
             reports,
             retry_after_seconds,

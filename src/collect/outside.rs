@@ -14,7 +14,8 @@
 //!
 //! What fails for itself alone, cycle after cycle, is passed over: two
 //! milliseconds whose total never comes, an alert that cannot be read while
-//! others can.
+//! others can. Failures are counted for each alert, so that an outage of hours
+//! does not make the first failure behind it the last.
 //!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen. Three alerts in a row that cannot be read look like an outage, and
@@ -27,7 +28,7 @@ use serde_json::value::RawValue;
 use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::MOST_PAGES;
-use super::checkpoint::Phase;
+use super::checkpoint::{Known, Owed, Phase};
 use super::evidence::HELD;
 use super::triage::{BATCH, Read, read_alert};
 use crate::api::client::{Stop, is_local};
@@ -52,11 +53,14 @@ const AGAIN: u32 = 2;
 /// Windows that are passed over in one cycle, at most: with more of them the
 /// search itself is at fault.
 const MOST_PASSED: u32 = 8;
+/// Cycles in which an alert fails, and no other can be read, after which it is passed over.
+const HELD_ALONE: u32 = 12;
 /// Most alerts remembered as collected.
 const MOST_KNOWN: usize = 10_000;
 
 /// Stands for the creation of an alert that is gone: it is looked for once more
-/// when its window is listed again.
+/// when its window is listed again. The numbers behind it are those of the
+/// failures of an alert that is still to be read.
 const GONE: i64 = i64::MIN;
 
 /// What a search of a window found.
@@ -140,6 +144,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Rrns::All(rrns) => rrns,
             Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
             Rrns::Fewer(..) if span > SHORTEST => return Ok(Some((span / 2).max(SHORTEST))),
+            // Again a window that was passed over, or listed, before.
+            Rrns::Fewer(rrns, failure) if self.state.beyond.uninvestigated.is_some_and(|done| until <= done) => {
+                self.output.degrade(UNINVESTIGATED, *failure);
+                rrns
+            }
             Rrns::Fewer(rrns, failure) => {
                 let failures = &mut self.state.beyond.outside_failures;
                 if !(HELD..HELD + MOST_PASSED).contains(failures) {
@@ -151,8 +160,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 rrns
             }
         };
-        let new: Vec<String> =
-            rrns.into_iter().filter(|rrn| !self.state.beyond.outside.contains_key(&hash64([rrn.as_bytes()]))).collect();
+        let new: Vec<String> = rrns.into_iter().filter(|rrn| !self.is_done(rrn)).collect();
         for batch in new.chunks(BATCH) {
             self.outside_batch(batch, until).await?;
         }
@@ -227,6 +235,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .map(|raw| (TriageAlert::of(raw), &**raw))
             .partition(|(alert, _): &(TriageAlert<'_>, _)| alert.is_investigated());
         for (alert, _) in investigated {
+            self.owe(&alert);
             self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
         }
         let mut left = alerts.as_slice();
@@ -245,7 +254,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Reads alerts one by one, because one of them may be why they cannot be
-    /// read together. When others can be read, one that cannot is passed over.
+    /// read together. One that has failed in so many cycles is passed over: later
+    /// where no other can be read.
     async fn read_singly(&mut self, rrns: &[&str], records: &mut Vec<Box<RawValue>>, until: Utc) -> Result<(), Stop> {
         let mut failed = None;
         let mut unread = Vec::new();
@@ -264,12 +274,60 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         }
         let Some(failure) = failed else { return Ok(()) };
-        if records.is_empty() || self.client.is_triage_halted() {
+        if self.client.is_triage_halted() {
             return Err(Stop::Failed(failure));
         }
-        unread.iter().for_each(|rrn| self.done_with(rrn, until.0));
+        let most = if records.is_empty() { HELD_ALONE } else { HELD };
+        let mut waits = false;
+        for rrn in unread {
+            if self.has_failed_for_good(rrn, most) {
+                self.done_with(rrn, until.0);
+            } else {
+                waits = true;
+            }
+        }
+        if waits {
+            return Err(Stop::Failed(failure));
+        }
         self.output.degrade(UNINVESTIGATED, *failure);
         Ok(())
+    }
+
+    /// Whether an alert needs not be read again.
+    fn is_done(&self, rrn: &str) -> bool {
+        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
+        known.is_some_and(|created| *created == GONE || *created > GONE + i64::from(HELD_ALONE))
+    }
+
+    /// How often an alert that is still to be read has failed.
+    fn failures_of(&self, rrn: &str) -> u32 {
+        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
+        known
+            .and_then(|known| u32::try_from(known.wrapping_sub(GONE)).ok())
+            .filter(|times| *times <= HELD_ALONE)
+            .unwrap_or(0)
+    }
+
+    /// Counts a failure of an alert, and tells whether it is one too many.
+    fn has_failed_for_good(&mut self, rrn: &str, most: u32) -> bool {
+        let times = (self.failures_of(rrn) + 1).min(HELD_ALONE);
+        self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), GONE + i64::from(times));
+        self.output.progress = true;
+        times >= most
+    }
+
+    /// An alert of an investigation is collected with that: it is looked at again where the alert did not show yet.
+    fn owe(&mut self, alert: &TriageAlert<'_>) {
+        let Some(investigation) = alert.investigation() else { return };
+        let key = hash64([alert.rrn.as_bytes()]);
+        if let Some(known) = self.state.known.get(&investigation)
+            && !known.silent
+            && known.owed == Owed::Nothing
+            && known.alerts.binary_search(&key).is_err()
+        {
+            let owed = Owed::Until(self.cycle_began());
+            self.state.known.put(investigation.into_owned(), Known { owed, ..known }, false);
+        }
     }
 
     /// Notes that an alert, created then, needs not be read again.
@@ -283,13 +341,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let (host, now) = (self.settings.region.host, self.cycle_began());
         let rrns: Vec<&str> = alerts.iter().map(|(alert, _)| alert.rrn.as_ref()).collect();
         let read: Vec<Read<&RawValue>> = alerts.iter().map(|(_, raw)| Ok(Some(*raw))).collect();
+        let last: Vec<bool> = rrns.iter().map(|rrn| self.failures_of(rrn) + 1 >= HELD).collect();
+        let is_last = |at: usize| last.get(at).is_some_and(|last| *last);
         let mut failed = None;
-        for ((alert, _), context) in alerts.iter().zip(self.contexts(&rrns, &read).await) {
+        for ((alert, _), context) in alerts.iter().zip(self.contexts(&rrns, &read, is_last).await) {
             let context = match context {
                 // The record stands for itself.
                 Ok(context) => Context { triage: None, ..context },
                 Err(Stop::Failed(failure))
-                    if is_absence(&failure) || (is_local(&failure) && self.state.beyond.outside_failures >= HELD) =>
+                    if is_absence(&failure)
+                        || is_local(&failure)
+                            && !self.client.is_triage_halted()
+                            && self.has_failed_for_good(&alert.rrn, HELD) =>
                 {
                     Context { missing: true, ..Context::default() }
                 }

@@ -12,6 +12,12 @@
 //! with more than can be remembered, where it could be forgotten until then,
 //! it is for the middle of the listing.
 //!
+//! A page that fails, or lacks rows, is gone around: what it would have shown is
+//! listed in windows that begin with an hour and become longer as long as that
+//! goes well, and an hour that cannot be listed is passed over. What lies in it
+//! is looked at by the next such listing, and what of it is not closed is read
+//! singly, as if it had left the list.
+//!
 //! Not guaranteed: a state that comes and goes between two listings is not
 //! seen.
 
@@ -23,8 +29,10 @@ use super::revisit::Round;
 use crate::api::client::Stop;
 use crate::api::transport::{Clock, Transport};
 
+/// Seconds in an hour.
+const HOUR: i64 = 3_600;
 /// Seconds after which everything is listed again.
-const EVERYTHING: i64 = 6 * 3_600;
+const EVERYTHING: i64 = 6 * HOUR;
 /// What of the investigations that are remembered may be noted to be gone back
 /// to: one in so many.
 const NOTED_SHARE: usize = 4;
@@ -48,12 +56,40 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut window = window;
         // What a step before this one has led to.
         self.work_off(window, whole).await?;
-        while let Some(next) = self.list_page(window, listing).await? {
-            window = next;
+        let is_resumed = window.after >= self.cycle_began().plus_seconds(-DAY * KEPT_DAYS);
+        // Seconds of a window on the way around a page that failed.
+        let mut span: Option<i64> = None;
+        let mut failed = None;
+        loop {
+            let end = span.map_or(window.before, |span| window.after.plus_seconds(span).min(window.before));
+            match self.list_page(Window { before: end, ..window }, listing).await {
+                Ok(Some(next)) => window = Window { before: window.before, ..next },
+                Ok(None) if end >= window.before => break,
+                Ok(None) => {
+                    window = Window { after: end.just_before(), index: 0, ..window };
+                    span = span.map(|span| span.saturating_mul(2));
+                }
+                Err(stop) => {
+                    self.pass(stop.clone())?;
+                    if span == Some(HOUR) {
+                        window = Window { after: end, index: 0, ..window };
+                        if end >= window.before {
+                            failed = Some(stop);
+                            break;
+                        }
+                    }
+                    span = Some(HOUR);
+                    continue;
+                }
+            }
             self.enter(Phase::Known(window, whole));
             if self.noted > self.state.known.len() / NOTED_SHARE {
                 self.work_off(window, whole).await?;
             }
+        }
+        // The end of the list may be missing, but not all of it.
+        if let Some(stop) = failed.filter(|_| !self.listed && !is_resumed) {
+            return Err(stop);
         }
         let began = Some(self.cycle_began());
         let [open, everything] = &mut self.state.beyond.listed;

@@ -92,7 +92,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Everything that is known of alerts that were read, in their order.
     /// Evidence is asked for last: what there is no room for is then missing for
     /// some alerts, and not for all of them in every step.
-    pub(super) async fn contexts(&mut self, rrns: &[&str], alerts: &[Read<&RawValue>]) -> Vec<Result<Context, Stop>> {
+    /// Of those that are asked for the last time, by their places, what could be
+    /// read is used.
+    pub(super) async fn contexts(
+        &mut self,
+        rrns: &[&str],
+        alerts: &[Read<&RawValue>],
+        is_last: impl Fn(usize) -> bool,
+    ) -> Vec<Result<Context, Stop>> {
         let mut unknown = self.unknown_rules(rrns, alerts);
         // Some requests have to be left for the evidence, or no alert would ever
         // be finished: rules beyond that wait for another step, and so do their
@@ -115,8 +122,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let contexts = rrns
             .iter()
             .zip(&may_be_read)
-            .filter(|(_, may_be_read)| self.settings.collect_evidence && **may_be_read)
-            .map(|(rrn, _)| boxed(async move { Answer::Context(Box::new(read(client, rrn, room).await)) }));
+            .enumerate()
+            .filter(|(_, (_, may_be_read))| self.settings.collect_evidence && **may_be_read)
+            .map(|(at, (rrn, _))| (*rrn, is_last(at)))
+            .map(|(rrn, last)| boxed(async move { Answer::Context(Box::new(read(client, rrn, room, last).await)) }));
         let mut answers = fan_out(self.settings.concurrency, rules.chain(contexts)).await.into_iter();
         let mut failed_rules = Vec::new();
         for ((rule, _), answer) in unknown.into_iter().zip(answers.by_ref()) {
@@ -132,7 +141,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         alerts
             .iter()
             .zip(may_be_read)
-            .map(|(alert, may_be_read)| {
+            .enumerate()
+            .map(|(at, (alert, may_be_read))| {
                 let record = alert.clone()?;
                 if !may_be_read {
                     return Err(Stop::Spent);
@@ -142,7 +152,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     _ => Context::default(),
                 };
                 if let Some(raw) = record {
-                    add_details(&mut context, raw, &self.rules, &failed_rules)?;
+                    match add_details(&mut context, raw, &self.rules, &failed_rules) {
+                        Err(stop) if !(stop.is_local() && is_last(at)) => return Err(stop),
+                        _ => {}
+                    }
                     context.triage = Some(message::triage_line(raw));
                 }
                 Ok(context)
@@ -183,6 +196,7 @@ fn add_details(
         context.rule_name = rule.text("name").map(|name| name.into_owned());
         context.mitre = Mitre::of_rule(&rule);
     }
+    context.entities.fill_from(evidence::of_keys(&alert.list("rule_keys_of_interest")));
     if let Some(rule) = rule_without_codes(&alert) {
         if let Some(stop) = find(failed, &rule) {
             return Err(stop.clone());
@@ -191,7 +205,6 @@ fn add_details(
             context.mitre = mitre.clone();
         }
     }
-    context.entities.fill_from(evidence::of_keys(&alert.list("rule_keys_of_interest")));
     Ok(())
 }
 

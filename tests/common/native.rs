@@ -199,6 +199,8 @@ impl Tenant {
 
     /// What a host does with a batch.
     pub fn commit(&mut self, batch: &Batch) {
+        let ids: BTreeSet<&str> = batch.artifacts.iter().map(|artifact| artifact.id.as_str()).collect();
+        assert_eq!(ids.len(), batch.artifacts.len(), "a host refuses a batch that holds an id twice");
         for Artifact { id, json, .. } in &batch.artifacts {
             assert!(!json.contains('\n'), "an artifact is one line");
             let value: serde_json::Value = serde_json::from_str(json).unwrap();
