@@ -258,36 +258,6 @@ fn the_first_failure_of_an_alert_after_an_outage_is_not_its_last() {
 }
 
 #[test]
-fn more_alerts_that_are_counted_and_never_listed_than_may_be_passed_over_at_once_stop_nothing() {
-    let mut world = empty();
-    let mut at = Vec::new();
-    for hour in 1..=12 {
-        at.push(start() - time::Duration::hours(hour));
-    }
-    let outside = add_outside(&mut world, start() - time::Duration::minutes(50), 10);
-    let mut tenant = Tenant::of(world);
-    tenant.settings.push(Setting { key: "overlap_minutes".to_owned(), value: SettingValue::Integer(1440) });
-    tenant.link.spoils = Some(Box::new(move |request, response| {
-        let Some(body) = request.body.as_ref().filter(|_| request.target.contains("/ops/search")) else { return };
-        let body: Value = serde_json::from_str(body).unwrap();
-        let time = |name: &str| {
-            let text = body["search"][name].as_str().unwrap();
-            OffsetDateTime::parse(text, &time::format_description::well_known::Rfc3339).unwrap()
-        };
-        let hidden = at.iter().filter(|at| time("start_time") < **at && **at < time("end_time")).count();
-        let mut page: Value = serde_json::from_slice(&response.body).unwrap();
-        let total = page["metadata"]["total_items"].as_u64().unwrap();
-        page["metadata"]["total_items"] = (total + u64::try_from(hidden).unwrap()).into();
-        response.body = serde_json::to_vec(&page).unwrap();
-    }));
-    for _ in 0..60 {
-        tenant.cycle();
-        tenant.advance(Duration::from_hours(2));
-    }
-    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
-}
-
-#[test]
 fn an_alert_that_joins_an_investigation_which_does_not_change_by_that_is_collected_with_it() {
     let mut world = empty();
     let created = start() + time::Duration::minutes(5);

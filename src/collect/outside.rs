@@ -144,11 +144,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Rrns::All(rrns) => rrns,
             Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
             Rrns::Fewer(..) if span > SHORTEST => return Ok(Some((span / 2).max(SHORTEST))),
-            // Again a window that was passed over, or listed, before.
-            Rrns::Fewer(rrns, failure) if self.state.beyond.uninvestigated.is_some_and(|done| until <= done) => {
-                self.output.degrade(UNINVESTIGATED, *failure);
-                rrns
-            }
             Rrns::Fewer(rrns, failure) => {
                 let failures = &mut self.state.beyond.outside_failures;
                 if !(HELD..HELD + MOST_PASSED).contains(failures) {

@@ -56,7 +56,7 @@ proptest! {
         let mut scenario = scenario;
         // What counts requests counts those of a step that is done again: the allowance of the vendor, and faults that
         // strike some requests only.
-        scenario.place.rate_limit = None;
+        (scenario.place.rate_limit, scenario.place.triage_rate_limit) = (None, None);
         for trouble in scenario.polls.iter_mut().flat_map(|poll| &mut poll.trouble) {
             if let Trouble::Fault { after, times, .. } = trouble {
                 (*after, *times) = (0, u64::MAX);

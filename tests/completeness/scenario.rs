@@ -67,6 +67,8 @@ pub struct Place {
     pub silent_regions: u16,
     /// Requests a minute.
     pub rate_limit: Option<u32>,
+    /// The same for the triage API, where it counts for itself.
+    pub triage_rate_limit: Option<u32>,
     /// It says what is left of them, and when there are more.
     pub rate_headers: bool,
 }
@@ -128,7 +130,7 @@ prop_compose! {
         triage in prop::bool::weighted(0.8),
         restricted in prop::bool::weighted(0.7),
         [thin_hydration, missing_is_404, nulls_last, rate_headers] in prop::array::uniform4(any::<bool>()),
-        rate_limit in prop::option::weighted(0.3, 40_u32..300),
+        [rate_limit, triage_rate_limit] in prop::array::uniform2(prop::option::weighted(0.3, 40_u32..300)),
         silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
         // Now and then several pages of alerts, or of evidence, and then of little.
         (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
@@ -137,7 +139,7 @@ prop_compose! {
         let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
-            rate_headers, silent_regions,
+            triage_rate_limit, rate_headers, silent_regions,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -211,6 +213,11 @@ pub struct Run {
     pub first: OffsetDateTime,
 }
 
+/// So many requests a minute.
+fn a_minute(requests: u32) -> RateLimit {
+    RateLimit { requests, window: Duration::from_secs(60) }
+}
+
 impl Scenario {
     fn tenant(&self) -> Tenant {
         let (place, ways) = (&self.place, &self.ways);
@@ -232,7 +239,8 @@ impl Scenario {
         let mut tenant = Tenant::with(
             world,
             SimulatorConfig {
-                rate_limit: place.rate_limit.map(|requests| RateLimit { requests, window: Duration::from_secs(60) }),
+                rate_limit: place.rate_limit.map(a_minute),
+                triage_rate_limit: place.triage_rate_limit.map(a_minute),
                 rate_headers: place.rate_headers,
                 thin_hydration: place.thin_hydration,
                 silent_regions: place.silent_regions,

@@ -216,6 +216,8 @@ pub struct SimulatorConfig {
     pub latency: Duration,
     /// Requests under `/idr` for each key; `None` sends no rate headers at all, as the vendor's v2 lists did in 2023.
     pub rate_limit: Option<RateLimit>,
+    /// Requests under `/idr/at` for each key, where these are counted apart from the others; `None` counts them together.
+    pub triage_rate_limit: Option<RateLimit>,
     /// Whether answers carry rate headers. Without them a 429 says nothing about when to come back, unless `retry_after`
     /// has it do so.
     pub rate_headers: bool,
@@ -260,6 +262,7 @@ impl Default for SimulatorConfig {
             keys: Vec::new(),
             latency: Duration::ZERO,
             rate_limit: None,
+            triage_rate_limit: None,
             rate_headers: true,
             retry_after: RetryAfterForm::Absent,
             faults: FaultProfile::default(),

@@ -181,9 +181,11 @@ impl Simulator {
             let mut live = self.live();
             let now = live.clock.now();
             live.sequence += 1;
-            let allowance = match (access, config.rate_limit) {
+            let apart = config.triage_rate_limit.filter(|_| path.starts_with("/idr/at/"));
+            let allowance = match (access, apart.or(config.rate_limit)) {
                 (Access::Granted(key), Some(limit)) if under_idr => {
-                    Some(live.allowances.take(&key.key, limit, micros(now)))
+                    let whose = if apart.is_some() { format!("{}/at", key.key) } else { key.key.clone() };
+                    Some(live.allowances.take(&whose, limit, micros(now)))
                 }
                 _ => None,
             };

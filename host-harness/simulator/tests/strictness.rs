@@ -215,6 +215,19 @@ fn a_rate_limit_counts_down_refuses_and_recovers() {
 }
 
 #[test]
+fn the_triage_api_has_a_limit_of_its_own_where_that_is_so() {
+    let mut settings = settings();
+    settings.rate_limit = Some("2/60s".parse().unwrap());
+    settings.triage_rate_limit = Some("1/60s".parse().unwrap());
+    let simulator = Simulator::new(World::empty(), settings);
+    const TRIAGE: &str = "/idr/at/alerts/rrn:alerts:us1:o:alert:1:x";
+    assert_eq!(get(&simulator, TRIAGE).header("ratelimit-limit"), "1");
+    assert_eq!(get(&simulator, TRIAGE).status, 429);
+    assert_eq!((get(&simulator, LIST).status, get(&simulator, LIST).header("ratelimit-remaining")), (200, "0"));
+    assert_eq!(get(&simulator, LIST).status, 429);
+}
+
+#[test]
 fn retry_after_is_absent_seconds_or_a_date() {
     for (form, expected) in [
         (RetryAfterForm::Absent, ""),
