@@ -20,6 +20,7 @@ use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::mitre::Mitre;
+use crate::artifact::triage_alert::Details;
 use crate::artifact::{evidence, message};
 
 /// Alerts of one read.
@@ -179,8 +180,8 @@ fn add_details(
     failed: &[(String, Stop)],
 ) -> Result<(), Stop> {
     let alert = Members::of(raw);
+    context.details = Details::of(&alert);
     if let Some(rule) = alert.object("rule") {
-        context.rule_name = rule.text("name").map(|name| name.into_owned());
         context.mitre = Mitre::of_rule(&rule);
     }
     if let Some(rule) = rule_without_codes(&alert) {
