@@ -60,6 +60,8 @@ pub struct Place {
     pub restricted: bool,
     /// Lists of alerts by RRN lack what single reads have.
     pub thin_hydration: bool,
+    /// Searches for RRNs alone have totals that move and pages that repeat a row.
+    pub loose_rrns: bool,
     /// What is missing is 404 and not 403.
     pub missing_is_404: bool,
     pub nulls_last: bool,
@@ -128,6 +130,7 @@ prop_compose! {
         triage in prop::bool::weighted(0.8),
         restricted in prop::bool::weighted(0.7),
         [thin_hydration, missing_is_404, nulls_last, rate_headers] in prop::array::uniform4(any::<bool>()),
+        loose_rrns in prop::bool::weighted(0.3),
         rate_limit in prop::option::weighted(0.3, 40_u32..300),
         silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
         // Now and then several pages of alerts, or of evidence, and then of little.
@@ -137,7 +140,7 @@ prop_compose! {
         let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
-            rate_headers, silent_regions,
+            rate_headers, silent_regions, loose_rrns,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -235,6 +238,7 @@ impl Scenario {
                 rate_limit: place.rate_limit.map(|requests| RateLimit { requests, window: Duration::from_secs(60) }),
                 rate_headers: place.rate_headers,
                 thin_hydration: place.thin_hydration,
+                loose_rrns: place.loose_rrns,
                 silent_regions: place.silent_regions,
                 no_triage_status: missing,
                 no_restricted_status: missing,
