@@ -53,7 +53,8 @@ pub fn mapping(bytes: &[u8]) {
             TriageAlert::of(raw).artifact(context, "us.example", now),
         ];
         for kind in [Kind::ProductAlert, Kind::Comment, Kind::Restricted] {
-            artifacts.push(Extra::of(kind, raw, &investigation).artifact(&investigation, "us.example", now));
+            let all = Extra::all_of(kind, raw, &investigation);
+            artifacts.extend(all.iter().map(|extra| extra.artifact(&investigation, "us.example", now)));
         }
         for artifact in artifacts {
             let artifact = artifact.into_contract("alerts");

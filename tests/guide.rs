@@ -7,7 +7,7 @@
 mod common;
 
 use common::host::{Stage, key, text};
-use insightidr_simulator::{Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
 use rapid7_insightidr::api::errors;
 use rapid7_insightidr::api::transport::{Method, Request, Response, TransportError, TransportErrorKind};
 use rapid7_insightidr::contract::{Failure, RetryAdvice, Scheme, Setting, SettingField, SettingKind, SettingValue};
@@ -15,6 +15,7 @@ use rapid7_insightidr::descriptor;
 use rapid7_insightidr::region::{self, REGIONS};
 use rapid7_insightidr::settings::{self, Settings};
 use rapid7_insightidr::times::Utc;
+use serde_json::Value;
 
 /// The guide's table of regional endpoints, with the value of the field for each.
 const GUIDE_REGIONS: [(&str, &str, &str); 7] = [
@@ -108,6 +109,34 @@ fn the_data_types_are_those_of_the_guide() {
             ("alerts", "Detection rule triggers and anomaly alerts"),
         ]
     );
+}
+
+/// The words of the guide's first row: investigations with alerts and evidence.
+#[test]
+fn an_investigation_comes_with_its_alerts_and_an_alert_with_its_evidence() {
+    let mut world = some_investigations(0);
+    let created = WorldConfig::default().start - time::Duration::hours(2);
+    let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let evidence = Some(vec![r#"{"rrn":"e","data":"{\"source_ip\":\"10.0.0.7\"}"}"#.to_owned()]);
+    let id = world.add_alert(Some(of), AlertSpec { evidence, ..AlertSpec::new(created, created) }).unwrap();
+    let rrn = world.alert_id(id).unwrap();
+    // And one that no investigation has: the log does not keep quiet about it.
+    world.add_alert(None, AlertSpec::new(created, created)).unwrap();
+    let stage = Stage::of(world);
+    let report = stage.poll("us");
+    report.assert_ok();
+    assert!(grep(&report.log).contains(&"[INFO] rapid7-insightidr: fetched 1 alerts"), "{}", report.log);
+    let line = "[INFO] rapid7-insightidr: fetched 1 uninvestigated alerts";
+    assert!(grep(&report.log).contains(&line), "{}", report.log);
+    let found = stage.command(&["search", "--state", "state", "--json", "stream:rapid7_insightidr"]).output().unwrap();
+    let found = String::from_utf8(found.stdout).unwrap();
+    let messages: Vec<Value> = found
+        .lines()
+        .map(|line| serde_json::from_str::<Value>(line).unwrap())
+        .map(|artifact| serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap())
+        .collect();
+    assert!(messages.iter().any(|message| message["alerts"][0]["id"] == rrn.as_str()), "{found}");
+    assert!(messages.iter().any(|message| message["id"] == rrn.as_str() && message["evidence"][0]["rrn"] == "e"));
 }
 
 // ---- validate data flow ----------------------------------------------------------

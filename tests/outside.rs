@@ -71,6 +71,68 @@ fn every_member_of_an_alert_outside_investigations_goes_where_it_belongs() {
     );
 }
 
+/// The alert of a tenant as an artifact.
+fn alert_of(tenant: &Tenant) -> &Value {
+    let alerts: Vec<&Value> = tenant.store.values().filter(|artifact| artifact["action"] == "alert").collect();
+    assert_eq!(alerts.len(), 1, "one alert is one artifact: {alerts:#?}");
+    alerts[0]
+}
+
+#[test]
+fn an_alert_that_joins_an_investigation_later_keeps_its_id() {
+    for collect_evidence in [true, false] {
+        let mut world = World::empty();
+        let start = WorldConfig::default().start;
+        world.set_start(start);
+        let before = start - time::Duration::hours(3);
+        let of = world.add_investigation(InvestigationSpec::new(before, before)).unwrap();
+        // The two APIs say its creation to the microsecond and to the millisecond.
+        let created = start - time::Duration::hours(1) + time::Duration::microseconds(757_109);
+        let joins = start + time::Duration::hours(1);
+        let spec = AlertSpec { triage_visible_at: Some(created), ..AlertSpec::new(created, joins) };
+        world.add_alert(Some(of), spec).unwrap();
+        let mut tenant = Tenant::of(world);
+        let value = SettingValue::Boolean(collect_evidence);
+        tenant.settings.push(Setting { key: "collect_evidence".to_owned(), value });
+        assert_eq!(tenant.cycle().fetched["uninvestigated-alerts"], 1);
+        let id = alert_of(&tenant)["id"].clone();
+        tenant.advance(Duration::from_secs(2 * 3_600));
+        assert_eq!(tenant.cycle().fetched["alerts"], 1, "it is collected with its investigation");
+        assert_eq!(alert_of(&tenant)["id"], id, "evidence: {collect_evidence}");
+    }
+}
+
+#[test]
+fn an_alert_of_an_investigation_says_what_its_own_record_says_where_the_list_says_nothing() {
+    for (priority, severity) in [("CRITICAL", "critical"), ("INFO", "informational"), ("UNMAPPED", "low")] {
+        let mut world = World::empty();
+        let start = WorldConfig::default().start;
+        world.set_start(start);
+        let created = start - time::Duration::hours(23);
+        let spec = InvestigationSpec { priority: "LOW".to_owned(), ..InvestigationSpec::new(created, created) };
+        let of = world.add_investigation(spec).unwrap();
+        let mut record = record();
+        record["priority"] = json!(priority);
+        record["investigation_rrn"] = json!("rrn:investigation:us:o:investigation:A");
+        let row = json!({"id": RRN, "title": "T", "created_time": "2026-01-14T13:00:00.5Z", "first_event_time": null,
+            "latest_event_time": null, "detection_rule_rrn": {"rule_name": "N", "rule_rrn": {"resource": "A"}}});
+        let spec = AlertSpec {
+            id: Some(RRN.to_owned()),
+            json: Some(row.to_string()),
+            triage_json: Some(record.to_string()),
+            ..AlertSpec::new(created, created)
+        };
+        world.add_alert(Some(of), spec).unwrap();
+        let mut tenant = Tenant::of(world);
+        assert_eq!(tenant.cycle().fetched["alerts"], 1);
+        let alert = alert_of(&tenant);
+        assert_eq!(alert["severityLabel"], severity, "{priority}");
+        assert_eq!(alert["vendorCode"], "rrn:cba:::detection-rule:A");
+        assert_eq!(alert["startTimeUTC"], "2026-01-14T12:58:00Z", "when it happened, not when it was created");
+        assert_eq!(alert["tags"], json!(["crown jewels"]));
+    }
+}
+
 #[test]
 fn the_tenants_token_is_in_no_artifact_of_any_stream() {
     let (mut pinned, _) = tenant(&record());

@@ -8,6 +8,7 @@ use super::identity::{Version, hash64};
 use super::investigation::Investigation;
 use super::message::{self, Nested};
 use super::mitre::Mitre;
+use super::triage_alert::Details;
 use super::{Artifact, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
@@ -40,8 +41,8 @@ pub struct Context {
     pub entities: Entities,
     /// The alert as the Alert Triage API has it, one line of JSON.
     pub triage: Option<String>,
-    /// Name of the rule there.
-    pub rule_name: Option<String>,
+    /// What it says of itself there.
+    pub details: Details,
     /// What the rule says of MITRE ATT&CK.
     pub mitre: Mitre,
     /// Whether there should be evidence but none can be had.
@@ -56,6 +57,13 @@ impl Context {
         let tags = [(self.missing, "evidence-unavailable"), (self.is_cut, "evidence-cut")];
         tags.into_iter().filter_map(|(holds, tag)| holds.then_some(Cow::Borrowed(tag))).collect()
     }
+}
+
+/// The time in the id of an alert. The list of an investigation has its
+/// creation to the millisecond and the Alert Triage API to the microsecond: the
+/// id is the same whichever of them it was collected from.
+pub(super) fn id_time(created: Utc) -> Utc {
+    created.floor_millisecond()
 }
 
 /// Evidence and actors as they stand in the message of any alert.
@@ -102,35 +110,42 @@ impl<'a> Alert<'a> {
         }
     }
 
-    /// The artifact. The alert has the severity of its investigation; `now`
-    /// stands in where the record has no readable time.
+    /// The artifact. What the Alert Triage API has says more than the list of
+    /// the investigation, whose severity the alert has when it has none of its
+    /// own; `now` stands in where the record has no readable time.
     #[must_use]
     pub fn artifact(&self, of: &Investigation<'_>, context: Context, api_host: &str, now: Utc) -> Artifact<'a> {
         let organization = of.members.text("organization_id").unwrap_or_default();
         let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
-        let created = self.created.or_else(|| self.members.time("first_event_time")).or(of.created).unwrap_or(now);
-        let start = self.members.time("first_event_time").unwrap_or(created);
+        let evidence_tags = context.tags();
+        let details = context.details;
+        let own_time = details.created.or(self.created);
+        let first_event = self.members.time("first_event_time");
+        let created = own_time.or(first_event).or(of.created).unwrap_or(now);
+        let start = first_event.or(details.alerted).unwrap_or(created);
         let (rule_name, rule_rrn) = self.rule();
-        let rule_name = rule_name.or(context.rule_name.clone().map(Cow::Owned));
+        let rule_name = rule_name.or(details.rule_name.map(Cow::Owned));
+        let rule_rrn = rule_rrn.or(details.rule_rrn.map(Cow::Owned));
         let title = self.members.text("title").or_else(|| self.members.text("alert_type_description"));
         let kind = self.members.text("alert_type");
         let unmapped = if self.members.is_empty() {
             Some("unmapped:not-an-object")
         } else if self.id.starts_with("unidentified:") {
             Some("unmapped:no-id")
-        } else if self.created.is_none() {
+        } else if own_time.is_none() {
             Some("unmapped:no-created-time")
         } else {
             None
         };
-        let tags = unmapped.map(Cow::Borrowed).into_iter().chain(context.tags()).collect();
+        let tags =
+            details.tags.into_iter().map(Cow::Owned).chain(unmapped.map(Cow::Borrowed)).chain(evidence_tags).collect();
         let before = [
             Nested { name: "investigation", records: vec![of.as_parent().to_owned()], single: true },
             Nested { name: "triage", records: context.triage.into_iter().collect(), single: true },
         ];
         let nested: Vec<Nested> = before.into_iter().chain(nested(context.evidence, context.actors)).collect();
         Artifact {
-            id: version.id(created),
+            id: version.id(id_time(created)),
             message_type: match unmapped {
                 Some(_) => message_type::SIEM_EVENT,
                 None => {
@@ -139,7 +154,7 @@ impl<'a> Alert<'a> {
             },
             action: Some("alert".to_owned()),
             tags,
-            severity: severity::of_priority(of.members.text("priority").as_deref()),
+            severity: severity::of_first(&[details.priority.as_deref(), of.members.text("priority").as_deref()]),
             rule_name: rule_name.or(title).map(field),
             rule_category: kind.or_else(|| self.members.text("alert_source")).map(field),
             attack_technique_ids: context.mitre.techniques,

@@ -22,7 +22,7 @@ const BYTES: usize = 256 * 1024;
 /// Names of members, lower case without separators, and the field they fill. A
 /// name with another before it counts only within a member of that name. Of two
 /// that fill the same field the upper one wins.
-const TABLE: [(&str, &str, Field); 61] = [
+const TABLE: [(&str, &str, Field); 64] = [
     ("", "sourceip", Field::ClientIp),
     ("", "sourceaddress", Field::ClientIp),
     ("", "sourceipaddress", Field::ClientIp),
@@ -43,6 +43,7 @@ const TABLE: [(&str, &str, Field); 61] = [
     ("asset", "name", Field::ClientHostname),
     ("", "destinationip", Field::ServerIp),
     ("", "destinationaddress", Field::ServerIp),
+    ("", "destinationassetaddress", Field::ServerIp),
     ("", "destip", Field::ServerIp),
     ("", "dstip", Field::ServerIp),
     ("", "serverip", Field::ServerIp),
@@ -63,6 +64,8 @@ const TABLE: [(&str, &str, Field); 61] = [
     ("", "username", Field::UserName),
     ("account", "name", Field::UserName),
     ("", "sourceuser", Field::UserName),
+    ("", "destinationaccount", Field::UserName),
+    ("", "destinationlocalaccount", Field::UserName),
     ("", "destinationuser", Field::UserName),
     ("", "userid", Field::UserName),
     ("", "user", Field::UserName),
@@ -290,6 +293,25 @@ mod tests {
                 ("uri", "https://evil.example/a"),
             ])
         );
+    }
+
+    #[test]
+    fn an_authentication_on_an_asset_is_read_with_the_account_and_the_address_there() {
+        let log = |address: &str, more: &str| {
+            format!(
+                r#"{{"destination_asset":"iagent-win7","destination_asset_address":"{address}","source_asset_address":"10.0.0.1",
+                "destination_local_account":"user"{more}}}"#
+            )
+        };
+        let expected = pairs([("clientIP", "10.0.0.1"), ("serverHostname", "iagent-win7"), ("userName", "user")]);
+        assert_eq!(of(&log("example-host", "")), expected, "what is no address stands in no address field");
+        let expected = pairs([
+            ("clientIP", "10.0.0.1"),
+            ("serverIP", "192.0.2.7"),
+            ("serverHostname", "iagent-win7"),
+            ("userName", "jdoe"),
+        ]);
+        assert_eq!(of(&log("192.0.2.7", r#","destination_account":"jdoe","destination_user":"Jane Doe""#)), expected);
     }
 
     #[test]

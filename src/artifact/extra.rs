@@ -3,7 +3,8 @@
 //! an artifact of its own.
 //!
 //! Their identity: comments have an RRN; the alert of a product has its own id
-//! within its type; an occurrence of restricted evidence has none, and is known
+//! within its type, and where one element has the details of several alerts,
+//! within the product whose details they are; an occurrence of restricted evidence has none, and is known
 //! by its content.
 
 use std::borrow::Cow;
@@ -36,18 +37,60 @@ pub struct Extra<'a> {
     pub kind: Kind,
     raw: Json<'a>,
     members: Members<'a>,
+    /// Its details, if it is the alert of a product.
+    detail: Option<Detail<'a>>,
+    /// The product whose alert it is.
+    product: Option<String>,
     /// Its name among all records of the tenant.
     pub id: String,
 }
 
+/// The details of one alert of another product.
+#[derive(Debug, Clone)]
+struct Detail<'a> {
+    /// The product that the member is named after: `THREAT_COMMAND`.
+    product: String,
+    raw: Json<'a>,
+    members: Members<'a>,
+    /// Whether others stand in the same element.
+    has_others: bool,
+}
+
+/// Most alerts of one element that become artifacts of their own: each has all
+/// of the element in its message.
+const MOST_DETAILS: usize = 32;
+
 impl<'a> Extra<'a> {
-    /// Reads a record of an investigation.
+    /// Reads a record of an investigation. One element may have the details of
+    /// several alerts of products; anything else is one.
     #[must_use]
-    pub fn of(kind: Kind, raw: impl Into<Json<'a>>, investigation: &Investigation<'_>) -> Self {
+    pub fn all_of(kind: Kind, raw: impl Into<Json<'a>>, investigation: &Investigation<'_>) -> Vec<Self> {
         let raw = raw.into();
         let members = Members::within(raw).unwrap_or_default();
+        let details = if kind == Kind::ProductAlert { details(&members) } else { Vec::new() };
+        if details.is_empty() {
+            return vec![Self::of(kind, raw, members, None, investigation)];
+        }
+        details.into_iter().map(|detail| Self::of(kind, raw, members.clone(), Some(detail), investigation)).collect()
+    }
+
+    /// One of them.
+    fn of(
+        kind: Kind,
+        raw: Json<'a>,
+        members: Members<'a>,
+        detail: Option<Detail<'a>>,
+        investigation: &Investigation<'_>,
+    ) -> Self {
+        let several = detail.as_ref().filter(|detail| detail.has_others);
+        let product = match several {
+            Some(detail) => Some(detail.product.clone()),
+            None => members.text("type").map(Cow::into_owned),
+        };
         let own = match kind {
-            Kind::ProductAlert => detail(&members).and_then(|detail| detail.text("alert_id").map(Cow::into_owned)),
+            Kind::ProductAlert => {
+                detail.as_ref().and_then(|detail| detail.members.text("alert_id").map(Cow::into_owned))
+            }
             Kind::Comment => members.text("rrn").map(Cow::into_owned),
             Kind::Restricted => None,
         };
@@ -55,17 +98,19 @@ impl<'a> Extra<'a> {
         let id = match (kind, own) {
             (Kind::Comment, Some(rrn)) => rrn,
             (_, own) => {
-                let own = own
-                    .unwrap_or_else(|| format!("{:016x}", hash64([crate::text::compact_json(raw.get()).as_bytes()])));
+                let own = own.unwrap_or_else(|| {
+                    let content = several.map_or(raw, |detail| detail.raw);
+                    format!("{:016x}", hash64([crate::text::compact_json(content.get()).as_bytes()]))
+                });
                 let of = match kind {
-                    Kind::ProductAlert => members.text("type").unwrap_or(Cow::Borrowed("product-alert")),
-                    Kind::Comment => Cow::Borrowed("comment"),
-                    Kind::Restricted => Cow::Borrowed("evidence"),
+                    Kind::ProductAlert => product.as_deref().unwrap_or("product-alert"),
+                    Kind::Comment => "comment",
+                    Kind::Restricted => "evidence",
                 };
                 format!("{}:{of}.{own}", investigation.rrn)
             }
         };
-        Self { kind, raw, members, id }
+        Self { kind, raw, members, detail, product, id }
     }
 
     /// Key among what is known of its investigation.
@@ -111,8 +156,8 @@ impl<'a> Extra<'a> {
         };
         match self.kind {
             Kind::ProductAlert => {
-                let product = self.members.text("type");
-                let name = detail(&self.members).and_then(|detail| detail.text("alert_type"));
+                let product = self.product.clone().map(Cow::Owned);
+                let name = self.detail.as_ref().and_then(|detail| detail.members.text("alert_type"));
                 artifact.action = Some("product_alert".to_owned());
                 if !self.members.is_empty() {
                     artifact.message_type =
@@ -120,7 +165,9 @@ impl<'a> Extra<'a> {
                 }
                 artifact.rule_name = name.or_else(|| title.map(|title| Cow::Owned(title.into_owned()))).map(field);
                 artifact.rule_category = product.map(field);
-                artifact.entities = evidence::entities(self.raw);
+                // What belongs to another alert of the element names nobody here.
+                let several = self.detail.as_ref().filter(|detail| detail.has_others);
+                artifact.entities = evidence::entities(several.map_or(self.raw, |detail| detail.raw));
             }
             Kind::Comment => {
                 artifact.action = Some("comment".to_owned());
@@ -128,7 +175,10 @@ impl<'a> Extra<'a> {
                 artifact.severity = severity::of_priority(None);
                 artifact.rule_name = title.map(|title| field(Cow::Owned(title.into_owned())));
                 artifact.rule_category = self.members.text("visibility").map(field);
-                if let Some(name) = self.members.object("creator").and_then(|creator| creator.text("name")) {
+                // Keys and the system write comments too, and are no users.
+                let creator = self.members.object("creator");
+                let person = creator.filter(|creator| creator.text("type").is_none_or(|kind| kind == "USER"));
+                if let Some(name) = person.and_then(|creator| creator.text("name")) {
                     artifact.entities.offer(entities::Field::UserName, 0, &name);
                 }
             }
@@ -150,12 +200,22 @@ impl<'a> Extra<'a> {
     }
 }
 
-/// The member with the details of an alert of another product: an object, or a
-/// list that holds one.
-fn detail<'a>(members: &Members<'a>) -> Option<Members<'a>> {
-    let (_, raw) = members.iter().find(|(name, value)| name.ends_with("_details") && value.get() != "null")?;
-    Members::within(raw)
-        .or_else(|| raw.elements()?.first().copied().map(|first| Members::within(first).unwrap_or_default()))
+/// The details that an element has: each member for them is an object, or a
+/// list of such. Empty ones say nothing.
+fn details<'a>(members: &Members<'a>) -> Vec<Detail<'a>> {
+    let mut details = Vec::new();
+    for (name, value) in members.iter() {
+        let Some(product) = name.strip_suffix("_details") else { continue };
+        for raw in value.elements().unwrap_or_else(|| vec![value]) {
+            let members = Members::within(raw).unwrap_or_default();
+            if !members.is_empty() && details.len() < MOST_DETAILS {
+                details.push(Detail { product: product.to_ascii_uppercase(), raw, members, has_others: false });
+            }
+        }
+    }
+    let has_others = details.len() > 1;
+    details.iter_mut().for_each(|detail| detail.has_others = has_others);
+    details
 }
 
 #[cfg(test)]
@@ -166,6 +226,13 @@ mod tests {
 
     fn raw(json: &str) -> Box<RawValue> {
         RawValue::from_string(json.to_owned()).unwrap()
+    }
+
+    /// The only one that a record is.
+    fn one<'a>(kind: Kind, raw: &'a RawValue, of: &Investigation<'_>) -> Extra<'a> {
+        let mut all = Extra::all_of(kind, raw, of);
+        assert_eq!(all.len(), 1);
+        all.remove(0)
     }
 
     const INVESTIGATION: &str = r#"{"rrn":"rrn:investigation:us:o:investigation:A","organization_id":"o","title":"T","priority":"HIGH","created_time":"2026-01-01T00:00:00Z"}"#;
@@ -187,7 +254,7 @@ mod tests {
             ),
         ] {
             let raw = raw(json);
-            let extra = Extra::of(Kind::ProductAlert, &raw, &of);
+            let extra = one(Kind::ProductAlert, &raw, &of);
             assert_eq!(extra.id, id);
             let artifact = extra.artifact(&of, "us.example", Utc(0));
             assert_eq!(artifact.rule_name.as_deref(), name);
@@ -198,10 +265,63 @@ mod tests {
         }
         let (one, other) = (raw(r#"{"type":"X"}"#), raw(r#"{"type":"X","a":1}"#));
         assert_ne!(
-            Extra::of(Kind::ProductAlert, &one, &of).key(),
-            Extra::of(Kind::ProductAlert, &other, &of).key(),
+            one(Kind::ProductAlert, &one, &of).key(),
+            one(Kind::ProductAlert, &other, &of).key(),
             "without an id the content tells them apart"
         );
+    }
+
+    #[test]
+    fn every_alert_of_an_element_with_the_details_of_several_is_one_whatever_their_order() {
+        let of = raw(INVESTIGATION);
+        let of = Investigation::of(&of);
+        let threat = r#""threat_command_details":{"alert_id":"7","alert_type":"Phishing"}"#;
+        let agents = r#""insight_agent_details":[{"alert_id":"8","alert_type":"Malware","hostname":"pc-9"},{},{"alert_id":"9"}]"#;
+        for json in [
+            format!(r#"{{"type":"THREAT_COMMAND",{threat},{agents}}}"#),
+            format!(r#"{{{agents},{threat},"type":"X"}}"#),
+        ] {
+            let raw = raw(&json);
+            let mut all = Extra::all_of(Kind::ProductAlert, &raw, &of);
+            all.sort_by(|one, other| one.id.cmp(&other.id));
+            let ids: Vec<&str> = all.iter().map(|extra| extra.id.rsplit(':').next().unwrap()).collect();
+            assert_eq!(ids, ["INSIGHT_AGENT.8", "INSIGHT_AGENT.9", "THREAT_COMMAND.7"]);
+            let artifacts: Vec<Artifact<'_>> =
+                all.iter().map(|extra| extra.artifact(&of, "us.example", Utc(0))).collect();
+            assert_eq!(artifacts[0].rule_name.as_deref(), Some("Malware"));
+            assert_eq!(artifacts[0].rule_category.as_deref(), Some("INSIGHT_AGENT"));
+            assert_eq!(artifacts[0].entities.get(entities::Field::ClientHostname), Some("pc-9"));
+            assert_eq!(artifacts[2].rule_name.as_deref(), Some("Phishing"));
+            assert_eq!(artifacts[2].rule_category.as_deref(), Some("THREAT_COMMAND"));
+            assert_eq!(artifacts[2].entities.get(entities::Field::ClientHostname), None, "that is another alert's");
+            assert!(artifacts.iter().all(|artifact| artifact.message.contains("Phishing")));
+        }
+    }
+
+    #[test]
+    fn an_element_of_any_number_of_details_is_a_bounded_number_of_artifacts() {
+        let of = raw(INVESTIGATION);
+        let of = Investigation::of(&of);
+        let many = vec![r#"{"a":1}"#; 5_000].join(",");
+        let raw = raw(&format!(r#"{{"type":"X","insight_agent_details":[{many}]}}"#));
+        assert_eq!(Extra::all_of(Kind::ProductAlert, &raw, &of).len(), MOST_DETAILS);
+    }
+
+    #[test]
+    fn only_people_who_comment_are_users() {
+        let of = raw(INVESTIGATION);
+        let of = Investigation::of(&of);
+        for (kind, is_user) in [
+            (r#""type":"USER","#, true),
+            ("", true),
+            (r#""type":"ORG_API_KEY","#, false),
+            (r#""type":"SYSTEM","#, false),
+        ] {
+            let raw = raw(&format!(r#"{{"rrn":"rrn:collaboration:us:o:comment:C","creator":{{{kind}"name":"N"}}}}"#));
+            let artifact = one(Kind::Comment, &raw, &of).artifact(&of, "us.example", Utc(0));
+            let user = artifact.entities.get(entities::Field::UserName);
+            assert_eq!(user, is_user.then_some("N"), "{kind}");
+        }
     }
 
     #[test]
@@ -211,7 +331,7 @@ mod tests {
         let raw = raw(
             r#"{"rrn":"rrn:collaboration:us:o:comment:C","creator":{"type":"USER","name":"Jane"},"body":null,"visibility":"PUBLIC","created_time":"2026-01-02T00:00:00Z"}"#,
         );
-        let extra = Extra::of(Kind::Comment, &raw, &of);
+        let extra = one(Kind::Comment, &raw, &of);
         let artifact = extra.artifact(&of, "us.example", Utc(0));
         assert_eq!(artifact.sender_host, "us.example/C.0");
         assert_eq!(artifact.severity.1, "informational");
@@ -228,7 +348,7 @@ mod tests {
                 {"type":"OdinMatchContentEvidence","details":{"content":"{\"hostname\":\"pc-7\",\"process\":{\"name\":\"a.exe\"}}","eventSource":{"name":"x"}}},
                 {"type":"HoneypotConnectionEvidence","details":{"account":{"name":"jdoe"},"logline":"{\"source_ip\":\"10.0.0.1\"}"}}]}"#,
         );
-        let artifact = Extra::of(Kind::Restricted, &raw, &of).artifact(&of, "us.example", Utc(0));
+        let artifact = one(Kind::Restricted, &raw, &of).artifact(&of, "us.example", Utc(0));
         assert_eq!(artifact.start, Utc::parse("2026-01-02T00:00:00Z"));
         assert_eq!(
             artifact.entities.iter().collect::<Vec<_>>(),

@@ -1,9 +1,10 @@
 //! The `messageType` of an artifact: its event class among the Conductor's.
 //!
 //! Lead rules key on this value alone, so it is only chosen where the vendor
-//! says it plainly: a MITRE ATT&CK tactic or technique first, else the words of
-//! the alert's type or the rule's name; whatever is left is a `siem_event`. One table, read
-//! from the top; the first row that matches wins.
+//! says it plainly: a MITRE ATT&CK technique first, which says more than the
+//! tactic that the vendor puts beside it, then a tactic, else the words of the
+//! alert's type or the rule's name; whatever is left is a `siem_event`. One
+//! table, read from the top; the first row that matches wins.
 
 use std::sync::LazyLock;
 
@@ -69,7 +70,7 @@ const TABLE: [(&[&str], &str); 21] = [
         "exploit_attempt",
     ),
     // Software that should not run.
-    (&["malware", "virus", "trojan", "malicious hash", "malicious file"], "malicious_software"),
+    (&["malware", "virus", "trojan", "malicious hash", "malicious file", "t1496", "cryptomin"], "malicious_software"),
     (
         &[
             "suspicious process",
@@ -105,30 +106,46 @@ const TABLE: [(&[&str], &str); 21] = [
         &["multiple country", "first ingress", "ingress from", "new local user", "anomal", "unusual"],
         "anomalous_behavior",
     ),
-    (&["denial of service"], "service_disruption"),
+    (&["denial of service", "t1498", "t1499"], "service_disruption"),
 ];
 
+/// Names of tactics that are words of everyday language. They count where they
+/// are all of a text, as in a list of codes, or name its kind before a dash at
+/// its beginning, as in the names of rules (`Impact - Shadow Copies Deleted`);
+/// not in what people write (`Low impact - printer offline`).
+const EVERYDAY: [&str; 5] = ["impact", "collection", "discovery", "execution", "persistence"];
+
 /// The class for a record, from what its rule says of MITRE ATT&CK first
-/// (tactics, which the vendor names, then techniques), then from `words` (type,
-/// rule name, title), each tried in order.
+/// (techniques, then tactics; the vendor lists either in no order, so that the
+/// upper row of the table wins), then from `words` (type, rule name, title),
+/// each tried in order.
 #[must_use]
 pub fn classify(mitre: &Mitre, words: &[Option<&str>]) -> &'static str {
-    let codes = mitre.tactics.iter().chain(&mitre.techniques).map(String::as_str);
-    codes
-        .chain(words.iter().copied().flatten())
-        .find_map(|text| {
-            // Long titles are written by attackers: the start is enough.
-            let text = crate::text::cut(text, 256).to_ascii_lowercase();
-            let rows = words_of(&text).filter_map(row_of).min();
-            rows.and_then(|row| TABLE.get(row)).map(|(_, class)| *class)
-        })
-        .unwrap_or(SIEM_EVENT)
+    let row_among = |codes: &[String]| codes.iter().filter_map(|code| row_in(code)).min();
+    row_among(&mitre.techniques)
+        .or_else(|| row_among(&mitre.tactics))
+        .or_else(|| words.iter().copied().flatten().find_map(row_in))
+        .and_then(|row| TABLE.get(row))
+        .map_or(SIEM_EVENT, |(_, class)| *class)
 }
 
-/// The first row of the table with a phrase that a text begins with.
-fn row_of(text: &str) -> Option<usize> {
-    let phrases = BY_INITIAL.get(initial(text))?;
-    phrases.iter().find(|(phrase, _)| text.starts_with(phrase)).map(|(_, row)| *row)
+/// The first row of the table that a text matches.
+fn row_in(text: &str) -> Option<usize> {
+    // Long titles are written by attackers: the start is enough.
+    let text = crate::text::cut(text, 256).to_ascii_lowercase();
+    words_of(&text).filter_map(|rest| row_of(rest, &text)).min()
+}
+
+/// The first row of the table with a phrase that the rest of a text begins with.
+fn row_of(rest: &str, text: &str) -> Option<usize> {
+    let phrases = BY_INITIAL.get(initial(rest))?;
+    let matches = |phrase: &str| {
+        rest.strip_prefix(phrase).is_some_and(|behind| {
+            !EVERYDAY.contains(&phrase)
+                || (rest.len() == text.len() && (behind.is_empty() || behind.starts_with(" - ")))
+        })
+    };
+    phrases.iter().find(|(phrase, _)| matches(phrase)).map(|(_, row)| *row)
 }
 
 /// Phrases of the table by their initials, each with its row, in order: most
@@ -175,16 +192,63 @@ mod tests {
     }
 
     #[test]
-    fn tactics_come_before_techniques_before_words_and_unknown_things_are_siem_events() {
-        assert_eq!(of(r#"["T1110","Credential Access"]"#, &["Malware found"]), "credential_access");
+    fn techniques_come_before_tactics_before_words_and_unknown_things_are_siem_events() {
+        assert_eq!(of(r#"["Credential Access","T1110"]"#, &["Malware found"]), "auth_failure");
+        assert_eq!(of(r#"["Credential Access"]"#, &["Malware found"]), "credential_access");
         assert_eq!(of(r#"["T1110.003"]"#, &["Malware found"]), "auth_failure");
-        assert_eq!(of(r#"["TA0006","T1110"]"#, &[]), "credential_access");
+        assert_eq!(of(r#"["TA0006","T9999"]"#, &[]), "credential_access");
         assert_eq!(of(r#"["T9999"]"#, &["Malware found"]), "malicious_software");
         assert_eq!(of("[]", &["Account Privilege Escalated"]), "privilege_escalation");
         assert_eq!(of("[]", &["Brute Force - Local Account"]), "auth_failure");
         assert_eq!(of("[]", &["Multiple country authentications"]), "anomalous_behavior");
         assert_eq!(of("[]", &["", "Something else"]), SIEM_EVENT);
         assert_eq!(of("[]", &["biochemistry viola"]), SIEM_EVENT, "a needle inside a word is no match");
+    }
+
+    #[test]
+    fn the_technique_says_more_than_the_tactic_beside_it() {
+        for (codes, class) in [
+            (r#"["Impact","T1486"]"#, "ransomware_encryption"),
+            (r#"["Impact","T1490"]"#, "data_destruction"),
+            (r#"["Impact","T1496"]"#, "malicious_software"),
+            (r#"["Impact","T1498"]"#, "service_disruption"),
+            (r#"["T1499.002","Impact"]"#, "service_disruption"),
+            (r#"["Initial Access","T1566.002"]"#, "phishing_email"),
+            (r#"["Execution","T1204.001"]"#, "phishing_click"),
+            (r#"["Execution","T1204.002"]"#, "malicious_behavior"),
+            (r#"["Initial Access","T1566.002","T1204.001"]"#, "phishing_click"),
+            (r#"["T1204.001","T1566.002"]"#, "phishing_click"),
+            (r#"["T1059","T1486"]"#, "ransomware_encryption"),
+        ] {
+            assert_eq!(of(codes, &[]), class, "{codes}");
+        }
+    }
+
+    #[test]
+    fn everyday_words_name_a_tactic_only_where_codes_and_names_of_rules_do() {
+        for (codes, class) in [
+            (r#"["Impact"]"#, "data_destruction"),
+            (r#"["Collection"]"#, "data_staging"),
+            (r#"["Discovery"]"#, "service_discovery"),
+            (r#"["Execution"]"#, "malicious_behavior"),
+            (r#"["Persistence"]"#, "malicious_behavior"),
+        ] {
+            assert_eq!(of(codes, &[]), class, "{codes}");
+        }
+        for title in [
+            "Low impact - printer offline",
+            "Impacted users: finance",
+            "Data collection for legal hold",
+            "Collection of evidence",
+            "E-discovery request",
+            "Discovery: new vendor",
+            "Execution of the migration plan",
+            "Persistence pays off",
+        ] {
+            assert_eq!(of("[]", &[title]), SIEM_EVENT, "{title}");
+        }
+        assert_eq!(of("[]", &["Impact - Files Wiped"]), "data_destruction");
+        assert_eq!(of("[]", &["Persistence - Run Key Added By Script"]), "malicious_behavior");
     }
 
     proptest! {
@@ -198,7 +262,13 @@ mod tests {
             let title = parts.concat();
             let lower = title.to_ascii_lowercase();
             let begins_word = |at: usize| !lower[..at].chars().next_back().is_some_and(char::is_alphanumeric);
-            let begins = |needle: &&str| lower.char_indices().any(|(at, _)| begins_word(at) && lower[at..].starts_with(needle));
+            let is_named = |needle: &str, at: usize| {
+                let behind = &lower[at + needle.len()..];
+                !EVERYDAY.contains(&needle) || (at == 0 && (behind.is_empty() || behind.starts_with(" - ")))
+            };
+            let begins = |needle: &&str| lower.char_indices().any(|(at, _)| {
+                begins_word(at) && lower[at..].starts_with(needle) && is_named(needle, at)
+            });
             let row = TABLE.iter().find(|(needles, _)| needles.iter().any(begins));
             prop_assert_eq!(classify(&Mitre::default(), &[Some(&title)]), row.map_or(SIEM_EVENT, |(_, class)| *class));
         }

@@ -16,9 +16,33 @@ pub fn of_priority(priority: Option<&str>) -> (&'static str, &'static str) {
     }
 }
 
+/// Code and label for the first of several priorities that says something; what
+/// says nothing, or is not known, leaves it to the next.
+#[must_use]
+pub fn of_first(priorities: &[Option<&str>]) -> (&'static str, &'static str) {
+    let says = |priority: &&str| matches!(*priority, "CRITICAL" | "HIGH" | "MEDIUM" | "LOW" | "INFO");
+    of_priority(priorities.iter().copied().flatten().find(says))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_priority_that_says_nothing_leaves_it_to_the_next() {
+        for (priorities, label) in [
+            ([Some("CRITICAL"), Some("UNSPECIFIED")], "critical"),
+            ([Some("LOW"), Some("HIGH")], "low"),
+            ([Some("INFO"), Some("HIGH")], "informational"),
+            ([Some("UNMAPPED"), Some("HIGH")], "high"),
+            ([Some("BRAND_NEW"), Some("MEDIUM")], "medium"),
+            ([None, Some("HIGH")], "high"),
+            ([Some("UNMAPPED"), Some("UNMAPPED")], "informational"),
+            ([None, None], "informational"),
+        ] {
+            assert_eq!(of_first(&priorities).1, label, "{priorities:?}");
+        }
+    }
 
     #[test]
     fn every_priority_lies_within_syslogs_range_and_medium_and_above_are_alertable() {

@@ -5,13 +5,51 @@
 
 use std::borrow::Cow;
 
-use super::alert::{Context, nested};
+use super::alert::{Context, id_time, nested};
 use super::identity::Version;
 use super::message;
 use super::{Artifact, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::times::Utc;
+
+/// Most tags that are taken over.
+const TAGS: usize = 64;
+
+/// What an alert says of itself in the Alert Triage API, whether or not it
+/// belongs to an investigation.
+#[derive(Debug, Clone, Default)]
+pub struct Details {
+    /// When it was created.
+    pub created: Option<Utc>,
+    /// When it happened.
+    pub alerted: Option<Utc>,
+    /// Its own priority.
+    pub priority: Option<String>,
+    /// Name of its rule.
+    pub rule_name: Option<String>,
+    /// RRN of its rule.
+    pub rule_rrn: Option<String>,
+    /// Its tags.
+    pub tags: Vec<String>,
+}
+
+impl Details {
+    /// Reads a record.
+    #[must_use]
+    pub fn of(alert: &Members<'_>) -> Self {
+        let rule = alert.object("rule").unwrap_or_default();
+        let owned = |text: Option<Cow<'_, str>>| text.map(Cow::into_owned);
+        Self {
+            created: alert.time("created_at"),
+            alerted: alert.time("alerted_at"),
+            priority: owned(alert.text("priority")),
+            rule_name: owned(rule.text("name")),
+            rule_rrn: owned(rule.text("rrn")),
+            tags: alert.texts("tags").into_iter().take(TAGS).map(|tag| field(tag).into_owned()).collect(),
+        }
+    }
+}
 
 /// An alert as the Alert Triage API has it.
 #[derive(Debug, Clone)]
@@ -58,22 +96,21 @@ impl<'a> TriageAlert<'a> {
         let organization = self.members.object("organization").unwrap_or_default();
         let organization = organization.text("id").unwrap_or_default();
         let version = Version { organization: &organization, record: &self.rrn, ordinal: 0, fingerprint: 0 };
-        let created = self.created().unwrap_or(now);
-        let start = self.members.time("alerted_at").unwrap_or(created);
-        let rule = self.members.object("rule").unwrap_or_default();
-        let rule_name = rule.text("name");
+        let details = Details::of(&self.members);
+        let created = details.created.unwrap_or(now);
+        let rule_name = details.rule_name.map(Cow::Owned);
         let title = self.members.text("title");
         let kind = self.members.text("type");
-        let mut tags: Vec<Cow<'a, str>> = self.members.texts("tags").into_iter().take(64).map(field).collect();
-        if self.created().is_none() {
+        let mut tags: Vec<Cow<'a, str>> = details.tags.into_iter().map(Cow::Owned).collect();
+        if details.created.is_none() {
             tags.push(Cow::Borrowed("unmapped:no-created-time"));
         }
         tags.extend(context.tags());
         let record = message::triage_line(self.raw);
         let nested = nested(context.evidence, context.actors);
         Artifact {
-            id: version.id(created),
-            message_type: match self.created() {
+            id: version.id(id_time(created)),
+            message_type: match details.created {
                 None => message_type::SIEM_EVENT,
                 Some(_) => {
                     message_type::classify(&context.mitre, &[kind.as_deref(), rule_name.as_deref(), title.as_deref()])
@@ -81,14 +118,14 @@ impl<'a> TriageAlert<'a> {
             },
             action: Some("alert".to_owned()),
             tags,
-            severity: severity::of_priority(self.members.text("priority").as_deref()),
+            severity: severity::of_priority(details.priority.as_deref()),
             rule_name: rule_name.or(title).map(field),
             rule_category: kind.or_else(|| self.members.text("external_source")).map(field),
             attack_technique_ids: context.mitre.techniques,
             sender_host: version.sender_host(api_host),
             source_info: Some(field(self.rrn.clone())),
-            vendor_code: rule.text("rrn").map(field),
-            start: Some(start),
+            vendor_code: details.rule_rrn.map(|rrn| field(Cow::Owned(rrn))),
+            start: Some(details.alerted.unwrap_or(created)),
             end: None,
             entities: context.entities,
             message: message::message_of(record, &self.members, &nested),

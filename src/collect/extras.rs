@@ -104,8 +104,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(why) => stop = Stop::or_stronger(stop, why),
             }
-            for raw in &rows {
-                let extra = Extra::of(kind, raw, of);
+            for extra in rows.iter().flat_map(|raw| Extra::all_of(kind, raw, of)) {
                 let key = extra.key();
                 if known.alerts.binary_search(&key).is_err() {
                     self.output.push(extra.artifact(of, host, now).into_contract(stream(kind)));
@@ -206,10 +205,12 @@ async fn read_pages<T: Transport, C: Clock>(
         }
         .map_err(|why| client.malformed(&request, &response, &why))?;
         for row in rows {
-            let is_known =
-                known.is_some_and(|known| known.alerts.binary_search(&Extra::of(kind, row, of).key()).is_ok());
-            if !is_known {
-                room.take(row.get(), 1);
+            let extras = Extra::all_of(kind, row, of);
+            let is_new =
+                |extra: &&Extra<'_>| known.is_none_or(|known| known.alerts.binary_search(&extra.key()).is_err());
+            let new = extras.iter().filter(is_new).count();
+            if new > 0 {
+                room.take(row.get(), u64::try_from(new).unwrap_or(u64::MAX));
                 taken.push(row.to_owned());
             }
         }

@@ -20,6 +20,7 @@ use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::mitre::Mitre;
+use crate::artifact::triage_alert::Details;
 use crate::artifact::{evidence, message};
 
 /// Alerts of one read.
@@ -192,8 +193,8 @@ fn add_details(
     failed: &[(String, Stop)],
 ) -> Result<(), Stop> {
     let alert = Members::of(raw);
+    context.details = Details::of(&alert);
     if let Some(rule) = alert.object("rule") {
-        context.rule_name = rule.text("name").map(|name| name.into_owned());
         context.mitre = Mitre::of_rule(&rule);
     }
     context.entities.fill_from(evidence::of_keys(&alert.list("rule_keys_of_interest")));

@@ -58,7 +58,8 @@ impl Stage {
     pub fn with(world: World, config: SimulatorConfig) -> Self {
         let keys = ["us", "eu"].map(|region| ApiKey::new(region, key(region))).to_vec();
         let keys = if config.keys.is_empty() { keys } else { config.keys };
-        let simulator = Simulator::new(world, SimulatorConfig { keys, clock: ClockMode::Frozen, ..config });
+        let config = SimulatorConfig { keys, clock: ClockMode::Frozen, versions_needed: true, ..config };
+        let simulator = Simulator::new(world, config);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let server = runtime.block_on(Server::start(simulator.clone())).unwrap();
         Self { simulator, dir: tempfile::tempdir().unwrap(), server, _runtime: runtime }

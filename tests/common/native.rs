@@ -153,7 +153,7 @@ impl Tenant {
     /// A tenant with a simulator of its own making.
     pub fn with(world: World, config: SimulatorConfig) -> Self {
         let keys = if config.keys.is_empty() { vec![ApiKey::new("us", KEY)] } else { config.keys };
-        let config = SimulatorConfig { keys, clock: ClockMode::Frozen, ..config };
+        let config = SimulatorConfig { keys, clock: ClockMode::Frozen, versions_needed: true, ..config };
         Self {
             link: InProcess {
                 simulator: Simulator::new(world, config),

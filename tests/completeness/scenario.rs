@@ -60,6 +60,8 @@ pub struct Place {
     pub restricted: bool,
     /// Lists of alerts by RRN lack what single reads have.
     pub thin_hydration: bool,
+    /// Searches for RRNs alone have totals that move and pages that repeat a row.
+    pub loose_rrns: bool,
     /// What is missing is 404 and not 403.
     pub missing_is_404: bool,
     pub nulls_last: bool,
@@ -130,6 +132,7 @@ prop_compose! {
         triage in prop::bool::weighted(0.8),
         restricted in prop::bool::weighted(0.7),
         [thin_hydration, missing_is_404, nulls_last, rate_headers] in prop::array::uniform4(any::<bool>()),
+        loose_rrns in prop::bool::weighted(0.3),
         [rate_limit, triage_rate_limit] in prop::array::uniform2(prop::option::weighted(0.3, 40_u32..300)),
         silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
         // Now and then several pages of alerts, or of evidence, and then of little.
@@ -139,7 +142,7 @@ prop_compose! {
         let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
-            triage_rate_limit, rate_headers, silent_regions,
+            triage_rate_limit, rate_headers, silent_regions, loose_rrns,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -243,6 +246,7 @@ impl Scenario {
                 triage_rate_limit: place.triage_rate_limit.map(a_minute),
                 rate_headers: place.rate_headers,
                 thin_hydration: place.thin_hydration,
+                loose_rrns: place.loose_rrns,
                 silent_regions: place.silent_regions,
                 no_triage_status: missing,
                 no_restricted_status: missing,

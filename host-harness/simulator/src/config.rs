@@ -243,6 +243,11 @@ pub struct SimulatorConfig {
     pub null_times: NullTimes,
     /// `POST /idr/at/alerts/ops/rrns` leaves out MITRE codes as the search does, so that only single reads have them.
     pub thin_hydration: bool,
+    /// Requests without the `Accept-version` that is documented for their family, or with another, are 400. Clients that
+    /// send none work with the vendor today, and the header is what it asks for.
+    pub versions_needed: bool,
+    /// A triage search for RRNs alone is as inexact as a full one: its totals move, and deep pages may repeat a row.
+    pub loose_rrns: bool,
     /// In so many of a thousand minutes, drawn from the world's seed, one of the regions that a search or a read by RRNs of
     /// the triage API asks behind the scenes does not answer: 200 with a part of the data and `region_failures` (trap
     /// 12). [`crate::Simulator::set_silent_regions`] changes it while it serves.
@@ -274,6 +279,8 @@ impl Default for SimulatorConfig {
             start: None,
             null_times: NullTimes::First,
             thin_hydration: false,
+            versions_needed: false,
+            loose_rrns: false,
             silent_regions: 0,
             gzip: false,
             requests_per_connection: None,

@@ -136,6 +136,8 @@ pub struct RequestRecord {
     pub path: String,
     /// The raw query, empty when there was none.
     pub query: String,
+    /// What it said in `Accept-version`, if anything.
+    pub accept_version: Option<String>,
     /// The status sent, if any.
     pub status: Option<u16>,
     /// The name of the fault that struck, if any.

@@ -233,6 +233,7 @@ impl Simulator {
         self.record(RequestRecord {
             at: now,
             region,
+            accept_version: api::accept_version(&request.headers).map(str::to_owned),
             status: outcome.status().map(|status| status.as_u16()),
             fault: struck.map(|fault| fault.name().to_owned()),
             authorized: matches!(access, Access::Granted(_)),

@@ -37,6 +37,31 @@ fn a_missing_or_unknown_key_is_401_with_a_message_alone() {
 }
 
 #[test]
+fn the_documented_version_of_an_api_is_recorded_and_demanded_if_so_set() {
+    let of = "rrn:investigation:us:o:investigation:A";
+    let families = [
+        (LIST.to_owned(), "investigations-preview"),
+        (format!("/idr/v1/comments?target={of}"), "comments-preview"),
+        ("/idr/at/alerts/rrn:alerts:us1:o:alert:1:ab/evidences".to_owned(), "strong-force-preview"),
+    ];
+    for versions_needed in [false, true] {
+        let simulator = Simulator::new(World::empty(), SimulatorConfig { versions_needed, ..settings() });
+        for (path, own) in &families {
+            for version in [None, Some("other-preview"), Some(*own)] {
+                let mut request = Request::get("us", "key", path);
+                if let Some(version) = version {
+                    request.headers.insert("Accept-Version", HeaderValue::from_static(version));
+                }
+                let refused = send(&simulator, request).status == 400;
+                assert_eq!(refused, versions_needed && version != Some(own), "{path} {version:?}");
+                assert_eq!(simulator.requests().last().unwrap().accept_version.as_deref(), version);
+            }
+        }
+        assert_eq!(get(&simulator, "/validate").status, 200, "it has none");
+    }
+}
+
+#[test]
 fn validate_says_yes_to_a_key_that_may_read_nothing() {
     let mut settings = settings();
     settings.keys[0].role = Role::NoInsightIdr;

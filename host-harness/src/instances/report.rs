@@ -217,10 +217,10 @@ impl Cycle {
     }
 
     /// Writes the log lines of the cycle: the count of every announced stream
-    /// that was reported on, what failed, what is unavailable, a summary.
+    /// that was reported on and of every other that had something, what failed, what is unavailable, a summary.
     pub fn log(&self, connector: &str, instance: &str) {
         for stream in &self.streams {
-            if stream.announced {
+            if stream.announced || stream.fetched > 0 {
                 tracing::info!(connector, instance, "fetched {} {}", stream.fetched, stream.noun);
             }
         }

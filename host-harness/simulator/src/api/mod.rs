@@ -82,6 +82,18 @@ impl<'a> Endpoint<'a> {
         })
     }
 
+    /// The `Accept-version` that is documented for it (facts, section 1).
+    fn version(&self) -> Option<&'static str> {
+        match self {
+            Self::List | Self::Search | Self::Single(_) | Self::Alerts(_) | Self::ProductAlerts(_) => {
+                Some("investigations-preview")
+            }
+            Self::Comments => Some("comments-preview"),
+            _ if self.is_triage() => Some("strong-force-preview"),
+            _ => None,
+        }
+    }
+
     fn is_triage(&self) -> bool {
         matches!(
             self,
@@ -90,8 +102,17 @@ impl<'a> Endpoint<'a> {
     }
 }
 
+/// What a request says in `Accept-version`.
+pub(crate) fn accept_version(headers: &HeaderMap) -> Option<&str> {
+    headers.get("accept-version").and_then(|version| version.to_str().ok())
+}
+
 /// The answer of an endpoint.
 pub(crate) fn answer(call: &Call<'_>, endpoint: Endpoint<'_>) -> Result<Reply, Refusal> {
+    let version = endpoint.version().filter(|_| call.config.versions_needed);
+    if version.is_some() && version != accept_version(call.headers) {
+        return Err(Refusal::bad("Accept-version is missing or not the one of this API"));
+    }
     if endpoint.is_triage() && !call.triage {
         let status = StatusCode::from_u16(call.config.no_triage_status).unwrap_or(StatusCode::FORBIDDEN);
         let missing = if status == StatusCode::NOT_FOUND { Refusal::not_found() } else { Refusal::forbidden() };

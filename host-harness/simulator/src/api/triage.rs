@@ -2,7 +2,7 @@
 //!
 //! Its paging object is its own. A full search is thin (no MITRE codes), its totals move from call to call, and from the
 //! third page on a page may repeat the last row of the page before in place of its own first row; a search for RRNs alone
-//! is exact. `index` and `size` count in the query only: in the body they are ignored.
+//! is exact unless [`SimulatorConfig::loose_rrns`](crate::SimulatorConfig::loose_rrns) is set. `index` and `size` count in the query only: in the body they are ignored.
 
 use std::sync::Arc;
 
@@ -99,7 +99,7 @@ fn page_of(call: &Call<'_>, page: Page, rrns_only: bool, found: &[u32]) -> Reply
     let nth = |number: &u32| timeline.world.alerts.get(*number as usize);
     let mut shown: Vec<&Alert> = page.of(found).iter().filter_map(nth).collect();
     let mut total = found.len() as u64;
-    if !rrns_only && total > page.size {
+    if (!rrns_only || call.config.loose_rrns) && total > page.size {
         total += mix(timeline.world.seed, call.sequence) % 9;
         let before =
             (page.index.saturating_mul(page.size) as usize).checked_sub(1).and_then(|at| found.get(at)).and_then(nth);

@@ -103,7 +103,8 @@ pub(crate) fn summary(world: &World, alert: &Alert) -> Bytes {
         };
         put("alert_source", json!(source));
     }
-    put("created_time", json!(vendor(alert.created)));
+    // To the millisecond, where the Alert Triage API has microseconds.
+    put("created_time", json!(vendor(alert.created.div_euclid(1_000) * 1_000)));
     let (first, latest) = if alert.kind == AlertKind::DetectionRule || dice.chance(10) {
         (Value::Null, Value::Null)
     } else {

@@ -139,6 +139,12 @@ fn data(shape: &str, story: &Story, event: Micros, seed: u64) -> String {
         "file" => json!({"timestamp": at, "hostname": story.host, "user": story.user.0, "file_event": "CREATE",
             "file_path": image, "file_name": name, "file_extension": "exe", "file_hash": hashes, "target_file": {"path": image, "hashes": null}})
         .to_string(),
+        // A local account, and a name where an address is expected.
+        "asset_auth" if seed.is_multiple_of(3) => json!({"timestamp": at, "destination_asset": story.host,
+            "destination_asset_address": if seed.is_multiple_of(2) { story.server } else { story.host },
+            "destination_local_account": story.user.0, "source_asset_address": story.client, "logon_type": "NETWORK",
+            "result": "FAILED_BAD_PASSWORD", "service": "ntlm", "new_authentication": "false"})
+        .to_string(),
         "asset_auth" => json!({"timestamp": at, "destination_asset": story.host, "destination_user": story.user.0,
             "destination_local_account": "", "source_asset": null, "source_asset_address": story.client, "logon_type": "NETWORK",
             "result": "SUCCESS", "service": "kerberos", "new_authentication": "true"})

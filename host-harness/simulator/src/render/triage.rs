@@ -12,6 +12,7 @@ use super::alert::Story;
 use crate::moment::{DAY, MINUTE, Micros, SECOND, vendor};
 use crate::rng::{Dice, hex32, mix, short_id, uuid_of};
 use crate::world::timeline::Timeline;
+use crate::world::vocabulary::TAGS;
 use crate::world::{Alert, AlertKind, World};
 
 /// How much of an alert an endpoint shows.
@@ -113,7 +114,8 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     if let Some((_, (investigation, _))) = shown {
         put("investigation_rrn", json!(investigation.rrn));
     }
-    put("tags", json!([]));
+    let tags: Vec<&str> = if dice.chance(20) { vec![dice.pick(&TAGS)] } else { Vec::new() };
+    put("tags", json!(tags));
     put("permissions", json!({"canEdit": false}));
     put("fields", json!([]));
     Value::Object(out)
