@@ -22,6 +22,7 @@ mod standing;
 mod text;
 mod words;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -66,6 +67,8 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Database,
+    /// Numbers of artifacts, by instance, that were delivered while that could not be recorded.
+    delivered: Arc<Mutex<BTreeMap<i64, BTreeSet<i64>>>>,
     /// Held until the last clone is gone.
     _lock: Arc<directory::DirectoryLock>,
 }
@@ -94,7 +97,7 @@ impl Store {
         let lock = directory::prepare(dir)?;
         let path = directory::database(dir);
         let connection = schema::open_writer(&path)?;
-        Ok(Self { database: Database::new(connection, path), _lock: Arc::new(lock) })
+        Ok(Self { database: Database::new(connection, path), delivered: Arc::default(), _lock: Arc::new(lock) })
     }
 
     /// See [`Reader::search`].

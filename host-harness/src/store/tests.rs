@@ -131,6 +131,21 @@ fn what_waits_for_delivery_comes_in_the_order_of_arrival_and_in_portions() {
 }
 
 #[test]
+fn what_was_delivered_while_that_could_not_be_recorded_is_recorded_first_and_not_given_again() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch((1..=5).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    let first = store.undelivered(&instance, 3).expect("waiting");
+    let broken = "CREATE TEMP TRIGGER broken BEFORE DELETE ON outbox BEGIN SELECT raise(ABORT, 'broken'); END";
+    store.database.with(|connection| connection.execute_batch(broken)).expect("trigger");
+    assert!(store.mark_delivered(&instance, &first).is_err());
+    assert!(store.clone().undelivered(&instance, 3).is_err(), "nothing is given out meanwhile");
+    store.database.with(|connection| connection.execute_batch("DROP TRIGGER broken")).expect("no trigger");
+    let rest = store.undelivered(&instance, 3).expect("waiting");
+    assert_eq!(rest.iter().map(|a| a.id.as_u128()).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(store.counts().expect("counts").undelivered, 2);
+}
+
+#[test]
 fn an_instance_belongs_to_one_connector_and_has_a_proper_name() {
     let (_dir, store, _) = store();
     let error = store.instance("acme", "other-connector", NOW).expect_err("must fail");
