@@ -146,6 +146,27 @@ fn what_was_delivered_while_that_could_not_be_recorded_is_recorded_first_and_not
 }
 
 #[test]
+fn a_copy_that_vacuum_makes_beside_the_writer_goes_on_where_it_was_made() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, ""), artifact(2, "")], b"one"), NOW).expect("commit");
+    let backup = dir.path().join("backup");
+    fs::create_dir(&backup).expect("directory");
+    let other = Connection::open(dir.path().join("state.sqlite")).expect("beside the writer");
+    let into = backup.join("state.sqlite");
+    other.execute("VACUUM INTO ?1", [into.to_str()]).expect("copied");
+    other.execute("VACUUM INTO ?1", [into.to_str()]).expect_err("what is there is not overwritten");
+    store.commit_step(&instance, &batch(vec![artifact(3, "")], b"two"), NOW).expect("commit");
+
+    let restored = Store::open(&backup).expect("restored");
+    let again = restored.instance("acme", "acme-siem", NOW).expect("instance");
+    assert_eq!(restored.checkpoint(&again).expect("checkpoint").as_deref(), Some(&b"one"[..]));
+    let committed = restored.commit_step(&again, &batch((1..=3).map(|n| artifact(n, "")).collect(), b"two"), NOW);
+    assert_eq!(committed.expect("goes on"), Committed { new: 1, repeated: 2 });
+    assert_eq!(found(&restored, "acme_siem"), [3, 2, 1]);
+    assert_eq!(restored.undelivered(&again, 10).expect("waiting").len(), 3);
+}
+
+#[test]
 fn an_instance_belongs_to_one_connector_and_has_a_proper_name() {
     let (_dir, store, _) = store();
     let error = store.instance("acme", "other-connector", NOW).expect_err("must fail");
