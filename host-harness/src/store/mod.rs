@@ -126,11 +126,14 @@ impl Reader {
     /// Finds artifacts, those stored last first, at most `limit`.
     ///
     /// All terms of the query must match. A term is a word, a `"quoted
-    /// phrase"`, a word with a trailing `*` for any ending, or one of these
-    /// behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
+    /// phrase"`, a word with a trailing `*` for any ending (behind a dot or a
+    /// hyphen, for any words that follow), or one of these behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
     /// `stream:`. A UUID is found as a whole or by its beginning with a `*`, a
-    /// time by its day (`2026-01-15`) or down to its second
-    /// (`2026-01-15T11:59`), as it is written. Whatever else is typed is
+    /// time by its day (`2026-01-15`), down to its second
+    /// (`2026-01-15T11:59`) or by its beginning with a `*` (`2026-01*`), as it
+    /// is written. Words are what stands between spaces and punctuation: those
+    /// of languages that are written without spaces are not told apart.
+    /// Whatever else is typed is
     /// searched for as text; no query is a syntax error. An empty query finds
     /// the newest artifacts.
     pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {

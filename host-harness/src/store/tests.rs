@@ -359,9 +359,26 @@ fn uuids_and_times_are_found_by_what_they_begin_with_also_in_a_store_of_an_older
         (r#""2026-01-15 11:59:57""#.to_owned(), vec![1]),
         ("2026-01-15T11:58".to_owned(), vec![]),
         ("2026-01-16T11:59:57.5Z".to_owned(), vec![3]),
+        ("2026-01*".to_owned(), vec![3, 2, 1]),
+        ("2026-01-*".to_owned(), vec![3, 2, 1]),
+        ("2026-02*".to_owned(), vec![]),
+        ("2026-01-15T1*".to_owned(), vec![2, 1]),
+        ("2026-01-15T11:5*".to_owned(), vec![1]),
     ] {
         assert_eq!(found(&store, &query), expected, "{query}");
     }
+}
+
+#[test]
+fn a_network_with_a_star_is_that_network_and_no_other() {
+    let (_dir, store, instance) = store();
+    let all = ["10.0.1.7", "10.0.12.7", "104.16.0.1"];
+    let of = |(number, ip): (u32, &str)| artifact(number, &format!(r#","clientIP":"{ip}""#));
+    let all = (1..).zip(all).map(of).collect();
+    store.commit_step(&instance, &batch(all, b""), NOW).expect("commit");
+    assert_eq!(found(&store, "src_ip:10.*"), [2, 1]);
+    assert_eq!(found(&store, "10.0.1.*"), [1]);
+    assert_eq!(found(&store, "src_ip:10.0.1*"), [2, 1], "behind a digit it stands for more digits");
 }
 
 #[test]
