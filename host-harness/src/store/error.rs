@@ -18,6 +18,14 @@ pub enum StoreError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The database cannot be read.
+    #[error("cannot read the database {}: {source}", path.display())]
+    Unreadable {
+        /// The database file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Another process holds the directory.
     #[error("the state directory {} is in use by {}", path.display(), holder_text(*holder))]
     Locked {
@@ -47,6 +55,22 @@ pub enum StoreError {
         found: i64,
         /// The newest version known.
         known: i64,
+    },
+    /// An older program wrote it, and whoever only reads cannot bring it up to date.
+    #[error("{} has schema version {found}, which is too old to be read; this program writes version {known}", path.display())]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The version that this program writes.
+        known: i64,
+    },
+    /// Another program holds the database for longer than is waited for.
+    #[error("the database {} is held by another program", path.display())]
+    Busy {
+        /// The database file.
+        path: PathBuf,
     },
     /// The file is damaged.
     #[error("the database {} is damaged: {detail}", path.display())]
@@ -119,10 +143,13 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "state-directory",
+            Self::Unreadable { .. } => "state-unreadable",
             Self::Locked { .. } => "state-locked",
             Self::Missing { .. } => "state-missing",
             Self::Foreign { .. } => "state-foreign",
             Self::Newer { .. } => "state-newer",
+            Self::Older { .. } => "state-older",
+            Self::Busy { .. } => "state-busy",
             Self::Corrupt { .. } => "state-corrupt",
             Self::Full { .. } => "state-full",
             Self::Name { .. } => "instance-name",
@@ -141,10 +168,13 @@ impl StoreError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "give a directory that this user can write to",
+            Self::Unreadable { .. } => "give a directory that this user can read, or run this as the user of the host",
             Self::Locked { .. } => "wait until the other process has ended, or give each process its own directory",
             Self::Missing { .. } => "name the directory that was given to `poll --state`, or poll first",
             Self::Foreign { .. } => "give an empty or new directory; nothing was changed in this one",
             Self::Newer { .. } => "use the newer host-harness that wrote it, or another directory; nothing was changed",
+            Self::Older { .. } => "start the host, or poll, once with this version: that brings the store up to date",
+            Self::Busy { .. } => "try again when backups, checks and other programs that use this file have ended",
             Self::Corrupt { .. } => {
                 "restore the directory from a backup, or move it away and poll into a new one: the look-back is collected again and artifacts keep their ids"
             }

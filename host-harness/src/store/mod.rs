@@ -116,8 +116,12 @@ impl Reader {
     /// [`StoreError::Missing`] when there is none.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = directory::database(dir);
-        if !path.is_file() {
-            return Err(StoreError::Missing { path: dir.to_owned() });
+        match std::fs::metadata(&path) {
+            Ok(file) if file.is_file() => {}
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Unreadable { path, source });
+            }
+            _ => return Err(StoreError::Missing { path: dir.to_owned() }),
         }
         let connection = schema::open_reader(&path)?;
         Ok(Self { database: Database::new(connection, path) })

@@ -196,6 +196,26 @@ fn a_reader_sees_what_a_writer_commits_while_it_holds_the_lock() {
 }
 
 #[test]
+fn a_store_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("file");
+    let error = Reader::open(&file).expect_err("must fail");
+    assert_eq!(error.code(), "state-unreadable");
+    assert!(error.to_string().starts_with("cannot read the database "), "{error}");
+}
+
+#[test]
+fn what_another_program_holds_is_told_from_what_is_broken() {
+    let path = std::path::Path::new("state.sqlite");
+    let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    let busy = schema::classify(path, failure(rusqlite::ffi::SQLITE_BUSY));
+    insta::assert_snapshot!(busy, @"the database state.sqlite is held by another program");
+    assert_eq!(busy.code(), "state-busy");
+    assert!(!busy.help().contains("restore"), "{}", busy.help());
+}
+
+#[test]
 fn reading_a_directory_without_state_says_so_and_creates_nothing() {
     let dir = tempfile::tempdir().expect("temporary directory");
     assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-missing");
