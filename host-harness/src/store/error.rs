@@ -4,6 +4,7 @@
 //! says what to do, so that the command line only has to print both.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A failure of the store. Nothing was committed when one is returned.
 #[derive(Debug, thiserror::Error)]
@@ -127,6 +128,12 @@ pub enum StoreError {
         /// How many are allowed.
         most: usize,
     },
+    /// A search that took too long.
+    #[error("the search took longer than {} s and was ended", within.as_secs())]
+    TooLong {
+        /// The time it had.
+        within: Duration,
+    },
     /// Anything else that SQLite says.
     #[error("the database {} failed: {source}", path.display())]
     Sql {
@@ -158,6 +165,7 @@ impl StoreError {
             Self::UnknownInstance { .. } => "instance-unknown",
             Self::ArtifactId { .. } => "artifact-id",
             Self::Query { .. } => "query-too-long",
+            Self::TooLong { .. } => "search-too-long",
             Self::Sql { .. } => "state-failed",
         }
     }
@@ -185,6 +193,7 @@ impl StoreError {
             Self::UnknownInstance { .. } => "leave --instance out to search all of them",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",
+            Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",
             Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",
         }
     }

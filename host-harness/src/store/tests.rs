@@ -196,6 +196,29 @@ fn a_reader_sees_what_a_writer_commits_while_it_holds_the_lock() {
 }
 
 #[test]
+fn a_search_ends_when_its_time_is_up_and_the_next_one_has_its_own() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch((0..2_000).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    let reader = Reader::open(dir.path()).expect("reader");
+    let error = reader.search_within("acme*", None, 10_000, Duration::ZERO).expect_err("must fail");
+    insta::assert_snapshot!(error, @"the search took longer than 0 s and was ended");
+    assert_eq!(error.code(), "search-too-long");
+    let minute = Duration::from_secs(60);
+    assert_eq!(reader.search_within("acme*", None, 10_000, minute).expect("hits").len(), 2_000);
+    assert_eq!(reader.search("acme*", None, 10_000).expect("hits").len(), 2_000);
+}
+
+#[test]
+fn a_reader_counts_what_waits_while_a_search_of_it_runs() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
+    let reader = Reader::open(dir.path()).expect("reader");
+    let searching = reader.database.lock();
+    assert_eq!(reader.outbox_depth().expect("depth"), 1);
+    drop(searching);
+}
+
+#[test]
 fn a_store_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let file = dir.path().join("file");
