@@ -59,7 +59,10 @@ impl fmt::Display for CliError {
 impl From<StoreError> for CliError {
     fn from(error: StoreError) -> Self {
         let exit = match error {
-            StoreError::Full { .. } | StoreError::Sql { .. } | StoreError::ArtifactId { .. } => EXIT_FAILED,
+            StoreError::Full { .. }
+            | StoreError::Busy { .. }
+            | StoreError::Sql { .. }
+            | StoreError::ArtifactId { .. } => EXIT_FAILED,
             _ => EXIT_USAGE,
         };
         Self { exit, ..Self::usage(&error).help(error.help()) }

@@ -16,10 +16,15 @@ use crate::store::{Hit, Reader};
 ///
 /// All words must match, anywhere in an artifact. Fields narrow a word down:
 /// src_ip: dst_ip: hostname: user: severity: stream:. Quotes keep words
-/// together, a * at the end stands for any ending. A time is found by its day
-/// (2026-01-15), hour, minute or second (2026-01-15T11:59), as it is written;
-/// a UUID as a whole or by its beginning with a *. Without a query the newest
-/// artifacts are shown. What was stored last comes first.
+/// together, a * at the end of a word stands for any ending, behind a dot for
+/// whatever follows. A time is found by its month (2026-01*), day (2026-01-15),
+/// hour, minute or second (2026-01-15T11:59), as it is written; a UUID as a
+/// whole or by its beginning with a *. Without a query the newest artifacts are
+/// shown. What was stored last comes first.
+///
+/// Words are what stands between spaces and punctuation: within a text of
+/// Chinese, Japanese or Thai a single word is not found. A quoted phrase may
+/// reach from one value of an artifact into the next.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

@@ -1,8 +1,11 @@
 //! Who may ask.
 //!
-//! What: the `Host` header must name this host, and where a token is set the request must carry it.
+//! What: the `Host` header must name this host, no page of another site may ask, and where a token is set the request
+//! must carry it.
 //! Why the `Host` header: a web page can make its own name point to this machine and then read whatever is served
 //! here, but it cannot change what the browser writes into `Host`. Addresses cannot be used so and are always taken.
+//! Why no page of another site: it could not read the answer, but it could keep the store busy with searches. Browsers
+//! say so in `Sec-Fetch-Site`, which no page can change; other programs leave it out.
 //! Why the file of the token is looked at for every request: a token that was rotated counts at once, the old one no
 //! more; while it cannot be read nobody gets in.
 
@@ -30,6 +33,9 @@ pub enum Refusal {
     /// It names another host.
     #[error("this host is not known under that name; ask it by address or localhost, or add the name to allowed_hosts")]
     OtherHost,
+    /// A page of another site asks for it.
+    #[error("a page of another site must not ask; open this address by itself")]
+    OtherSite,
     /// No token, or a wrong one.
     #[error("the request must carry the token: Authorization: Bearer <token>")]
     Token,
@@ -42,6 +48,7 @@ impl Refusal {
         match self {
             Self::NoHost => "host-missing",
             Self::OtherHost => "host-not-allowed",
+            Self::OtherSite => "cross-site",
             Self::Token => "unauthorized",
         }
     }
@@ -105,6 +112,18 @@ impl Access {
         };
         let name = name.to_ascii_lowercase();
         name == "localhost" || name.parse::<IpAddr>().is_ok() || self.allowed_hosts.contains(&name)
+    }
+
+    /// Judges where a request of a browser comes from.
+    ///
+    /// # Errors
+    /// When it is a page of another site.
+    pub fn check_site(headers: &HeaderMap) -> Result<(), Refusal> {
+        let mut all = headers.get_all("sec-fetch-site").iter();
+        if all.any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site")) {
+            return Err(Refusal::OtherSite);
+        }
+        Ok(())
     }
 
     /// Judges the token of a request.

@@ -4,6 +4,7 @@
 //! Every answer says that it must not be stored, nor taken for another type than it has.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{
@@ -32,8 +33,8 @@ const MOST_BYTES: usize = 16 << 20;
 /// Longest query in bytes.
 const LONGEST_QUERY: usize = 4 * 1024;
 
-/// Readers of the store at once.
-const READERS: usize = 2;
+/// How long a search may take: shorter than an answer may, so that whoever asked learns why there is none.
+const SEARCH_WITHIN: Duration = Duration::from_secs(15);
 
 /// Everything that pages are made of.
 pub struct Site {
@@ -41,7 +42,10 @@ pub struct Site {
     serving: Arc<dyn Serving>,
     reader: Reader,
     access: Access,
-    readers: Semaphore,
+    /// The place of the one search that runs; others wait without holding a thread.
+    pub(super) searching: Arc<Semaphore>,
+    /// The place of the one look at what waits for delivery, which no search holds up.
+    looking: Arc<Semaphore>,
 }
 
 /// An answer.
@@ -51,7 +55,8 @@ impl Site {
     /// A site.
     #[must_use]
     pub fn new(board: Arc<Board>, serving: Arc<dyn Serving>, reader: Reader, access: Access) -> Self {
-        Self { board, serving, reader, access, readers: Semaphore::new(READERS) }
+        let place = || Arc::new(Semaphore::new(1));
+        Self { board, serving, reader, access, searching: place(), looking: place() }
     }
 
     /// Answers a request by its head.
@@ -60,6 +65,9 @@ impl Site {
             let status =
                 if refusal == Refusal::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::MISDIRECTED_REQUEST };
             return error(status, refusal.code(), &refusal.to_string());
+        }
+        if let Err(refusal) = Access::check_site(&head.headers) {
+            return error(StatusCode::FORBIDDEN, refusal.code(), &refusal.to_string());
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
             let mut answer =
@@ -109,7 +117,7 @@ impl Site {
     }
 
     async fn metrics(&self) -> Answer {
-        let depth = self.read(|reader| reader.outbox_depth()).await.and_then(Result::ok);
+        let depth = self.read(&self.looking, |reader| reader.outbox_depth()).await.and_then(Result::ok);
         let text = Snapshot::of(&self.board, self.serving.report(), depth).text();
         answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text)
     }
@@ -132,11 +140,16 @@ impl Site {
                 _ => return wrong("there is query, instance and limit"),
             }
         }
-        let found = self.read(move |reader| reader.search(&text, instance.as_deref(), limit)).await;
+        let search = move |reader: &Reader| reader.search_within(&text, instance.as_deref(), limit, SEARCH_WITHIN);
+        let found = self.read(&self.searching, search).await;
         let hits = match found {
             Some(Ok(hits)) => hits,
             Some(Err(failure @ (StoreError::UnknownInstance { .. } | StoreError::Query { .. }))) => {
                 return error(StatusCode::BAD_REQUEST, failure.code(), &failure.to_string());
+            }
+            Some(Err(failure @ StoreError::TooLong { .. })) => {
+                let message = format!("{failure}; {}", failure.help());
+                return error(StatusCode::BAD_REQUEST, failure.code(), &message);
             }
             Some(Err(failure)) => {
                 return error(StatusCode::INTERNAL_SERVER_ERROR, failure.code(), "the store could not be searched");
@@ -168,11 +181,20 @@ impl Site {
         answer(StatusCode::OK, JSON, serde_json::to_string(&page).unwrap_or_default())
     }
 
-    /// Reads the store where blocking is fine.
-    async fn read<T: Send + 'static>(&self, work: impl FnOnce(&Reader) -> T + Send + 'static) -> Option<T> {
-        let _place = self.readers.acquire().await.ok()?;
+    /// Reads the store where blocking is fine. The place is held until that has ended, also when nobody waits for it any
+    /// more: however often is asked, no more threads are taken, which commits need as well.
+    pub(super) async fn read<T: Send + 'static>(
+        &self,
+        places: &Arc<Semaphore>,
+        work: impl FnOnce(&Reader) -> T + Send + 'static,
+    ) -> Option<T> {
+        let place = Arc::clone(places).acquire_owned().await.ok()?;
         let reader = self.reader.clone();
-        tokio::task::spawn_blocking(move || work(&reader)).await.ok()
+        let read = move || {
+            let _place = place;
+            work(&reader)
+        };
+        tokio::task::spawn_blocking(read).await.ok()
     }
 }
 

@@ -144,9 +144,11 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             if is_ahead {
                 let next = async { Ok(collector.poll(checkpoint.clone(), budget).await) };
                 ((), polled) = tokio::try_join!(self.keep(batch, cycle, commit), next)?;
+                self.deliver(cycle).await;
                 continue;
             }
             self.keep(batch, cycle, commit).await?;
+            self.deliver(cycle).await;
             if !more {
                 return Ok(End::Complete);
             }
@@ -207,20 +209,14 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             .map_err(|error| FailureReport::from(&error))
     }
 
-    /// Commits a step and delivers what is stored.
-    async fn keep(
-        &mut self,
-        batch: Batch,
-        cycle: &mut Cycle,
-        commit: &mut Option<Commit>,
-    ) -> Result<(), FailureReport> {
+    /// Commits a step.
+    async fn keep(&self, batch: Batch, cycle: &mut Cycle, commit: &mut Option<Commit>) -> Result<(), FailureReport> {
         let (store, instance, now) = (self.store.clone(), self.instance.clone(), (self.surroundings.now)());
         *commit = Some(tokio::task::spawn_blocking(move || {
             let committed = store.commit_step(&instance, &batch, now)?;
             Ok((committed, batch))
         }));
         self.stored(cycle, commit).await?;
-        self.deliver(cycle).await;
         (self.surroundings.progress)(cycle);
         Ok(())
     }
@@ -243,7 +239,8 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         Ok(())
     }
 
-    /// Empties the outbox into the sink. A sink that fails is not tried again
+    /// Empties the outbox into the sink, while no step is under way: a sink may
+    /// block, and the time of a step would run out. A sink that fails is not tried again
     /// in this cycle, and stops nothing else.
     async fn deliver(&mut self, cycle: &mut Cycle) {
         let Some(sink) = self.sink.as_deref_mut() else { return };

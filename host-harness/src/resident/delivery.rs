@@ -1,13 +1,13 @@
 //! The delivery: artifacts out of the outbox into the sink.
 //!
 //! Why a thread of its own: an output that is slow, stalled or down stops nothing but itself; polls go on and what they
-//! store waits in the outbox. The output is opened anew for every round, so a log file may be moved away and another made.
+//! store waits in the outbox. A file is opened anew for every delivery, so it may be moved away and another made.
 //! Promise: at least once, in the order of arrival for every instance, also for instances that are gone by now.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
@@ -92,9 +92,10 @@ fn name(sink: &SinkConfig) -> String {
 
 fn run(runtime: &Runtime, store: &Store, sink: &SinkConfig, board: &Board, rung: &Receiver<()>, stop: &AtomicBool) {
     let mut failures = 0_usize;
+    let mut lines = None;
     loop {
         let last = stop.load(Ordering::Acquire);
-        let result = if *sink == SinkConfig::None { Ok(()) } else { round(runtime, store, sink, board) };
+        let result = if *sink == SinkConfig::None { Ok(()) } else { round(runtime, store, sink, &mut lines, board) };
         let wait = match result {
             Ok(()) => {
                 if failures > 0 {
@@ -117,32 +118,55 @@ fn run(runtime: &Runtime, store: &Store, sink: &SinkConfig, board: &Board, rung:
         if last {
             return;
         }
-        match rung.recv_timeout(wait) {
-            // While the output is down, bells do not shorten the wait.
-            Ok(()) if failures > 0 && !stop.load(Ordering::Acquire) => std::thread::sleep(Duration::from_secs(1)),
-            Ok(()) | Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return,
+        if !rest(rung, wait, failures > 0, stop) {
+            return;
         }
     }
 }
 
-/// Delivers all that waits.
-fn round(runtime: &Runtime, store: &Store, sink: &SinkConfig, board: &Board) -> Result<(), DrainError> {
+/// Waits for the time, or for a bell. While the output is down only that of a stop shortens the wait. False when nobody
+/// can ring any more.
+fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -> bool {
+    let begun = Instant::now();
+    loop {
+        match rung.recv_timeout(wait.saturating_sub(begun.elapsed())) {
+            Ok(()) if is_down && !stop.load(Ordering::Acquire) => {}
+            Ok(()) | Err(RecvTimeoutError::Timeout) => return true,
+            Err(RecvTimeoutError::Disconnected) => return false,
+        }
+    }
+}
+
+/// Delivers all that waits. `lines` is kept from round to round, because it knows what it has cut off.
+fn round(
+    runtime: &Runtime,
+    store: &Store,
+    sink: &SinkConfig,
+    lines: &mut Option<LinesSink>,
+    board: &Board,
+) -> Result<(), DrainError> {
     let waiting = store.waiting()?;
     if waiting.is_empty() {
         return Ok(());
     }
-    let mut lines = match sink {
-        SinkConfig::None => return Ok(()),
-        SinkConfig::Stdout => LinesSink::open("-".as_ref())?,
-        SinkConfig::File(path) => LinesSink::open(path)?,
+    let lines = match lines {
+        Some(lines) => lines,
+        None => lines.insert(match sink {
+            SinkConfig::None => return Ok(()),
+            SinkConfig::Stdout => LinesSink::open("-".as_ref())?,
+            SinkConfig::File(path) => LinesSink::open(path)?,
+        }),
     };
     for instance in waiting {
         let mut delivered = 0;
-        let result = runtime.block_on(drain(store, &instance, &mut lines, &mut delivered));
+        let result = runtime.block_on(drain(store, &instance, lines, &mut delivered));
         board.change_host(|host| host.sink.delivered += delivered);
+        if result.is_err() {
+            lines.release();
+        }
         result?;
     }
+    lines.release();
     Ok(())
 }
 
@@ -220,6 +244,31 @@ mod tests {
         let delivery = Delivery::start(store.clone(), SinkConfig::None, Arc::clone(&board)).expect("start");
         delivery.stop(Duration::from_secs(60)).await;
         assert_eq!((store.counts().expect("counts").undelivered, board.host().sink.target.as_str()), (3, "none"));
+    }
+
+    #[test]
+    fn while_the_output_is_down_only_a_stop_shortens_the_wait() {
+        let (ring, rung) = sync_channel(1);
+        let stop = Arc::new(AtomicBool::new(false));
+        let wait = Duration::from_millis(300);
+        let begun = Instant::now();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                for _ in 0..5 {
+                    let _ = ring.try_send(());
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
+            assert!(rest(&rung, wait, true, &stop));
+        });
+        assert!(begun.elapsed() >= wait, "{:?}", begun.elapsed());
+        let begun = Instant::now();
+        ring.try_send(()).expect("rung");
+        assert!(rest(&rung, Duration::from_secs(60), false, &stop));
+        stop.store(true, Ordering::Release);
+        ring.try_send(()).expect("rung");
+        assert!(rest(&rung, Duration::from_secs(60), true, &stop));
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 
     #[tokio::test]

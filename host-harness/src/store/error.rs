@@ -4,6 +4,7 @@
 //! says what to do, so that the command line only has to print both.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// A failure of the store. Nothing was committed when one is returned.
 #[derive(Debug, thiserror::Error)]
@@ -14,6 +15,14 @@ pub enum StoreError {
         /// What was tried, for example `create the state directory`.
         action: &'static str,
         /// The file or directory.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The database cannot be read.
+    #[error("cannot read the database {}: {source}", path.display())]
+    Unreadable {
+        /// The database file.
         path: PathBuf,
         /// What the system said.
         source: std::io::Error,
@@ -47,6 +56,22 @@ pub enum StoreError {
         found: i64,
         /// The newest version known.
         known: i64,
+    },
+    /// An older program wrote it, and whoever only reads cannot bring it up to date.
+    #[error("{} has schema version {found}, which is too old to be read; this program writes version {known}", path.display())]
+    Older {
+        /// The database file.
+        path: PathBuf,
+        /// The version found.
+        found: i64,
+        /// The version that this program writes.
+        known: i64,
+    },
+    /// Another program holds the database for longer than is waited for.
+    #[error("the database {} is held by another program", path.display())]
+    Busy {
+        /// The database file.
+        path: PathBuf,
     },
     /// The file is damaged.
     #[error("the database {} is damaged: {detail}", path.display())]
@@ -103,6 +128,12 @@ pub enum StoreError {
         /// How many are allowed.
         most: usize,
     },
+    /// A search that took too long.
+    #[error("the search took longer than {} s and was ended", within.as_secs())]
+    TooLong {
+        /// The time it had.
+        within: Duration,
+    },
     /// Anything else that SQLite says.
     #[error("the database {} failed: {source}", path.display())]
     Sql {
@@ -119,10 +150,13 @@ impl StoreError {
     pub fn code(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "state-directory",
+            Self::Unreadable { .. } => "state-unreadable",
             Self::Locked { .. } => "state-locked",
             Self::Missing { .. } => "state-missing",
             Self::Foreign { .. } => "state-foreign",
             Self::Newer { .. } => "state-newer",
+            Self::Older { .. } => "state-older",
+            Self::Busy { .. } => "state-busy",
             Self::Corrupt { .. } => "state-corrupt",
             Self::Full { .. } => "state-full",
             Self::Name { .. } => "instance-name",
@@ -131,6 +165,7 @@ impl StoreError {
             Self::UnknownInstance { .. } => "instance-unknown",
             Self::ArtifactId { .. } => "artifact-id",
             Self::Query { .. } => "query-too-long",
+            Self::TooLong { .. } => "search-too-long",
             Self::Sql { .. } => "state-failed",
         }
     }
@@ -141,10 +176,13 @@ impl StoreError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "give a directory that this user can write to",
+            Self::Unreadable { .. } => "give a directory that this user can read, or run this as the user of the host",
             Self::Locked { .. } => "wait until the other process has ended, or give each process its own directory",
             Self::Missing { .. } => "name the directory that was given to `poll --state`, or poll first",
             Self::Foreign { .. } => "give an empty or new directory; nothing was changed in this one",
             Self::Newer { .. } => "use the newer host-harness that wrote it, or another directory; nothing was changed",
+            Self::Older { .. } => "start the host, or poll, once with this version: that brings the store up to date",
+            Self::Busy { .. } => "try again when backups, checks and other programs that use this file have ended",
             Self::Corrupt { .. } => {
                 "restore the directory from a backup, or move it away and poll into a new one: the look-back is collected again and artifacts keep their ids"
             }
@@ -155,6 +193,7 @@ impl StoreError {
             Self::UnknownInstance { .. } => "leave --instance out to search all of them",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",
+            Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",
             Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",
         }
     }

@@ -22,10 +22,12 @@ mod standing;
 mod text;
 mod words;
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
-use rusqlite::Connection;
+use rusqlite::{Connection, ErrorCode};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -66,6 +68,8 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Database,
+    /// Numbers of artifacts, by instance, that were delivered while that could not be recorded.
+    delivered: Arc<Mutex<BTreeMap<i64, BTreeSet<i64>>>>,
     /// Held until the last clone is gone.
     _lock: Arc<directory::DirectoryLock>,
 }
@@ -75,7 +79,12 @@ pub struct Store {
 #[derive(Clone, Debug)]
 pub struct Reader {
     database: Database,
+    /// For what takes no time: it never waits behind a search.
+    quick: Database,
 }
+
+/// Steps of SQLite's machine between two looks at the clock, of which there are millions in a second.
+const STEPS_OF_A_LOOK: i32 = 1_000;
 
 /// One connection and the file it belongs to.
 #[derive(Clone, Debug)]
@@ -94,12 +103,12 @@ impl Store {
         let lock = directory::prepare(dir)?;
         let path = directory::database(dir);
         let connection = schema::open_writer(&path)?;
-        Ok(Self { database: Database::new(connection, path), _lock: Arc::new(lock) })
+        Ok(Self { database: Database::new(connection, path), delivered: Arc::default(), _lock: Arc::new(lock) })
     }
 
     /// See [`Reader::search`].
     pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
-        search::run(&self.database, query, instance, limit)
+        search::run(&self.database, query, instance, limit, None)
     }
 
     /// See [`Reader::counts`].
@@ -113,25 +122,44 @@ impl Reader {
     /// [`StoreError::Missing`] when there is none.
     pub fn open(dir: &Path) -> Result<Self, StoreError> {
         let path = directory::database(dir);
-        if !path.is_file() {
-            return Err(StoreError::Missing { path: dir.to_owned() });
+        match std::fs::metadata(&path) {
+            Ok(file) if file.is_file() => {}
+            Err(source) if source.kind() != std::io::ErrorKind::NotFound => {
+                return Err(StoreError::Unreadable { path, source });
+            }
+            _ => return Err(StoreError::Missing { path: dir.to_owned() }),
         }
-        let connection = schema::open_reader(&path)?;
-        Ok(Self { database: Database::new(connection, path) })
+        let database = Database::new(schema::open_reader(&path)?, path.clone());
+        Ok(Self { database, quick: Database::new(schema::open_reader(&path)?, path) })
     }
 
     /// Finds artifacts, those stored last first, at most `limit`.
     ///
     /// All terms of the query must match. A term is a word, a `"quoted
-    /// phrase"`, a word with a trailing `*` for any ending, or one of these
-    /// behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
+    /// phrase"`, a word with a trailing `*` for any ending (behind a dot or a
+    /// hyphen, for any words that follow), or one of these behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
     /// `stream:`. A UUID is found as a whole or by its beginning with a `*`, a
-    /// time by its day (`2026-01-15`) or down to its second
-    /// (`2026-01-15T11:59`), as it is written. Whatever else is typed is
+    /// time by its day (`2026-01-15`), down to its second
+    /// (`2026-01-15T11:59`) or by its beginning with a `*` (`2026-01*`), as it
+    /// is written. Words are what stands between spaces and punctuation: those
+    /// of languages that are written without spaces are not told apart.
+    /// Whatever else is typed is
     /// searched for as text; no query is a syntax error. An empty query finds
     /// the newest artifacts.
     pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
-        search::run(&self.database, query, instance, limit)
+        search::run(&self.database, query, instance, limit, None)
+    }
+
+    /// The same, but it fails with [`StoreError::TooLong`] when it takes longer than `within`. The time begins when the
+    /// searches of others before it have ended.
+    pub fn search_within(
+        &self,
+        query: &str,
+        instance: Option<&str>,
+        limit: u32,
+        within: Duration,
+    ) -> Result<Vec<Hit>, StoreError> {
+        search::run(&self.database, query, instance, limit, Some(within))
     }
 
     /// Counts over all instances.
@@ -140,9 +168,9 @@ impl Reader {
     }
 
     /// How many artifacts no sink has taken yet. Unlike [`Reader::counts`] it
-    /// does not look at the others, however many there are.
+    /// does not look at the others, however many there are, and does not wait for searches.
     pub fn outbox_depth(&self) -> Result<u64, StoreError> {
-        self.database.with(|connection| {
+        self.quick.with(|connection| {
             let rows: i64 = connection.query_row("SELECT count(*) FROM outbox", [], |row| row.get(0))?;
             Ok(rows.unsigned_abs())
         })
@@ -163,6 +191,26 @@ impl Database {
     /// Runs `work` on the connection and explains its failure.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&mut self.lock()).map_err(|source| schema::classify(&self.path, source))
+    }
+
+    /// The same, but SQLite gives up when `work` takes longer than `within`.
+    fn with_within<T>(
+        &self,
+        within: Option<Duration>,
+        work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let Some(within) = within else { return self.with(work) };
+        let mut connection = self.lock();
+        let begun = Instant::now();
+        let result = connection
+            .progress_handler(STEPS_OF_A_LOOK, Some(move || begun.elapsed() >= within))
+            .and_then(|()| work(&mut connection));
+        // Whoever comes next has a time of his own. It cannot fail; if it did, the next one would end at once.
+        let _ = connection.progress_handler(0, None::<fn() -> bool>);
+        result.map_err(|source| match source.sqlite_error_code() {
+            Some(ErrorCode::OperationInterrupted) => StoreError::TooLong { within },
+            _ => schema::classify(&self.path, source),
+        })
     }
 
     fn counts(&self) -> Result<Counts, StoreError> {

@@ -4,6 +4,12 @@
 //! a bus knows nothing of SQLite. So an artifact enters the outbox in the
 //! transaction that stores it and leaves it after the sink has it for sure: a
 //! crash in between delivers it again, with the same id.
+//! While the store cannot record what was delivered, on a full disk for
+//! example, it is kept in mind and recorded before anything else is given out:
+//! the same artifacts are not delivered again and again meanwhile.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{MutexGuard, PoisonError};
 
 use rusqlite::{TransactionBehavior, params};
 use uuid::Uuid;
@@ -32,6 +38,7 @@ impl Store {
     /// What waits for delivery, in the order of arrival, at most `limit` and
     /// about 16 MiB; empty only when nothing waits.
     pub fn undelivered(&self, instance: &Instance, limit: u32) -> Result<Vec<Undelivered>, StoreError> {
+        self.record_delivered(instance)?;
         self.database.with(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT a.seq, a.id, a.stream, a.json FROM outbox o JOIN artifact a ON a.seq = o.artifact
@@ -72,16 +79,31 @@ impl Store {
     /// Takes delivered artifacts out of the outbox, all or none. Those that
     /// are not in it are passed over.
     pub fn mark_delivered(&self, instance: &Instance, delivered: &[Undelivered]) -> Result<(), StoreError> {
+        let new = delivered.iter().map(|artifact| artifact.seq);
+        self.unrecorded().entry(instance.key).or_default().extend(new);
+        self.record_delivered(instance)
+    }
+
+    /// Records what was delivered of an instance and is not recorded yet.
+    fn record_delivered(&self, instance: &Instance) -> Result<(), StoreError> {
+        let mut unrecorded = self.unrecorded();
+        let Some(delivered) = unrecorded.get(&instance.key) else { return Ok(()) };
         self.database.with(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut statement =
                     transaction.prepare_cached("DELETE FROM outbox WHERE instance = ?1 AND artifact = ?2")?;
-                for artifact in delivered {
-                    statement.execute([instance.key, artifact.seq])?;
+                for seq in delivered {
+                    statement.execute([instance.key, *seq])?;
                 }
             }
             transaction.commit()
-        })
+        })?;
+        unrecorded.remove(&instance.key);
+        Ok(())
+    }
+
+    fn unrecorded(&self) -> MutexGuard<'_, BTreeMap<i64, BTreeSet<i64>>> {
+        self.delivered.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

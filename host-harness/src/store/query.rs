@@ -59,14 +59,19 @@ impl Term {
         if !self.quoted && self.field.is_none() && self.words == "AND" {
             return None;
         }
-        let prefix = !self.quoted && self.words.ends_with('*');
         if !self.words.chars().any(char::is_alphanumeric) {
             return None;
         }
         let plain: String = self.words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-        let begun = if prefix { words::beginning_of_uuid(plain.trim_end_matches('*')) } else { None };
+        let stem = plain.trim_end_matches('*');
+        let has_star = !self.quoted && stem.len() < plain.len();
+        // Behind a separator it stands for words that follow, and whatever follows matches anyway: that of `10.0.1.*` must
+        // not make `10.0.12.7` of the 1.
+        let prefix = has_star && stem.ends_with(char::is_alphanumeric);
+        let begun = if has_star { words::beginning(stem) } else { None };
+        let is_begun = begun.is_some();
         let word = begun.map_or_else(|| words::indexed(&plain), Cow::Owned);
-        let word_prefix = prefix || words::ends_with_time(&word);
+        let word_prefix = prefix || is_begun || words::ends_with_time(&word);
         let (written, indexed) = (phrase(&plain, prefix), phrase(&word, word_prefix));
         Some(match self.field {
             Some(field) if ANCHORED.contains(&field) => format!("{field} : ^ {written}"),
@@ -153,6 +158,16 @@ mod tests {
         let uuid = "4be49362-6b0f-4a5b-9bd9-5ae4aef0ea9e";
         assert_eq!(expression(uuid), format!(r#"("4be493626b0f4a5b9bd95ae4aef0ea9e" OR "{uuid}")"#));
         assert_eq!(expression("user:4be49362-6b*"), r#"user : ("4be493626b" * OR "4be49362-6b*" *)"#);
+        assert_eq!(expression("4be49362-*"), r#"("4be49362" * OR "4be49362-*")"#);
+        assert_eq!(expression("2026-01*"), r#"("202601" * OR "2026-01*" *)"#);
+        assert_eq!(expression("2026-*"), r#"("2026" * OR "2026-*")"#);
+    }
+
+    #[test]
+    fn a_star_behind_a_separator_begins_no_word() {
+        assert_eq!(expression("src_ip:10.*"), r#"src_ip : ^ "10.*""#);
+        assert_eq!(expression("10.0.1*"), r#""10.0.1*" *"#);
+        assert_eq!(expression("10.0.1.**"), r#""10.0.1.**""#);
     }
 
     #[test]

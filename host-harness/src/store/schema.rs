@@ -107,7 +107,7 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-    let version = checked_version(&connection, path)?;
+    let version = checked_version(&connection, failed, path)?;
     // A store that is there keeps the size it has.
     connection.pragma_update(None, "page_size", PAGE).map_err(failed)?;
     let mode: String =
@@ -138,26 +138,37 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
     Ok(connection)
 }
 
-/// Opens the database for reading only; it must be of the current version.
+/// The oldest version whose rows are read as those of the current one: since then ids are kept as keys.
+const READABLE: i64 = 5;
+
+/// Opens the database for reading only. It may be of an older version, if its rows are the same.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
-    let failed = |source| classify(path, source);
+    let failed = |source: rusqlite::Error| match classify(path, source) {
+        // Whoever reads wants to know that he may not.
+        StoreError::Directory { path, source, .. } => StoreError::Unreadable { path, source },
+        other => other,
+    };
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
-    if checked_version(&connection, path)? == 0 {
-        return Err(StoreError::Missing { path: path.parent().unwrap_or(path).to_owned() });
+    match checked_version(&connection, failed, path)? {
+        0 => Err(StoreError::Missing { path: path.parent().unwrap_or(path).to_owned() }),
+        found if found < READABLE => Err(StoreError::Older { path: path.to_owned(), found, known: known_version() }),
+        _ => Ok(connection),
     }
-    Ok(connection)
 }
 
 /// The schema version, after making sure that the database is ours and not
 /// newer than this program. 0 for an empty one.
-fn checked_version(connection: &Connection, path: &Path) -> Result<i64, StoreError> {
-    let failed = |source| classify(path, source);
-    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
-    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(failed)?;
+fn checked_version(
+    connection: &Connection,
+    failed: impl Fn(rusqlite::Error) -> StoreError,
+    path: &Path,
+) -> Result<i64, StoreError> {
+    let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(&failed)?;
+    let application: i64 = connection.pragma_query_value(None, "application_id", |row| row.get(0)).map_err(&failed)?;
     let objects: i64 =
-        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(failed)?;
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(&failed)?;
     if application != APPLICATION_ID && (application != 0 || version != 0 || objects != 0) {
         return Err(StoreError::Foreign { path: path.to_owned() });
     }
@@ -191,6 +202,7 @@ pub(super) fn classify(path: &Path, source: rusqlite::Error) -> StoreError {
             StoreError::Corrupt { path, detail: source.to_string() }
         }
         Some(ErrorCode::DiskFull) => StoreError::Full { path },
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => StoreError::Busy { path },
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => StoreError::Directory {
             action: "write the database",
             path,
@@ -214,13 +226,36 @@ mod tests {
         old.execute_batch("INSERT INTO instance VALUES (1, zeroblob(16), 'acme', 'acme-siem', 0)").expect("row");
         stamp(&old, 1);
         drop(old);
-        drop(open_reader(&path).expect("a reader takes it as it is"));
         let new = open_writer(&path).expect("migrated");
         let name: String = new
             .query_row("SELECT name FROM instance WHERE handle IS NULL", [], |row| row.get(0))
             .expect("the instance is there");
         assert_eq!(name, "acme");
-        assert_eq!(checked_version(&new, &path).expect("version"), known_version());
+        assert_eq!(checked_version(&new, |source| classify(&path, source), &path).expect("version"), known_version());
+    }
+
+    #[test]
+    fn a_store_whose_ids_are_kept_otherwise_is_not_read_but_told_to_be_brought_up_to_date() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.sqlite");
+        let old = Connection::open(&path).expect("database");
+        let (before, since) = MIGRATIONS.split_at(4);
+        before.iter().for_each(|step| old.execute_batch(step).expect("schema"));
+        stamp(&old, 4);
+        let error = open_reader(&path).expect_err("must fail");
+        assert_eq!(error.code(), "state-older");
+        assert!(error.to_string().contains("has schema version 4, which is too old to be read"), "{error}");
+        old.execute_batch(since[0]).expect("schema");
+        stamp(&old, 5);
+        drop(open_reader(&path).expect("the ids are as they are now"));
+    }
+
+    #[test]
+    fn a_reader_is_told_that_he_cannot_read() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let error = open_reader(&dir.path().join("none")).expect_err("nothing is there");
+        assert_eq!(error.code(), "state-unreadable");
+        assert!(error.to_string().starts_with("cannot read the database "), "{error}");
     }
 
     fn stamp(database: &Connection, version: i64) {

@@ -4,6 +4,8 @@
 //! artifacts can be found. Hits come in the order of arrival, newest first,
 //! which the index gives without sorting.
 
+use std::time::Duration;
+
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -28,13 +30,19 @@ pub struct Hit {
 }
 
 /// Runs a query; see [`super::Reader::search`] for what it may say.
-pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
+pub(super) fn run(
+    database: &Database,
+    text: &str,
+    instance: Option<&str>,
+    limit: u32,
+    within: Option<Duration>,
+) -> Result<Vec<Hit>, StoreError> {
     let query = query::parse(text)?;
     let key = match instance {
         Some(name) => Some(instance_key(database, name)?),
         None => None,
     };
-    database.with(|connection| match &query {
+    database.with_within(within, |connection| match &query {
         Query::Nothing => Ok(Vec::new()),
         Query::Everything => connection
             .prepare_cached(

@@ -131,6 +131,42 @@ fn what_waits_for_delivery_comes_in_the_order_of_arrival_and_in_portions() {
 }
 
 #[test]
+fn what_was_delivered_while_that_could_not_be_recorded_is_recorded_first_and_not_given_again() {
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch((1..=5).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    let first = store.undelivered(&instance, 3).expect("waiting");
+    let broken = "CREATE TEMP TRIGGER broken BEFORE DELETE ON outbox BEGIN SELECT raise(ABORT, 'broken'); END";
+    store.database.with(|connection| connection.execute_batch(broken)).expect("trigger");
+    assert!(store.mark_delivered(&instance, &first).is_err());
+    assert!(store.clone().undelivered(&instance, 3).is_err(), "nothing is given out meanwhile");
+    store.database.with(|connection| connection.execute_batch("DROP TRIGGER broken")).expect("no trigger");
+    let rest = store.undelivered(&instance, 3).expect("waiting");
+    assert_eq!(rest.iter().map(|a| a.id.as_u128()).collect::<Vec<_>>(), [4, 5]);
+    assert_eq!(store.counts().expect("counts").undelivered, 2);
+}
+
+#[test]
+fn a_copy_that_vacuum_makes_beside_the_writer_goes_on_where_it_was_made() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, ""), artifact(2, "")], b"one"), NOW).expect("commit");
+    let backup = dir.path().join("backup");
+    fs::create_dir(&backup).expect("directory");
+    let other = Connection::open(dir.path().join("state.sqlite")).expect("beside the writer");
+    let into = backup.join("state.sqlite");
+    other.execute("VACUUM INTO ?1", [into.to_str()]).expect("copied");
+    other.execute("VACUUM INTO ?1", [into.to_str()]).expect_err("what is there is not overwritten");
+    store.commit_step(&instance, &batch(vec![artifact(3, "")], b"two"), NOW).expect("commit");
+
+    let restored = Store::open(&backup).expect("restored");
+    let again = restored.instance("acme", "acme-siem", NOW).expect("instance");
+    assert_eq!(restored.checkpoint(&again).expect("checkpoint").as_deref(), Some(&b"one"[..]));
+    let committed = restored.commit_step(&again, &batch((1..=3).map(|n| artifact(n, "")).collect(), b"two"), NOW);
+    assert_eq!(committed.expect("goes on"), Committed { new: 1, repeated: 2 });
+    assert_eq!(found(&restored, "acme_siem"), [3, 2, 1]);
+    assert_eq!(restored.undelivered(&again, 10).expect("waiting").len(), 3);
+}
+
+#[test]
 fn an_instance_belongs_to_one_connector_and_has_a_proper_name() {
     let (_dir, store, _) = store();
     let error = store.instance("acme", "other-connector", NOW).expect_err("must fail");
@@ -157,6 +193,49 @@ fn a_reader_sees_what_a_writer_commits_while_it_holds_the_lock() {
     store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
     assert_eq!(reader.search("", None, 10).expect("hits").len(), 1);
     assert_eq!(reader.counts().expect("counts").artifacts, 1);
+}
+
+#[test]
+fn a_search_ends_when_its_time_is_up_and_the_next_one_has_its_own() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch((0..2_000).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+    let reader = Reader::open(dir.path()).expect("reader");
+    let error = reader.search_within("acme*", None, 10_000, Duration::ZERO).expect_err("must fail");
+    insta::assert_snapshot!(error, @"the search took longer than 0 s and was ended");
+    assert_eq!(error.code(), "search-too-long");
+    let minute = Duration::from_secs(60);
+    assert_eq!(reader.search_within("acme*", None, 10_000, minute).expect("hits").len(), 2_000);
+    assert_eq!(reader.search("acme*", None, 10_000).expect("hits").len(), 2_000);
+}
+
+#[test]
+fn a_reader_counts_what_waits_while_a_search_of_it_runs() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
+    let reader = Reader::open(dir.path()).expect("reader");
+    let searching = reader.database.lock();
+    assert_eq!(reader.outbox_depth().expect("depth"), 1);
+    drop(searching);
+}
+
+#[test]
+fn a_store_that_cannot_be_looked_at_is_not_taken_for_one_that_is_not_there() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("file");
+    let error = Reader::open(&file).expect_err("must fail");
+    assert_eq!(error.code(), "state-unreadable");
+    assert!(error.to_string().starts_with("cannot read the database "), "{error}");
+}
+
+#[test]
+fn what_another_program_holds_is_told_from_what_is_broken() {
+    let path = std::path::Path::new("state.sqlite");
+    let failure = |code| rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(code), None);
+    let busy = schema::classify(path, failure(rusqlite::ffi::SQLITE_BUSY));
+    insta::assert_snapshot!(busy, @"the database state.sqlite is held by another program");
+    assert_eq!(busy.code(), "state-busy");
+    assert!(!busy.help().contains("restore"), "{}", busy.help());
 }
 
 #[test]
@@ -323,9 +402,26 @@ fn uuids_and_times_are_found_by_what_they_begin_with_also_in_a_store_of_an_older
         (r#""2026-01-15 11:59:57""#.to_owned(), vec![1]),
         ("2026-01-15T11:58".to_owned(), vec![]),
         ("2026-01-16T11:59:57.5Z".to_owned(), vec![3]),
+        ("2026-01*".to_owned(), vec![3, 2, 1]),
+        ("2026-01-*".to_owned(), vec![3, 2, 1]),
+        ("2026-02*".to_owned(), vec![]),
+        ("2026-01-15T1*".to_owned(), vec![2, 1]),
+        ("2026-01-15T11:5*".to_owned(), vec![1]),
     ] {
         assert_eq!(found(&store, &query), expected, "{query}");
     }
+}
+
+#[test]
+fn a_network_with_a_star_is_that_network_and_no_other() {
+    let (_dir, store, instance) = store();
+    let all = ["10.0.1.7", "10.0.12.7", "104.16.0.1"];
+    let of = |(number, ip): (u32, &str)| artifact(number, &format!(r#","clientIP":"{ip}""#));
+    let all = (1..).zip(all).map(of).collect();
+    store.commit_step(&instance, &batch(all, b""), NOW).expect("commit");
+    assert_eq!(found(&store, "src_ip:10.*"), [2, 1]);
+    assert_eq!(found(&store, "10.0.1.*"), [1]);
+    assert_eq!(found(&store, "src_ip:10.0.1*"), [2, 1], "behind a digit it stands for more digits");
 }
 
 #[test]

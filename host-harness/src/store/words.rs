@@ -49,8 +49,21 @@ pub(super) fn ends_with_time(indexed: &str) -> bool {
     day.len() == 8 && are_digits(day) && time.strip_prefix('t').is_some_and(are_digits)
 }
 
+/// What is the beginning of a UUID or of a time, as the word that it is the beginning of.
+pub(super) fn beginning(text: &str) -> Option<String> {
+    beginning_of_uuid(text).or_else(|| beginning_of_time(text))
+}
+
+/// The beginning of a time, of more than its year, as the word that it is the beginning of.
+fn beginning_of_time(text: &str) -> Option<String> {
+    const TIME: &str = "0000-00-00t00:00:00";
+    let text = text.to_ascii_lowercase();
+    let pattern = TIME.get(..text.len()).filter(|pattern| pattern.len() > "0000".len())?;
+    matches(&text, pattern.as_bytes()).then(|| text.replace(['-', ':'], ""))
+}
+
 /// The beginning of a UUID, of more than its first part, as the word that it is the beginning of.
-pub(super) fn beginning_of_uuid(text: &str) -> Option<String> {
+fn beginning_of_uuid(text: &str) -> Option<String> {
     let parts: Vec<&str> = text.split('-').collect();
     let whole = parts.len().checked_sub(1).filter(|whole| (1..UUID.len()).contains(whole))?;
     let fits = |(at, (part, length)): (usize, (&&str, usize))| {
@@ -227,6 +240,26 @@ mod tests {
         assert_eq!(beginning_of_uuid("4be49362-6b0f-4a5b-9bd9-").as_deref(), Some("4be493626b0f4a5b9bd9"));
         for other in ["4be49362", "4be4936-6b", "4be49362-6b0g", "4be49362-6b0f1", "a-b-c-d-e-f", ""] {
             assert_eq!(beginning_of_uuid(other), None, "{other}");
+        }
+    }
+
+    #[test]
+    fn a_time_is_recognised_by_its_beginning() {
+        for (text, expected) in [
+            ("2026-", Some("2026")),
+            ("2026-0", Some("20260")),
+            ("2026-01-", Some("202601")),
+            ("2026-01-15", Some("20260115")),
+            ("2026-01-15T", Some("20260115t")),
+            ("2026-01-15t1", Some("20260115t1")),
+            ("2026-01-15T11:59:5", Some("20260115t11595")),
+            ("2026", None),
+            ("2026-0115", None),
+            ("2026-01-15T11:59:57.5", None),
+            ("CVE-2026", None),
+            ("éé-é", None),
+        ] {
+            assert_eq!(beginning(text).as_deref(), expected, "{text}");
         }
     }
 

@@ -37,6 +37,7 @@ impl Serving for Nothing {
 struct Stage {
     dir: tempfile::TempDir,
     board: Arc<Board>,
+    site: Arc<Site>,
     address: SocketAddr,
     task: tokio::task::JoinHandle<io::Result<()>>,
     _store: Store,
@@ -77,7 +78,8 @@ impl Stage {
         let site = Arc::new(Site::new(Arc::clone(&board), serving, reader, access));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
         let address = listener.local_addr().expect("address");
-        Self { dir, board, address, task: tokio::spawn(serve(site, listener)), _store: store }
+        let task = tokio::spawn(serve(Arc::clone(&site), listener));
+        Self { dir, board, site, address, task, _store: store }
     }
 
     /// Sends bytes and gives everything that comes back.
@@ -176,6 +178,32 @@ async fn a_page_in_a_browser_cannot_read_anything_under_a_name_of_its_own() {
             .await;
         assert!(answer.starts_with("HTTP/1.1 421 "), "{page}: {answer}");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_another_site_cannot_keep_the_store_busy() {
+    let stage = Stage::new(false).await;
+    let (status, _, body) = stage.ask("GET", "/artifacts?query=2*", "Sec-Fetch-Site: cross-site\r\n").await;
+    assert!(status == 403 && body.contains(r#""code":"cross-site""#), "{status}: {body}");
+    for own in ["none", "same-origin"] {
+        assert_eq!(stage.ask("GET", "/artifacts", &format!("Sec-Fetch-Site: {own}\r\n")).await.0, 200, "{own}");
+    }
+}
+
+#[tokio::test]
+async fn a_search_that_goes_on_holds_its_place_until_it_ends_and_nothing_else() {
+    let stage = Stage::new(false).await;
+    let (end, ended) = std::sync::mpsc::channel::<()>();
+    let searching = &stage.site.searching;
+    // Nobody waits for it any more.
+    let abandoned = stage.site.read(searching, move |_| ended.recv());
+    assert!(tokio::time::timeout(Duration::from_millis(50), abandoned).await.is_err());
+    assert_eq!(searching.available_permits(), 0, "its thread is still there");
+    let other = stage.site.read(searching, |_| ());
+    assert!(tokio::time::timeout(Duration::from_millis(50), other).await.is_err());
+    assert!(stage.ask("GET", "/metrics", "").await.2.contains("\nsignal_client_outbox_depth 30\n"));
+    end.send(()).expect("it waits");
+    assert_eq!(stage.get("/artifacts?query=user:user7").await.0, 200);
 }
 
 #[tokio::test]

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::fs;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
 use uuid::Uuid;
@@ -348,6 +349,43 @@ impl Sink for Closed {
     async fn deliver(&mut self, _: &[Undelivered]) -> Result<(), SinkError> {
         Err(SinkError::Write { output: "pipe".into(), source: std::io::ErrorKind::BrokenPipe.into() })
     }
+}
+
+/// Notes how many steps are under way when artifacts come.
+struct Beside<'a> {
+    at_hand: &'a AtomicU32,
+    seen: Vec<u32>,
+}
+
+impl Sink for Beside<'_> {
+    async fn deliver(&mut self, _: &[Undelivered]) -> Result<(), SinkError> {
+        self.seen.push(self.at_hand.load(Ordering::Relaxed));
+        Ok(())
+    }
+}
+
+/// Says while a step of it is under way, which takes longer than a commit.
+struct Slow<'a>(Scripted, &'a AtomicU32);
+
+impl Collector for Slow<'_> {
+    async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
+        self.1.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let polled = self.0.poll(checkpoint, budget).await;
+        self.1.fetch_sub(1, Ordering::Relaxed);
+        polled
+    }
+}
+
+#[tokio::test]
+async fn an_output_that_blocks_takes_nothing_of_the_time_of_a_step() {
+    let bench = Bench::new();
+    let at_hand = AtomicU32::new(0);
+    let steps = Scripted::new([Ok(batch(1..2, "a", true)), Ok(batch(2..3, "b", true)), Ok(batch(3..4, "c", false))]);
+    let mut sink = Beside { at_hand: &at_hand, seen: Vec::new() };
+    let cycle = bench.cycle_with(&Slow(steps, &at_hand), Some(&mut sink), std::future::pending()).await;
+    assert_eq!((cycle.end, cycle.delivered), (End::Complete, 3));
+    assert_eq!(sink.seen, [0, 0, 0]);
 }
 
 #[tokio::test]
