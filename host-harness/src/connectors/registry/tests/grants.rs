@@ -197,6 +197,37 @@ async fn what_is_gone_cannot_be_confirmed() {
     assert_eq!(operator.confirm("fixture", world.clock.now()).unwrap_err().code(), "connector-unknown");
 }
 
+#[tokio::test]
+async fn what_an_instance_asked_for_that_is_gone_is_not_granted_with_what_others_ask_for() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.current().tenant(options("one")).await.unwrap();
+    world.version(FILE, "1.0.1");
+    world.scan().await;
+    let connector = world.current();
+    let ask = async |host: &str| {
+        let mut plan = connector.configure(&[]).await.unwrap();
+        plan.origin.host = host.into();
+        connector.admit(&plan).unwrap_err();
+    };
+    ask("typo.example.com").await;
+    let operator = Operator::at(&world.state()).unwrap();
+    let is_held = || operator.list().unwrap().connectors.iter().any(|row| row.state == ConnectorState::Held);
+    assert!(is_held());
+    // The operator corrects the settings; nothing about grants is in the configuration.
+    let mut changes = world.registry.changes();
+    changes.mark_unchanged();
+    world.registry.grant(BTreeMap::new());
+    assert!(!is_held() && changes.has_changed().unwrap(), "whoever still asks is to ask again");
+    changes.mark_unchanged();
+    world.registry.grant(BTreeMap::new());
+    assert!(!changes.has_changed().unwrap());
+    ask("eu.example.com").await;
+    let confirmed = operator.confirm("fixture", world.clock.now()).unwrap();
+    assert_eq!(confirmed.granted, ["https://eu.example.com"]);
+}
+
 /// Instances of which some have settings with which [`abroad`] plans for another host; tells who is lent.
 struct Travellers {
     inner: Instances,
