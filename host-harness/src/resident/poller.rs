@@ -384,7 +384,7 @@ fn changed_by_somebody(code: &str, message: String, help: String) -> FailureRepo
 }
 
 /// Whether a tenant made for one record serves the other.
-fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
+pub(super) fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
     let network = |record: &Record| {
         let network = &record.whole.host.network;
         (network.proxy.clone(), network.extra_ca_files.clone())
