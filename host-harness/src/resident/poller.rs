@@ -280,8 +280,9 @@ fn verdict(cycle: &Cycle) -> PollOutcome {
         "budget-exhausted",
     ];
     match &cycle.failure {
-        _ if cycle.steps > 0 => PollOutcome::Worked,
+        // Whatever it has stored before: the next poll would fail there again, and what lies beyond is never collected.
         Some(failure) if CONNECTORS.contains(&failure.code.as_str()) => PollOutcome::ConnectorFailed,
+        _ if cycle.steps > 0 => PollOutcome::Worked,
         // Who waits without having asked anybody for anything waits for nothing; else it may have been the vendor.
         Some(failure) if failure.code == "wall-clock-limit" && cycle.usage.requests == 0 => {
             PollOutcome::ConnectorFailed
