@@ -69,10 +69,13 @@ pub struct NotGranted {
 }
 
 impl NotGranted {
+    /// See [`NotGranted::code`].
+    pub const CODE: &'static str = "not-granted";
+
     /// A stable name of the error.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        "not-granted"
+        Self::CODE
     }
 
     /// What is asked for.
