@@ -27,6 +27,7 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use indicatif::{MultiProgress, ProgressBar};
+use tokio::runtime::Runtime;
 use tracing::level_filters::LevelFilter;
 
 use crate::log;
@@ -91,6 +92,9 @@ enum Command {
     Simulate(simulate::Simulate),
 }
 
+/// How long threads are waited for at the end.
+const LINGER: Duration = Duration::from_secs(2);
+
 /// What every command gets.
 struct Context {
     /// Progress bars go here.
@@ -137,7 +141,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         .enable_all()
         .build()
         .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
-    runtime.block_on(async {
+    drive(runtime, async {
         match cli.command {
             Command::Inspect(command) => command.run(&context).await,
             Command::Check(command) => command.run(&context).await,
@@ -149,6 +153,15 @@ fn run(cli: Cli) -> Result<u8, CliError> {
             Command::Simulate(command) => command.run().await,
         }
     })
+}
+
+/// Runs something to its end on a runtime, and ends that. Threads that still do something which nobody waits for any more
+/// (a name that is looked up, a file on a disk that does not answer) are waited for a moment and then left to themselves:
+/// the process ends all the same.
+fn drive<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
+    let result = runtime.block_on(work);
+    runtime.shutdown_timeout(LINGER);
+    result
 }
 
 /// The level asked for: by option, else by environment, else `info`.
@@ -172,6 +185,20 @@ mod tests {
     #[test]
     fn the_command_line_is_well_formed() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_thread_that_never_ends_does_not_keep_a_command_from_ending() {
+        let runtime = Runtime::new().expect("runtime");
+        let began = std::time::Instant::now();
+        let code = drive(runtime, async {
+            tokio::task::spawn_blocking(|| std::thread::sleep(Duration::from_secs(30)));
+            // So that the thread has begun.
+            tokio::time::sleep(Duration::from_millis(100)).await;
+            7
+        });
+        assert_eq!(code, 7);
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
     }
 
     #[test]

@@ -14,6 +14,7 @@ use super::open_files;
 use super::options::parse_time;
 use super::output;
 use super::signals::Signals;
+use crate::config::watch::FileWatch;
 use crate::config::{self, Config, ConfigError, SinkConfig};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
@@ -67,6 +68,8 @@ const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 
 impl Run {
     pub(super) async fn run(self) -> Result<u8, CliError> {
+        // Before it is read: what is edited from here on is news, however long the start takes.
+        let file = FileWatch::new(self.config.clone());
         let config = Arc::new(config::load(&self.config)?);
         let clock = self.clock.map_or_else(Clock::system, Clock::starting_at);
         let engine = Engine::new(EngineOptions::default())?;
@@ -103,7 +106,7 @@ impl Run {
             ConnectorPoller::new(Arc::clone(&serving), store.clone(), Arc::clone(&board), clock, move || bell.ring());
         let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), Arc::new(poller), host.parallel_polls));
         let watcher =
-            Watcher::new(Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
+            Watcher::new(file, Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
         supervisor.apply(Arc::clone(&config)).await?;
         loaded(&board, &config, Vec::new());
         let site = Arc::new(Site::new(Arc::clone(&board), Arc::clone(&serving), reader, access));

@@ -115,6 +115,12 @@ impl FileWatch {
         self.last = look;
         new
     }
+
+    /// Whether the last look saw the content that was reported last.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        !self.last.differs(&self.reported)
+    }
 }
 
 #[cfg(test)]
@@ -132,10 +138,11 @@ mod tests {
         assert!(!watch.look());
         fs::write(&path, "tw").expect("file");
         assert!(!watch.look(), "it may still be written");
+        assert!(!watch.is_at_rest());
         fs::write(&path, "two").expect("file");
         assert!(!watch.look());
         assert!(watch.look());
-        assert!(!watch.look());
+        assert!(!watch.look() && watch.is_at_rest());
         fs::write(&path, "two").expect("touched");
         assert!(!watch.look() && !watch.look());
     }

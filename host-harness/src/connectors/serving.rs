@@ -40,7 +40,7 @@ pub trait Serving: Send + Sync {
 /// How a poll went, as far as it says something about the connector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PollOutcome {
-    /// At least one step was committed.
+    /// At least one step was committed, and the connector did not fail after it.
     Worked,
     /// The vendor, the network or the settings were to blame: nothing about the connector.
     Inconclusive,

@@ -137,7 +137,9 @@ impl Cycle {
         let degraded = |stream: &StreamOutcome| matches!(stream.state, State::Degraded(_));
         let nothing = self.new == 0 && self.streams.iter().all(|stream| stream.fetched == 0);
         let all_degraded = !self.streams.is_empty() && self.streams.iter().all(degraded);
-        if nothing && (all_degraded || (self.failure.is_some() && self.steps == 0)) {
+        // Steps of a connector that goes in a circle are none.
+        let in_vain = |failure: &FailureReport| self.steps == 0 || failure.code == "no-progress";
+        if nothing && (all_degraded || self.failure.as_ref().is_some_and(in_vain)) {
             Status::Failed
         } else if self.failure.is_some() || self.delivery_failure.is_some() || self.streams.iter().any(degraded) {
             Status::Degraded

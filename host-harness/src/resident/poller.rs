@@ -21,6 +21,7 @@ use super::resolve;
 use super::status::Version;
 use crate::config::watch::Look;
 use crate::config::{Config, InstanceConfig, Problem};
+use crate::connectors::registry::outcome;
 use crate::connectors::serving::{LiveInstance, NotReady, PollOutcome, Serving};
 use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions};
 use crate::contract::types::{Batch, Budget};
@@ -186,7 +187,10 @@ impl Inner {
             kept.looks = looks;
             return Ok(kept.tenant.clone());
         }
-        let tenant = make(record, &connector, self.clock.clone()).await?;
+        let tenant = make(record, &connector, self.clock.clone()).await.map_err(|(failure, outcome)| {
+            self.serving.polled(&connector, id, outcome);
+            failure
+        })?;
         let mut all = lock(&self.kept);
         all.remove(&id);
         if all.len() >= MOST_KEPT
@@ -276,8 +280,9 @@ fn verdict(cycle: &Cycle) -> PollOutcome {
         "budget-exhausted",
     ];
     match &cycle.failure {
-        _ if cycle.steps > 0 => PollOutcome::Worked,
+        // Whatever it has stored before: the next poll would fail there again, and what lies beyond is never collected.
         Some(failure) if CONNECTORS.contains(&failure.code.as_str()) => PollOutcome::ConnectorFailed,
+        _ if cycle.steps > 0 => PollOutcome::Worked,
         // Who waits without having asked anybody for anything waits for nothing; else it may have been the vendor.
         Some(failure) if failure.code == "wall-clock-limit" && cycle.usage.requests == 0 => {
             PollOutcome::ConnectorFailed
@@ -300,14 +305,26 @@ impl Collector for Observed<'_> {
     }
 }
 
-/// Makes a tenant for an instance.
-async fn make(record: &Record, connector: &Connector, clock: Clock) -> Result<Tenant, FailureReport> {
-    let (config, whole) = (&record.config, &record.whole);
-    if let Some(problem) = resolve::check_form(&whole.file, config, connector.descriptor()).into_iter().next() {
-        return Err(from_problem(&problem));
+/// Makes a tenant for an instance; or why not, and what that says about the connector.
+async fn make(record: &Record, connector: &Connector, clock: Clock) -> Result<Tenant, (FailureReport, PollOutcome)> {
+    if let Some(failure) = misfit(record, connector) {
+        return Err((failure, PollOutcome::Inconclusive));
     }
-    let options = options(record, clock).await?;
-    connector.tenant(options).await.map_err(|error| from_tenant(&error, record, connector))
+    let options = options(record, clock).await.map_err(|failure| (failure, PollOutcome::Inconclusive))?;
+    connector.tenant(options).await.map_err(|error| {
+        let outcome = match &error {
+            TenantError::Configure(ConfigureError::Step(error)) => outcome(error, &Usage::default()),
+            TenantError::Configure(ConfigureError::Plan(_)) => PollOutcome::ConnectorFailed,
+            _ => PollOutcome::Inconclusive,
+        };
+        (from_tenant(&error, record, connector), outcome)
+    })
+}
+
+/// The first thing in an instance's configuration that does not fit the connector's form.
+fn misfit(record: &Record, connector: &Connector) -> Option<FailureReport> {
+    let problems = resolve::check_form(&record.whole.file, &record.config, connector.descriptor());
+    problems.first().map(from_problem)
 }
 
 /// What a tenant is made of, secrets read.
@@ -337,14 +354,24 @@ async fn options(record: &Record, clock: Clock) -> Result<TenantOptions, Failure
     })
 }
 
-/// An instance for a new version to prove itself on, or why it cannot be set up.
-pub(super) async fn live(record: &Record, store: &Store, clock: Clock) -> Result<LiveInstance, NotReady> {
+/// An instance for a new version to prove itself on, or why it cannot be set up for that version: what a poll would
+/// refuse is to show before the version serves.
+pub(super) async fn live(
+    record: &Record,
+    connector: &Connector,
+    store: &Store,
+    clock: Clock,
+) -> Result<LiveInstance, NotReady> {
     let (store, instance) = (store.clone(), record.instance.clone());
     let checkpoint = on_a_thread(move || store.checkpoint(&instance))
         .await
         .and_then(|read| read.map_err(|error| FailureReport::from(&error)));
     let has_checkpoint = matches!(checkpoint, Ok(Some(_)));
-    let ready = match (options(record, clock).await, checkpoint) {
+    let options = match misfit(record, connector) {
+        Some(failure) => Err(failure),
+        None => options(record, clock).await,
+    };
+    let ready = match (options, checkpoint) {
         (Ok(options), Ok(checkpoint)) => Ok(LiveInstance { id: record.instance.id, options, checkpoint }),
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     };
@@ -384,7 +411,7 @@ fn changed_by_somebody(code: &str, message: String, help: String) -> FailureRepo
 }
 
 /// Whether a tenant made for one record serves the other.
-fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
+pub(super) fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
     let network = |record: &Record| {
         let network = &record.whole.host.network;
         (network.proxy.clone(), network.extra_ca_files.clone())

@@ -2,13 +2,17 @@
 //!
 //! What: an edited configuration, a rotated secret, another connector. All take effect within seconds; a broken edit is
 //! told with file, line and reason while the configuration before keeps running.
+//! An edit that was refused is judged again, because its reason may be gone without another edit: as soon as another
+//! connector serves one of the instances, and every half a minute.
 //! Not guaranteed: an edit is judged when the file has been the same in two looks, so four seconds after it was saved.
 
 use std::collections::{HashMap, HashSet};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::board::Board;
@@ -17,11 +21,17 @@ use super::resolve;
 use super::supervisor::{Supervisor, unchanged};
 use crate::config::watch::{EVERY, FileWatch, Look};
 use crate::config::{self, Config, ConfigError};
+use crate::connectors::registry::NotGranted;
 use crate::connectors::serving::Serving;
+
+/// After how long an edit that was refused is judged again.
+const JUDGE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Watches until it is told to stop.
 pub struct Watcher {
     file: FileWatch,
+    /// When the edit that was refused last is judged again.
+    again: Option<Instant>,
     running: Arc<Config>,
     supervisor: Arc<Supervisor>,
     serving: Arc<dyn Serving>,
@@ -34,18 +44,19 @@ pub struct Watcher {
 
 impl Watcher {
     /// A watcher over the file of a configuration that is about to be applied: a secret that is rotated after a poll has
-    /// read it is new only to whoever has looked before that poll.
+    /// read it is new only to whoever has looked before that poll. `file` has looked before the configuration was read,
+    /// so that no edit is lost in between.
     #[must_use]
     pub fn new(
+        file: FileWatch,
         running: Arc<Config>,
         supervisor: Arc<Supervisor>,
         serving: Arc<dyn Serving>,
         board: Arc<Board>,
     ) -> Self {
-        let file = FileWatch::new(running.file.clone());
         let config = Arc::clone(&running);
-        let mut watcher =
-            Self { file, running, supervisor, serving, board, looks: HashMap::new(), versions: HashMap::new() };
+        let (looks, versions) = (HashMap::new(), HashMap::new());
+        let mut watcher = Self { file, again: None, running, supervisor, serving, board, looks, versions };
         watcher.know_files(&config);
         watcher
     }
@@ -65,10 +76,18 @@ impl Watcher {
                 Ok(()) = changes.changed() => true,
             };
             let woken = if connectors {
-                self.new_connectors(&self.supervisor.records())
+                let records = self.supervisor.records();
+                let mut woken = self.new_connectors(&records);
+                if !woken.is_empty() && self.again.is_some() {
+                    // At the next look: the file may be being written.
+                    self.again = Some(Instant::now());
+                }
+                woken.extend(self.not_granted(&records));
+                woken
             } else {
-                if self.file.look() {
-                    self.reload(&granting).await;
+                let edited = self.file.look();
+                if edited || (self.file.is_at_rest() && self.again.is_some_and(|at| at <= Instant::now())) {
+                    self.reload(edited, &granting).await;
                 }
                 self.new_files(&self.supervisor.records())
             };
@@ -76,9 +95,11 @@ impl Watcher {
         }
     }
 
-    /// Takes the edited file, or says what is wrong with it.
-    async fn reload(&mut self, granting: &(impl Fn(&Config) + Send)) {
-        match self.take(granting).await {
+    /// Takes the edited file, or one that was refused before, or says what is wrong with it.
+    async fn reload(&mut self, edited: bool, granting: &(impl Fn(&Config) + Send)) {
+        let taken = self.take(granting).await;
+        self.again = taken.is_err().then(|| Instant::now() + JUDGE_AGAIN);
+        match taken {
             Ok(config) => {
                 let keys = self.running.host.needs_restart(&config.host);
                 if !keys.is_empty() {
@@ -89,6 +110,8 @@ impl Watcher {
                 let host = self.running.host.clone();
                 self.running = Arc::new(Config { host, ..config.as_ref().clone() });
             }
+            // It was told before.
+            Err(error) if !edited && self.board.host().config.problems == error.problems => {}
             Err(error) => {
                 for problem in &error.problems {
                     tracing::error!("the configuration is not taken, the one before keeps running: {problem}");
@@ -161,6 +184,15 @@ impl Watcher {
             woken.push(record.instance.id);
         }
         woken
+    }
+
+    /// The instances that wait for a grant. What is granted may have changed whenever anything about connectors has.
+    fn not_granted(&self, records: &[Arc<Record>]) -> Vec<Uuid> {
+        let waits = |id: &Uuid| {
+            let status = self.board.instance(*id);
+            status.and_then(|status| status.past.failure).is_some_and(|failure| failure.code == NotGranted::CODE)
+        };
+        records.iter().filter(|record| record.config.enabled).map(|record| record.instance.id).filter(waits).collect()
     }
 
     /// The instances that another connector serves than at the last look.

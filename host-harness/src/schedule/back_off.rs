@@ -3,8 +3,8 @@
 //! | how it went | when it is polled again |
 //! |---|---|
 //! | good, or only some stream failed | at the next tick of the interval, not before what the vendor asked for |
-//! | good, the vendor asked for a pause in between | when that is over |
-//! | good, and there is more after as many steps as a turn has | after all others that are due |
+//! | the same, the vendor asked for a pause in between | when that is over |
+//! | the same, and there is more after as many steps as a turn has | after all others that are due |
 //! | unavailable, timeout, malformed response, store or host in trouble | 30 s (or the interval, if shorter), doubled each time, at most 15 min |
 //! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min, never less than the interval |
 //! | somebody has to change something: key, right, region, setting, secret, connector | 15 min (or the interval, if longer), or as soon as it was changed |
@@ -105,29 +105,25 @@ impl BackOff {
         let asked = outcome.retry_after.unwrap_or_default().min(LONGEST_RETRY_AFTER);
         // A little later than asked for, so that not everyone who was told the same comes at the same moment.
         let asked = asked + asked.mul_f64(0.1).min(Duration::from_mins(1)).mul_f64(random);
-        match (outcome.end, outcome.failure.map(kind)) {
-            (End::Interrupted, _) | (End::Complete | End::StepLimit, Some(Kind::Outage | Kind::Change))
+        let failure = match (outcome.end, outcome.failure.map(kind)) {
+            // A stream that fails alone is tried again with the others, and keeps none of them waiting.
+            (End::Complete | End::StepLimit | End::Deferred, Some(Kind::Outage | Kind::Change))
+            | (End::Interrupted, _)
                 if outcome.status != Status::Failed =>
             {
-                self.failures = 0;
-                Wait::Tick(asked)
+                None
             }
-            (_, Some(kind)) => {
-                self.failures = self.failures.saturating_add(1);
-                Wait::BackOff(self.delay(kind, interval, random).max(asked))
-            }
-            (End::Deferred, None) => {
-                self.failures = 0;
-                Wait::Turn(asked.max(BETWEEN_TURNS))
-            }
-            (End::StepLimit, None) if outcome.progress => {
-                self.failures = 0;
-                Wait::Turn(asked.max(BETWEEN_TURNS))
-            }
-            (_, None) => {
-                self.failures = 0;
-                Wait::Tick(asked)
-            }
+            (_, failure) => failure,
+        };
+        if let Some(kind) = failure {
+            self.failures = self.failures.saturating_add(1);
+            return Wait::BackOff(self.delay(kind, interval, random).max(asked));
+        }
+        self.failures = 0;
+        match outcome.end {
+            End::Deferred => Wait::Turn(asked.max(BETWEEN_TURNS)),
+            End::StepLimit if outcome.progress => Wait::Turn(asked.max(BETWEEN_TURNS)),
+            _ => Wait::Tick(asked),
         }
     }
 
@@ -309,6 +305,32 @@ mod tests {
         assert_eq!(with("unavailable", End::Complete), Wait::Tick(Duration::ZERO));
         assert_eq!(with("rate-limited", End::Complete), Wait::BackOff(INTERVAL.mul_f64(1.1)));
         assert_eq!(with("unavailable", End::Failed), Wait::BackOff(FIRST));
+        // There is more: the backlog of the others goes on.
+        for code in ["unavailable", "forbidden"] {
+            assert_eq!(with(code, End::StepLimit), Wait::Turn(BETWEEN_TURNS), "{code}");
+            assert_eq!(with(code, End::Deferred), Wait::Turn(BETWEEN_TURNS), "{code}");
+        }
+        for end in [End::StepLimit, End::Deferred] {
+            assert_eq!(with("rate-limited", end), Wait::BackOff(INTERVAL.mul_f64(1.1)));
+        }
+    }
+
+    #[test]
+    fn a_stream_that_fails_neither_adds_to_a_pause_that_the_vendor_asks_for_nor_makes_turns_of_idle_steps() {
+        let failure = failure("unavailable");
+        let mut back_off = BackOff { failures: 3 };
+        let degraded = |end, progress, retry_after| Outcome {
+            status: Status::Degraded,
+            failure: Some(&failure),
+            ..good(end, progress, retry_after)
+        };
+        let wait = back_off.after(&degraded(End::Deferred, false, Some(90)), INTERVAL, 0.0);
+        assert_eq!((wait, back_off.failures), (Wait::Turn(Duration::from_secs(90)), 0));
+        let wait = back_off.after(&degraded(End::StepLimit, false, None), INTERVAL, 0.0);
+        assert_eq!(wait, Wait::Tick(Duration::ZERO));
+        // Where nothing at all was collected it is an outage.
+        let nothing = Outcome { status: Status::Failed, ..degraded(End::Deferred, false, None) };
+        assert_eq!(back_off.after(&nothing, INTERVAL, 1.0), Wait::BackOff(FIRST));
     }
 
     #[test]

@@ -4,15 +4,20 @@
 //! is checked and thrown away. When it fails, the version that serves does the same, and only a failure that the old
 //! one does not share speaks against the new one.
 //! Why harmless: a step is pure; the vendor sees a few requests more, and the store nothing.
-//! Promises: an instance that is being polled, is backing off, or whose vendor wants peace is not tried.
+//! Promises: an instance that is being polled, is backing off, or whose vendor wants peace is not tried; nor is one whose
+//! plan lies outside of what the operator grants, because its key would go where nobody has allowed it to.
 //! Not guaranteed: that a version which passes collects what it should; that is what its first polls are watched for.
 
 use super::super::serving::{Lent, LiveInstance, LiveInstances, PollOutcome};
 use super::super::{ConfigureError, Connector, TenantError};
+use super::grant::Grant;
+use super::pins::Ceiling;
 use super::trial::Fault;
 use crate::contract::types::{Budget, FailureReason};
 use crate::sandbox::{StepError, Usage};
+use std::collections::BTreeSet;
 use std::time::Duration;
+use uuid::Uuid;
 
 /// What a canary step may do: enough for a page of a list and what belongs to it.
 pub(super) const BUDGET: Budget =
@@ -35,17 +40,21 @@ pub(super) enum Canary {
     Failed(Fault),
 }
 
-/// Tries a version on live instances. `old` is what serves now.
+/// Tries a version on those of the live instances that were found to be within what is granted. `old` is what serves
+/// now.
 pub(super) async fn canary(
     new: &Connector,
     old: Option<&Connector>,
     integration_type: &str,
+    ceiling: &Ceiling,
+    granted: &BTreeSet<Uuid>,
     live: &dyn LiveInstances,
 ) -> Canary {
     let mut instances: Vec<_> = live.live(integration_type, new).await.into_iter().flatten().collect();
+    instances.retain(|instance| granted.contains(&instance.id));
     // Reading a checkpoint is what a new version fails at most easily, so those that have one come first.
     instances.sort_by_key(|instance| (instance.checkpoint.is_none(), instance.id));
-    let mut unclear = "no instance is configured to try it on".to_owned();
+    let mut unclear = "there is no instance to try it on".to_owned();
     let mut faults = Vec::new();
     let mut tried = 0;
     let mut patience = PATIENCE;
@@ -60,7 +69,7 @@ pub(super) async fn canary(
         // One that was tried may be enough, so others are not waited for.
         patience = 0;
         tried += 1;
-        let tried = attempt(new, instance).await;
+        let tried = attempt(new, ceiling, instance).await;
         let Err(failure) = tried else { return Canary::Worked };
         let suspect = match failure.speaks {
             PollOutcome::ConnectorFailed => true,
@@ -80,7 +89,7 @@ pub(super) async fn canary(
         };
         let again = live.live(integration_type, old).await.into_iter().flatten().find(|instance| instance.id == id);
         let compared = match again {
-            Some(instance) => attempt(old, instance).await.err(),
+            Some(instance) => attempt(old, ceiling, instance).await.err(),
             None => Some(failure.clone()),
         };
         match compared {
@@ -131,8 +140,9 @@ struct Failure {
     text: String,
 }
 
-/// One poll whose result is thrown away.
-async fn attempt(connector: &Connector, instance: LiveInstance) -> Result<(), Failure> {
+/// One poll whose result is thrown away. What is granted is checked for the very tenant that polls: its settings may have
+/// changed since the trial began.
+async fn attempt(connector: &Connector, ceiling: &Ceiling, instance: LiveInstance) -> Result<(), Failure> {
     let LiveInstance { options, checkpoint, .. } = instance;
     let tenant = connector.tenant(options).await.map_err(|error| {
         let speaks = match &error {
@@ -141,6 +151,10 @@ async fn attempt(connector: &Connector, instance: LiveInstance) -> Result<(), Fa
         };
         Failure { speaks, may_be_its_own: false, code: error.code(), text: error.to_string() }
     })?;
+    if let Err(why) = ceiling.check(connector, &Grant::asked(connector.descriptor(), tenant.plan())) {
+        let speaks = PollOutcome::Inconclusive;
+        return Err(Failure { speaks, may_be_its_own: false, code: why.code(), text: why.to_string() });
+    }
     match tenant.poll(checkpoint, BUDGET).await {
         (Ok(_thrown_away), _) => Ok(()),
         (Err(error), usage) => Err(Failure {
@@ -194,7 +208,6 @@ mod tests {
     use crate::egress::{NetworkOptions, Routes, Secrets};
     use crate::sandbox::Clock;
     use std::sync::Mutex;
-    use uuid::Uuid;
 
     /// Instances of which one becomes free after so many that were asked for in vain.
     struct Busy {

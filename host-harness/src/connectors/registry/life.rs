@@ -62,7 +62,7 @@ impl Inner {
             return;
         }
         if let Some(record) = self.quarantine.holding(&digest, self.clock.now()) {
-            return self.show_quarantined(&job.file, job.judgement, &record);
+            return self.show_quarantined(&job.file, job.judgement, &record, true);
         }
         match self.loader.load(bytes.clone()).await {
             Ok(connector) => self.try_out(&job, connector, bytes, live).await,
@@ -145,7 +145,7 @@ impl Inner {
                 Finding::Passed(mut passed) => {
                     // The operator may have said no while it was tried.
                     if let Some(record) = self.quarantine.holding(new.digest(), self.clock.now()) {
-                        return self.show_quarantined(&job.file, job.judgement, &record);
+                        return self.show_quarantined(&job.file, job.judgement, &record, true);
                     }
                     passed.notes.splice(0..0, notes);
                     kept::keep_component(&self.home, new.digest(), &bytes);

@@ -104,7 +104,7 @@ impl Inner {
                 "the operator has put version {} into quarantine, {what}",
                 connector.descriptor().version
             );
-            self.show_quarantined_serving(&file, connector.digest(), &record);
+            self.show_quarantined_serving(&file, connector.digest(), &record, true);
         }
     }
 

@@ -140,9 +140,18 @@ impl Registry {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over what a changed configuration grants. What is held because of it is judged again at the next look.
+    /// Takes over what a changed configuration grants. What is held because of it is judged again at the next look. What
+    /// its instances have asked versions that serve for is forgotten: who asked may be gone or ask for something else by
+    /// now, and whoever still asks does so again.
     pub fn grant(&self, origins: BTreeMap<String, BTreeSet<String>>) {
-        if self.inner.ceiling.configure(origins) {
+        let mut changed = self.inner.ceiling.configure(origins);
+        let serving: Vec<String> =
+            lock(&self.inner.state).serving.values().map(|served| served.connector.digest().to_owned()).collect();
+        for digest in serving.iter().filter(|digest| self.inner.ceiling.is_held(digest)) {
+            self.inner.ceiling.release(digest);
+            changed = true;
+        }
+        if changed {
             self.inner.changed();
         }
     }

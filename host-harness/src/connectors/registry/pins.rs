@@ -69,10 +69,13 @@ pub struct NotGranted {
 }
 
 impl NotGranted {
+    /// See [`NotGranted::code`].
+    pub const CODE: &'static str = "not-granted";
+
     /// A stable name of the error.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        "not-granted"
+        Self::CODE
     }
 
     /// What is asked for.
@@ -237,7 +240,13 @@ impl Ceiling {
         }
     }
 
-    /// Forgets what a component asked for: it is gone, or has it now.
+    /// Whether something that a component asked for awaits confirmation.
+    pub(super) fn is_held(&self, digest: &str) -> bool {
+        // One that cannot be read is one.
+        !matches!(self.home.load::<Held>(Kind::Held, digest), Ok(None))
+    }
+
+    /// Forgets what a component asked for: it is gone, or has it now, or who asked may have changed.
     pub(super) fn release(&self, digest: &str) {
         if let Err(error) = self.home.remove(Kind::Held, digest) {
             tracing::warn!("{error}");

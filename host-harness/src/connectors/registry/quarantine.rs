@@ -100,12 +100,13 @@ impl Quarantine {
         self.load(digest).filter(|record| record.holds(&self.host_build, now))
     }
 
-    /// Notes a failure and says when the version is tried again. What an operator has said stays as it is. What cannot be
-    /// written is reported, and holds for as long as this process does not look again.
-    pub(super) fn put(&self, failed: Failed<'_>, now: OffsetDateTime) -> Quarantined {
+    /// Notes a failure and says when the version is tried again, and whether the record is on disk. What an operator has
+    /// said stays as it is. What cannot be written is reported; it holds until its time, for as long as this process runs
+    /// and the file stays as it is.
+    pub(super) fn put(&self, failed: Failed<'_>, now: OffsetDateTime) -> (Quarantined, bool) {
         let before = self.load(failed.digest);
         if let Some(theirs) = before.as_ref().filter(|record| record.by == By::Operator) {
-            return theirs.clone();
+            return (theirs.clone(), true);
         }
         let before = before.filter(|record| record.host_build == self.host_build);
         let failures = before.as_ref().map_or(0, |record| record.failures).saturating_add(1);
@@ -123,10 +124,11 @@ impl Quarantine {
             since: before.map_or(now, |record| record.since),
             retry_at: now.checked_add(time::Duration::try_from(wait(failures)).unwrap_or(time::Duration::DAY)),
         };
-        if let Err(error) = self.home.save(Kind::Quarantine, failed.digest, &record) {
+        let saved = self.home.save(Kind::Quarantine, failed.digest, &record);
+        if let Err(error) = &saved {
             tracing::error!("a quarantine will not survive a restart: {error}");
         }
-        record
+        (record, saved.is_ok())
     }
 
     /// Forgets a version's failures. What an operator has said stays.
@@ -174,7 +176,7 @@ mod tests {
         let (folder, mut quarantine) = quarantine();
         let mut now = NOON;
         for minutes in [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 1440, 1440] {
-            let record = quarantine.put(failed(), now);
+            let (record, _) = quarantine.put(failed(), now);
             let retry = now + time::Duration::minutes(minutes);
             assert_eq!((record.retry_at, record.since), (Some(retry), NOON));
             quarantine = Quarantine::new(Home::open(folder.path()).unwrap(), "build".into());
@@ -192,20 +194,20 @@ mod tests {
         quarantine.put(failed(), NOON);
         let other = Quarantine::new(Home::open(folder.path()).unwrap(), "other".into());
         assert_eq!(other.holding("d", NOON), None);
-        assert_eq!(other.put(failed(), NOON).failures, 1);
+        assert_eq!(other.put(failed(), NOON).0.failures, 1);
     }
 
     #[test]
     fn what_an_operator_put_there_stays_until_released() {
         let (folder, quarantine) = quarantine();
-        let mut record = quarantine.put(failed(), NOON);
+        let (mut record, _) = quarantine.put(failed(), NOON);
         record.by = By::Operator;
         quarantine.home.save(Kind::Quarantine, "d", &record).unwrap();
         let other = Quarantine::new(Home::open(folder.path()).unwrap(), "other".into());
         assert!(other.holding("d", NOON + time::Duration::days(1000)).is_some());
         // Nothing that the host finds out changes that.
         other.forget("d").unwrap();
-        assert_eq!(other.put(failed(), NOON), record);
+        assert_eq!(other.put(failed(), NOON), (record, true));
         assert!(other.holding("d", NOON + time::Duration::days(9)).is_some());
         other.home.remove(Kind::Quarantine, "d").unwrap();
         assert_eq!(other.holding("d", NOON), None);
@@ -218,7 +220,7 @@ mod tests {
         std::fs::write(&path, "{\"digest\":").unwrap();
         let log = crate::log::captured(|| assert_eq!(quarantine.holding("d", NOON), None));
         assert!(log.contains("quarantine/d.json") && log.lines().count() == 1, "{log}");
-        assert_eq!(quarantine.put(failed(), NOON).failures, 1);
+        assert_eq!(quarantine.put(failed(), NOON).0.failures, 1);
         assert!(quarantine.holding("d", NOON).is_some());
     }
 }

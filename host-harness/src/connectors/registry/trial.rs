@@ -15,6 +15,7 @@ use super::pins::{Ceiling, NotGranted};
 use crate::contract::types;
 use crate::egress::Redactor;
 use crate::sandbox::{Engine, clean};
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -132,7 +133,7 @@ pub(super) async fn prove(
     live: &dyn LiveInstances,
 ) -> Finding {
     let mut found = Passed::default();
-    let mut sound = 0_usize;
+    let mut sound = BTreeSet::new();
     let mut faults = Vec::new();
     let mut beyond = Grant::default();
     for instance in live.live(integration_type, new).await {
@@ -161,7 +162,7 @@ pub(super) async fn prove(
                 let asked = Grant::asked(new.descriptor(), &plan);
                 match ceiling.check(new, &asked) {
                     Ok(()) => {
-                        sound += 1;
+                        sound.insert(instance.id);
                         found.asked.add(&asked);
                     }
                     Err(why) if was_admitted(old, &options.settings, ceiling).await => {
@@ -187,18 +188,18 @@ pub(super) async fn prove(
             }
         }
     }
-    if !beyond.origins.is_empty() && (old.is_some() || sound == 0) {
+    if !beyond.origins.is_empty() && (old.is_some() || sound.is_empty()) {
         beyond.add(&found.asked);
         if let Err(why) = ceiling.check(new, &beyond) {
             return Finding::Held { asked: beyond, why };
         }
     }
     if let Some(fault) = faults.into_iter().next()
-        && sound == 0
+        && sound.is_empty()
     {
         return Finding::Failed(fault);
     }
-    match canary(new, old, integration_type, live).await {
+    match canary(new, old, integration_type, ceiling, &sound, live).await {
         Canary::Failed(fault) => return Finding::Failed(Fault { reason: shown(&fault.reason), ..fault }),
         Canary::Inconclusive(why) => {
             found.notes.push(format!("the canary step says nothing about it: {}", shown(&why)))

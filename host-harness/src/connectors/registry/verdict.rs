@@ -69,7 +69,7 @@ impl Inner {
     pub(super) fn take_back(&self, integration_type: &str, failed: &Connector, file: &str, fault: &Fault) {
         let version = Some((integration_type, failed.descriptor().version.as_str()));
         let now = self.clock.now();
-        let record = self
+        let (record, saved) = self
             .quarantine
             .put(Failed { digest: failed.digest(), version, file, code: fault.code, reason: &fault.reason }, now);
         let back = self.withdraw(integration_type, failed.digest());
@@ -82,7 +82,7 @@ impl Inner {
             failed.descriptor().version,
             fault.reason
         );
-        self.show_quarantined_serving(file, failed.digest(), &record);
+        self.show_quarantined_serving(file, failed.digest(), &record, saved);
         kept::drop_component(&self.home, failed.digest());
     }
 
@@ -139,7 +139,7 @@ impl Inner {
 
     /// Puts what a file holds into quarantine.
     pub(super) fn put_into_quarantine(&self, job: &Job, digest: &str, version: Option<(&str, &str)>, fault: &Fault) {
-        let record = self.quarantine.put(
+        let (record, saved) = self.quarantine.put(
             Failed { digest, version, file: &job.file, code: fault.code, reason: &fault.reason },
             self.clock.now(),
         );
@@ -150,11 +150,12 @@ impl Inner {
             shown(&job.file),
             fault.reason
         );
-        self.show_quarantined(&job.file, job.judgement, &record);
+        self.show_quarantined(&job.file, job.judgement, &record, saved);
     }
 
-    /// Shows that a file holds a version in quarantine.
-    pub(super) fn show_quarantined(&self, file: &str, judgement: u64, record: &Quarantined) {
+    /// Shows that a file holds a version in quarantine. A record that is not on disk cannot go from there: only its time
+    /// counts.
+    pub(super) fn show_quarantined(&self, file: &str, judgement: u64, record: &Quarantined, is_saved: bool) {
         let now = self.clock.now();
         if let Some(entry) = lock(&self.state).judged(file, judgement) {
             let reason = Reason { code: record.code.clone(), text: shown(&record.reason) };
@@ -164,19 +165,19 @@ impl Inner {
             }
             entry.since = record.since;
             entry.retry_at = record.retry_at;
-            entry.basis = Some(Basis::Quarantine);
+            entry.basis = is_saved.then_some(Basis::Quarantine);
         }
         self.changed();
     }
 
     /// The same for a version that served, if its file still holds it.
-    pub(super) fn show_quarantined_serving(&self, file: &str, digest: &str, record: &Quarantined) {
+    pub(super) fn show_quarantined_serving(&self, file: &str, digest: &str, record: &Quarantined, is_saved: bool) {
         let judgement = {
             let state = lock(&self.state);
             state.files.get(file).filter(|entry| entry.digest == digest).map(|entry| entry.judgement)
         };
         if let Some(judgement) = judgement {
-            self.show_quarantined(file, judgement, record);
+            self.show_quarantined(file, judgement, record, is_saved);
         }
     }
 

@@ -286,6 +286,7 @@ async fn a_connector_that_goes_in_a_circle_is_stopped() {
     let cycle = bench.cycle(&collector).await;
     assert_eq!(cycle.steps, 4, "the first one has moved the checkpoint");
     assert_eq!(cycle.first_failure().map(|f| f.code.as_str()), Some("no-progress"));
+    assert_eq!(cycle.status(), Status::Failed, "nothing was collected");
 }
 
 #[tokio::test]

@@ -168,7 +168,11 @@ async fn no_more_tenants_are_kept_than_may_be_and_the_one_unused_for_longest_goe
 async fn what_a_poll_says_about_the_connector_is_told() {
     let desk = Desk::new();
     let record = desk.record("a", "", "");
+    // One step with more to come, and a trap in the next.
+    let late = "(if (local.get 2) (then unreachable)) (i32.store8 offset=24 (i32.const {batch}) (i32.const 1)) \
+                (i32.const {batch})";
     for (poll, outcome) in [
+        (late, PollOutcome::ConnectorFailed),
         (crate::connectors::fixtures::GOOD, PollOutcome::Worked),
         ("unreachable", PollOutcome::ConnectorFailed),
         ("(return (i32.const {bad}))", PollOutcome::ConnectorFailed),
@@ -176,7 +180,26 @@ async fn what_a_poll_says_about_the_connector_is_told() {
         ("(return (i32.const {failure}))", PollOutcome::Inconclusive),
     ] {
         desk.shelf.put(&Fixture { poll, ..Fixture::version("1.0.0") }).await;
-        desk.poll(&record).await;
+        let polled = desk.poll(&record).await;
         assert_eq!(lock(&desk.shelf.told).last(), Some(&outcome), "{poll}");
+        if poll == late {
+            assert!(matches!(polled, Polled::Cycle(cycle, _) if cycle.steps == 1), "it has stored something before");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_keeps_a_poll_from_beginning_is_told_where_the_connector_is_to_blame() {
+    let desk = Desk::new();
+    let record = desk.record("a", "", "");
+    for (configure, outcome) in [
+        ("unreachable", PollOutcome::ConnectorFailed),
+        // A host without a name.
+        ("(i32.store offset=12 (i32.const {plan}) (i32.const 0))", PollOutcome::ConnectorFailed),
+        ("(return (i32.const {refused}))", PollOutcome::Inconclusive),
+    ] {
+        desk.shelf.put(&Fixture { configure, ..Fixture::version("1.0.0") }).await;
+        desk.refused(&record).await;
+        assert_eq!(lock(&desk.shelf.told).last(), Some(&outcome), "{configure}");
     }
 }

@@ -39,7 +39,7 @@ pub(super) struct Live {
 }
 
 impl LiveInstances for Live {
-    fn live<'a>(&'a self, kind: &'a str, _: &'a Connector) -> Asked<'a> {
+    fn live<'a>(&'a self, kind: &'a str, connector: &'a Connector) -> Asked<'a> {
         Box::pin(async move {
             let records: Vec<_> = {
                 let all = lock(&self.records);
@@ -50,7 +50,7 @@ impl LiveInstances for Live {
             };
             let mut found = Vec::with_capacity(records.len());
             for record in records {
-                found.push(live(&record, &self.store, self.clock.clone()).await);
+                found.push(live(&record, connector, &self.store, self.clock.clone()).await);
             }
             found
         })

@@ -18,7 +18,7 @@ use super::Work;
 use super::entry::Entry;
 use crate::config::{Config, ConfigError};
 use crate::resident::board::lock;
-use crate::resident::poller::Record;
+use crate::resident::poller::{Record, same};
 use crate::resident::status::{InstanceStatus, Past, State};
 use crate::store::Instance;
 
@@ -101,7 +101,7 @@ impl Work {
         let in_flight = self.in_flight.contains_key(&id);
         match self.entries.get_mut(&id) {
             Some(entry) => {
-                let same = before.is_some_and(|before| before.config.means_the_same(&record.config));
+                let same = before.is_some_and(|before| same(&before, &record));
                 let same_interval = entry.interval == interval;
                 (entry.record, entry.interval) = (record, interval);
                 if in_flight {

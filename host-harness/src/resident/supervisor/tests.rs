@@ -7,8 +7,11 @@ use std::sync::atomic::Ordering;
 
 use super::*;
 use crate::config::parse;
+use crate::connectors::fixtures::Fixture;
+use crate::connectors::serving::Serving as _;
 use crate::instances::failure::Retry;
 use crate::instances::report::End;
+use crate::resident::shelf::Shelf;
 use stage::{Stage, cycle, failed, good, minutes, of};
 
 #[tokio::test(start_paused = true)]
@@ -490,4 +493,53 @@ async fn the_secrets_of_who_is_gone_or_disabled_are_forgotten() {
     let (a, b) = (stage.id("a"), stage.id("b"));
     stage.apply(&[("b", "enabled = false"), ("c", "")]).await;
     assert_eq!(*lock(&stage.script.forgotten), [a, b]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_instance_is_not_ready_for_a_version_whose_form_its_configuration_does_not_fit() {
+    let stage = Stage::new(4, |_, _| (0, good()));
+    let key = stage.dir.path().join("key");
+    std::fs::write(&key, "0123456789").expect("secret");
+    let more = format!("poll_interval_minutes = 5\n[instance.secrets]\napi_key = \"file:{}\"", key.display());
+    stage.apply(&[("a", &more)]).await;
+    let live = stage.supervisor.live(Clock::system());
+    let renamed = || {
+        let mut fixture = Fixture::version("2.0.0");
+        fixture.descriptor.settings[0].key = "token".into();
+        fixture.descriptor.credentials[0].setting = "token".into();
+        fixture
+    };
+    let slower = || {
+        let mut fixture = Fixture::version("2.0.1");
+        (fixture.descriptor.minimum_poll_minutes, fixture.descriptor.default_poll_minutes) = (10, 10);
+        fixture
+    };
+    let shelf = Shelf::new();
+    for (fixture, code) in
+        [(Fixture::version("1.0.0"), None), (renamed(), Some("secret-unknown")), (slower(), Some("interval-too-short"))]
+    {
+        shelf.put(&fixture).await;
+        let connector = shelf.current("fixture").expect("it is there");
+        let found = live.live("acme", &connector).await;
+        let [found] = found.as_slice() else { panic!("{found:?}") };
+        let failure = found.as_ref().err().map(|not| (not.name.as_str(), not.failure.code.as_str()));
+        assert_eq!(failure, code.map(|code| ("a", code)), "{found:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_fails_is_polled_soon_when_a_route_or_a_grant_is_corrected() {
+    let stage = Stage::new(4, |_, _| (0, failed("unauthorized")));
+    stage.apply(&[("a", "poll_interval_minutes = 1")]).await;
+    minutes(3).await;
+    assert_eq!(stage.polls("a").len(), 1, "it waits for a quarter of an hour");
+    for (number, host) in [
+        (2, "routes = [\"api.example.com=http://127.0.0.1:1\"]"),
+        (3, "proxy = \"http://127.0.0.1:2\""),
+        (4, "[grants.acme]\norigins = [\"https://api.example.com\"]"),
+    ] {
+        stage.apply_on(host, &[("a", "poll_interval_minutes = 1")]).await;
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        assert_eq!(stage.polls("a").len(), number, "{host}");
+    }
 }

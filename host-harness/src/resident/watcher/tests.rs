@@ -1,17 +1,24 @@
 //! What an operator changes, in virtual time: the schedule follows a script, the files are real.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::sync::Mutex;
-use std::time::Duration;
+use std::time::SystemTime;
 
+use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 
 use super::*;
 use crate::config::Problem;
+use crate::connectors::TenantOptions;
 use crate::connectors::fixtures::Fixture;
+use crate::connectors::registry::{COMPILE_TIME, Operator, Registry, RegistryOptions};
+use crate::egress::{NetworkOptions, Routes, Secrets};
 use crate::resident::board::lock;
 use crate::resident::shelf::Shelf;
 use crate::resident::supervisor::tests::stage::{Stage, failed};
+use crate::sandbox::{Clock, Engine, EngineOptions};
 
 /// The longest time from an edit to its effect that is promised.
 const PROMISED: Duration = Duration::from_secs(10);
@@ -35,20 +42,33 @@ struct Desk {
 
 impl Desk {
     async fn new(instances: &[&str]) -> Self {
-        let stage = Stage::new(8, |_, _| (1, failed("unauthorized")));
+        let shelf = Shelf::new();
+        Self::serving(instances, shelf.clone(), shelf, "unauthorized", |_| {}).await
+    }
+
+    /// One with connectors from `serving`, where every poll fails of `code`; `meanwhile` happens after the configuration
+    /// was read.
+    async fn serving(
+        instances: &[&str],
+        serving: Arc<dyn Serving>,
+        shelf: Arc<Shelf>,
+        code: &'static str,
+        meanwhile: impl FnOnce(&Path),
+    ) -> Self {
+        let stage = Stage::new(8, move |_, _| (1, failed(code)));
         let file = stage.dir.path().join("conductor.toml");
         for name in instances {
             fs::write(stage.dir.path().join(format!("{name}.key")), "0123456789").expect("secret");
         }
         let all: String = instances.iter().map(|name| instance(name, "")).collect();
         fs::write(&file, text("", &all)).expect("configuration");
+        let watched = FileWatch::new(file.clone());
         let config = Arc::new(config::load(&file).unwrap_or_else(|error| panic!("{error}")));
+        meanwhile(&file);
         stage.supervisor.apply(Arc::clone(&config)).await.expect("applied");
-        let shelf = Shelf::new();
         let granted = Arc::<Mutex<Vec<usize>>>::default();
         let told = Arc::clone(&granted);
-        let serving: Arc<dyn Serving> = shelf.clone();
-        let watcher = Watcher::new(config, Arc::clone(&stage.supervisor), serving, Arc::clone(&stage.board));
+        let watcher = Watcher::new(watched, config, Arc::clone(&stage.supervisor), serving, Arc::clone(&stage.board));
         let (stop, stopped) = watch::channel(Phase::Running);
         let granting = move |config: &Config| lock(&told).push(config.instances.len());
         let watching = tokio::spawn(watcher.run(stopped, granting));
@@ -198,4 +218,126 @@ async fn an_edit_that_is_refused_grants_nothing() {
     assert_ne!(other, instance("a", ""));
     desk.edit("", &other).await;
     assert_eq!((desk.problems().len(), lock(&desk.granted).len()), (1, 0), "{:?}", desk.problems());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_the_connector_refuses_is_taken_as_soon_as_another_one_takes_it() {
+    let desk = Desk::new(&["a"]).await;
+    desk.write("b.key", "0123456789");
+    desk.shelf.put(&Fixture { configure: "(return (i32.const {refused}))", ..Fixture::version("1.0.0") }).await;
+    desk.edit("", &(instance("a", "") + &instance("b", "[instance.settings]\nregion = \"mars\""))).await;
+    assert_eq!((desk.problems().len(), desk.names().len()), (1, 1));
+    desk.shelf.put(&Fixture::version("1.1.0")).await;
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!(desk.names(), ["a", "b"]);
+    assert!(desk.problems().is_empty(), "{:?}", desk.problems());
+    assert_eq!(lock(&desk.granted).len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_the_store_could_not_take_is_taken_when_it_can() {
+    let desk = Desk::new(&["a"]).await;
+    desk.write("b.key", "0123456789");
+    // As when its disk is full.
+    let path = desk.stage.dir.path().join("state/state.sqlite");
+    let database = rusqlite::Connection::open(path).expect("database");
+    let full = "CREATE TRIGGER full BEFORE INSERT ON instance BEGIN SELECT RAISE(FAIL, 'no room'); END";
+    database.execute_batch(full).expect("a trigger");
+    desk.edit("", &(instance("a", "") + &instance("b", ""))).await;
+    assert_eq!((desk.problems().len(), desk.names().len()), (1, 1), "{:?}", desk.problems());
+    database.execute_batch("DROP TRIGGER full").expect("it is gone");
+    tokio::time::sleep(JUDGE_AGAIN + PROMISED).await;
+    assert_eq!(desk.names(), ["a", "b"]);
+    assert!(desk.problems().is_empty(), "{:?}", desk.problems());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_wrong_with_an_edit_is_told_once_however_often_it_is_judged() {
+    let desk = Desk::new(&["a"]).await;
+    desk.edit("", &instance("a", "enabld = false")).await;
+    let first = desk.problems();
+    assert_eq!(first.len(), 1);
+    tokio::time::sleep(3 * JUDGE_AGAIN).await;
+    assert_eq!(desk.problems(), first);
+    // A file that is being written is not judged because it is time to judge again.
+    for seconds in 0..60 {
+        desk.write("conductor.toml", &format!("# {seconds}\n[host"));
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(desk.problems(), first, "{seconds}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_edit_that_is_made_while_the_host_starts_is_taken() {
+    let shelf = Shelf::new();
+    let meanwhile =
+        |file: &Path| fs::write(file, text("", &(instance("a", "") + &instance("b", "")))).expect("written");
+    let serving: Arc<dyn Serving> = shelf.clone();
+    let desk = Desk::serving(&["a"], serving, shelf, "unauthorized", meanwhile).await;
+    assert_eq!(desk.names(), ["a"]);
+    desk.write("b.key", "0123456789");
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!(desk.names(), ["a", "b"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_waits_for_a_grant_is_polled_again_when_the_operator_confirms() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (connectors, state) = (dir.path().join("connectors"), dir.path().join("state"));
+    fs::create_dir(&connectors).expect("directory");
+    let engine = Engine::new(EngineOptions { pooling: false, max_instances: 4, ..EngineOptions::default() });
+    let registry = Registry::open(
+        engine.expect("engine"),
+        RegistryOptions {
+            directory: connectors.clone(),
+            state: state.clone(),
+            cache: None,
+            origins: BTreeMap::new(),
+            clock: Clock::system(),
+            compile_time: COMPILE_TIME,
+        },
+    )
+    .expect("registry");
+    let serving: Arc<dyn Serving> = Arc::new(registry.clone());
+    let desk = Desk::serving(&["a"], Arc::clone(&serving), Shelf::new(), "not-granted", |_| {}).await;
+    // Nobody's instance is live, so a version that asks for more serves, and its first tenant is refused.
+    let nobody = Stage::new(1, |_, _| (1, failed("unauthorized")));
+    let live = nobody.supervisor.live(Clock::system());
+    for (version, host, granted) in [("1.0.0", "api.example.com", true), ("2.0.0", "other.example.com", false)] {
+        let mut fixture = Fixture::version(version);
+        fixture.plan.origin.host = host.into();
+        let file = connectors.join("fixture.wasm");
+        fs::write(&file, fixture.build()).expect("component");
+        let old = SystemTime::now() - Duration::from_hours(1);
+        fs::File::options().write(true).open(&file).expect("file").set_modified(old).expect("time");
+        registry.scan(&*live).await;
+        let connector = registry.current("fixture").expect("it serves");
+        assert_eq!(connector.descriptor().version, version);
+        assert_eq!(connector.tenant(tenant()).await.is_ok(), granted);
+    }
+    desk.until_polled("a").await;
+    registry.scan(&*live).await;
+    // Whatever a change of connectors has woken.
+    tokio::time::sleep(PROMISED).await;
+    let before = desk.stage.polls("a").len();
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!(desk.stage.polls("a").len(), before);
+    Operator::at(&state).expect("records").confirm("fixture", OffsetDateTime::now_utc()).expect("confirmed");
+    registry.scan(&*live).await;
+    tokio::time::sleep(PROMISED).await;
+    assert_eq!(desk.stage.polls("a").len(), before + 1);
+}
+
+/// What a tenant of the fixture is made of.
+fn tenant() -> TenantOptions {
+    let mut secrets = Secrets::new();
+    secrets.insert("api_key", "0123456789".into()).expect("a secret");
+    TenantOptions {
+        name: "a".into(),
+        settings: Vec::new(),
+        secrets,
+        routes: Routes::new(),
+        clock: Clock::system(),
+        network: NetworkOptions::default(),
+    }
 }

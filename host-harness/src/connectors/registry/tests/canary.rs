@@ -179,3 +179,24 @@ async fn an_instance_is_lent_until_both_versions_have_polled_it_and_who_has_a_ch
     let from = asked.iter().position(|one| one.starts_with("lend")).unwrap();
     assert_eq!(asked[from..], ["lend 2", "live 1.0.0", "back"], "{asked:?}");
 }
+
+#[tokio::test]
+async fn a_version_whose_quarantine_cannot_be_written_is_tried_again_when_its_time_has_come_and_not_at_every_look() {
+    let world = World::new();
+    let lending = Lending::default();
+    lending.inner.add(1, "acme", None);
+    let tries = || lending.asked.lock().unwrap().iter().filter(|one| one.starts_with("lend")).count();
+    // A file in place of the directory.
+    let records = world.state().join("connectors/quarantine");
+    fs::remove_dir_all(&records).unwrap();
+    fs::write(&records, "").unwrap();
+    world.fixture(FILE, &polling("1.0.0", "unreachable"));
+    for _ in 0..4 {
+        world.registry.scan(&lending).await;
+        world.advance(2);
+    }
+    assert_eq!((world.fate(FILE).0, tries()), (ConnectorState::Quarantined, 1));
+    world.advance(60);
+    world.registry.scan(&lending).await;
+    assert_eq!(tries(), 2);
+}

@@ -1,8 +1,10 @@
 //! What the operator grants is the ceiling.
 
 use super::*;
-use crate::connectors::TenantError;
 use crate::connectors::registry::Operator;
+use crate::connectors::serving::Lent;
+use crate::connectors::{TenantError, fixtures};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// A component that plans for another host.
 fn planning(version: &str, host: &str) -> Fixture {
@@ -193,4 +195,107 @@ async fn what_is_gone_cannot_be_confirmed() {
     world.scan().await;
     let operator = Operator::at(&world.state()).unwrap();
     assert_eq!(operator.confirm("fixture", world.clock.now()).unwrap_err().code(), "connector-unknown");
+}
+
+#[tokio::test]
+async fn what_an_instance_asked_for_that_is_gone_is_not_granted_with_what_others_ask_for() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.current().tenant(options("one")).await.unwrap();
+    world.version(FILE, "1.0.1");
+    world.scan().await;
+    let connector = world.current();
+    let ask = async |host: &str| {
+        let mut plan = connector.configure(&[]).await.unwrap();
+        plan.origin.host = host.into();
+        connector.admit(&plan).unwrap_err();
+    };
+    ask("typo.example.com").await;
+    let operator = Operator::at(&world.state()).unwrap();
+    let is_held = || operator.list().unwrap().connectors.iter().any(|row| row.state == ConnectorState::Held);
+    assert!(is_held());
+    // The operator corrects the settings; nothing about grants is in the configuration.
+    let mut changes = world.registry.changes();
+    changes.mark_unchanged();
+    world.registry.grant(BTreeMap::new());
+    assert!(!is_held() && changes.has_changed().unwrap(), "whoever still asks is to ask again");
+    changes.mark_unchanged();
+    world.registry.grant(BTreeMap::new());
+    assert!(!changes.has_changed().unwrap());
+    ask("eu.example.com").await;
+    let confirmed = operator.confirm("fixture", world.clock.now()).unwrap();
+    assert_eq!(confirmed.granted, ["https://eu.example.com"]);
+}
+
+/// Instances of which some have settings with which [`abroad`] plans for another host; tells who is lent.
+struct Travellers {
+    inner: Instances,
+    /// Whether an instance is abroad at the nth time that all are asked for.
+    is_abroad: fn(usize, Uuid) -> bool,
+    asked: AtomicUsize,
+    lent: Mutex<Vec<Uuid>>,
+}
+
+impl Travellers {
+    fn new(is_abroad: fn(usize, Uuid) -> bool) -> Self {
+        Self { inner: Instances::default(), is_abroad, asked: AtomicUsize::new(0), lent: Mutex::default() }
+    }
+}
+
+impl LiveInstances for Travellers {
+    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
+        let asked = self.asked.fetch_add(1, Ordering::Relaxed);
+        Box::pin(async move {
+            let mut live = self.inner.live(integration_type, connector).await;
+            for instance in live.iter_mut().flatten().filter(|instance| (self.is_abroad)(asked, instance.id)) {
+                instance.options.settings.clear();
+            }
+            live
+        })
+    }
+
+    fn lend(&self, id: Uuid) -> Option<Lent> {
+        self.lent.lock().unwrap().push(id);
+        Some(Lent::until(|| {}))
+    }
+}
+
+/// A component that plans for `api.example.co` where there are no settings.
+fn abroad(version: &str, poll: &'static str) -> Fixture {
+    let configure = "(if (i32.eqz (local.get 1)) (then (i32.store offset=12 (i32.const {plan}) (i32.const 14))))";
+    Fixture { configure, ..polling(version, poll) }
+}
+
+#[tokio::test]
+async fn no_version_is_tried_on_an_instance_that_it_plans_beyond_the_grant_for() {
+    let world = World::new();
+    world.registry.grant(granting("https://api.example.com"));
+    let live = Travellers::new(|_, id| id.as_u128() == 1);
+    live.inner.add(1, "beyond", Some(b"state"));
+    let home = live.inner.add(2, "home", None);
+    // The vendor refuses the key, so that others are tried as well, if there are any.
+    for (version, lent) in [("1.0.0", 1), ("2.0.0", 2)] {
+        world.fixture(FILE, &abroad(version, failing!("1")));
+        world.registry.scan(&live).await;
+        assert_eq!(world.serving(), version);
+        assert_eq!(*live.lent.lock().unwrap(), vec![home; lent], "{version}");
+    }
+    let beyond = TenantOptions { settings: Vec::new(), ..options("beyond") };
+    assert_eq!(world.current().tenant(beyond).await.unwrap_err().code(), "not-granted");
+}
+
+#[tokio::test]
+async fn an_instance_that_leaves_the_grant_during_a_trial_is_not_polled_by_it() {
+    let world = World::new();
+    world.registry.grant(granting("https://api.example.com"));
+    world.fixture(FILE, &abroad("1.0.0", fixtures::GOOD));
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    let live = Travellers::new(|asked, _| asked > 0);
+    live.inner.add(1, "leaving", Some(b"state"));
+    // It would crash in a poll.
+    world.fixture(FILE, &abroad("2.0.0", "unreachable"));
+    world.registry.scan(&live).await;
+    assert_eq!((world.serving(), live.lent.lock().unwrap().len()), ("2.0.0".into(), 1));
 }

@@ -148,7 +148,12 @@ impl Stage {
 
     /// Applies `[[instance]]` tables; each is a name and further lines.
     pub(in crate::resident) async fn apply(&self, instances: &[(&str, &str)]) {
-        let mut text = "[host]\nstate = \"s\"\nconnectors = \"c\"\nmost_instances_per_type = 100000\n".to_owned();
+        self.apply_on("", instances).await;
+    }
+
+    /// The same with these lines more for the host.
+    pub(in crate::resident) async fn apply_on(&self, host: &str, instances: &[(&str, &str)]) {
+        let mut text = format!("[host]\nstate = \"s\"\nconnectors = \"c\"\nmost_instances_per_type = 100000\n{host}\n");
         for (name, more) in instances {
             text.push_str(&format!("[[instance]]\nname = \"{name}\"\nintegration_type = \"acme\"\n{more}\n"));
         }
