@@ -229,7 +229,7 @@ mod tests {
     }
 
     /// The only one that a record is.
-    fn one<'a>(kind: Kind, raw: &'a RawValue, of: &Investigation<'_>) -> Extra<'a> {
+    fn only<'a>(kind: Kind, raw: &'a RawValue, of: &Investigation<'_>) -> Extra<'a> {
         let mut all = Extra::all_of(kind, raw, of);
         assert_eq!(all.len(), 1);
         all.remove(0)
@@ -254,7 +254,7 @@ mod tests {
             ),
         ] {
             let raw = raw(json);
-            let extra = one(Kind::ProductAlert, &raw, &of);
+            let extra = only(Kind::ProductAlert, &raw, &of);
             assert_eq!(extra.id, id);
             let artifact = extra.artifact(&of, "us.example", Utc(0));
             assert_eq!(artifact.rule_name.as_deref(), name);
@@ -265,8 +265,8 @@ mod tests {
         }
         let (one, other) = (raw(r#"{"type":"X"}"#), raw(r#"{"type":"X","a":1}"#));
         assert_ne!(
-            one(Kind::ProductAlert, &one, &of).key(),
-            one(Kind::ProductAlert, &other, &of).key(),
+            only(Kind::ProductAlert, &one, &of).key(),
+            only(Kind::ProductAlert, &other, &of).key(),
             "without an id the content tells them apart"
         );
     }
@@ -318,7 +318,7 @@ mod tests {
             (r#""type":"SYSTEM","#, false),
         ] {
             let raw = raw(&format!(r#"{{"rrn":"rrn:collaboration:us:o:comment:C","creator":{{{kind}"name":"N"}}}}"#));
-            let artifact = one(Kind::Comment, &raw, &of).artifact(&of, "us.example", Utc(0));
+            let artifact = only(Kind::Comment, &raw, &of).artifact(&of, "us.example", Utc(0));
             let user = artifact.entities.get(entities::Field::UserName);
             assert_eq!(user, is_user.then_some("N"), "{kind}");
         }
@@ -331,7 +331,7 @@ mod tests {
         let raw = raw(
             r#"{"rrn":"rrn:collaboration:us:o:comment:C","creator":{"type":"USER","name":"Jane"},"body":null,"visibility":"PUBLIC","created_time":"2026-01-02T00:00:00Z"}"#,
         );
-        let extra = one(Kind::Comment, &raw, &of);
+        let extra = only(Kind::Comment, &raw, &of);
         let artifact = extra.artifact(&of, "us.example", Utc(0));
         assert_eq!(artifact.sender_host, "us.example/C.0");
         assert_eq!(artifact.severity.1, "informational");
@@ -348,7 +348,7 @@ mod tests {
                 {"type":"OdinMatchContentEvidence","details":{"content":"{\"hostname\":\"pc-7\",\"process\":{\"name\":\"a.exe\"}}","eventSource":{"name":"x"}}},
                 {"type":"HoneypotConnectionEvidence","details":{"account":{"name":"jdoe"},"logline":"{\"source_ip\":\"10.0.0.1\"}"}}]}"#,
         );
-        let artifact = one(Kind::Restricted, &raw, &of).artifact(&of, "us.example", Utc(0));
+        let artifact = only(Kind::Restricted, &raw, &of).artifact(&of, "us.example", Utc(0));
         assert_eq!(artifact.start, Utc::parse("2026-01-02T00:00:00Z"));
         assert_eq!(
             artifact.entities.iter().collect::<Vec<_>>(),
