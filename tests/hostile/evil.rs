@@ -38,9 +38,12 @@ impl Canary {
 }
 
 /// Every way in which the vendor sends the secret back in a response.
-pub(crate) const WAYS: [&str; 16] = [
+pub(crate) const WAYS: [&str; 19] = [
     "raw",
     "json",
+    "gson",
+    "html",
+    "utf-16",
     "percent",
     "percent-lower",
     "base64",
@@ -113,6 +116,12 @@ fn echo(request: &Request, stream: &mut TcpStream) -> bool {
     match way {
         "raw" => reply(stream, 200, &[], &sentence(&secret)),
         "json" => reply(stream, 200, &[], secret.replace('/', "\\/").as_bytes()),
+        "gson" => reply(stream, 200, &[], &sentence(&secret.replace('=', "\\u003d"))),
+        "html" => reply(stream, 200, &[], &sentence(&secret.replace('/', "&#x2F;").replace('=', "&#x3D;"))),
+        "utf-16" => {
+            let body: Vec<u8> = secret.encode_utf16().flat_map(u16::to_le_bytes).collect();
+            reply(stream, 200, &[("content-type", "text/plain; charset=utf-16le")], &body)
+        }
         "percent" => reply(stream, 200, &[], &sentence(&secrets::percent())),
         "percent-lower" => reply(stream, 200, &[], &sentence(&secrets::percent().to_lowercase().replace(&secret, ""))),
         "base64" => reply(stream, 200, &[], &sentence(&secrets::base64())),

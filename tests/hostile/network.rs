@@ -92,6 +92,29 @@ async fn what_is_sent_is_bounded() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn long_texts_of_requests_that_are_kept_take_no_memory_of_the_host() {
+    let stage = Stage::new().await;
+    let connector = hostile(&stage).await;
+    let words = async |bytes: usize| stage.poll(&connector, "words", &bytes.to_string()).await.outcomes();
+    // What is no longer than any host name passes where it may stand.
+    assert_eq!(words(250).await, ["0 methods", "0 schemes", "100 authorities", "100 paths"]);
+    let before = peak_memory();
+    for bytes in [40_000, 2 << 20] {
+        assert_eq!(words(bytes).await, ["0 methods", "0 schemes", "0 authorities", "0 paths"], "{bytes}");
+    }
+    if let Some((before, after)) = before.zip(peak_memory()) {
+        assert!(after - before < 128 << 10, "from {before} to {after} kB");
+    }
+    stage.assert_clean();
+}
+
+/// The most memory that this process has had, in kilobytes, where the system tells.
+fn peak_memory() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB")?.parse().ok())
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_received_is_bounded() {
     let stage = Stage::new().await;
     let connector = hostile(&stage).await;

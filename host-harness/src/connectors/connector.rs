@@ -9,6 +9,7 @@ use super::audit::{self, Audit, audit};
 use super::cache::{Cache, Checked};
 use super::demands;
 use super::descriptor::{self, NAME_PREFIX};
+use super::effort;
 use super::error::{ConfigureError, LoadError, TenantError};
 use super::hex;
 use super::plan;
@@ -296,6 +297,8 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
     let component = match kept {
         Some(component) => component,
         None => {
+            // What was compiled once was found to be bearable.
+            effort::check(bytes)?;
             let corrupt = |error: wasmtime::Error| LoadError::Corrupt { why: format!("{error:#}") };
             let component = Component::from_binary(engine.wasmtime(), bytes).map_err(corrupt)?;
             if let Some(cache) = &cache {

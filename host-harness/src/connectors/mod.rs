@@ -13,6 +13,7 @@ mod cache;
 mod connector;
 mod demands;
 mod descriptor;
+mod effort;
 mod error;
 mod plan;
 mod private;

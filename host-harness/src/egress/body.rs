@@ -85,6 +85,7 @@ impl Body for GuardedBody {
                 Poll::Pending => return this.wait(cx),
                 Poll::Ready(frame) => frame,
             };
+            let is_last = source.body.is_end_stream();
             this.waiting = None;
             let data = match frame {
                 Some(Ok(frame)) => frame.into_data().ok(),
@@ -107,7 +108,14 @@ impl Body for GuardedBody {
                 let cap = this.cap;
                 return this.fail(Error::HttpResponseBodySize(Some(cap)));
             }
-            let passed = this.scrubber.push(data);
+            let mut passed = this.scrubber.push(data);
+            if is_last {
+                // Nothing is left to wait for, so what was held back need not be a piece of its own.
+                let rest = this.scrubber.finish();
+                if !rest.is_empty() {
+                    passed = [passed, rest].concat().into();
+                }
+            }
             // An empty chunk would be taken for progress by nobody; go on.
             if !passed.is_empty() {
                 return Poll::Ready(Some(Ok(Frame::data(passed))));

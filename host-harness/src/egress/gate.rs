@@ -7,7 +7,7 @@
 
 use super::body::GuardedBody;
 use super::errors::{Phase, to_wasi};
-use super::headers::{REPLACED, belongs_to_host};
+use super::headers::{REPLACED, are_alike, belongs_to_host, is_forbidden};
 use super::meter::StepMeter;
 use super::network::{NetworkError, NetworkOptions};
 use super::policy::{Denial, Policy};
@@ -18,7 +18,7 @@ use super::routes::Routes;
 use super::scrub::Scrubber;
 use crate::sandbox::Limits;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, HOST};
+use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::BTreeSet;
@@ -157,6 +157,18 @@ impl Gate {
         let body = tokio::time::timeout(first_byte, collect(body, self.limits.request_body_bytes))
             .await
             .map_err(|_| Error::ConnectionWriteTimeout)??;
+        let bodiless = match parts.method {
+            http::Method::GET => Some("GET"),
+            http::Method::HEAD => Some("HEAD"),
+            _ => None,
+        };
+        if let Some(method) = bodiless
+            && !body.is_empty()
+        {
+            let denial = Denial::Body { method };
+            self.asker().refused(&meter, denial.code(), &denial);
+            return Err(Error::HttpRequestDenied);
+        }
         if !meter.take_request() {
             self.asker().refused(&meter, "egress-budget", &"the step has used up its budget of requests");
             return Err(Error::ConnectionLimitReached);
@@ -191,8 +203,8 @@ impl Gate {
     fn decide(&self, parts: &http::request::Parts) -> Result<(), Denial> {
         self.policy.check(&parts.method, &parts.uri)?;
         // Guests cannot even make such headers (see `Hooks`); this holds should that ever change.
-        let added = |name: &HeaderName| self.credentials.iter().any(|(credential, _)| credential == name);
-        match parts.headers.keys().find(|name| belongs_to_host(name) || added(name)) {
+        let added = |name: &HeaderName| self.credentials.iter().any(|(credential, _)| are_alike(credential, name));
+        match parts.headers.keys().find(|name| is_forbidden(name) || added(name)) {
             Some(name) => Err(Denial::Header { name: name.to_string() }),
             None => Ok(()),
         }
@@ -247,6 +259,9 @@ impl Gate {
                 return Err(Error::HttpResponseContentCoding(name));
             }
         }
+        if !headers.get_all(CONTENT_TYPE).iter().all(is_searchable) {
+            return Err(Error::HttpResponseContentCoding(None));
+        }
         if let Some(length) = headers.get(CONTENT_LENGTH).and_then(|value| value.to_str().ok())
             && length.parse::<u64>().is_ok_and(|length| length > self.limits.response_body_bytes)
         {
@@ -256,7 +271,7 @@ impl Gate {
             .iter()
             .filter(|(name, value)| {
                 belongs_to_host(name)
-                    || self.credentials.iter().any(|(credential, _)| credential == *name)
+                    || self.credentials.iter().any(|(credential, _)| are_alike(credential, name))
                     || self.redactor.finds_in(value.as_bytes())
                     || self.redactor.finds_in(name.as_str().as_bytes())
             })
@@ -277,6 +292,18 @@ impl Gate {
             most: self.limits.refusals_logged,
         }
     }
+}
+
+/// Whether a body of this type is written so that the search for secrets, which are ASCII, finds them.
+fn is_searchable(content_type: &HeaderValue) -> bool {
+    const LIKE_ASCII: [&str; 6] = ["utf-8", "utf8", "us-ascii", "iso-8859-1", "iso-8859-15", "windows-1252"];
+    let text = content_type.as_bytes().to_ascii_lowercase();
+    let text = String::from_utf8_lossy(&text);
+    text.split(';').filter_map(|part| part.split_once('=')).filter(|(key, _)| key.trim() == "charset").all(
+        |(_, charset)| {
+            LIKE_ASCII.contains(&charset.trim_matches(|c: char| c.is_whitespace() || matches!(c, '"' | '\'')))
+        },
+    )
 }
 
 /// The client of one tenant. Its pool of connections belongs to it alone.

@@ -4,9 +4,11 @@
 //! it, what carries credentials, what tells a server to take the request for another one, and the headers that this
 //! connector's own credentials go into.
 //! Why one list for both directions: a credential header that a server echoes is as much a leak as one that is read.
+//! Why `_` counts as `-`: servers that hand headers to programs as variables (CGI, WSGI) take the one for the other.
 //! Not guaranteed: other headers are passed on as they are; their values are searched for secrets elsewhere.
 
 use http::HeaderName;
+use std::borrow::Cow;
 use std::sync::Arc;
 use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
 
@@ -15,16 +17,24 @@ use wasmtime_wasi_http::{DEFAULT_FORBIDDEN_HEADERS, ForbiddenHeaderFilter};
 const FORBIDDEN: [&str; 9] =
     ["authorization", "cookie", "cookie2", "set-cookie", "expect", "te", "trailer", "forwarded", "alt-svc"];
 
+/// Headers by which a guest could choose how an answer is cut or written, and so get a secret that a server repeats past
+/// the search for it.
+const ANSWER_FORMS: [&str; 3] = ["accept-charset", "if-range", "range"];
+
 /// Headers by which servers and frameworks take a request for one of another method or path. With them a guest could
 /// have done what its plan does not name.
-const OVERRIDES: [&str; 6] = [
+const OVERRIDES: [&str; 7] = [
+    "x-host",
     "x-http-method",
     "x-http-method-override",
+    "x-http-verb",
     "x-method-override",
-    "x-original-method",
-    "x-original-url",
+    "x-real-ip",
     "x-rewrite-url",
 ];
+
+/// How the names of whole families of such headers begin.
+const FAMILIES: [&str; 4] = ["proxy-", "x-envoy-", "x-forwarded-", "x-original-"];
 
 /// Headers the transport sets by itself. What a guest says of them is silently replaced, because guest libraries set
 /// them on their own and mean no harm.
@@ -33,12 +43,30 @@ pub(super) const REPLACED: [&str; 2] = ["accept-encoding", "content-length"];
 /// Whether a header belongs to the host whatever the connector.
 #[must_use]
 pub(crate) fn belongs_to_host(name: &HeaderName) -> bool {
-    let text = name.as_str();
-    DEFAULT_FORBIDDEN_HEADERS.contains(name)
+    let text = plain(name);
+    let text = text.as_ref();
+    DEFAULT_FORBIDDEN_HEADERS.iter().any(|forbidden| forbidden == text)
         || FORBIDDEN.contains(&text)
         || OVERRIDES.contains(&text)
-        || text.starts_with("proxy-")
-        || text.starts_with("x-forwarded-")
+        || FAMILIES.iter().any(|family| text.starts_with(family))
+}
+
+/// Whether a guest may not set a header, whatever the connector.
+#[must_use]
+pub(super) fn is_forbidden(name: &HeaderName) -> bool {
+    belongs_to_host(name) || ANSWER_FORMS.contains(&plain(name).as_ref())
+}
+
+/// Whether servers may take two headers for the same.
+#[must_use]
+pub(super) fn are_alike(one: &HeaderName, other: &HeaderName) -> bool {
+    one == other || plain(one) == plain(other)
+}
+
+/// A name as servers see it that do not tell `_` from `-`.
+fn plain(name: &HeaderName) -> Cow<'_, str> {
+    let text = name.as_str();
+    if text.contains('_') { text.replace('_', "-").into() } else { text.into() }
 }
 
 /// Whether a header may carry a credential. `authorization` may; what frames or routes a message may not.
@@ -61,7 +89,7 @@ pub(crate) fn may_carry_credential(name: &HeaderName) -> bool {
 #[must_use]
 pub(crate) fn forbidden_to_guests(credentials: &[HeaderName]) -> ForbiddenHeaderFilter {
     let credentials = credentials.to_vec();
-    Arc::new(move |name| belongs_to_host(name) || credentials.contains(name))
+    Arc::new(move |name| is_forbidden(name) || credentials.iter().any(|credential| are_alike(credential, name)))
 }
 
 #[cfg(test)]
@@ -100,6 +128,19 @@ mod tests {
             "x-original-method",
             "x-original-url",
             "x-rewrite-url",
+            "X_API_KEY",
+            "x-api_key",
+            "x_forwarded_for",
+            "transfer_encoding",
+            "x_http_method_override",
+            "x-original-host",
+            "x-envoy-original-path",
+            "x-host",
+            "x-real-ip",
+            "x-http-verb",
+            "range",
+            "if-range",
+            "accept-charset",
         ] {
             assert!(forbidden(&name(header)), "{header}");
         }
@@ -112,7 +153,7 @@ mod tests {
 
     #[test]
     fn a_credential_goes_into_authorization_or_a_header_of_its_own() {
-        for header in ["authorization", "x-api-key", "api-token"] {
+        for header in ["authorization", "x-api-key", "api-token", "api_token"] {
             assert!(may_carry_credential(&name(header)), "{header}");
         }
         for header in ["host", "connection", "cookie", "proxy-authorization", "content-length", "user-agent", "te"] {

@@ -48,6 +48,11 @@ impl Hooks {
         let denied = Denied { connector: connector.to_owned(), most };
         Self { gate: Err(denied), meter, forbidden: forbidden_to_guests(&[]) }
     }
+
+    /// Whether any request can pass at all.
+    pub(crate) fn lead_anywhere(&self) -> bool {
+        self.gate.is_ok()
+    }
 }
 
 impl WasiHttpHooks for Hooks {

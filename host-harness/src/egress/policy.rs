@@ -79,6 +79,12 @@ pub enum Denial {
         /// Its name.
         name: String,
     },
+    /// A body where none belongs: some servers do not read it, and take it for the next request.
+    #[error("a {method} request has no body; send what the vendor wants to know in the path, or by a planned POST")]
+    Body {
+        /// Of the request.
+        method: &'static str,
+    },
     /// Any request at all, while a connector describes or configures.
     #[error("no request is allowed here: describe and configure run with every import denied")]
     Everything,
@@ -96,6 +102,7 @@ impl Denial {
             Self::Path { .. } => "egress-path-denied",
             Self::AmbiguousPath { .. } => "egress-path-ambiguous",
             Self::Header { .. } => "egress-header-denied",
+            Self::Body { .. } => "egress-body-denied",
             Self::Everything => "egress-denied",
         }
     }

@@ -484,6 +484,37 @@ async fn requests_in_flight_are_limited_until_their_bodies_are_read() {
 }
 
 #[tokio::test]
+async fn a_request_that_has_no_body_brings_none() {
+    let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
+    let gate = gate_to(&server);
+    let uri = "https://api.example.com/v1/x";
+    // What a server that does not read it would take for the next request.
+    let next = b"DELETE /v1/x HTTP/1.1\r\nhost: api.example.com\r\n\r\n";
+    let error = send(&gate, request_with("GET", uri, &[], next)).await.unwrap_err();
+    assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
+    assert!(server.requests().is_empty());
+    send(&gate, request_with("POST", uri, &[], next)).await.unwrap();
+    send(&gate, request_with("GET", uri, &[], b"")).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_body_in_letters_that_are_not_searched_is_not_passed_on() {
+    for (content_type, passes) in [
+        ("application/json", true),
+        ("application/json;charset=UTF-8", true),
+        ("text/html; charset=\"iso-8859-1\"", true),
+        ("text/plain; charset=utf-16", false),
+        ("text/plain; a=b; Charset = \"UTF-16LE\"", false),
+        ("text/plain; charset=utf-7", false),
+        ("text/plain; charset=ibm037; charset=utf-8", false),
+    ] {
+        let head = format!("HTTP/1.1 200 OK\r\ncontent-type: {content_type}\r\ncontent-length: 2\r\n\r\n{{}}");
+        let result = get(&gate_to(&Server::with(&head).await)).await;
+        assert_eq!(result.is_ok(), passes, "{content_type}: {result:?}");
+    }
+}
+
+#[tokio::test]
 async fn a_guest_cannot_ask_for_more_time_than_it_has() {
     let server = Server::start(|_| Reply::Stall(vec![])).await;
     let short = Duration::from_millis(30);

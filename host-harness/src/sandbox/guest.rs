@@ -22,7 +22,12 @@ pub(crate) struct Guest {
     log: GuestLog,
     pub(super) memory: MemoryLimiter,
     pub(super) stderr: Stderr,
+    /// Most bytes of a path with query that a request of the guest may be given.
+    pub(super) target_bytes: usize,
 }
+
+/// What `wasi:random/insecure-seed` gives where a guest only computes.
+const FIXED_SEED: u128 = 0x7769_7466_6f6f_2063_6f6e_6475_6374_6f72;
 
 impl Guest {
     /// The state of a new step.
@@ -35,7 +40,13 @@ impl Guest {
         limits: &Limits,
     ) -> Self {
         let stderr = Stderr::default();
-        let wasi = WasiCtx::builder()
+        let mut wasi = WasiCtx::builder();
+        if !hooks.lead_anywhere() {
+            // A function that only computes gives the same answer each time. In a step the seed is random, so that nobody
+            // who sends data to a connector can make its hash tables slow.
+            wasi.insecure_random_seed(FIXED_SEED);
+        }
+        let wasi = wasi
             .wall_clock(clock.clone())
             .monotonic_clock(clock.clone())
             .stderr(stderr.clone())
@@ -50,7 +61,9 @@ impl Guest {
         // as it has handles.
         http.set_field_size_limit(limits.request_head_bytes.saturating_mul(4));
         let log = GuestLog::new(connector, instance, redactor, limits);
-        Self { table, wasi, http, hooks, log, memory: MemoryLimiter::new(limits), stderr }
+        // Longer than what may leave, so that a guest is told so by the error for that.
+        let target_bytes = limits.request_target_bytes.saturating_mul(4);
+        Self { table, wasi, http, hooks, log, memory: MemoryLimiter::new(limits), stderr, target_bytes }
     }
 
     /// The log.

@@ -5,11 +5,12 @@
 //! output is discarded.
 //! Why by enumeration: what is not linked cannot be reached by a mistake in a context. There is no filesystem and
 //! there are no sockets in this process for guests.
-//! Not guaranteed: `wasi:random/insecure-seed` is random, so a guest that uses it may iterate its maps differently each
-//! time.
+//! Not guaranteed: in a step `wasi:random/insecure-seed` is random, so a guest that uses it may iterate its maps
+//! differently each time.
 
 use super::guest::Guest;
 use super::guest_log::HasLog;
+use super::request_words;
 use crate::contract::{log, types};
 use wasmtime::component::{HasData, Linker, ResourceTable};
 use wasmtime_wasi::WasiView as _;
@@ -69,6 +70,7 @@ pub(super) fn linker(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Guest
     clocks::wall_clock::add_to_linker::<_, WasiClocks>(l, Guest::clocks)?;
     http::outgoing_handler::add_to_linker::<_, WasiHttp>(l, Guest::http)?;
     http::types::add_to_linker::<_, WasiHttp>(l, &http::types::LinkOptions::default(), Guest::http)?;
+    request_words::bound(l)?;
     io::error::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| guest.ctx().table)?;
     io::poll::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| guest.ctx().table)?;
     io::streams::add_to_linker::<_, HasTable>(l, |guest: &mut Guest| guest.ctx().table)?;

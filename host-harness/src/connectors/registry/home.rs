@@ -29,11 +29,13 @@ pub(super) enum Kind {
     Held,
     /// The version that proved itself last, by integration type; its component beside it, by digest.
     Kept,
+    /// What is being loaded, by digest. One that is there when a host starts is what the one before ended on.
+    Trying,
 }
 
 impl Kind {
     /// All kinds.
-    const ALL: [Self; 4] = [Self::Quarantine, Self::Pins, Self::Held, Self::Kept];
+    const ALL: [Self; 5] = [Self::Quarantine, Self::Pins, Self::Held, Self::Kept, Self::Trying];
 
     /// Name of the directory.
     fn directory(self) -> &'static str {
@@ -42,6 +44,7 @@ impl Kind {
             Self::Pins => "pins",
             Self::Held => "held",
             Self::Kept => "kept",
+            Self::Trying => "trying",
         }
     }
 }

@@ -20,6 +20,7 @@ mod quarantine;
 mod report;
 mod state;
 mod trial;
+mod trying;
 mod verdict;
 mod versions;
 
@@ -118,14 +119,18 @@ impl Registry {
     pub fn open(engine: Engine, options: RegistryOptions) -> Result<Self, RecordError> {
         let home = Home::open(&options.state)?;
         let build = format!("{} {}", engine.compatibility(), env!("CARGO_PKG_VERSION"));
+        let quarantine = Quarantine::new(home.clone(), super::hex(&Sha256::digest(build)));
+        trying::settle(&home, &quarantine, options.clock.now());
         let inner = Inner {
-            quarantine: Quarantine::new(home.clone(), super::hex(&Sha256::digest(build))),
+            quarantine,
             ceiling: Arc::new(Ceiling::new(home.clone(), options.clock.clone(), options.origins)),
             loader: Loader {
                 engine,
                 cache: options.cache.unwrap_or_else(|| home.compiled()),
                 time: options.compile_time,
                 places: Arc::new(Semaphore::new(COMPILERS)),
+                home: home.clone(),
+                under_way: Arc::default(),
             },
             clock: options.clock,
             files: Arc::new(Mutex::new(Files::new(&options.directory))),

@@ -1,12 +1,13 @@
 //! What the operator grants is the ceiling.
 //!
-//! What: the first version of a connector that serves a type is trusted with what it asks for, and that is pinned. A
-//! later version, or a later instance of it, that asks for more is held until the operator confirms. Where the host's
+//! What: the first version of a connector that serves a type is trusted with what its instances ask for then, and that
+//! is pinned. A later version, or a later instance, that asks for more is held until the operator confirms. Where the host's
 //! configuration names the origins of a type, these and no others are granted; rules and headers are pinned all the
 //! same.
-//! Why the pinned digest may go on asking: the operator trusted that very component when it was installed; a new
-//! instance in another region is the operator's own wish. A component that merely followed it has been trusted with
-//! what the first one had.
+//! Why the pinned digest itself may not go to another origin later on: whoever answers there gets a tenant's secret, and
+//! a component decides what it plans anew each time it is asked. A new instance in another region is confirmed once.
+//! Other paths and methods where it may go anyway are its own affair; a component that merely followed it has been
+//! trusted with what the first one had.
 //! Not guaranteed: that what was asked for at first load is harmless. Name the origins in the configuration where that
 //! matters.
 
@@ -141,7 +142,10 @@ impl Ceiling {
         let mut granted = match &pin {
             // Trusted as a whole; so is whoever comes first, and whoever follows one that was never used.
             Ok(None) => asked.clone(),
-            Ok(Some(pin)) if pin.digest == connector.digest() || pin.grant.origins.is_empty() => asked.clone(),
+            Ok(Some(pin)) if pin.grant.origins.is_empty() => asked.clone(),
+            Ok(Some(pin)) if pin.digest == connector.digest() => {
+                Grant { origins: pin.grant.origins.clone(), ..asked.clone() }
+            }
             Ok(Some(pin)) => pin.grant.clone(),
             Err(_) => Grant::default(),
         };

@@ -8,19 +8,23 @@
 //! Not guaranteed: that compiling ends when its time is up; the thread is left to itself, and only so many are.
 
 use super::super::serving::{LiveInstances, NotReady};
-use super::super::{ConfigureError, Connector, LoadError};
+use super::super::{ConfigureError, Connector, LoadError, hex};
 use super::canary::{Canary, canary};
 use super::grant::Grant;
+use super::home::Home;
+use super::lock;
 use super::pins::{Ceiling, NotGranted};
+use super::trying::Trying;
 use crate::contract::types;
 use crate::egress::Redactor;
 use crate::sandbox::{Engine, clean};
+use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
 /// Components that are compiled at once. One uses all CPUs already; a second place keeps one that compiles for ever
@@ -60,19 +64,48 @@ pub(super) struct Loader {
     pub(super) time: Duration,
     /// Places of [`COMPILERS`].
     pub(super) places: Arc<Semaphore>,
+    /// Where it is written down what is being loaded.
+    pub(super) home: Home,
+    /// Digests of what is being loaded, what was abandoned but has not ended yet among them.
+    pub(super) under_way: Arc<Mutex<BTreeSet<String>>>,
+}
+
+/// One component that is being loaded.
+struct UnderWay {
+    digest: String,
+    all: Arc<Mutex<BTreeSet<String>>>,
+    _record: Trying,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Drop for UnderWay {
+    fn drop(&mut self) {
+        lock(&self.all).remove(&self.digest);
+    }
 }
 
 impl Loader {
     /// Loads a component. Polls go on meanwhile: compiling has threads of its own.
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<Connector, NotLoaded> {
-        let Ok(place) = Arc::clone(&self.places).acquire_owned().await else {
-            return Err(NotLoaded::Host(Fault { code: "host-error", reason: "the host is shutting down".to_owned() }));
-        };
+        let digest = hex(&Sha256::digest(&bytes));
+        if lock(&self.under_way).contains(&digest) {
+            // A second attempt would only take the second place. When the first one ends well, its code is kept.
+            let reason = "it is still being compiled since it was tried last".to_owned();
+            return Err(NotLoaded::Failed(Fault { code: "compile-timeout", reason }));
+        }
+        let host = |reason: &str| NotLoaded::Host(Fault { code: "host-error", reason: reason.to_owned() });
+        let place = tokio::time::timeout(self.time, Arc::clone(&self.places).acquire_owned())
+            .await
+            .map_err(|_| host("other connectors are being compiled all the time"))?
+            .map_err(|_| host("the host is shutting down"))?;
         let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        lock(&self.under_way).insert(digest.clone());
+        let record = Trying::begin(&self.home, &digest);
+        let under_way = UnderWay { digest, all: Arc::clone(&self.under_way), _record: record, _place: place };
         // A task of its own, so that the place stays taken for as long as the work goes on.
         let work = tokio::spawn(async move {
             let loaded = Connector::from_bytes(&engine, bytes, Some(&cache)).await;
-            drop(place);
+            drop(under_way);
             loaded
         });
         match tokio::time::timeout(self.time, work).await {

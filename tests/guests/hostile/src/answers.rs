@@ -69,6 +69,7 @@ pub(crate) fn poll(act: &str, argument: &str, checkpoint: Option<Vec<u8>>) -> Re
         "sequence" => Some(network::sequence(100, argument)),
         "flood" => Some(network::flood(400, argument)),
         "hoard" => Some(network::hoard(12, argument)),
+        "words" => Some(network::hoard_words(100, number(0))),
         "upload" => Some(network::upload(number(0))),
         "uploads" => Some(network::uploads(12, 1 << 20)),
         "large" => Some(network::large(number(0))),

@@ -174,6 +174,30 @@ pub(crate) fn hoard_fields() {
     }
 }
 
+/// Gives many requests one text each that is as long as this, keeps them all, and tells how many took it.
+pub(crate) fn hoard_words(count: usize, bytes: usize) -> Vec<String> {
+    let long = "x".repeat(bytes);
+    let path = format!("/{long}");
+    let mut kept = Vec::new();
+    let mut hoard = |what: &str, set: &dyn Fn(&OutgoingRequest) -> Result<(), ()>| {
+        let taken = (0..count).filter(|_| {
+            let request = OutgoingRequest::new(Fields::new());
+            let is_taken = set(&request).is_ok();
+            kept.push(request);
+            is_taken
+        });
+        format!("{} {what}", taken.count())
+    };
+    let method = Method::Other(long.clone());
+    let scheme = Scheme::Other(long.clone());
+    vec![
+        hoard("methods", &|request| request.set_method(&method)),
+        hoard("schemes", &|request| request.set_scheme(Some(&scheme))),
+        hoard("authorities", &|request| request.set_authority(Some(&long))),
+        hoard("paths", &|request| request.set_path_with_query(Some(&path))),
+    ]
+}
+
 /// Sends a body of this many bytes.
 pub(crate) fn upload(bytes: usize) -> Vec<String> {
     let attempt = Attempt { method: "POST".to_owned(), ..Attempt::planned("/v1/search") };

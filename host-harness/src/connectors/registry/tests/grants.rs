@@ -104,7 +104,7 @@ async fn a_tenant_outside_of_what_is_granted_is_not_made_until_confirmed() {
 }
 
 #[tokio::test]
-async fn the_version_installed_first_may_serve_new_instances_elsewhere() {
+async fn a_new_instance_elsewhere_is_confirmed_once_even_for_the_version_installed_first() {
     let world = World::new();
     world.version(FILE, "1.0.0");
     world.scan().await;
@@ -113,6 +113,16 @@ async fn the_version_installed_first_may_serve_new_instances_elsewhere() {
     // Another plan of the same component, as another region would make.
     let mut plan = connector.configure(&[]).await.unwrap();
     plan.origin.host = "eu.example.com".into();
+    let error = connector.admit(&plan).unwrap_err();
+    assert!(error.to_string().contains("https://eu.example.com"), "{error}");
+    assert!(error.remedy().contains("host-harness connectors confirm fixture"), "{}", error.remedy());
+    world.scan().await;
+    let operator = Operator::at(&world.state()).unwrap();
+    operator.confirm("fixture", world.clock.now()).unwrap();
+    connector.admit(&plan).unwrap();
+    connector.tenant(options("one")).await.unwrap();
+    // It may use other paths and methods where it may go.
+    plan.rules.push(types::RequestRule { method: "POST".into(), path_prefix: "/v2/".into() });
     connector.admit(&plan).unwrap();
     // A version that follows may have both now, and no third.
     for (version, host, serving) in [

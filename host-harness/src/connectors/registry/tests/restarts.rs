@@ -1,6 +1,8 @@
 //! What a restart goes on with, whatever was on disk.
 
 use super::*;
+use crate::connectors::hex;
+use sha2::{Digest as _, Sha256};
 
 #[tokio::test]
 async fn what_served_goes_on_although_its_file_holds_something_else_now() {
@@ -131,4 +133,24 @@ async fn a_tampered_cache_entry_is_compiled_again_and_not_run() {
         world.scan().await;
         assert!(!world.current().from_cache(), "others could have written it");
     }
+}
+
+#[tokio::test]
+async fn what_a_host_ended_over_is_in_quarantine_when_it_starts_again() {
+    let mut world = World::new();
+    let bytes = Fixture::version("1.0.0").build();
+    let digest = hex(&Sha256::digest(&bytes));
+    let record = world.state().join(format!("connectors/trying/{digest}.json"));
+    // As the host before this one left it, killed while it compiled.
+    fs::write(&record, "null").unwrap();
+    world.restart();
+    world.put(FILE, &bytes);
+    world.scan().await;
+    assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "host-ended".into()));
+    assert!(!record.exists());
+    // It is tried again like anything that failed once, and what is loaded leaves no record.
+    world.advance(61);
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+    assert!(fs::read_dir(record.parent().unwrap()).unwrap().next().is_none());
 }
