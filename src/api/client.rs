@@ -34,6 +34,8 @@ const STRIKES: u32 = 3;
 const RESERVE: u64 = 2;
 /// Wait when the allowance is used up and the vendor does not say for how long.
 const UNKNOWN_RESET: u64 = 60;
+/// How long a request may take that is not answered, its connection included.
+const IN_VAIN: Duration = Duration::from_secs(40);
 /// Seconds for which nothing waits that can do without the API whose allowance is used up for so long.
 const LONGEST_WAIT: u64 = 300;
 
@@ -222,6 +224,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.requests_left.get() < requests || self.clock.elapsed().saturating_sub(self.started) >= self.time
     }
 
+    /// Whether the step could wait in vain for one more answer.
+    pub fn has_time_to_wait(&self) -> bool {
+        self.time.saturating_sub(self.clock.elapsed().saturating_sub(self.started)) > IN_VAIN
+    }
+
     /// Requests that may still be made: what is left to the step, or of the
     /// vendor's allowance as last heard, whichever is less.
     pub fn requests_left(&self) -> usize {
@@ -269,53 +276,52 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     ///
     /// [`Stop`], as said there.
     pub async fn send(&self, request: &Request) -> Result<Response, Stop> {
-        let mut wait = FIRST_WAIT;
-        for _ in 1..TRIES {
+        let (mut wait, mut tries) = (FIRST_WAIT, 1);
+        let outcome = loop {
             match self.once(request).await {
-                Err(Stop::Failed(failure)) if self.may_repeat(request, &failure) => {
+                Err(Stop::Failed(failure)) if tries < TRIES && self.may_repeat(request, &failure) => {
                     self.clock.sleep(wait).await;
                     wait = wait.saturating_mul(2);
+                    tries += 1;
                 }
-                outcome => return self.judged(request, outcome).await,
+                outcome => break outcome,
             }
-        }
-        let last = self.once(request).await;
-        self.judged(request, last).await
+        };
+        let outcome = match outcome {
+            Err(Stop::Failed(failure)) if Family::of(&request.target) != Family::Investigations => {
+                Err(self.judged(request, failure).await)
+            }
+            outcome => outcome,
+        };
+        self.settle(request, outcome)
     }
 
-    /// What the last try came to, when it concerns one of the other APIs alone.
+    /// What a failure of one of the other APIs comes to when it concerns that alone.
     ///
     /// A key that it alone refuses lacks that API: whether it is refused otherwise is asked at that moment, since it may
     /// have been revoked meanwhile. A limit that is reached at the first request of a step, and does not hold for
     /// investigations, has been waited for in vain: that API is as good as down, and nothing else waits for it. One that
     /// is reached later is waited for: what is collected slowly is collected whole.
-    async fn judged(&self, request: &Request, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
-        let is_apart = Family::of(&request.target) != Family::Investigations;
-        let outcome = match outcome {
-            Err(Stop::Failed(failure))
-                if failure.reason == FailureReason::RateLimited
-                    && is_apart
-                    && !self.api(&request.target).answered.get() =>
-            {
-                match self.once(&calls::any_investigation(self.now())).await {
-                    Ok(_) => {
-                        let failure = Box::new(Failure { reason: FailureReason::Unavailable, ..*failure });
-                        self.api(&request.target).halt(&failure);
-                        Err(Stop::Failed(failure))
-                    }
-                    Err(_) => Err(Stop::Failed(failure)),
-                }
+    async fn judged(&self, request: &Request, failure: Box<Failure>) -> Stop {
+        let api = self.api(&request.target);
+        let (control, reason) = match failure.reason {
+            FailureReason::Unauthorized => (calls::validate(), FailureReason::Forbidden),
+            FailureReason::RateLimited if !api.answered.get() => {
+                (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
-            Err(Stop::Failed(failure)) if failure.reason == FailureReason::Unauthorized && is_apart => {
-                match self.once(&calls::validate()).await {
-                    Ok(_) => Err(Stop::Failed(Box::new(Failure { reason: FailureReason::Forbidden, ..*failure }))),
-                    Err(Stop::Failed(_)) => Err(Stop::Failed(failure)),
-                    Err(stop) => Err(stop),
-                }
-            }
-            outcome => outcome,
+            _ => return Stop::Failed(failure),
         };
-        self.settle(request, outcome)
+        match self.once(&control).await {
+            Ok(_) => {
+                let failure = Box::new(Failure { reason, ..*failure });
+                if reason == FailureReason::Unavailable {
+                    api.halt(&failure);
+                }
+                Stop::Failed(failure)
+            }
+            Err(stop @ (Stop::Spent | Stop::Allowance(_))) if reason == FailureReason::Forbidden => stop,
+            Err(_) => Stop::Failed(failure),
+        }
     }
 
     /// Reads a single record and makes sure that it is the one asked for.

@@ -31,6 +31,7 @@ use crate::api::client::{Stop, is_local};
 use crate::api::paging::{self, PAGE_SIZE};
 use crate::api::transport::{Clock, Transport};
 use crate::artifact::investigation::Investigation;
+use crate::contract::FailureReason;
 use crate::descriptor::INVESTIGATIONS;
 use crate::times::Utc;
 
@@ -75,7 +76,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// The stop, if it concerns more.
     pub(super) fn pass(&mut self, stop: Stop) -> Result<(), Stop> {
         match stop {
-            Stop::Failed(failure) if is_local(&failure) && !is_absence(&failure) && !self.client.is_halted() => {
+            Stop::Failed(failure)
+                if is_local(&failure)
+                    && !is_absence(&failure)
+                    && !self.client.is_halted()
+                    && (failure.reason != FailureReason::Timeout || self.client.has_time_to_wait()) =>
+            {
                 self.output.degrade(INVESTIGATIONS, *failure);
                 Ok(())
             }
