@@ -33,6 +33,8 @@ use crate::api::transport::{Clock, Transport};
 const HOUR: i64 = 3_600;
 /// Seconds after which everything is listed again.
 const EVERYTHING: i64 = 6 * HOUR;
+/// Windows in a row that fail, after which the list itself is taken to be at fault.
+const MOST_IN_A_ROW: u32 = 4;
 /// What of the investigations that are remembered may be noted to be gone back
 /// to: one in so many.
 const NOTED_SHARE: usize = 4;
@@ -59,7 +61,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let is_resumed = window.after >= self.cycle_began().plus_seconds(-DAY * KEPT_DAYS);
         // Seconds of a window on the way around a page that failed.
         let mut span: Option<i64> = None;
-        let mut failed = None;
+        let (mut failed, mut in_a_row) = (None, 0);
         loop {
             let end = span.map_or(window.before, |span| window.after.plus_seconds(span).min(window.before));
             match self.list_page(Window { before: end, ..window }, listing).await {
@@ -71,6 +73,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(stop) => {
                     self.pass(stop.clone())?;
+                    in_a_row += 1;
+                    // It is not this page.
+                    if in_a_row > MOST_IN_A_ROW {
+                        return Err(stop);
+                    }
                     if span == Some(HOUR) {
                         window = Window { after: end, index: 0, ..window };
                         if end >= window.before {
@@ -82,6 +89,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     continue;
                 }
             }
+            in_a_row = 0;
             self.enter(Phase::Known(window, whole));
             if self.noted > self.state.known.len() / NOTED_SHARE {
                 self.work_off(window, whole).await?;
