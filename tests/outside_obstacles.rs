@@ -278,3 +278,23 @@ fn an_alert_that_joins_an_investigation_which_does_not_change_by_that_is_collect
     polls(&mut tenant, 3);
     assert_eq!(missing(&tenant, &[rrn]), Vec::<&String>::new());
 }
+
+#[test]
+fn failures_of_an_alert_are_counted_although_windows_before_it_are_listed_again() {
+    let mut world = empty();
+    let mut outside = add_outside(&mut world, start() - time::Duration::hours(23), 1_500);
+    let bad = outside.remove(1_450);
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "collect_evidence".to_owned(), value: SettingValue::Boolean(false) });
+    let name = bad.clone();
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let is_of_bad = request.target == format!("/idr/at/alerts/{name}");
+        if is_of_bad || request.body.as_ref().is_some_and(|body| body.contains(&name)) {
+            (response.status, response.body) = (500, Vec::new());
+        }
+    }));
+    polls(&mut tenant, 30);
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+}

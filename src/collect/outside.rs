@@ -63,6 +63,11 @@ const MOST_KNOWN: usize = 10_000;
 /// failures of an alert that is still to be read.
 const GONE: i64 = i64::MIN;
 
+/// Whether a creation stands for failures.
+fn is_failing(created: i64) -> bool {
+    (GONE + 1..=GONE + i64::from(HELD_ALONE)).contains(&created)
+}
+
 /// What a search of a window found.
 enum Rrns {
     /// All that is in it.
@@ -291,16 +296,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Whether an alert needs not be read again.
     fn is_done(&self, rrn: &str) -> bool {
         let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
-        known.is_some_and(|created| *created == GONE || *created > GONE + i64::from(HELD_ALONE))
+        known.is_some_and(|created| !is_failing(*created))
     }
 
     /// How often an alert that is still to be read has failed.
     fn failures_of(&self, rrn: &str) -> u32 {
-        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
-        known
-            .and_then(|known| u32::try_from(known.wrapping_sub(GONE)).ok())
-            .filter(|times| *times <= HELD_ALONE)
-            .unwrap_or(0)
+        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()])).filter(|known| is_failing(**known));
+        known.and_then(|known| u32::try_from(known.wrapping_sub(GONE)).ok()).unwrap_or(0)
     }
 
     /// Counts a failure of an alert, and tells whether it is one too many.
@@ -370,7 +372,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let Some(done) = self.state.beyond.uninvestigated else { return };
         let listed_again = done.plus_seconds(-overlap).just_before();
         let outside = &mut self.state.beyond.outside;
-        outside.retain(|_, created| *created >= listed_again.0);
+        // What has failed is still to be read, in a window behind this one.
+        outside.retain(|_, created| *created >= listed_again.0 || is_failing(*created));
         if outside.len() > MOST_KNOWN {
             // By the second: in as few bytes as do.
             let age = |created: &i64| u32::try_from(created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
