@@ -7,27 +7,13 @@ mod common;
 use std::cell::Cell;
 use std::time::Duration;
 
-use common::native::Tenant;
+use common::native::{Tenant, empty, start, status};
 use insightidr_simulator::{AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use time::OffsetDateTime;
 
 const LIST: &str = "/idr/v2/investigations";
-
-fn start() -> OffsetDateTime {
-    WorldConfig::default().start
-}
-
-fn empty() -> World {
-    let mut world = World::empty_in("us");
-    world.set_start(start());
-    world
-}
-
-fn status(status: u16) -> Fault {
-    Fault::Status { status, body: None, headers: Default::default(), retry_after: None }
-}
 
 /// Polls every ten minutes.
 fn polls(tenant: &mut Tenant, count: usize) {
@@ -133,6 +119,21 @@ fn a_page_that_can_never_be_read_any_more_hides_no_change_elsewhere() {
     polls(&mut tenant, 1);
     let asked = tenant.link.simulator.request_count() - before;
     assert!(asked < 40, "not everything is listed in every poll: {asked} requests");
+}
+
+#[test]
+fn lists_of_which_no_page_can_be_read_cost_few_requests_and_are_a_failure() {
+    let mut world = empty();
+    two_hours_apart(&mut world, 300);
+    let mut tenant = Tenant::of(world);
+    tenant.cycle();
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new(LIST, Fault::Html {})]));
+    tenant.advance(Duration::from_secs(7 * 3_600));
+    let before = tenant.link.simulator.request_count();
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_some(), "{cycle:#?}");
+    let asked = tenant.link.simulator.request_count() - before;
+    assert!(asked < 30, "{asked} requests");
 }
 
 #[test]

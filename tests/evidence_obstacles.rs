@@ -5,19 +5,14 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::Tenant;
+use common::native::{Tenant, empty, start, status};
 use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
 use serde_json::Value;
 use time::OffsetDateTime;
 
-fn start() -> OffsetDateTime {
-    WorldConfig::default().start
-}
-
 /// One investigation with so many alerts, each with so many records of evidence: the tenant, and the alerts' RRNs.
 fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {
-    let mut world = World::empty_in("us");
-    world.set_start(start());
+    let mut world = empty();
     let created = start() - time::Duration::days(2);
     let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     let mut rrns = Vec::new();
@@ -66,7 +61,7 @@ fn an_alert_because_of_which_a_read_of_many_fails_costs_no_other_its_evidence() 
 #[test]
 fn evidence_that_was_read_is_kept_when_the_actors_cannot_be() {
     let (mut tenant, rrns) = alerts(3, 2);
-    let fault = Fault::Status { status: 500, body: None, headers: Default::default(), retry_after: None };
+    let fault = status(500);
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/actors", fault)]));
     polls(&mut tenant, 30);
     for rrn in &rrns {
@@ -89,14 +84,13 @@ fn evidence_of_more_pages_than_a_step_may_ask_for_stops_nothing() {
 
 #[test]
 fn evidence_that_is_404_once_comes_although_its_alert_is_older_than_the_overlap() {
-    let mut world = World::empty_in("us");
-    world.set_start(start());
+    let mut world = empty();
     let created = start() - time::Duration::hours(3);
     let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
     let alert = world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
     let rrn = world.alert_id(alert).unwrap();
     let mut tenant = Tenant::of(world);
-    let fault = Fault::Status { status: 404, body: None, headers: Default::default(), retry_after: None };
+    let fault = status(404);
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/evidences", fault.clone()).times(1)]));
     polls(&mut tenant, 3);
     assert_eq!(evidence_of(&tenant, &rrn), 1);

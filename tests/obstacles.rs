@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::Tenant;
+use common::native::{Tenant, empty, start, status};
 use insightidr_simulator::{
     AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
 };
@@ -16,20 +16,6 @@ use time::OffsetDateTime;
 
 /// The list of investigations.
 const LIST: &str = "/idr/v2/investigations";
-
-fn start() -> OffsetDateTime {
-    WorldConfig::default().start
-}
-
-fn empty() -> World {
-    let mut world = World::empty_in("us");
-    world.set_start(start());
-    world
-}
-
-fn status(status: u16) -> Fault {
-    Fault::Status { status, body: None, headers: Default::default(), retry_after: None }
-}
 
 /// Every request to this path with this in its query fails.
 fn fails(tenant: &Tenant, path: &str, query: &str, fault: Fault) {

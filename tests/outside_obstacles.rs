@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::Tenant;
+use common::native::{Tenant, empty, start, status};
 use insightidr_simulator::{
     AlertSpec, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
 };
@@ -13,16 +13,6 @@ use rapid7_insightidr::collect::checkpoint::{Checkpoint, Phase};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use serde_json::Value;
 use time::OffsetDateTime;
-
-fn start() -> OffsetDateTime {
-    WorldConfig::default().start
-}
-
-fn empty() -> World {
-    let mut world = World::empty_in("us");
-    world.set_start(start());
-    world
-}
 
 /// Alerts outside investigations from this time on, one each second: their RRNs.
 fn add_outside(world: &mut World, from: OffsetDateTime, count: i64) -> Vec<String> {
@@ -122,7 +112,7 @@ fn no_alert_is_passed_over_because_none_can_be_read_for_hours() {
     let mut world = empty();
     let outside = add_outside(&mut world, start() - time::Duration::hours(23), 150);
     let mut tenant = Tenant::of(world);
-    let fault = Fault::Status { status: 500, body: None, headers: Default::default(), retry_after: None };
+    let fault = status(500);
     let rules = ["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn*"].map(|path| Rule::new(path, fault.clone()));
     tenant.link.simulator.set_faults(FaultProfile::new(rules));
     polls(&mut tenant, 12);
@@ -190,7 +180,7 @@ fn alerts_of_more_rules_than_a_rate_limit_without_a_word_allows_are_collected() 
 
 /// A key that the triage API alone does not take.
 fn refused(tenant: &Tenant) {
-    let fault = Fault::Status { status: 401, body: None, headers: Default::default(), retry_after: None };
+    let fault = status(401);
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/*", fault)]));
 }
 
@@ -231,7 +221,7 @@ fn a_key_that_is_revoked_is_not_taken_for_one_without_the_triage_api() {
     tenant.budget.requests = 10;
     tenant.step().unwrap();
     let before = tenant.checkpoint.clone();
-    let fault = Fault::Status { status: 401, body: None, headers: Default::default(), retry_after: None };
+    let fault = status(401);
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*", fault)]));
     let cycle = tenant.cycle();
     assert_eq!(cycle.failure.and_then(|failure| failure.http_status), Some(401));
@@ -243,10 +233,12 @@ fn the_first_failure_of_an_alert_after_an_outage_is_not_its_last() {
     let mut world = empty();
     let outside = add_outside(&mut world, start() - time::Duration::hours(23), 20);
     let mut tenant = Tenant::of(world);
-    let down = Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: None };
-    let search_works = FaultProfile::new([Rule::new("/idr/at/alerts/ops/rrns", down.clone())]);
-    tenant.link.simulator.set_faults(search_works);
+    let down = status(503);
+    // Only the search works.
+    let reads = ["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn:*"].map(|path| Rule::new(path, down.clone()));
+    tenant.link.simulator.set_faults(FaultProfile::new(reads));
     polls(&mut tenant, 4);
+    assert_eq!(missing(&tenant, &outside).len(), outside.len());
     // Half back: reads of many fail, and one alert when it is read singly.
     let one = Rule::new(format!("/idr/at/alerts/{}", outside[7]), down.clone()).times(3);
     let of_many = Rule::new("/idr/at/alerts/ops/rrns", down).times(3);
@@ -270,7 +262,7 @@ fn an_alert_that_joins_an_investigation_which_does_not_change_by_that_is_collect
     let late = world.add_alert(Some(id), late).unwrap();
     let rrn = world.alert_id(late).unwrap();
     let mut tenant = Tenant::of(world);
-    let down = Fault::Status { status: 503, body: None, headers: Default::default(), retry_after: None };
+    let down = status(503);
     tenant.cycle();
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/alerts/ops/search", down)]));
     polls(&mut tenant, 18);

@@ -6,23 +6,13 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::Tenant;
+use common::native::{Tenant, empty, start, status};
 use insightidr_simulator::{
     AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, SimulatorConfig, World, WorldConfig,
 };
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use time::OffsetDateTime;
-
-fn start() -> OffsetDateTime {
-    WorldConfig::default().start
-}
-
-fn empty() -> World {
-    let mut world = World::empty_in("us");
-    world.set_start(start());
-    world
-}
 
 fn closed(world: &mut World, created: OffsetDateTime) -> insightidr_simulator::InvestigationId {
     let spec = InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(created, created) };
@@ -185,10 +175,6 @@ const PRODUCT_ALERT: &str =
 
 fn on(path: &str, fault: Fault, times: u64) -> FaultProfile {
     FaultProfile::new([Rule::new(path, fault).times(times)])
-}
-
-fn status(status: u16) -> Fault {
-    Fault::Status { status, body: None, headers: Default::default(), retry_after: None }
 }
 
 /// Polls every ten minutes, without faults from now on.

@@ -75,13 +75,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// The failure, when there is nothing to commit.
     pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Result<Batch, Failure> {
         // No list at all could be read: whatever else was learned can be learned again.
-        let outcome = match self.unlisted.take() {
-            Some(stop) if !self.listed && self.output.artifacts.is_empty() => {
-                self.output.progress = false;
-                Err(stop)
-            }
-            _ => outcome,
-        };
+        if let (Some(Stop::Failed(failure)), Err(Stop::Failed(_))) = (self.unlisted.take(), &outcome)
+            && !self.listed
+            && self.output.artifacts.is_empty()
+        {
+            return Err(*failure);
+        }
         // A step that got nothing done where the one before had ended: the next would do no more, and what is new would
         // wait for that. So the cycle ends here.
         let is_stuck =

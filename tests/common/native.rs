@@ -6,7 +6,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use insightidr_simulator::{ApiKey, ClockMode, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World};
+use insightidr_simulator::{
+    ApiKey, ClockMode, Fault, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World, WorldConfig,
+};
 use pollster::block_on;
 use rapid7_insightidr::api::transport::{
     Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
@@ -15,6 +17,7 @@ use rapid7_insightidr::collect::{self, forgetting::Bounds};
 use rapid7_insightidr::contract::{Artifact, Batch, Budget, Failure, Setting, SettingValue, StreamState};
 use rapid7_insightidr::settings::Settings;
 use rapid7_insightidr::times::Utc;
+use time::OffsetDateTime;
 
 /// The key that the simulator knows.
 pub const KEY: &str = "test-key-0123456789";
@@ -22,6 +25,23 @@ pub const KEY: &str = "test-key-0123456789";
 /// A budget that lets most cycles end in a few steps.
 pub const BUDGET: Budget =
     Budget { requests: 2_000, artifacts: 5_000, artifact_bytes: 64 << 20, wall_time_milliseconds: 600_000 };
+
+/// When the worlds of tests begin.
+pub fn start() -> OffsetDateTime {
+    WorldConfig::default().start
+}
+
+/// A world without anything in it, in the American region.
+pub fn empty() -> World {
+    let mut world = World::empty_in("us");
+    world.set_start(start());
+    world
+}
+
+/// An answer with this status and nothing else.
+pub fn status(status: u16) -> Fault {
+    Fault::Status { status, body: None, headers: Default::default(), retry_after: None }
+}
 
 /// The simulator as a transport and a clock.
 pub struct InProcess {
