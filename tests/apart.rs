@@ -8,10 +8,9 @@ use std::cell::Cell;
 use std::time::Duration;
 
 use common::native::{Tenant, empty, start, status};
-use insightidr_simulator::{AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use insightidr_simulator::{AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
-use time::OffsetDateTime;
 
 const LIST: &str = "/idr/v2/investigations";
 

@@ -6,9 +6,8 @@ mod common;
 use std::time::Duration;
 
 use common::native::{Tenant, empty, start, status};
-use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationSpec, Rule};
 use serde_json::Value;
-use time::OffsetDateTime;
 
 /// One investigation with so many alerts, each with so many records of evidence: the tenant, and the alerts' RRNs.
 fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use common::native::{Tenant, empty, start, status};
 use insightidr_simulator::{
-    AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
+    AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World,
 };
 use rapid7_insightidr::collect::checkpoint::{Checkpoint, Owed, Phase};
 use rapid7_insightidr::contract::{Setting, SettingValue};
