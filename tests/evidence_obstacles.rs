@@ -54,6 +54,7 @@ fn an_alert_because_of_which_a_read_of_many_fails_costs_no_other_its_evidence() 
     polls(&mut tenant, 30);
     for rrn in &rrns {
         assert_eq!(evidence_of(&tenant, rrn), 1, "{rrn}");
+        assert!(artifact(&tenant, rrn).unwrap()["tags"].to_string().contains("evidence-cut"), "it is told");
     }
 }
 

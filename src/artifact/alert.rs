@@ -47,7 +47,7 @@ pub struct Context {
     pub mitre: Mitre,
     /// Whether there should be evidence but none can be had.
     pub missing: bool,
-    /// Whether there is more evidence, or are more actors, than was read.
+    /// Whether there is more to it than was read: evidence, actors, or what its record and its rule say.
     pub is_cut: bool,
 }
 

@@ -84,8 +84,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // An API that has alerts but no such read gives no details; any
                 // other failure of it is one of every alert that was asked for,
                 // of which one may be the cause: in the end each goes without.
-                let read = self.read_alerts(&rrns).await;
-                let read: Vec<Read<&RawValue>> = read
+                let all = self.read_alerts(&rrns).await;
+                let read: Vec<Read<&RawValue>> = all
                     .iter()
                     .zip(&wanted)
                     .map(|(read, job)| match read {
@@ -95,7 +95,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         Err(stop) => Err(stop.clone()),
                     })
                     .collect();
-                let contexts = self.contexts(&rrns, &read, |at| wanted.get(at).is_some_and(Job::is_last)).await;
+                let mut contexts = self.contexts(&rrns, &read, |at| wanted.get(at).is_some_and(Job::is_last)).await;
+                for (context, read) in contexts.iter_mut().zip(&all) {
+                    if let (Ok(context), Err(Stop::Failed(failure))) = (context, read) {
+                        context.is_cut |= !is_absence(failure);
+                    }
+                }
                 wanted.into_iter().zip(contexts).collect()
             }
             Err(why) => wanted.into_iter().map(|job| (job, Err(why.clone()))).collect(),

@@ -154,8 +154,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 };
                 if let Some(raw) = record {
                     match add_details(&mut context, raw, &self.rules, &failed_rules) {
-                        Err(stop) if !(stop.is_local() && is_last(at)) => return Err(stop),
-                        _ => {}
+                        Err(stop) if stop.is_local() && is_last(at) => context.is_cut = true,
+                        outcome => outcome?,
                     }
                     context.triage = Some(message::triage_line(raw));
                 }

@@ -177,7 +177,8 @@ impl Comparison<'_> {
             return;
         }
         let message: Value = serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap();
-        let tagged = artifact["tags"].as_array().is_some_and(|tags| tags.contains(&"evidence-unavailable".into()));
+        let says = |tag: &str| artifact["tags"].as_array().is_some_and(|tags| tags.contains(&tag.into()));
+        let tagged = says("evidence-unavailable") || says("evidence-cut");
         if message.get("witfoo_cut").is_some() || (tagged && self.scenario.has_faults()) {
             return;
         }
