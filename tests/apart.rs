@@ -261,3 +261,19 @@ fn an_endpoint_of_something_else_that_fails_or_is_limited_holds_up_nothing_else(
         }
     }
 }
+
+#[test]
+fn product_alerts_survive_that_their_endpoint_alone_refuses_the_key_once() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(1);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let json = r#"{"type":"INSIGHT_AGENT","insight_agent_details":[{"detection_uuid":"u","alert_id":"a"}]}"#;
+    world.add_product_alert(id, json).unwrap();
+    let mut tenant = Tenant::of(world);
+    let rule = Rule::new("*/rapid7-product-alerts", status(401)).times(1);
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.contains_key("product-alerts"), "{cycle:#?}");
+    polls(&mut tenant, 2);
+    assert_eq!(actions(&tenant, "product_alert"), 1);
+}

@@ -298,14 +298,17 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// What a failure of one of the other APIs comes to when it concerns that alone.
     ///
-    /// A key that it alone refuses lacks that API: whether it is refused otherwise is asked at that moment, since it may
-    /// have been revoked meanwhile. A limit that is reached at the first request of a step, and does not hold for
+    /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
+    /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile. A limit that is reached at the first request of a step, and does not hold for
     /// investigations, has been waited for in vain: that API is as good as down, and nothing else waits for it. One that
     /// is reached later is waited for: what is collected slowly is collected whole.
     async fn judged(&self, request: &Request, failure: Box<Failure>) -> Stop {
         let api = self.api(&request.target);
         let (control, reason) = match failure.reason {
-            FailureReason::Unauthorized => (calls::validate(), FailureReason::Forbidden),
+            FailureReason::Unauthorized if Family::of(&request.target) == Family::Triage => {
+                (calls::validate(), FailureReason::Forbidden)
+            }
+            FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
             FailureReason::RateLimited if !api.answered.get() => {
                 (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
@@ -314,12 +317,12 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         match self.once(&control).await {
             Ok(_) => {
                 let failure = Box::new(Failure { reason, ..*failure });
-                if reason == FailureReason::Unavailable {
+                if failure.http_status == Some(429) {
                     api.halt(&failure);
                 }
                 Stop::Failed(failure)
             }
-            Err(stop @ (Stop::Spent | Stop::Allowance(_))) if reason == FailureReason::Forbidden => stop,
+            Err(stop @ (Stop::Spent | Stop::Allowance(_))) if failure.http_status == Some(401) => stop,
             Err(_) => Stop::Failed(failure),
         }
     }
