@@ -8,15 +8,17 @@
 //! Not guaranteed: headers whose values are not UTF-8 are left out.
 
 use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
-use wasi::clocks::monotonic_clock::subscribe_duration;
+use futures::future::{Either, select};
+use wasi::clocks::monotonic_clock::{self, subscribe_duration, subscribe_instant};
 use wasi::http::outgoing_handler;
 use wasi::http::types::{
     ErrorCode, Fields, IncomingBody, IncomingResponse, Method as WasiMethod, OutgoingBody, OutgoingRequest,
     RequestOptions, Scheme,
 };
-use wasi::io::streams::StreamError;
+use wasi::io::streams::{InputStream, StreamError};
 use wstd::runtime::AsyncPollable;
 
 use crate::api::transport::{Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind};
@@ -51,7 +53,11 @@ impl WasiHttp {
     }
 
     /// The request in the host's types, and its body to be written.
-    fn outgoing(&self, request: &Request) -> Result<(OutgoingRequest, RequestOptions, Option<OutgoingBody>), ()> {
+    fn outgoing(
+        &self,
+        request: &Request,
+        patience: Duration,
+    ) -> Result<(OutgoingRequest, RequestOptions, Option<OutgoingBody>), ()> {
         let headers = Fields::new();
         let set = |name: &str, value: &str| headers.append(name, value.as_bytes()).map_err(|_| ());
         set("accept", "application/json")?;
@@ -71,8 +77,9 @@ impl WasiHttp {
         outgoing.set_path_with_query(Some(&request.target))?;
         let nanoseconds = |duration: Duration| u64::try_from(duration.as_nanos()).ok();
         let options = RequestOptions::new();
-        options.set_connect_timeout(nanoseconds(CONNECT))?;
-        options.set_first_byte_timeout(nanoseconds(SILENCE))?;
+        // Both together take all of it at most.
+        options.set_connect_timeout(nanoseconds(CONNECT.min(patience / 4)))?;
+        options.set_first_byte_timeout(nanoseconds(SILENCE.min(patience / 4 * 3)))?;
         options.set_between_bytes_timeout(nanoseconds(SILENCE))?;
         // A body that is never opened is an empty one.
         let body = if request.body.is_some() { Some(outgoing.body()?) } else { None };
@@ -81,8 +88,9 @@ impl WasiHttp {
 }
 
 impl Transport for WasiHttp {
-    async fn send(&self, request: &Request) -> Result<Response, TransportError> {
-        let (outgoing, options, body) = self.outgoing(request).map_err(|()| TransportError {
+    async fn send(&self, request: &Request, patience: Duration) -> Result<Response, TransportError> {
+        let end = monotonic_clock::now().saturating_add(u64::try_from(patience.as_nanos()).unwrap_or(u64::MAX));
+        let (outgoing, options, body) = self.outgoing(request, patience).map_err(|()| TransportError {
             kind: Kind::Denied,
             message: "the host does not take the request".to_owned(),
             sent: false,
@@ -93,7 +101,7 @@ impl Transport for WasiHttp {
         }
         AsyncPollable::new(future.subscribe()).wait_for().await;
         match future.get() {
-            Some(Ok(Ok(response))) => self.read(&response).await,
+            Some(Ok(Ok(response))) => self.read(&response, end).await,
             Some(Ok(Err(code))) => Err(failed(&code)),
             // Neither can be: it was waited for, and is asked once.
             Some(Err(())) | None => Err(broken_off("the host gave no answer")),
@@ -120,8 +128,8 @@ async fn write(body: OutgoingBody, mut bytes: &[u8]) -> Result<(), TransportErro
 }
 
 impl WasiHttp {
-    /// Reads a response to its end.
-    async fn read(&self, response: &IncomingResponse) -> Result<Response, TransportError> {
+    /// Reads a response to its end, until then at the latest.
+    async fn read(&self, response: &IncomingResponse, end: u64) -> Result<Response, TransportError> {
         let headers = response
             .headers()
             .entries()
@@ -131,7 +139,7 @@ impl WasiHttp {
         let status = response.status();
         let body = response.consume().map_err(|()| broken_off("the host gave no body"))?;
         let mut alone = false;
-        let bytes = self.read_body(&body, &mut alone).await;
+        let bytes = self.read_body(&body, end, &mut alone).await;
         if alone {
             self.bulky.set(false);
         }
@@ -140,13 +148,13 @@ impl WasiHttp {
     }
 
     /// Reads a body. `alone` tells whether it was bulky, and others wait.
-    async fn read_body(&self, body: &IncomingBody, alone: &mut bool) -> Result<Vec<u8>, TransportError> {
+    async fn read_body(&self, body: &IncomingBody, end: u64, alone: &mut bool) -> Result<Vec<u8>, TransportError> {
         let stream = body.stream().map_err(|()| broken_off("the host gave no body"))?;
         let mut pieces: Vec<Vec<u8>> = Vec::new();
         let mut taken = 0_usize;
         loop {
             match stream.read(PIECE) {
-                Ok(piece) if piece.is_empty() => AsyncPollable::new(stream.subscribe()).wait_for().await,
+                Ok(piece) if piece.is_empty() => wait(&stream, end).await?,
                 Ok(piece) => {
                     taken = taken.saturating_add(piece.len());
                     if taken > LARGEST {
@@ -155,6 +163,9 @@ impl WasiHttp {
                     pieces.push(piece);
                     if taken > BULKY && !*alone {
                         while self.bulky.replace(true) {
+                            if monotonic_clock::now() >= end {
+                                return Err(no_answer());
+                            }
                             AsyncPollable::new(subscribe_duration(MOMENT)).wait_for().await;
                         }
                         *alone = true;
@@ -170,6 +181,26 @@ impl WasiHttp {
             }
         }
     }
+}
+
+/// Waits for the next piece of a body. A vendor that sends one now and then goes on for as long as it likes otherwise.
+async fn wait(stream: &InputStream, end: u64) -> Result<(), TransportError> {
+    let more = AsyncPollable::new(stream.subscribe());
+    let left = end.saturating_sub(monotonic_clock::now());
+    if u128::from(left) > SILENCE.as_nanos() {
+        // The host's own timer ends it before.
+        more.wait_for().await;
+        return Ok(());
+    }
+    let over = AsyncPollable::new(subscribe_instant(end));
+    match select(pin!(more.wait_for()), pin!(over.wait_for())).await {
+        Either::Left(_) => Ok(()),
+        Either::Right(_) => Err(no_answer()),
+    }
+}
+
+fn no_answer() -> TransportError {
+    TransportError { kind: Kind::Timeout, message: "no whole answer in time".to_owned(), sent: true }
 }
 
 /// The pieces as one; most responses are one piece.

@@ -55,12 +55,13 @@ fn missing<'r>(tenant: &Tenant, rrns: &'r [String]) -> Vec<&'r String> {
     rrns.iter().filter(|rrn| !collected.contains_key(*rrn)).collect()
 }
 
-/// No list with this record on it can be read.
-fn spoil_pages_with(tenant: &mut Tenant, rrn: &str, code: u16) {
-    let name = format!("\"{rrn}\"");
+/// No list with one of these records on it can be read.
+fn spoil_pages_with(tenant: &mut Tenant, rrns: &[String], code: u16) {
+    let names: Vec<String> = rrns.iter().map(|rrn| format!("\"{rrn}\"")).collect();
     tenant.link.spoils = Some(Box::new(move |request, response| {
         let is_list = request.target.starts_with(&format!("{LIST}?"));
-        if is_list && response.body.windows(name.len()).any(|part| part == name.as_bytes()) {
+        let text = String::from_utf8_lossy(&response.body);
+        if is_list && names.iter().any(|name| text.contains(name)) {
             match code {
                 200 => response.body = b"<html>".to_vec(),
                 _ => (response.status, response.body) = (code, Vec::new()),
@@ -75,7 +76,7 @@ fn a_page_that_can_never_be_read_holds_up_no_other_page() {
         let mut world = empty();
         let rrns = two_hours_apart(&mut world, 300);
         let mut tenant = Tenant::of(world);
-        spoil_pages_with(&mut tenant, &rrns[150], code);
+        spoil_pages_with(&mut tenant, &rrns[150..=150], code);
         polls(&mut tenant, 1);
         let first = missing(&tenant, &rrns).len();
         assert!(first > 0, "the page was met");
@@ -99,7 +100,8 @@ fn a_page_that_can_never_be_read_any_more_hides_no_change_elsewhere() {
     let rrns = two_hours_apart(&mut world, 300);
     let mut tenant = Tenant::of(world);
     tenant.cycle();
-    spoil_pages_with(&mut tenant, &rrns[20], 500);
+    // Two neighbours: nobody takes that for an outage.
+    spoil_pages_with(&mut tenant, &rrns[20..=21], 500);
     tenant.advance(Duration::from_secs(7 * 3_600));
     let closed = start() - time::Duration::hours(2 * (300 - 200));
     tenant.link.simulator.change_world(|world| {
@@ -276,4 +278,144 @@ fn product_alerts_survive_that_their_endpoint_alone_refuses_the_key_once() {
     assert!(cycle.failure.is_none() && cycle.degraded.contains_key("product-alerts"), "{cycle:#?}");
     polls(&mut tenant, 2);
     assert_eq!(actions(&tenant, "product_alert"), 1);
+}
+
+#[test]
+fn an_endpoint_that_limits_where_another_of_its_api_answers_holds_up_nothing_else() {
+    for path in
+        ["/idr/at/alerts/ops/rrns", "*/evidences", "/idr/v1/restricted/*", "*/alerts", "*/rapid7-product-alerts"]
+    {
+        let mut world = empty();
+        let mut rrns = two_hours_apart(&mut world, 30);
+        let mut tenant = Tenant::of(world);
+        for stream in ["collect_comments", "collect_restricted_evidence"] {
+            tenant.settings.push(Setting { key: stream.to_owned(), value: SettingValue::Boolean(true) });
+        }
+        tenant.cycle();
+        tenant.link.simulator.set_faults(FaultProfile::new([Rule::new(path, status(429))]));
+        let mut ended = 0;
+        for _ in 0..16 {
+            rrns.push(new_one(&tenant));
+            polls(&mut tenant, 1);
+            ended += usize::from(Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap().cycle.is_none());
+        }
+        polls(&mut tenant, 2);
+        assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new(), "{path}");
+        assert!(ended >= 4, "{path}: cycles come to their ends, {ended} times");
+        tenant.link.simulator.set_faults(FaultProfile::default());
+        polls(&mut tenant, 80);
+        let last = tenant.cycle();
+        assert!(last.failure.is_none() && last.degraded.is_empty(), "{path}: {last:#?}");
+        assert_eq!(actions(&tenant, "alert"), rrns.len(), "{path}");
+    }
+}
+
+#[test]
+fn what_belongs_to_investigations_and_never_comes_is_given_up_and_costs_no_evidence() {
+    for code in [401, 403, 500] {
+        let mut world = empty();
+        let rrns = two_hours_apart(&mut world, 30);
+        let mut tenant = Tenant::of(world);
+        // It was there, once.
+        tenant.cycle();
+        tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/rapid7-product-alerts", status(code))]));
+        let changed = tenant.link.simulator.now() + time::Duration::minutes(1);
+        tenant.link.simulator.change_world(|world| {
+            for id in world.investigation_ids() {
+                world.add_change(id, changed, Change::Priority("CRITICAL".into())).unwrap();
+            }
+        });
+        polls(&mut tenant, 8);
+        // Evidence of a new alert fails, with all tries, for the first time.
+        let evidence = Rule::new("*/evidences", status(500)).times(3);
+        let product_alerts = Rule::new("*/rapid7-product-alerts", status(code));
+        tenant.link.simulator.set_faults(FaultProfile::new([evidence, product_alerts]));
+        new_one(&tenant);
+        polls(&mut tenant, if code == 500 { 400 } else { 20 });
+        let without = |one: &&serde_json::Value| one["tags"].to_string().contains("evidence-");
+        assert_eq!(tenant.store.values().filter(without).count(), 0, "{code}");
+        assert_eq!(actions(&tenant, "alert"), rrns.len() + 1);
+        let before = tenant.link.simulator.request_count();
+        let cycle = tenant.cycle();
+        let asked = tenant.link.simulator.request_count() - before;
+        assert!(asked < 20, "{code}: nothing is owed for ever: {asked} requests");
+        assert!(cycle.degraded.is_empty(), "{code}: {cycle:#?}");
+        assert_eq!(cycle.unavailable.contains(&"product-alerts".to_owned()), code != 500, "{code}: {cycle:#?}");
+    }
+}
+
+#[test]
+fn investigations_that_cannot_be_read_singly_hide_no_change_of_others() {
+    let mut world = empty();
+    two_hours_apart(&mut world, 40);
+    let mut tenant = Tenant::of(world);
+    tenant.cycle();
+    tenant.link.spoils = Some(Box::new(|request, response| {
+        let single = request.target.strip_prefix(&format!("{LIST}/"));
+        if single.is_some_and(|rest| !rest.contains('/')) {
+            (response.status, response.body) = (500, Vec::new());
+        }
+    }));
+    // Some leave the list of what is not closed, and are read singly in every cycle from now on.
+    let changed = tenant.link.simulator.now() + time::Duration::minutes(1);
+    tenant.link.simulator.change_world(|world| {
+        let ids: Vec<_> = world.investigation_ids().collect();
+        for id in ids.iter().skip(1).step_by(2).take(8) {
+            world.add_change(*id, changed, Change::Status("CLOSED".into())).unwrap();
+        }
+        world.add_change(ids[39], changed, Change::Priority("CRITICAL".into())).unwrap();
+    });
+    new_one(&tenant);
+    polls(&mut tenant, 2);
+    let is_critical = |one: &&serde_json::Value| one["severityLabel"] == "critical" && one["action"] != "alert";
+    assert_eq!(tenant.store.values().filter(is_critical).count(), 1);
+    assert_eq!(actions(&tenant, "alert"), 41);
+    polls(&mut tenant, 40);
+    let closed = tenant.store.values().filter(|one| one["message"].as_str().unwrap().contains("\"CLOSED\"")).count();
+    assert!(closed >= 28, "the listing of everything shows that they are closed: {closed}");
+}
+
+#[test]
+fn one_investigation_whose_alerts_are_denied_holds_up_no_other() {
+    let mut world = empty();
+    let rrns = two_hours_apart(&mut world, 40);
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "max_concurrent_requests".to_owned(), value: SettingValue::Integer(1) });
+    let denied = rrns.iter().min().unwrap().clone();
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        if request.target.contains(&denied) && request.target.contains("/alerts?") {
+            (response.status, response.body) = (403, Vec::new());
+        }
+    }));
+    polls(&mut tenant, 1);
+    assert_eq!((missing(&tenant, &rrns).len(), actions(&tenant, "alert")), (0, 39));
+}
+
+#[test]
+fn a_page_of_alerts_that_can_never_be_read_hides_no_other_page() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(1);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    for number in 0..350 {
+        let created = created + time::Duration::seconds(number);
+        world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
+    }
+    for page in [0, 1] {
+        let mut tenant = Tenant::of(world.clone());
+        tenant
+            .settings
+            .push(Setting { key: "collect_uninvestigated_alerts".to_owned(), value: SettingValue::Boolean(false) });
+        tenant.link.spoils = Some(Box::new(move |request, response| {
+            if request.target.contains(&format!("/alerts?index={page}&")) {
+                (response.status, response.body) = (500, Vec::new());
+            }
+        }));
+        polls(&mut tenant, 2);
+        assert_eq!(actions(&tenant, "alert"), 250, "page {page}");
+        tenant.link.spoils = None;
+        polls(&mut tenant, 4);
+        assert_eq!(actions(&tenant, "alert"), 350);
+        let last = tenant.cycle();
+        assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+    }
 }

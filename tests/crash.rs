@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::host::{Stage, connector, text};
+use common::host::{CACHE, Stage, connector, text};
 use host_harness::store::Reader;
 use insightidr_simulator::{World, WorldConfig};
 use time::format_description::well_known::Rfc3339;
@@ -57,7 +57,6 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
     let whole = Stage::of(World::generate(&world));
     whole.poll_with("us", &steps).assert_ok();
     let needed = whole.simulator.request_count();
-    let cache = whole.dir.path().join("state/cache");
     let (mut interrupted, mut asking) = (0, 0);
     for _ in 0..kills {
         let connector = connector();
@@ -66,7 +65,7 @@ fn a_host_that_is_killed_again_and_again_loses_nothing_and_stores_nothing_twice(
         let mut arguments = vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", "us"];
         arguments.extend(["--set", "region=us", "--secret", "api_key=env:KEY_US", "--route", &route]);
         arguments.extend(["--clock", &clock, "--state", "state", "--out", "us.jsonl"]);
-        arguments.extend(["--cache", cache.to_str().unwrap()]);
+        arguments.extend(["--cache", CACHE]);
         arguments.extend(steps);
         let before = stage.simulator.request_count();
         let mut host = stage.command(&arguments).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();

@@ -8,6 +8,7 @@
 
 mod common;
 
+use futures::stream::{self, StreamExt};
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::io;
@@ -352,10 +353,8 @@ fn lost(missing: &[String]) -> String {
 async fn table(engine: EngineOptions, rows: Vec<Row>) -> String {
     let engine = Engine::new(engine).unwrap();
     let connector = Connector::load(&engine, &connector(), None).await.unwrap();
-    let mut told: Vec<String> = Vec::new();
-    for row in rows {
-        told.push(self::told(&connector, row).await);
-    }
+    let told = rows.into_iter().map(|row| told(&connector, row));
+    let told: Vec<String> = stream::iter(told).buffered(4).collect().await;
     told.join("\n")
 }
 

@@ -290,3 +290,80 @@ fn failures_of_an_alert_are_counted_although_windows_before_it_are_listed_again(
     let last = tenant.cycle();
     assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
 }
+
+/// What a spoiled answer says that it has, in a search.
+fn total_of(body: &[u8]) -> u64 {
+    let page: Value = serde_json::from_slice(body).unwrap_or_default();
+    page["metadata"]["total_items"].as_u64().unwrap_or(0)
+}
+
+#[test]
+fn a_search_that_fails_when_it_finds_many_is_cut_until_it_answers() {
+    for code in [500, 504, 400] {
+        let mut world = empty();
+        let outside = add_outside(&mut world, start() - time::Duration::hours(30), 300);
+        let mut tenant = Tenant::of(world);
+        tenant.link.spoils = Some(Box::new(move |request, response| {
+            if request.target.contains("/ops/search") && total_of(&response.body) > 20 {
+                (response.status, response.body) = (code, Vec::new());
+            }
+        }));
+        polls(&mut tenant, 30);
+        assert_eq!(missing(&tenant, &outside).len(), 0, "{code}");
+        let last = tenant.cycle();
+        assert!(last.failure.is_none() && last.degraded.is_empty(), "{code}: {last:#?}");
+    }
+}
+
+#[test]
+fn alerts_are_read_singly_where_they_cannot_be_read_by_the_hundred() {
+    for code in [403, 404] {
+        let mut world = empty();
+        let outside = add_outside(&mut world, start() - time::Duration::hours(30), 120);
+        let mut tenant = Tenant::of(world);
+        tenant.budget.requests = 60;
+        let rule = Rule::new("/idr/at/alerts/ops/rrns", status(code));
+        tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+        polls(&mut tenant, 2);
+        assert_eq!(missing(&tenant, &outside).len(), 0, "{code}");
+    }
+}
+
+#[test]
+fn alerts_go_without_evidence_that_never_comes() {
+    let mut world = empty();
+    let mut outside = add_outside(&mut world, start() - time::Duration::hours(30), 12);
+    outside.extend(add_outside(&mut world, start() + time::Duration::hours(1), 3));
+    let mut tenant = Tenant::of(world);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/evidences", status(500))]));
+    polls(&mut tenant, 6);
+    assert_eq!(missing(&tenant, &outside).len(), outside.len(), "an outage of an hour is waited for");
+    polls(&mut tenant, 40);
+    assert_eq!(missing(&tenant, &outside).len(), 0);
+}
+
+#[test]
+fn a_search_that_always_counts_one_too_many_is_collected_at_once() {
+    let mut world = empty();
+    let mut outside = add_outside(&mut world, start() - time::Duration::hours(30), 200);
+    for hours in 1..4 {
+        outside.extend(add_outside(&mut world, start() + time::Duration::hours(hours), 5));
+    }
+    let mut tenant = Tenant::of(world);
+    tenant.link.spoils = Some(Box::new(|request, response| {
+        if request.target.contains("/ops/search") {
+            let mut page: Value = serde_json::from_slice(&response.body).unwrap();
+            if let Some(total) = page["metadata"]["total_items"].as_u64() {
+                page["metadata"]["total_items"] = (total + 1).into();
+            }
+            response.body = serde_json::to_vec(&page).unwrap();
+        }
+    }));
+    polls(&mut tenant, 60);
+    assert_eq!(missing(&tenant, &outside).len(), 0);
+    tenant.link.spoils = None;
+    polls(&mut tenant, 2);
+    let last = tenant.cycle();
+    assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
+    assert_eq!(tenant.repeated, 0);
+}

@@ -36,7 +36,7 @@ fn vendor(answers: &[Answer]) -> Vendor {
 }
 
 impl Transport for Vendor {
-    async fn send(&self, _: &Request) -> Result<Response, TransportError> {
+    async fn send(&self, _: &Request, _: Duration) -> Result<Response, TransportError> {
         self.asked.set(self.asked.get() + 1);
         self.elapsed.set(self.elapsed.get() + self.takes);
         let mut answers = self.answers.borrow_mut();
@@ -66,10 +66,12 @@ impl Clock for Vendor {
     }
 }
 
-/// What comes of so many requests for one of the investigations.
+/// What comes of so many requests for a list of investigations.
 fn outcomes(vendor: &Vendor, count: usize) -> Vec<Result<u16, Stop>> {
     let client = Client::new(vendor, vendor, region::by_code("us").unwrap(), &BUDGET);
-    (0..count).map(|_| block_on(client.send(&calls::investigation("rrn:a"))).map(|response| response.status)).collect()
+    (0..count)
+        .map(|_| block_on(client.send(&calls::any_investigation(Utc(0)))).map(|response| response.status))
+        .collect()
 }
 
 fn reason(outcome: &Result<u16, Stop>) -> FailureReason {

@@ -6,10 +6,15 @@
 //! that concerns every request (401, 429, an outage) halts the client, so that
 //! a fan-out of a hundred requests does not run into it a hundred times.
 //!
+//! Every request has what is left of the step to be answered in. One that is
+//! still under way then is given up: a host ends a step that goes on for longer,
+//! and all that it has learned is lost.
+//!
 //! Not guaranteed: requests that are under way when the client halts still
 //! finish; what they bring is used.
 
 use std::cell::{Cell, RefCell};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -18,7 +23,7 @@ use super::calls;
 use super::errors;
 use super::rate;
 use super::records::Members;
-use super::transport::{Clock, Request, Response, Transport};
+use super::transport::{Clock, Request, Response, Transport, TransportErrorKind};
 use crate::contract::{Budget, Failure, FailureReason, RetryAdvice};
 use crate::region::Region;
 use crate::times::Utc;
@@ -34,8 +39,6 @@ const STRIKES: u32 = 3;
 const RESERVE: u64 = 2;
 /// Wait when the allowance is used up and the vendor does not say for how long.
 const UNKNOWN_RESET: u64 = 60;
-/// How long a request may take that is not answered, its connection included.
-const IN_VAIN: Duration = Duration::from_secs(40);
 /// Seconds for which nothing waits that can do without the API whose allowance is used up for so long.
 const LONGEST_WAIT: u64 = 300;
 
@@ -83,30 +86,44 @@ pub const fn is_local(failure: &Failure) -> bool {
     !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
 }
 
-/// The vendor's APIs that fail, and are limited, each on its own.
+/// Kinds of requests that fail each on their own: for the vendor they are different services, and what one of them cannot
+/// answer says nothing about the others.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Family {
-    /// Investigations and their alerts: without them nothing can be done.
-    Investigations,
+    /// Lists of investigations, and whatever else has no family of its own: without them nothing can be done.
+    Lists,
+    /// Single investigations.
+    Singles,
+    /// The alerts of an investigation.
+    AlertLists,
     /// The Alert Triage API.
     Triage,
     /// Alerts of other products.
     Products,
-    /// Comments and restricted evidence.
-    Others,
+    /// Comments.
+    Comments,
+    /// Restricted evidence.
+    Restricted,
 }
 
 impl Family {
     fn of(target: &str) -> Self {
         let path = target.split('?').next().unwrap_or(target);
-        if path.starts_with("/idr/at/") {
+        let single = path.strip_prefix(calls::INVESTIGATIONS).and_then(|rest| rest.strip_prefix('/'));
+        if path.starts_with(calls::TRIAGE) {
             Self::Triage
         } else if path.ends_with("/rapid7-product-alerts") {
             Self::Products
-        } else if path.starts_with("/idr/v1/") {
-            Self::Others
+        } else if path.starts_with(calls::COMMENTS) {
+            Self::Comments
+        } else if path.starts_with(calls::RESTRICTED) {
+            Self::Restricted
+        } else if single.is_some_and(|rest| rest.ends_with("/alerts")) {
+            Self::AlertLists
+        } else if single.is_some() {
+            Self::Singles
         } else {
-            Self::Investigations
+            Self::Lists
         }
     }
 }
@@ -135,17 +152,30 @@ impl Allowance {
     }
 }
 
-/// What is known in a step of one of the vendor's APIs ([`Family`]): each is down on its own. The Alert Triage API has an
-/// allowance of its own; where that is shared, its answers say so.
+/// An allowance in a step. Each of the vendor's APIs (`/idr/v2`, `/idr/v1`, `/idr/at`) may have one of its own; where it
+/// is shared, their answers say so.
+#[derive(Default)]
+struct Limit {
+    allowance: Cell<Allowance>,
+    /// The most that was said to be left of it.
+    most: Cell<Option<u64>>,
+}
+
+impl Limit {
+    /// Whether another request may be made, beside those under way.
+    fn has_more(&self) -> bool {
+        let Allowance { remaining, in_flight, .. } = self.allowance.get();
+        remaining.is_none_or(|remaining| remaining > in_flight + RESERVE)
+    }
+}
+
+/// What is known in a step of requests of a [`Family`].
 #[derive(Default)]
 struct Api {
-    allowance: Cell<Allowance>,
     /// Requests in a row that it has not answered.
     strikes: Cell<u32>,
     /// Whether it has answered a request in this step.
     answered: Cell<bool>,
-    /// The most it has said to be left of its allowance.
-    most: Cell<Option<u64>>,
     /// What has ended requests to it.
     halted: RefCell<Option<Box<Failure>>>,
 }
@@ -165,13 +195,20 @@ pub struct Client<'a, T, C> {
     requests: u32,
     requests_left: Cell<u32>,
     started: Duration,
-    time: Duration,
+    wall_time: Duration,
+    /// Requests that are made at the same time.
+    concurrency: usize,
+    /// How long answers have taken, of late and about.
+    latency: Cell<Duration>,
     heeds_allowance: bool,
     heard: Cell<bool>,
-    investigations: Api,
-    triage: Api,
-    products: Api,
-    others: Api,
+    /// Whether the step has got anything done.
+    progress: Rc<Cell<bool>>,
+    /// By [`Family`].
+    apis: [Api; 7],
+    v2: Limit,
+    v1: Limit,
+    triage: Limit,
 }
 
 impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
@@ -185,19 +222,27 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             requests: budget.requests,
             requests_left: Cell::new(budget.requests),
             started: clock.elapsed(),
-            time: Duration::from_millis(budget.wall_time_milliseconds / 5 * 4),
+            wall_time: Duration::from_millis(budget.wall_time_milliseconds),
+            concurrency: 1,
+            latency: Cell::default(),
             heeds_allowance: true,
             heard: Cell::new(false),
-            investigations: Api::default(),
-            triage: Api::default(),
-            products: Api::default(),
-            others: Api::default(),
+            progress: Rc::default(),
+            apis: Default::default(),
+            v2: Limit::default(),
+            v1: Limit::default(),
+            triage: Limit::default(),
         }
     }
 
-    /// All of the vendor's APIs.
-    const fn apis(&self) -> [&Api; 4] {
-        [&self.investigations, &self.triage, &self.products, &self.others]
+    /// How long the step has gone on.
+    fn elapsed(&self) -> Duration {
+        self.clock.elapsed().saturating_sub(self.started)
+    }
+
+    /// All allowances.
+    const fn limits(&self) -> [&Limit; 3] {
+        [&self.v2, &self.v1, &self.triage]
     }
 
     /// The same client, which goes on whatever the vendor says is left of its
@@ -206,6 +251,18 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     #[must_use]
     pub fn heedless(self, heedless: bool) -> Self {
         Self { heeds_allowance: !heedless, ..self }
+    }
+
+    /// The same client, of which so many requests are made at the same time.
+    #[must_use]
+    pub fn making(self, concurrency: usize) -> Self {
+        Self { concurrency, ..self }
+    }
+
+    /// The same client, which looks there whether the step has got anything done.
+    #[must_use]
+    pub fn watching(self, progress: &Rc<Cell<bool>>) -> Self {
+        Self { progress: Rc::clone(progress), ..self }
     }
 
     /// The region requests go to.
@@ -221,47 +278,61 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Whether the step should take on nothing more: less than `requests` are
     /// left, or no time.
     pub fn is_spent(&self, requests: u32) -> bool {
-        self.requests_left.get() < requests || self.clock.elapsed().saturating_sub(self.started) >= self.time
+        self.requests_left.get() < requests || self.elapsed() >= self.wall_time / 5 * 4
     }
 
-    /// Whether the step could wait in vain for one more answer.
-    pub fn has_time_to_wait(&self) -> bool {
-        self.time.saturating_sub(self.clock.elapsed().saturating_sub(self.started)) > IN_VAIN
+    /// Makes sure that the vendor answers at all, which is asked when it does not answer something.
+    ///
+    /// # Errors
+    ///
+    /// [`Stop`], as said there.
+    pub async fn is_alive(&self) -> Result<(), Stop> {
+        self.once(&calls::validate()).await.map(drop)
     }
 
-    /// Requests that may still be made: what is left to the step, or of the
-    /// vendor's allowance as last heard, whichever is less.
+    /// Requests that may still be made: what is left to the step, in requests or in time for answers that take as long as
+    /// they have so far, or of the vendor's allowance as last heard, whichever is less.
     pub fn requests_left(&self) -> usize {
-        let allowed = [&self.investigations, &self.triage]
+        let time = (self.wall_time / 5 * 4).saturating_sub(self.elapsed());
+        let rounds = time.as_millis().checked_div(self.latency.get().as_millis());
+        let in_time = rounds.and_then(|rounds| usize::try_from(rounds).ok()?.checked_mul(self.concurrency));
+        let allowed = self
+            .limits()
             .into_iter()
-            .filter_map(|api| api.allowance.get().remaining)
+            .filter_map(|limit| limit.allowance.get().remaining)
             .map(|remaining| remaining.saturating_sub(RESERVE))
             .chain([u64::from(self.requests_left.get())])
             .min();
-        allowed.and_then(|allowed| usize::try_from(allowed).ok()).unwrap_or(usize::MAX)
+        let allowed = allowed.and_then(|allowed| usize::try_from(allowed).ok());
+        allowed.into_iter().chain(in_time).min().unwrap_or(usize::MAX)
     }
 
     /// Whether the vendor has said what is left of its allowance.
     pub fn is_told_allowance(&self) -> bool {
-        [&self.investigations, &self.triage].into_iter().any(|api| api.allowance.get().remaining.is_some())
+        self.limits().into_iter().any(|limit| limit.allowance.get().remaining.is_some())
     }
 
     /// Requests that any step like this one may make: its budget, or the most that the vendor has said to allow,
     /// whichever is less. What one record takes has to fit into it.
     pub fn requests_of_a_step(&self) -> u64 {
-        let said = [&self.investigations, &self.triage].into_iter().filter_map(|api| api.most.get());
+        let said = self.limits().into_iter().filter_map(|limit| limit.most.get());
         let allowed = said.map(|most| most.saturating_sub(RESERVE));
         allowed.chain([u64::from(self.requests)]).min().unwrap_or(u64::MAX)
     }
 
-    /// Whether no more requests for investigations are sent in this step.
+    /// Whether no more lists of investigations are asked for in this step.
     pub fn is_halted(&self) -> bool {
-        self.investigations.halted.borrow().is_some()
+        self.api(Family::Lists).halted.borrow().is_some()
     }
 
     /// Whether no more requests are sent to the Alert Triage API in this step.
     pub fn is_triage_halted(&self) -> bool {
-        self.triage.halted.borrow().is_some()
+        self.api(Family::Triage).halted.borrow().is_some()
+    }
+
+    /// Does not count the failures of lists so far: the next is asked for to go around what has failed.
+    pub fn forgive_lists(&self) {
+        self.api(Family::Lists).strikes.set(0);
     }
 
     /// Whether the vendor has answered in this step, and so has said what is left
@@ -277,9 +348,17 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// [`Stop`], as said there.
     pub async fn send(&self, request: &Request) -> Result<Response, Stop> {
         let (mut wait, mut tries) = (FIRST_WAIT, 1);
+        let mut failed = None;
+        let began = self.elapsed();
         let outcome = loop {
             match self.once(request).await {
-                Err(Stop::Failed(failure)) if tries < TRIES && self.may_repeat(request, &failure) => {
+                Err(Stop::Failed(failure))
+                    if tries < TRIES
+                        && self.may_repeat(request, &failure)
+                        // What fails slowly would use up the step.
+                        && self.elapsed().saturating_sub(began) < self.wall_time / 6 =>
+                {
+                    failed = Some(failure);
                     self.clock.sleep(wait).await;
                     wait = wait.saturating_mul(2);
                     tries += 1;
@@ -287,29 +366,35 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                 outcome => break outcome,
             }
         };
-        let outcome = match outcome {
-            Err(Stop::Failed(failure)) if Family::of(&request.target) != Family::Investigations => {
+        let outcome = match (outcome, failed) {
+            // There was no time to repeat it: that is no reason to forget that it has failed.
+            (Err(Stop::Spent), Some(failure)) => Err(Stop::Failed(failure)),
+            (Err(Stop::Failed(failure)), _) if Family::of(&request.target) != Family::Lists => {
                 Err(self.judged(request, failure).await)
             }
-            outcome => outcome,
+            (outcome, _) => outcome,
         };
-        self.settle(request, outcome)
+        self.settle(request, outcome, self.elapsed().saturating_sub(began))
     }
 
-    /// What a failure of one of the other APIs comes to when it concerns that alone.
+    /// What a failure of one of the other families comes to when it concerns that alone.
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
-    /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile. A limit that is reached at the first request of a step, and does not hold for
-    /// investigations, has been waited for in vain: that API is as good as down, and nothing else waits for it. One that
-    /// is reached later is waited for: what is collected slowly is collected whole.
+    /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile. A limit that is reached at
+    /// the first request of a step, or in one that has got nothing done, and does not hold for lists of investigations, has
+    /// been waited for in vain: that family is as good as down, and nothing else waits for it. Any other is waited for: what
+    /// is collected slowly is collected whole.
     async fn judged(&self, request: &Request, failure: Box<Failure>) -> Stop {
-        let api = self.api(&request.target);
+        let family = Family::of(&request.target);
+        let api = self.api(family);
+        // Another that was under way with it has been judged.
+        if let Some(halted) = api.halted.borrow().as_ref() {
+            return Stop::Failed(halted.clone());
+        }
         let (control, reason) = match failure.reason {
-            FailureReason::Unauthorized if Family::of(&request.target) == Family::Triage => {
-                (calls::validate(), FailureReason::Forbidden)
-            }
+            FailureReason::Unauthorized if family == Family::Triage => (calls::validate(), FailureReason::Forbidden),
             FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
-            FailureReason::RateLimited if !api.answered.get() => {
+            FailureReason::RateLimited if !(api.answered.get() && self.progress.get()) => {
                 (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
             _ => return Stop::Failed(failure),
@@ -317,9 +402,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         match self.once(&control).await {
             Ok(_) => {
                 let failure = Box::new(Failure { reason, ..*failure });
-                if failure.http_status == Some(429) {
-                    api.halt(&failure);
-                }
+                api.halt(&failure);
                 Stop::Failed(failure)
             }
             Err(stop @ (Stop::Spent | Stop::Allowance(_))) if failure.http_status == Some(401) => stop,
@@ -349,38 +432,46 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         Stop::Failed(Box::new(errors::malformed(request, response, self.region, what)))
     }
 
-    /// The API of a request.
-    fn api(&self, target: &str) -> &Api {
-        match Family::of(target) {
-            Family::Investigations => &self.investigations,
-            Family::Triage => &self.triage,
-            Family::Products => &self.products,
-            Family::Others => &self.others,
+    /// What is known of a family.
+    const fn api(&self, family: Family) -> &Api {
+        let [lists, singles, alert_lists, triage, products, comments, restricted] = &self.apis;
+        match family {
+            Family::Lists => lists,
+            Family::Singles => singles,
+            Family::AlertLists => alert_lists,
+            Family::Triage => triage,
+            Family::Products => products,
+            Family::Comments => comments,
+            Family::Restricted => restricted,
         }
     }
 
-    /// The allowance that a request uses up.
-    fn allowance(&self, target: &str) -> &Api {
-        if Family::of(target) == Family::Triage { &self.triage } else { &self.investigations }
+    /// The allowance that a request of a family uses up.
+    const fn limit(&self, family: Family) -> &Limit {
+        match family {
+            Family::Triage => &self.triage,
+            Family::Comments | Family::Restricted => &self.v1,
+            Family::Lists | Family::Singles | Family::AlertLists | Family::Products => &self.v2,
+        }
     }
 
     /// One try.
     async fn once(&self, request: &Request) -> Result<Response, Stop> {
-        let api = self.api(&request.target);
+        let family = Family::of(&request.target);
+        let api = self.api(family);
         if let Some(failure) = api.halted.borrow().as_ref() {
             return Err(Stop::Failed(failure.clone()));
         }
         if self.is_spent(1) {
             return Err(Stop::Spent);
         }
-        let limited = self.allowance(&request.target);
-        let allowance = &limited.allowance;
+        let limit = self.limit(family);
+        let allowance = &limit.allowance;
         let before = allowance.get();
-        if before.remaining.is_some_and(|remaining| remaining < before.in_flight + 1 + RESERVE) {
+        if !limit.has_more() {
             let wait = before.wait.unwrap_or(UNKNOWN_RESET).max(1);
-            let others = self.investigations.allowance.get();
-            let is_alone = others.remaining.is_none_or(|remaining| remaining > others.in_flight + RESERVE);
-            if wait > LONGEST_WAIT && Family::of(&request.target) == Family::Triage && is_alone {
+            // Lists need none of this allowance, or have more.
+            if wait > LONGEST_WAIT && self.v2.has_more() {
                 let failure = errors::used_up(request, self.region, wait);
                 api.halt(&failure);
                 return Err(Stop::Failed(Box::new(failure)));
@@ -390,22 +481,31 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.requests_left.set(self.requests_left.get().saturating_sub(1));
         let number = before.sent + 1;
         allowance.set(Allowance { in_flight: before.in_flight + 1, sent: number, ..before });
-        let outcome = self.transport.send(request).await;
+        // Of a fifth that is kept, a quarter is for what is done with the answer.
+        let began = self.elapsed();
+        let patience = (self.wall_time / 20 * 19).saturating_sub(began);
+        let outcome = self.transport.send(request, patience).await;
         let mut after = allowance.get();
         after.in_flight = after.in_flight.saturating_sub(1);
         let response = match outcome {
             Ok(response) => response,
             Err(error) => {
                 allowance.set(after);
+                // One that began late says nothing of the vendor.
+                if error.kind == TransportErrorKind::Timeout && patience < self.wall_time / 3 {
+                    return Err(Stop::Spent);
+                }
                 return Err(Stop::Failed(Box::new(errors::from_transport(request, &error, self.region))));
             }
         };
         self.heard.set(true);
+        let (so_far, took) = (self.latency.get(), self.elapsed().saturating_sub(began));
+        self.latency.set(if so_far.is_zero() { took } else { (so_far * 3 + took) / 4 });
         let now = self.clock.now();
         let rate = rate::read(&response, now);
         if self.heeds_allowance {
             after.hear(number, rate);
-            limited.most.set(limited.most.get().max(rate.remaining));
+            limit.most.set(limit.most.get().max(rate.remaining));
         }
         allowance.set(after);
         match errors::from_response(request, &response, self.region, now) {
@@ -420,7 +520,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Whether trying again at once may help: the reads of this API change
     /// nothing, so a repetition is always safe.
     fn may_repeat(&self, request: &Request, failure: &Failure) -> bool {
-        self.api(&request.target).strikes.get() == 0
+        self.api(Family::of(&request.target)).strikes.get() == 0
             && match failure.reason {
                 FailureReason::Unavailable => failure.retry == RetryAdvice::BackOff,
                 // A response that broke off; not one that was read and refused.
@@ -429,19 +529,22 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             }
     }
 
-    /// Notes what the outcome means for the requests to come: a key that is refused and a limit that is reached hold for
-    /// all of them, and an API that is down for its own.
-    fn settle(&self, request: &Request, outcome: Result<Response, Stop>) -> Result<Response, Stop> {
-        let api = self.api(&request.target);
+    /// Notes what the outcome, after that time, means for the requests to come: a key that is refused and a limit that is
+    /// reached hold for all of them, and a family that is down for its own.
+    fn settle(&self, request: &Request, outcome: Result<Response, Stop>, took: Duration) -> Result<Response, Stop> {
+        let family = Family::of(&request.target);
+        let api = self.api(family);
         match &outcome {
             Ok(_) => api.strikes.set(0),
             Err(Stop::Failed(failure)) => match failure.reason {
                 FailureReason::Unauthorized | FailureReason::RateLimited => {
-                    self.apis().into_iter().for_each(|api| api.halt(failure));
+                    self.apis.iter().for_each(|api| api.halt(failure));
                 }
                 FailureReason::Unavailable | FailureReason::Timeout => {
                     api.strikes.set(api.strikes.get().saturating_add(1));
-                    if api.strikes.get() >= STRIKES {
+                    // There is no time to wait in vain again.
+                    let is_slow = took >= self.wall_time / 4 && !api.answered.get();
+                    if api.strikes.get() >= STRIKES || is_slow && family != Family::Lists {
                         api.halt(failure);
                     }
                 }

@@ -28,6 +28,9 @@ pub const REMEDY_RATE_LIMITED: &str =
 /// Remedy for what repetition may mend.
 const REMEDY_LATER: &str = "It is tried again automatically and nothing is skipped. If it lasts, ask Rapid7 support and \
     name the correlation id, if there is one.";
+/// Remedy for what repetition has not mended.
+const REMEDY_PASSED: &str = "It was tried again and again, and is passed over now: everything else is collected. Ask Rapid7 \
+    support about it, and name the correlation id, if there is one.";
 /// Longest message of the vendor's that is passed on, in characters.
 const VENDOR_MESSAGE: usize = 200;
 
@@ -112,6 +115,12 @@ pub fn from_transport(request: &Request, error: &TransportError, region: Region)
         request_sent: error.sent,
         retry: RetryAdvice::BackOff,
     }
+}
+
+/// A failure of something that is given up.
+#[must_use]
+pub fn passed_over(failure: Failure) -> Failure {
+    Failure { remedy: REMEDY_PASSED.to_owned(), ..failure }
 }
 
 /// A response with status 200 that is not what the API promises. `what` says

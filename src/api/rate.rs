@@ -26,7 +26,7 @@ pub struct Rate {
 #[must_use]
 pub fn read(response: &Response, now: Utc) -> Rate {
     let number = |names: [&str; 2]| names.iter().find_map(|name| leading_number(response.header(name)?));
-    let reset = number(["ratelimit-reset", "x-ratelimit-reset"]).map(|reset| after_reset(reset, now));
+    let reset = number(["ratelimit-reset", "x-ratelimit-reset"]).and_then(|reset| after_reset(reset, now));
     let wait = response.header("retry-after").and_then(|value| retry_after(value, now)).or(reset);
     Rate {
         remaining: number(["ratelimit-remaining", "x-ratelimit-remaining"]),
@@ -41,10 +41,16 @@ fn leading_number(value: &str) -> Option<u64> {
     value.get(..end)?.parse().ok()
 }
 
-/// `RateLimit-Reset` is seconds from now; some APIs give the instant instead.
-fn after_reset(reset: u64, now: Utc) -> u64 {
+/// `RateLimit-Reset` is seconds from now; some APIs give the instant instead, in seconds or in milliseconds. More than a
+/// day is none of these.
+fn after_reset(reset: u64, now: Utc) -> Option<u64> {
     let now = u64::try_from(now.0 / 1_000_000).unwrap_or(0);
-    if reset > 1_000_000_000 { reset.saturating_sub(now) } else { reset }
+    let wait = match reset {
+        1_000_000_000_000.. => (reset / 1_000).saturating_sub(now),
+        1_000_000_000.. => reset.saturating_sub(now),
+        _ => reset,
+    };
+    (wait <= LONGEST).then_some(wait)
 }
 
 /// `Retry-After`: seconds or an HTTP date, rounded up.
@@ -80,6 +86,8 @@ mod tests {
         assert_eq!(rate(&[("retry-after", "Sun, 01 Nov 2026 10:00:30 GMT")]).wait, Some(30));
         assert_eq!(rate(&[("retry-after", "Sun, 01 Nov 2026 09:00:30 GMT")]).wait, Some(0));
         assert_eq!(rate(&[("ratelimit-reset", "1793527230")]).wait, Some(30));
+        assert_eq!(rate(&[("x-ratelimit-reset", "1793527230000")]).wait, Some(30));
+        assert_eq!(rate(&[("x-ratelimit-reset", "864000000")]).wait, None, "no instant and no wait");
     }
 
     #[test]

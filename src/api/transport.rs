@@ -90,12 +90,13 @@ pub enum TransportErrorKind {
 /// Sends requests.
 #[allow(async_fn_in_trait, reason = "single-threaded by design; see the module header")]
 pub trait Transport {
-    /// Sends one request and reads the whole response.
+    /// Sends one request and reads the whole response, which has to be there
+    /// within `patience`; a transport may have less.
     ///
     /// # Errors
     ///
     /// When there is no whole response.
-    async fn send(&self, request: &Request) -> Result<Response, TransportError>;
+    async fn send(&self, request: &Request, patience: Duration) -> Result<Response, TransportError>;
 }
 
 /// Tells the time and waits.

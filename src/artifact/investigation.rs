@@ -12,6 +12,9 @@ use crate::api::records::Members;
 use crate::text::{compact_json, cut, quoted};
 use crate::times::Utc;
 
+/// What the names of investigations begin with that came without one.
+pub const UNIDENTIFIED: &str = "unidentified:";
+
 /// An investigation as listed.
 #[derive(Debug, Clone)]
 pub struct Investigation<'a> {
@@ -53,7 +56,7 @@ impl<'a> Investigation<'a> {
         let members = Members::within(raw).unwrap_or_default();
         let rrn = members.text("rrn").filter(|rrn| rrn.len() <= 512).unwrap_or_else(|| {
             let hash = hash64([crate::text::compact_json(raw.get()).as_bytes()]);
-            Cow::Owned(format!("unidentified:{hash:016x}"))
+            Cow::Owned(format!("{UNIDENTIFIED}{hash:016x}"))
         });
         let created = members.time("created_time");
         Self { raw, members, rrn, created, fingerprint: OnceCell::new(), parent: OnceCell::new() }
@@ -93,7 +96,7 @@ impl<'a> Investigation<'a> {
     /// Whether it could have alerts to ask for.
     #[must_use]
     pub fn is_identified(&self) -> bool {
-        !self.rrn.starts_with("unidentified:")
+        !self.rrn.starts_with(UNIDENTIFIED)
     }
 
     /// The time of version `ordinal`: the creation for the first one, the

@@ -11,23 +11,26 @@
 //! Not guaranteed: an alert that is pushed across such a bound because another
 //! one was taken out of an investigation that takes several steps.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 
 use serde_json::value::RawValue;
 
+use super::access::is_absence;
 use super::alerts::Work;
 use super::checkpoint::Known;
-use crate::api::client::{Client, Stop};
-use crate::api::transport::{Clock, Transport};
+use crate::api::client::{Client, Stop, is_local};
+use crate::api::transport::{Clock, Response, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::Alert;
-use crate::contract::{Failure, FailureReason};
+use crate::contract::FailureReason;
 use crate::times::Utc;
 
 /// Pages of a list of one investigation after which it cannot be right.
 pub(super) const MOST_PAGES: u64 = 1_000;
 /// Times that a list is read again when alerts are missing.
 const AGAIN: u32 = 2;
+/// Pages of one list that may fail without being its end.
+const MOST_BAD: u32 = 2;
 /// Alerts of a group after which no further page is listed. Fewer than are
 /// remembered of one investigation ([`super::checkpoint::MAX_ALERTS`]), so that
 /// none of those at hand has to be forgotten.
@@ -103,14 +106,19 @@ impl Listed {
     }
 }
 
-/// Lists the alerts of one investigation. `denied` is how the endpoint refused
-/// this key, once it has.
+/// Whether a page failed for itself alone, so that the next may be read.
+fn is_bad_page(stop: &Stop) -> bool {
+    matches!(stop, Stop::Failed(failure)
+        if is_local(failure) && !is_absence(failure) && failure.reason != FailureReason::Timeout)
+}
+
+/// Lists the alerts of one investigation. A page that fails for itself alone is
+/// gone on behind.
 pub(super) async fn list<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     work: &Work<'_>,
     known: Option<&Known>,
     room: &Room,
-    denied: &RefCell<Option<Box<Failure>>>,
 ) -> Listed {
     let mut listed = Listed::default();
     if !work.investigation.is_identified() {
@@ -119,7 +127,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
     // A new version holds its alerts.
     let known = known.filter(|known| !known.alerts.is_empty() && known.fingerprint == work.investigation.fingerprint());
     let mut index = work.from_page;
-    let (mut pages, mut tries) = (paging::Pages::default(), 0);
+    let (mut pages, mut tries, mut bad) = (paging::Pages::default(), 0, 0);
     // What there is to read of the new alerts of a page takes more than the page: a quarter of the requests is for pages.
     let left = client.requests_left();
     // Keys of a list of several pages.
@@ -127,31 +135,28 @@ pub(super) async fn list<T: Transport, C: Clock>(
     loop {
         listed.next_page = Some(index);
         if room.is_full() {
-            listed.stop = (index == work.from_page).then_some(Stop::Spent);
-            return listed;
-        }
-        if let Some(failure) = denied.borrow().clone() {
-            listed.stop = Some(Stop::Failed(failure));
+            if index == work.from_page {
+                listed.stop = Some(Stop::Spent);
+            }
             return listed;
         }
         let request = calls::alerts(&work.investigation.rrn, index);
-        let response = match client.send(&request).await {
-            Ok(response) => response,
-            Err(stop) => {
-                if let Stop::Failed(failure) = &stop
-                    && failure.reason == FailureReason::Forbidden
-                {
-                    *denied.borrow_mut() = Some(failure.clone());
-                }
-                listed.stop = Some(stop);
-                return listed;
-            }
+        let (response, failed) = match client.send(&request).await {
+            Ok(response) => (response, None),
+            Err(stop) => (Response::default(), Some(stop)),
         };
-        let page = match paging::v2(&response.body, index) {
+        let read = || paging::v2(&response.body, index).map_err(|why| client.malformed(&request, &response, &why));
+        let page = match failed.map_or_else(read, Err) {
             Ok(page) => page,
-            Err(why) => {
-                listed.stop = Some(client.malformed(&request, &response, &why));
-                return listed;
+            Err(stop) => {
+                let goes_on = bad < MOST_BAD && is_bad_page(&stop);
+                listed.stop = listed.stop.or(Some(stop));
+                if !goes_on {
+                    return listed;
+                }
+                listed.pages.push(listed.rows.len());
+                (bad, index) = (bad + 1, index.saturating_add(1));
+                continue;
             }
         };
         let is_long = page.more || index > work.from_page;
@@ -192,7 +197,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
         keys.sort_unstable();
         keys.dedup();
         let different = u64::try_from(keys.len()).unwrap_or(u64::MAX);
-        if work.from_page > 0 || index == 0 || different >= page.total_rows {
+        if work.from_page > 0 || index == 0 || bad > 0 || different >= page.total_rows {
             return listed;
         }
         if tries >= AGAIN {

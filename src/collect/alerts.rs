@@ -12,7 +12,6 @@
 //! without them and owed the rest; a failure that concerns every request leaves
 //! it for the next step as if it had not been seen.
 
-use std::cell::RefCell;
 use std::future::Future;
 
 use futures::future::LocalBoxFuture;
@@ -45,6 +44,12 @@ const YOUNG: i64 = 3_600;
 const FIRST_RETRY: i64 = 240;
 /// Longest such wait, in seconds.
 pub(super) const LAST_RETRY: i64 = 6 * 3_600;
+
+/// Counts of failures from here on are those of what belongs to an investigation besides its alerts ([`super::extras`]):
+/// neither an alert nor its evidence is given up for them.
+pub(super) const OF_EXTRAS: u32 = 1 << 16;
+/// Failures of those after which an investigation goes without: they take a day and a half.
+pub(super) const MOST_OF_EXTRAS: u32 = 12;
 
 /// An investigation to collect.
 #[derive(Clone, Copy)]
@@ -138,12 +143,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// many requests at a time as may be.
     async fn list_group(&self, group: &[Work<'_>], known: &[Found]) -> (Vec<Listed>, Vec<Vec<ReadExtra>>) {
         let room = self.room();
-        let denied = RefCell::new(None);
         let kinds = self.extra_kinds();
-        let (room, denied, client) = (&room, &denied, &self.client);
-        let listings = group.iter().zip(known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
-            boxed(async move { Answer::Alerts(list(client, work, known.known(), room, denied).await) })
-        });
+        let (room, client) = (&room, &self.client);
+        let listings =
+            group.iter().zip(known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
+                boxed(async move { Answer::Alerts(list(client, work, known.known(), room).await) })
+            });
         let identified = group.iter().zip(known).filter(|(work, _)| work.investigation.is_identified());
         let extras = identified.flat_map(|(work, known)| {
             kinds.iter().map(move |kind| {
@@ -209,6 +214,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             known.silent = false;
         }
         let mut failure = listed.stop.as_ref().and_then(local_failure);
+        let is_unlisted = failure.is_some();
         let mut untouched = false;
         // The first alert that is not done.
         let mut undone = None;
@@ -227,7 +233,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         // In a step that could do nothing else, young ones wait
                         // like those without evidence: the next step would do no
                         // more.
-                        Enriched::Untouched => untouched |= self.output.progress || !self.is_young(alert.created),
+                        Enriched::Untouched => untouched |= self.output.progress.get() || !self.is_young(alert.created),
                         // Its evidence is asked for again while its investigation
                         // is owed another look, which is as long as it may be late.
                         Enriched::Waiting | Enriched::Ready(_) => {}
@@ -252,18 +258,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         };
         known.owed = match (&failure, listed.next_page) {
             // Pages that are done need not be listed again, however many there are.
-            _ if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
+            _ if untouched && !is_unlisted => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
             (Some(_), _) => failed_again(known.owed, now),
             (None, Some(page)) => Owed::Page(page),
-            _ if lacks == Lacks::Failed => failed_again(known.owed, now),
             (None, None) => {
                 let until =
                     self.settings.collect_alerts.then(|| self.young(work, listed, alerts, &known, now)).flatten();
+                // A young one is asked again in every cycle anyway.
+                let failed = (lacks == Lacks::Failed).then(|| extras_failed_again(known.owed, now));
                 let not_yet = if lacks == Lacks::NotYet { self.not_yet(known.owed, now) } else { Owed::Nothing };
                 match (until, not_yet) {
                     (Some(until), Owed::Until(other)) => Owed::Until(until.max(other)),
                     (Some(until), _) => Owed::Until(until),
-                    (None, not_yet) => not_yet,
+                    (None, not_yet) => failed.unwrap_or(not_yet),
                 }
             }
         };
@@ -275,7 +282,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         known.open = investigation.is_open();
         known.listed = self.state.number;
-        self.output.progress |= before.as_ref() != Some(&known);
+        if before.as_ref() != Some(&known) {
+            self.output.progress.set(true);
+        }
         self.state.known.put(investigation.rrn.clone().into_owned(), known, before.is_none());
     }
 
@@ -321,9 +330,29 @@ fn is_manual(investigation: &Investigation<'_>) -> bool {
 
 /// One more failure, and a longer wait.
 pub(super) fn failed_again(before: Owed, now: Utc) -> Owed {
-    let times = if let Owed::Failed(times, _) = before { times.saturating_add(1) } else { 1 };
-    let wait = FIRST_RETRY.saturating_mul(1 << times.saturating_sub(1).min(16)).min(LAST_RETRY);
-    Owed::Failed(times, now.plus_seconds(wait))
+    let times = failures(before).saturating_add(1);
+    Owed::Failed(times, now.plus_seconds(wait(times)))
+}
+
+/// How often alerts, or their evidence, have failed.
+pub(super) fn failures(owed: Owed) -> u32 {
+    if let Owed::Failed(times @ ..OF_EXTRAS, _) = owed { times } else { 0 }
+}
+
+/// How often what belongs to it besides has failed.
+pub(super) fn failures_of_extras(owed: Owed) -> u32 {
+    if let Owed::Failed(times, _) = owed { times.saturating_sub(OF_EXTRAS) } else { 0 }
+}
+
+/// The same of what belongs to an investigation besides its alerts, until that has failed too often.
+fn extras_failed_again(before: Owed, now: Utc) -> Owed {
+    let times = failures_of_extras(before).saturating_add(1);
+    if times > MOST_OF_EXTRAS { Owed::Nothing } else { Owed::Failed(OF_EXTRAS + times, now.plus_seconds(wait(times))) }
+}
+
+/// Seconds to wait after so many failures.
+fn wait(failures: u32) -> i64 {
+    FIRST_RETRY.saturating_mul(1 << failures.saturating_sub(1).min(16)).min(LAST_RETRY)
 }
 
 fn local_failure(stop: &Stop) -> Option<Box<Failure>> {

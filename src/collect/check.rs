@@ -6,7 +6,7 @@
 
 use serde_json::value::RawValue;
 
-use super::access::unavailable;
+use super::access::{is_absence, unavailable};
 use super::alert_list::Room;
 use super::output::streams;
 use super::{evidence, extras};
@@ -21,8 +21,8 @@ use crate::contract::{Budget, CheckReport, Failure, FailureReason, RetryAdvice, 
 use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, PRODUCT_ALERTS, RESTRICTED, UNINVESTIGATED};
 use crate::settings::Settings;
 
-/// Tries included, and time for slow answers.
-const BUDGET: Budget = Budget { requests: 20, artifacts: 1, artifact_bytes: 1, wall_time_milliseconds: 60_000 };
+/// Tries included, and time for slow answers. What hosts give.
+const BUDGET: Budget = Budget { requests: 16, artifacts: 1, artifact_bytes: 1, wall_time_milliseconds: 60_000 };
 /// Seconds back from now in which an investigation is looked for.
 const WINDOW: i64 = 390 * 86_400;
 
@@ -100,11 +100,9 @@ async fn extra<T: Transport, C: Clock>(
     };
     match extras::read(client, kind, &investigation, None, &Room::new(1, 1)).await.end.map_err(failure) {
         Ok(_) => StreamState::Ok,
-        Err(Failure {
-            reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..
-        }) => {
+        Err(failure) if is_absence(&failure) => {
             let (what, remedy) = extras::about(kind);
-            StreamState::Unavailable(unavailable(what, status, remedy))
+            StreamState::Unavailable(unavailable(what, failure.http_status.unwrap_or(0), remedy))
         }
         Err(failure) => StreamState::Degraded(failure),
     }
@@ -118,9 +116,10 @@ fn report(stream: &str, state: StreamState) -> StreamReport {
 fn triage(result: Result<Response, Stop>) -> StreamState {
     match result.map_err(failure) {
         Ok(_) => StreamState::Ok,
-        Err(Failure {
-            reason: FailureReason::NotFound | FailureReason::Forbidden, http_status: Some(status), ..
-        }) => StreamState::Unavailable(unavailable(evidence::NAME, status, evidence::REMEDY)),
+        Err(failure) if is_absence(&failure) => {
+            let status = failure.http_status.unwrap_or(0);
+            StreamState::Unavailable(unavailable(evidence::NAME, status, evidence::REMEDY))
+        }
         Err(failure) => StreamState::Degraded(failure),
     }
 }

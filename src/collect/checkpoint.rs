@@ -28,7 +28,7 @@ const MAGIC: &[u8; 5] = b"R7IDR";
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
 /// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
 /// is condensed by the day and the RRN, format 6 with work left marked in it.
-const FORMAT: u8 = 6;
+pub const FORMAT: u8 = 6;
 /// Magic, format, hash.
 const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
@@ -148,6 +148,17 @@ pub enum Phase {
     /// Alerts outside investigations, between `Gained` and `Owed`: the time of
     /// creation up to which this cycle has them.
     Outside(Option<Utc>),
+    /// As `Known`, on the way around a page that has failed.
+    Around(Window, bool, Detour),
+}
+
+/// The way around a page of a list that has failed: windows that are listed one after the other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Detour {
+    /// Seconds of the next window; none is all that is left.
+    pub span: Option<i64>,
+    /// Windows in a row that have failed, the first included.
+    pub failed: u32,
 }
 
 /// What is remembered of an investigation.
@@ -198,7 +209,8 @@ pub enum Owed {
     Page(u64),
     /// Its alerts could not be collected so many times: try again in the first
     /// cycle that begins at this instant or later. With none it is the last look
-    /// for what an endpoint does not know.
+    /// for what an endpoint does not know; from [`super::alerts::OF_EXTRAS`] on
+    /// it was something else that belongs to it.
     Failed(u32, Utc),
     /// Its alerts may not all be visible yet: list them again in every cycle,
     /// for the last time in the first one at this instant or later.
@@ -278,8 +290,10 @@ impl Checkpoint {
                 break rest;
             }
             // At once as many as it takes, were all of them alike.
-            let fit = self.known.len().saturating_mul(most_bytes.saturating_sub(rest.len())) / bytes.max(1);
-            self.forget(fit.min(self.known.len()) / 10 * 9);
+            let wide = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
+            let room = wide(most_bytes.saturating_sub(rest.len()));
+            let fit = wide(self.known.len()).saturating_mul(room) / wide(bytes.max(1));
+            self.forget(usize::try_from(fit).unwrap_or(usize::MAX).min(self.known.len()) / 10 * 9);
         };
         // The blocks stay where they are: what is before them has its place, and what is behind is short.
         let mut bytes = self.known.into_buffer();

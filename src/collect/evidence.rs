@@ -17,7 +17,7 @@ use serde_json::value::RawValue;
 use super::Step;
 use super::access::{ASK_AGAIN, Access, is_absence};
 use super::alert_list::Room;
-use super::checkpoint::Owed;
+use super::alerts::failures;
 use super::memory::Found;
 use super::triage::Read;
 use crate::api::client::{Client, Stop, is_local};
@@ -158,10 +158,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         for (investigation, (found, alerts)) in known.iter().zip(alerts).enumerate() {
             let known = found.known();
-            let failures = match known.map(|known| known.owed) {
-                Some(Owed::Failed(times, _)) => times,
-                _ => 0,
-            };
+            let failures = known.map_or(0, |known| failures(known.owed));
             for (position, alert) in alerts.iter().enumerate() {
                 if alert.is_in_triage() && known.is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err()) {
                     jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
@@ -186,7 +183,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Err(Stop::Failed(failure)) if is_absence(&failure) => Access::missing(&failure, now),
             Err(stop) => return Err(stop),
         };
-        self.output.progress = true;
+        self.output.progress.set(true);
         Ok(())
     }
 

@@ -3,9 +3,10 @@
 //!
 //! Each kind has an endpoint of its own that may be missing. It is asked
 //! whenever the investigation is worked on, each record becomes an artifact
-//! once. An endpoint that answers 403, or has never answered anything but 404,
-//! is not there: investigations go without it, and it is asked again a day
-//! later.
+//! once. An endpoint that has never answered anything but 403 or 404 is not
+//! there: investigations go without it, and it is asked again a day later. So
+//! is one that refuses the key again and again. What fails otherwise is asked
+//! for again, less often each time, for a day and a half.
 //!
 //! Not guaranteed: a record that is added to an investigation without any
 //! change that its row shows is found when the row changes next. For comments,
@@ -17,11 +18,13 @@ use serde_json::value::RawValue;
 use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::{MOST_PAGES, Room};
+use super::alerts::{MOST_OF_EXTRAS, failures_of_extras};
 use super::checkpoint::Known;
+use super::evidence::HELD;
 use super::listing::Listing;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
-use crate::api::{calls, paging};
+use crate::api::{calls, errors, paging};
 use crate::artifact::extra::{Extra, Kind};
 use crate::artifact::investigation::Investigation;
 use crate::contract::{Failure, FailureReason};
@@ -91,15 +94,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let Some(access) = self.state.beyond.extras.get_mut(kind as usize) else { continue };
             match end {
                 Ok(()) => *access = Access::Available,
-                Err(Stop::Failed(failure)) if is_absence(&failure) => {
-                    if failure.reason == FailureReason::Forbidden || *access != Access::Available {
-                        *access = Access::missing(&failure, now);
-                    } else {
-                        lacks = lacks.max(Lacks::NotYet);
-                    }
+                Err(Stop::Failed(failure))
+                    if failure.reason == FailureReason::NotFound && *access == Access::Available =>
+                {
+                    lacks = lacks.max(Lacks::NotYet);
+                }
+                Err(Stop::Failed(failure))
+                    if is_absence(&failure) && *access != Access::Available
+                        || matches!(failure.http_status, Some(401 | 403)) && failures_of_extras(known.owed) >= HELD =>
+                {
+                    *access = Access::missing(&failure, now);
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
-                    self.output.degrade(stream(kind), *failure);
+                    let is_last = failures_of_extras(known.owed) >= MOST_OF_EXTRAS;
+                    let failure = if is_last { errors::passed_over(*failure) } else { *failure };
+                    self.output.degrade(stream(kind), failure);
                     lacks = Lacks::Failed;
                 }
                 Err(why) => stop = Stop::or_stronger(stop, why),

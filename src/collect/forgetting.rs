@@ -91,7 +91,7 @@ impl Checkpoint {
             None => self.watermark.map(overlap),
         };
         let window = match &self.cycle {
-            Some(Cycle { phase: Phase::Known(window, _), .. }) => Some(*window),
+            Some(Cycle { phase: Phase::Known(window, _) | Phase::Around(window, ..), .. }) => Some(*window),
             _ => None,
         };
         let number = self.number;

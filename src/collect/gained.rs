@@ -48,7 +48,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.enter(Phase::Gained(index));
                 }
                 Err(stop) => {
-                    self.pass(stop)?;
+                    self.pass(stop).await?;
                     break;
                 }
             }

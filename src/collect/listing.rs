@@ -50,7 +50,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.window = Some(window);
             match self.list_page(window, Listing::New).await {
                 Err(stop) => {
-                    self.pass(stop.clone())?;
+                    self.pass(stop.clone()).await?;
                     self.unlisted = Some(stop);
                     break;
                 }
@@ -63,7 +63,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     }
                 }
             }
-            self.output.progress = true;
+            self.output.progress.set(true);
         }
         self.enter(Phase::Gained(0));
         Ok(())
@@ -74,19 +74,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// # Errors
     ///
     /// The stop, if it concerns more.
-    pub(super) fn pass(&mut self, stop: Stop) -> Result<(), Stop> {
-        match stop {
-            Stop::Failed(failure)
-                if is_local(&failure)
-                    && !is_absence(&failure)
-                    && !self.client.is_halted()
-                    && (failure.reason != FailureReason::Timeout || self.client.has_time_to_wait()) =>
-            {
-                self.output.degrade(INVESTIGATIONS, *failure);
-                Ok(())
+    pub(super) async fn pass(&mut self, stop: Stop) -> Result<(), Stop> {
+        let failure = match stop {
+            Stop::Failed(failure) if is_local(&failure) && !is_absence(&failure) && !self.client.is_halted() => failure,
+            stop => return Err(stop),
+        };
+        // A step has no time to wait in vain for each of its requests.
+        if failure.reason == FailureReason::Timeout {
+            match self.client.is_alive().await {
+                Ok(()) => {}
+                Err(Stop::Spent) => return Err(Stop::Spent),
+                Err(_) => return Err(Stop::Failed(failure)),
             }
-            stop => Err(stop),
         }
+        self.output.degrade(INVESTIGATIONS, *failure);
+        Ok(())
     }
 
     /// The window from where the last one ended to the cycle's beginning.

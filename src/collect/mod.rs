@@ -44,7 +44,7 @@ use crate::api::transport::{Clock, Transport};
 use crate::artifact::mitre::Mitre;
 use crate::contract::{Batch, Budget, Failure};
 use crate::settings::Settings;
-use checkpoint::{Checkpoint, Cycle, Phase};
+use checkpoint::{Checkpoint, Cycle, Detour, Phase};
 use forgetting::Bounds;
 use output::Output;
 use revisit::Round;
@@ -117,9 +117,12 @@ pub async fn step_within<T: Transport, C: Clock>(
     };
     state.bounds = Bounds { overlap_minutes: settings.overlap_minutes, ..bounds };
     let heedless = state.rate_limited >= HEEDLESS_AFTER;
-    let client = Client::new(transport, clock, settings.region, &budget).heedless(heedless);
-    let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
+    let client = Client::new(transport, clock, settings.region, &budget)
+        .heedless(heedless)
+        .making(settings.concurrency)
+        .watching(&output.progress);
+    let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (noted, listed, unlisted) = (0, false, None);
     let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted };
     let outcome = step.run().await;
@@ -147,7 +150,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.revisit(after, Round::Owed).await?;
                     self.start_relisting();
                 }
-                Phase::Known(window, whole) => self.relist(window, whole).await?,
+                Phase::Known(window, whole) => self.relist(window, whole, Detour::default()).await?,
+                Phase::Around(window, whole, detour) => self.relist(window, whole, detour).await?,
                 Phase::Left(after) => {
                     self.revisit(after, Round::Left).await?;
                     break;
@@ -162,7 +166,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some(cycle) = &mut self.state.cycle {
             cycle.phase = phase;
         }
-        self.output.progress = true;
+        self.output.progress.set(true);
     }
 
     /// When the cycle began.

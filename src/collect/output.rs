@@ -1,6 +1,10 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
-use super::checkpoint::{Known, Owed, Phase};
+use std::cell::Cell;
+use std::rc::Rc;
+
+use super::alerts::failures;
+use super::checkpoint::{Known, Phase};
 use super::evidence;
 use super::memory::OWED;
 use super::{HEEDLESS_AFTER, Step};
@@ -26,13 +30,14 @@ pub struct Output {
     /// The first failure of each stream.
     failures: Vec<(&'static str, Failure)>,
     /// Whether anything was learned that is worth committing.
-    pub progress: bool,
+    /// The client looks at it too.
+    pub progress: Rc<Cell<bool>>,
 }
 
 impl Output {
     /// Adds an artifact.
     pub fn push(&mut self, artifact: Artifact) {
-        self.progress = true;
+        self.progress.set(true);
         self.bytes = self.bytes.saturating_add(u64::try_from(artifact.json.len()).unwrap_or(u64::MAX));
         self.artifacts.push(artifact);
     }
@@ -59,10 +64,12 @@ impl Output {
         }
     }
 
-    /// Notes that a stream is not collected whole.
+    /// Notes that a stream is not collected whole. When to try again is said with that of investigations only: a host heeds
+    /// it for the whole instance, and they do not wait for anything else.
     pub fn degrade(&mut self, stream: &'static str, failure: Failure) {
         if !self.failures.iter().any(|(name, _)| *name == stream) {
-            self.failures.push((stream, failure));
+            let retry = if stream == INVESTIGATIONS { failure.retry } else { RetryAdvice::BackOff };
+            self.failures.push((stream, Failure { retry, ..failure }));
         }
     }
 }
@@ -81,10 +88,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         {
             return Err(*failure);
         }
-        // A step that got nothing done where the one before had ended: the next would do no more, and what is new would
-        // wait for that. So the cycle ends here.
+        // A step that got nothing done where the one before had ended: the next would do no more, and all else would
+        // wait for that. So the cycle goes on behind it.
         let is_stuck =
-            !self.output.progress && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
+            !self.output.progress.get() && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
         let mut goes_on = false;
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
@@ -97,7 +104,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.state.cycle = None;
                 (is_stale, None)
             }
-            Err(Stop::Spent) if self.output.progress => {
+            Err(Stop::Spent) if self.output.progress.get() => {
                 // What was found to be junk is so until the cycle ends, and so is that the vendor limits the rate without a
                 // word: a step that took on less because of it would be followed by one that takes on too much again.
                 if self.state.rate_limited < HEEDLESS_AFTER && self.client.is_told_allowance() {
@@ -107,15 +114,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             Err(Stop::Spent) if is_stuck => {
                 self.output.degrade(INVESTIGATIONS, exhausted());
-                (false, None)
+                (self.skip_part(), None)
             }
             Err(Stop::Spent) => return Err(exhausted()),
             Err(Stop::Allowance(wait)) => {
-                let in_vain = !self.output.progress;
+                let in_vain = !self.output.progress.get();
                 self.state.rate_limited = if in_vain { self.state.rate_limited.saturating_add(1) } else { 0 };
                 (true, Some(wait))
             }
-            Err(Stop::Failed(failure)) if !(self.output.progress || is_stuck && is_local(&failure)) => {
+            Err(Stop::Failed(failure)) if !(self.output.progress.get() || is_stuck && is_local(&failure)) => {
                 return Err(*failure);
             }
             Err(Stop::Failed(failure)) => {
@@ -128,12 +135,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 // Nothing is wrong with what is listed: beginning anew would end here again.
                 goes_on = failure.reason == FailureReason::RateLimited
-                    || self.output.progress && matches!(failure.retry, RetryAdvice::AfterSeconds(_));
-                self.output.degrade(INVESTIGATIONS, (*failure).clone());
+                    || self.output.progress.get() && matches!(failure.retry, RetryAdvice::AfterSeconds(_));
+                let failed = *failure;
+                self.output.degrade(INVESTIGATIONS, failed.clone());
                 if self.settings.collect_alerts {
-                    self.output.degrade(ALERTS, *failure);
+                    self.output.degrade(ALERTS, failed.clone());
                 }
-                (wait.is_some(), wait)
+                let goes_behind = is_stuck && is_local(&failed) && self.skip_part();
+                (wait.is_some() || goes_behind, wait)
             }
         };
         if !(more || goes_on) {
@@ -152,6 +161,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             retry_after_seconds,
             hint,
         })
+    }
+
+    /// Goes on to the part of the cycle behind the present one. Tells whether there is one.
+    fn skip_part(&mut self) -> bool {
+        match self.state.cycle.as_ref().map(|cycle| &cycle.phase) {
+            Some(Phase::New) => self.enter(Phase::Gained(0)),
+            Some(Phase::Gained(_)) => self.enter(Phase::Outside(None)),
+            Some(Phase::Outside(_)) => self.enter(Phase::Owed(None)),
+            Some(Phase::Owed(_)) => self.start_relisting(),
+            Some(Phase::Known(..) | Phase::Around(..)) => self.enter(Phase::Left(None)),
+            Some(Phase::Left(_)) | None => return false,
+        }
+        true
     }
 
     /// One report for each stream that is switched on.
@@ -178,7 +200,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
             return StreamState::Degraded(failure.clone());
         }
-        let failed = |known: &Known| matches!(known.owed, Owed::Failed(1.., _));
+        let failed = |known: &Known| failures(known.owed) > 0;
         let waiting = || self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
         let waiting = if stream == ALERTS { waiting() } else { 0 };
         if waiting > 0 {

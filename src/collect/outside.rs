@@ -29,7 +29,7 @@ use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::MOST_PAGES;
 use super::checkpoint::{Known, Owed, Phase};
-use super::evidence::HELD;
+use super::evidence::{HELD, NAME, REMEDY};
 use super::triage::{BATCH, Read, read_alert};
 use crate::api::client::{Stop, is_local};
 use crate::api::json::Json;
@@ -55,17 +55,37 @@ const AGAIN: u32 = 2;
 const MOST_PASSED: u32 = 8;
 /// Cycles in which an alert fails, and no other can be read, after which it is passed over.
 const HELD_ALONE: u32 = 12;
+/// Longest window, in microseconds, whose total never comes that is passed over: what was found of it is collected.
+const LONGEST_PASSED: i64 = 3_600 * 1_000_000;
 /// Most alerts remembered as collected.
 const MOST_KNOWN: usize = 10_000;
 
 /// Stands for the creation of an alert that is gone: it is looked for once more
 /// when its window is listed again. The numbers behind it are those of the
-/// failures of an alert that is still to be read.
+/// failures of an alert that is still to be read ([`Failures`]).
 const GONE: i64 = i64::MIN;
 
-/// Whether a creation stands for failures.
-fn is_failing(created: i64) -> bool {
-    (GONE + 1..=GONE + i64::from(HELD_ALONE)).contains(&created)
+/// How often an alert that is still to be read has failed.
+#[derive(Clone, Copy, Default)]
+struct Failures {
+    /// While others could be read.
+    own: u32,
+    /// While no other could: that says little about it.
+    alone: u32,
+}
+
+impl Failures {
+    /// From what stands for the creation of an alert.
+    fn of(created: i64) -> Option<Self> {
+        let number = u32::try_from(created.checked_sub(GONE)?).ok().filter(|number| *number > 0)?;
+        let (own, alone) = (number % (HELD + 1), number / (HELD + 1));
+        (alone <= HELD_ALONE).then_some(Self { own, alone })
+    }
+
+    /// What stands for the creation of an alert.
+    fn created(self) -> i64 {
+        GONE + i64::from(self.own.min(HELD) + self.alone.min(HELD_ALONE) * (HELD + 1))
+    }
 }
 
 /// What a search of a window found.
@@ -96,7 +116,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // What became visible late is looked for once more.
         let again = |done: Utc| done.min(end).plus_seconds(overlap.saturating_neg());
         let mut from = reached.or(self.state.beyond.uninvestigated.map(again)).or(self.state.floor).unwrap_or(end);
-        let mut span = LONGEST;
+        // What failed in the last cycle need not be all of it.
+        let mut span = (LONGEST >> self.state.beyond.outside_failures.saturating_mul(4).min(28)).max(SHORTEST);
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until).await {
@@ -148,34 +169,57 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let rrns = match self.outside_rrns(from, until).await? {
             Rrns::All(rrns) => rrns,
             Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
-            Rrns::Fewer(..) if span > SHORTEST => return Ok(Some((span / 2).max(SHORTEST))),
             Rrns::Fewer(rrns, failure) => {
+                // They are there, whatever else is.
+                let found = !rrns.is_empty();
+                self.outside_new(rrns, until).await?;
                 let failures = &mut self.state.beyond.outside_failures;
+                if span > if found && *failures >= HELD { LONGEST_PASSED } else { SHORTEST } {
+                    return Ok(Some((span / 2).max(SHORTEST)));
+                }
                 if !(HELD..HELD + MOST_PASSED).contains(failures) {
                     *failures = if *failures < HELD { *failures } else { 0 };
                     return Err(Stop::Failed(failure));
                 }
                 *failures += 1;
-                self.output.degrade(UNINVESTIGATED, *failure);
-                rrns
+                self.output.degrade(UNINVESTIGATED, errors::passed_over(*failure));
+                return Ok(None);
             }
         };
+        self.outside_new(rrns, until).await?;
+        Ok(None)
+    }
+
+    /// Reads what of a window that ends then is new.
+    async fn outside_new(&mut self, rrns: Vec<String>, until: Utc) -> Result<(), Stop> {
         let new: Vec<String> = rrns.into_iter().filter(|rrn| !self.is_done(rrn)).collect();
         for batch in new.chunks(BATCH) {
             self.outside_batch(batch, until).await?;
         }
-        Ok(None)
+        Ok(())
     }
 
     /// The RRNs of a window.
     async fn outside_rrns(&self, from: Utc, until: Utc) -> Result<Rrns, Stop> {
         let can_be_cut = until.0.saturating_sub(from.0) > SHORTEST;
         let (mut rrns, mut seen) = (Vec::new(), BTreeMap::<u64, i64>::new());
-        let (mut index, mut tries) = (0_u64, 0);
+        let (mut index, mut tries, mut pages) = (0_u64, 0, paging::Pages::default());
         loop {
             // Bounds are excluded, and finer than a request can say.
             let request = calls::triage_search(from.just_before(), until, index, paging::PAGE_SIZE);
-            let response = self.client.send(&request).await?;
+            let response = match self.client.send(&request).await {
+                Ok(response) => response,
+                // As below; and one that takes too much may be answered in parts.
+                Err(Stop::Failed(failure))
+                    if is_local(&failure)
+                        && !is_absence(&failure)
+                        && !self.client.is_triage_halted()
+                        && self.state.beyond.outside_failures > 0 =>
+                {
+                    return Ok(Rrns::Fewer(rrns, failure));
+                }
+                Err(stop) => return Err(stop),
+            };
             let malformed = |why: &str| errors::malformed(&request, &response, self.client.region(), why);
             let page = match paging::triage_rrns(&response.body, index) {
                 Ok(page) => page,
@@ -185,14 +229,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(why) => return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why)))),
             };
+            if pages.is_again(&page) {
+                return Ok(Rrns::Fewer(rrns, Box::new(malformed("the same page again"))));
+            }
             for rrn in page.rows.iter().filter_map(|raw| Json::from(raw).scalar()) {
                 if seen.insert(hash64([rrn.as_bytes()]), 0).is_none() {
                     rrns.push(rrn.into_owned());
                 }
             }
             // All of it is listed within one step, which also has to read some of it.
-            let pages = u64::try_from(self.client.requests_left() / 4).unwrap_or(u64::MAX).max(1);
-            let most = if index == 0 { MOST.min(pages.saturating_mul(paging::PAGE_SIZE)) } else { MOST };
+            let share = u64::try_from(self.client.requests_left() / 4).unwrap_or(u64::MAX).max(1);
+            let most = if index == 0 { MOST.min(share.saturating_mul(paging::PAGE_SIZE)) } else { MOST };
             if can_be_cut && page.total_rows > most {
                 return Ok(Rrns::TooMany(i64::try_from(page.total_rows / most).unwrap_or(i64::MAX).saturating_add(1)));
             }
@@ -207,7 +254,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 let why = format!("{} different alerts where its totals promise {}", rrns.len(), page.total_rows);
                 return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why))));
             }
-            (index, tries) = (0, tries + 1);
+            (index, tries, pages) = (0, tries + 1, paging::Pages::default());
         }
     }
 
@@ -219,16 +266,41 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let names: Vec<&str> = rrns.iter().map(String::as_str).collect();
         let (mut records, mut unread, mut refused) = (Vec::new(), None, Vec::new());
+        let (mut gone, mut why) = (Vec::new(), None);
         for (rrn, read) in names.iter().zip(self.read_alerts(&names).await) {
             match read {
                 Ok(Some(record)) => records.push(record),
-                Ok(None) => self.done_with(rrn, GONE),
-                Err(stop) if stop.is_local() && self.state.beyond.outside_failures >= HELD => refused.push(*rrn),
+                Ok(None) => gone.push(*rrn),
+                // There may be no such read, or it answers like that when it knows none of them.
+                Err(Stop::Failed(failure)) if is_absence(&failure) => refused.push(*rrn),
+                Err(stop) if stop.is_local() && self.state.beyond.outside_failures >= HELD => {
+                    why = why.or(Some(stop));
+                    refused.push(*rrn);
+                }
                 Err(stop) => unread = Stop::or_stronger(unread, stop),
             }
         }
-        if let Err(stop) = self.read_singly(&refused, &mut records, until).await {
-            unread = Stop::or_stronger(unread, stop);
+        // What is read takes more requests: the others have their turn in the next step.
+        let most = (self.client.requests_left() / 4).max(1);
+        if refused.len() > most {
+            refused.truncate(most);
+            unread = Stop::or_stronger(unread, Stop::Spent);
+        }
+        if let Err(stop) = self.read_singly(&refused, &mut records, &mut gone, until).await {
+            // What took the time of the step says more.
+            let why = why.filter(|_| stop == Stop::Spent && records.is_empty());
+            unread = Stop::or_stronger(unread, why.unwrap_or(stop));
+        }
+        if !gone.is_empty() && records.is_empty() {
+            // All of them, or the API itself?
+            self.state.triage = Access::Unknown;
+            self.probe_if_due().await?;
+            if let Some(failure) = self.state.triage.failure(NAME, REMEDY) {
+                return Err(Stop::Failed(Box::new(failure)));
+            }
+        }
+        for rrn in gone {
+            self.done_with(rrn, GONE);
         }
         let (investigated, alerts): (Vec<_>, Vec<_>) = records
             .iter()
@@ -256,13 +328,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Reads alerts one by one, because one of them may be why they cannot be
     /// read together. One that has failed in so many cycles is passed over: later
     /// where no other can be read.
-    async fn read_singly(&mut self, rrns: &[&str], records: &mut Vec<Box<RawValue>>, until: Utc) -> Result<(), Stop> {
+    async fn read_singly<'r>(
+        &mut self,
+        rrns: &[&'r str],
+        records: &mut Vec<Box<RawValue>>,
+        gone: &mut Vec<&'r str>,
+        until: Utc,
+    ) -> Result<(), Stop> {
         let mut failed = None;
         let mut unread = Vec::new();
         for rrn in rrns {
             match read_alert(&self.client, rrn).await {
                 Ok(record) => records.push(record),
-                Err(Stop::Failed(failure)) if is_absence(&failure) => self.done_with(rrn, GONE),
+                Err(Stop::Failed(failure)) if is_absence(&failure) => gone.push(*rrn),
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     failed = Some(failure);
                     if self.client.is_triage_halted() {
@@ -277,10 +355,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if self.client.is_triage_halted() {
             return Err(Stop::Failed(failure));
         }
-        let most = if records.is_empty() { HELD_ALONE } else { HELD };
+        let alone = records.is_empty();
         let mut waits = false;
         for rrn in unread {
-            if self.has_failed_for_good(rrn, most) {
+            if self.has_failed_for_good(rrn, alone) {
                 self.done_with(rrn, until.0);
             } else {
                 waits = true;
@@ -289,28 +367,29 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if waits {
             return Err(Stop::Failed(failure));
         }
-        self.output.degrade(UNINVESTIGATED, *failure);
+        self.output.degrade(UNINVESTIGATED, errors::passed_over(*failure));
         Ok(())
     }
 
     /// Whether an alert needs not be read again.
     fn is_done(&self, rrn: &str) -> bool {
         let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
-        known.is_some_and(|created| !is_failing(*created))
+        known.is_some_and(|created| Failures::of(*created).is_none())
     }
 
-    /// How often an alert that is still to be read has failed.
-    fn failures_of(&self, rrn: &str) -> u32 {
-        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()])).filter(|known| is_failing(**known));
-        known.and_then(|known| u32::try_from(known.wrapping_sub(GONE)).ok()).unwrap_or(0)
+    /// How often an alert has failed.
+    fn failures_of(&self, rrn: &str) -> Failures {
+        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
+        known.and_then(|created| Failures::of(*created)).unwrap_or_default()
     }
 
-    /// Counts a failure of an alert, and tells whether it is one too many.
-    fn has_failed_for_good(&mut self, rrn: &str, most: u32) -> bool {
-        let times = (self.failures_of(rrn) + 1).min(HELD_ALONE);
-        self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), GONE + i64::from(times));
-        self.output.progress = true;
-        times >= most
+    /// Counts a failure of an alert, while others could be read or not, and tells whether it is one too many.
+    fn has_failed_for_good(&mut self, rrn: &str, alone: bool) -> bool {
+        let Failures { mut own, alone: mut others } = self.failures_of(rrn);
+        *if alone { &mut others } else { &mut own } += 1;
+        self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), Failures { own, alone: others }.created());
+        self.output.progress.set(true);
+        own >= HELD || others >= HELD_ALONE
     }
 
     /// An alert of an investigation is collected with that: it is looked at again where the alert did not show yet.
@@ -330,7 +409,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Notes that an alert, created then, needs not be read again.
     fn done_with(&mut self, rrn: &str, created: i64) {
         self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), created);
-        self.output.progress = true;
+        self.output.progress.set(true);
     }
 
     /// Turns alerts into artifacts.
@@ -338,18 +417,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let (host, now) = (self.settings.region.host, self.cycle_began());
         let rrns: Vec<&str> = alerts.iter().map(|(alert, _)| alert.rrn.as_ref()).collect();
         let read: Vec<Read<&RawValue>> = alerts.iter().map(|(_, raw)| Ok(Some(*raw))).collect();
-        let last: Vec<bool> = rrns.iter().map(|rrn| self.failures_of(rrn) + 1 >= HELD).collect();
+        let last: Vec<bool> = rrns.iter().map(|rrn| self.failures_of(rrn).own + 1 >= HELD).collect();
         let is_last = |at: usize| last.get(at).is_some_and(|last| *last);
         let mut failed = None;
         for ((alert, _), context) in alerts.iter().zip(self.contexts(&rrns, &read, is_last).await) {
             let context = match context {
                 // The record stands for itself.
                 Ok(context) => Context { triage: None, ..context },
+                // Where none of them can be had, as in an outage, that is no fault of this one, but no reason to wait for ever.
                 Err(Stop::Failed(failure))
                     if is_absence(&failure)
                         || is_local(&failure)
-                            && !self.client.is_triage_halted()
-                            && self.has_failed_for_good(&alert.rrn, HELD) =>
+                            && self.has_failed_for_good(&alert.rrn, self.client.is_triage_halted()) =>
                 {
                     Context { missing: true, ..Context::default() }
                 }
@@ -373,7 +452,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let listed_again = done.plus_seconds(-overlap).just_before();
         let outside = &mut self.state.beyond.outside;
         // What has failed is still to be read, in a window behind this one.
-        outside.retain(|_, created| *created >= listed_again.0 || is_failing(*created));
+        outside.retain(|_, created| *created >= listed_again.0 || Failures::of(*created).is_some());
         if outside.len() > MOST_KNOWN {
             // By the second: in as few bytes as do.
             let age = |created: &i64| u32::try_from(created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);

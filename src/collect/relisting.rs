@@ -14,15 +14,17 @@
 //!
 //! A page that fails, or lacks rows, is gone around: what it would have shown is
 //! listed in windows that begin with an hour and become longer as long as that
-//! goes well, and an hour that cannot be listed is passed over. What lies in it
-//! is looked at by the next such listing, and what of it is not closed is read
-//! singly, as if it had left the list.
+//! goes well. A window that cannot be listed is passed over, and if the next
+//! cannot either, twice as much. What lies in it is looked at by the next such
+//! listing, and what of it is not closed is read singly, as if it had left the
+//! list. A page that is never answered takes most of a step, so the way around it
+//! goes on in the next one.
 //!
 //! Not guaranteed: a state that comes and goes between two listings is not
 //! seen.
 
 use super::Step;
-use super::checkpoint::{Phase, Window};
+use super::checkpoint::{Detour, Phase, Window};
 use super::gained::KEPT_DAYS;
 use super::listing::{DAY, Listing};
 use super::revisit::Round;
@@ -53,15 +55,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Lists what is left of the window.
-    pub(super) async fn relist(&mut self, window: Window, whole: bool) -> Result<(), Stop> {
+    pub(super) async fn relist(&mut self, window: Window, whole: bool, detour: Detour) -> Result<(), Stop> {
         let listing = if whole { Listing::Everything } else { Listing::Open };
         let mut window = window;
         // What a step before this one has led to.
-        self.work_off(window, whole).await?;
+        self.work_off(window, whole, detour).await?;
         let is_resumed = window.after >= self.cycle_began().plus_seconds(-DAY * KEPT_DAYS);
-        // Seconds of a window on the way around a page that failed.
-        let mut span: Option<i64> = None;
-        let (mut failed, mut in_a_row) = (None, 0);
+        let Detour { mut span, mut failed } = detour;
+        let mut end_is_missing = None;
         loop {
             let end = span.map_or(window.before, |span| window.after.plus_seconds(span).min(window.before));
             match self.list_page(Window { before: end, ..window }, listing).await {
@@ -72,31 +73,35 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     span = span.map(|span| span.saturating_mul(2));
                 }
                 Err(stop) => {
-                    self.pass(stop.clone())?;
-                    in_a_row += 1;
+                    self.pass(stop.clone()).await?;
+                    self.client.forgive_lists();
+                    failed += 1;
                     // It is not this page.
-                    if in_a_row > MOST_IN_A_ROW {
+                    if failed > MOST_IN_A_ROW {
                         return Err(stop);
                     }
-                    if span == Some(HOUR) {
+                    if let Some(passed) = span.filter(|_| failed > 1) {
                         window = Window { after: end, index: 0, ..window };
+                        span = Some(passed.saturating_mul(2));
                         if end >= window.before {
-                            failed = Some(stop);
+                            end_is_missing = Some(stop);
                             break;
                         }
+                    } else {
+                        span = Some(HOUR);
                     }
-                    span = Some(HOUR);
+                    self.enter(Phase::Around(window, whole, Detour { span, failed }));
                     continue;
                 }
             }
-            in_a_row = 0;
-            self.enter(Phase::Known(window, whole));
+            failed = 0;
+            self.enter(Phase::Around(window, whole, Detour { span, failed }));
             if self.noted > self.state.known.len() / NOTED_SHARE {
-                self.work_off(window, whole).await?;
+                self.work_off(window, whole, Detour { span, failed }).await?;
             }
         }
         // The end of the list may be missing, but not all of it.
-        if let Some(stop) = failed.filter(|_| !self.listed && !is_resumed) {
+        if let Some(stop) = end_is_missing.filter(|_| !self.listed && !is_resumed) {
             return Err(stop);
         }
         let began = Some(self.cycle_began());
@@ -111,8 +116,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Goes back to what has been noted, before it has to make room.
-    async fn work_off(&mut self, window: Window, whole: bool) -> Result<(), Stop> {
+    async fn work_off(&mut self, window: Window, whole: bool, detour: Detour) -> Result<(), Stop> {
         self.noted = 0;
-        if self.state.forgotten.is_none() { Ok(()) } else { self.revisit(None, Round::Listed(window, whole)).await }
+        match self.state.forgotten {
+            None => Ok(()),
+            Some(_) => self.revisit(None, Round::Listed(window, whole, detour)).await,
+        }
     }
 }

@@ -10,13 +10,13 @@ use serde_json::value::RawValue;
 
 use super::Step;
 use super::alerts::{LAST_RETRY, Work, failed_again};
-use super::checkpoint::{Known, MISSING, Owed, Phase, Window};
+use super::checkpoint::{Detour, Known, MISSING, Owed, Phase, Window};
 use super::fan_out::fan_out;
 use super::memory::{OPEN, OWED};
 use crate::api::calls;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
-use crate::artifact::investigation::Investigation;
+use crate::artifact::investigation::{self, Investigation};
 use crate::contract::FailureReason;
 use crate::descriptor::INVESTIGATIONS;
 
@@ -34,7 +34,7 @@ pub(super) enum Round {
     /// What has left the list of what is not closed.
     Left,
     /// What a listing of this window, or of everything in it, has led to so far.
-    Listed(Window, bool),
+    Listed(Window, bool, Detour),
 }
 
 impl Round {
@@ -44,7 +44,7 @@ impl Round {
             Self::Owed => Phase::Owed(after),
             Self::Left => Phase::Left(after),
             // What is done is not due again.
-            Self::Listed(window, whole) => Phase::Known(window, whole),
+            Self::Listed(window, whole, detour) => Phase::Around(window, whole, detour),
         }
     }
 }
@@ -91,10 +91,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.state
             .known
             .scan(after.map(String::as_str), if left { OWED | OPEN } else { OWED })
-            .filter(|(_, known)| match known.owed {
+            .filter(|(rrn, known)| match known.owed {
                 // In the second round only what a full step had to leave.
                 Owed::Page(_) => true,
-                _ if left => known.open && known.listed != self.state.number,
+                // There is nothing to ask for one without a name by.
+                _ if left => {
+                    known.open && known.listed != self.state.number && !rrn.starts_with(investigation::UNIDENTIFIED)
+                }
                 Owed::Nothing => false,
                 Owed::Until(until) => !listed || until <= began,
                 // Further away than any wait: noted by a clock that was ahead.

@@ -148,7 +148,7 @@ fn broken(why: impl std::fmt::Display) -> TransportError {
 }
 
 impl Transport for Through {
-    async fn send(&self, request: &Request) -> Result<Response, TransportError> {
+    async fn send(&self, request: &Request, _patience: Duration) -> Result<Response, TransportError> {
         let mut outgoing = http::Request::builder()
             .method(request.method.name())
             .uri(format!("https://us.api.insight.rapid7.com{}", request.target))
@@ -256,7 +256,7 @@ struct InProcess<'a> {
 }
 
 impl Transport for InProcess<'_> {
-    async fn send(&self, request: &Request) -> Result<Response, TransportError> {
+    async fn send(&self, request: &Request, _patience: Duration) -> Result<Response, TransportError> {
         let started = Instant::now();
         let mut asked = SimulatorRequest::get("us", KEY, request.target.clone());
         if let Some(version) = request.accept_version {

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use insightidr_simulator::{InvestigationSpec, World, WorldConfig};
 
-use super::host::{Stage, connector};
+use super::host::{CACHE, Stage, connector};
 
 /// Settings, secret and route of an instance that works.
 pub const GOOD: [&str; 4] = ["--set", "region=us", "--secret", "api_key=env:KEY_US"];
@@ -50,8 +50,7 @@ impl Desk {
 
     /// Runs `check` or `poll` with the connector, the route and these arguments. Compiled code is shared by all tests.
     pub fn ask(&self, command: &str, arguments: &[&str]) -> Told {
-        let cache = concat!(env!("CARGO_TARGET_TMPDIR"), "/connector-cache");
-        let mut all = vec![command, "--connector", "connector.wasm", "--cache", cache, "--route", &self.route];
+        let mut all = vec![command, "--connector", "connector.wasm", "--cache", CACHE, "--route", &self.route];
         if command == "poll" {
             all.extend(["--instance", "acme", "--state", "state", "--clock", "2026-01-15T12:00:00Z"]);
         }

@@ -48,6 +48,9 @@ pub struct Stage {
     _runtime: tokio::runtime::Runtime,
 }
 
+/// Where the compiled connector is kept, by all tests.
+pub const CACHE: &str = concat!(env!("CARGO_TARGET_TMPDIR"), "/connector-cache");
+
 impl Stage {
     /// Serves a world that stands still until it is told to move.
     pub fn of(world: World) -> Self {
@@ -102,6 +105,10 @@ impl Stage {
         let mut arguments = vec!["poll", "--connector", connector.to_str().unwrap(), "--instance", region];
         arguments.extend(["--set", &setting, "--secret", &secret, "--route", &route, "--clock", &clock]);
         arguments.extend(["--state", "state", "--out", out.to_str().unwrap(), "--json"]);
+        if !more.contains(&"--cache") {
+            // Compiled code is shared by all tests.
+            arguments.extend(["--cache", CACHE]);
+        }
         arguments.extend(more);
         let output = self.command(&arguments).output().unwrap();
         Report::of(&output, lines(&out).split_off(before))

@@ -14,7 +14,7 @@ use rapid7_insightidr::api::transport::{
     Clock, Method, Request, Response, Transport, TransportError, TransportErrorKind as Kind,
 };
 use rapid7_insightidr::collect::{self, forgetting::Bounds};
-use rapid7_insightidr::contract::{Artifact, Batch, Budget, Failure, Setting, SettingValue, StreamState};
+use rapid7_insightidr::contract::{Artifact, Batch, Budget, Failure, RetryAdvice, Setting, SettingValue, StreamState};
 use rapid7_insightidr::settings::Settings;
 use rapid7_insightidr::times::Utc;
 use time::OffsetDateTime;
@@ -58,7 +58,18 @@ pub struct InProcess {
     pub spoils: Spoils,
     /// What a request takes of a step's time.
     pub takes: Duration,
+    /// How long the answer to some requests takes besides.
+    pub slow: Slow,
+    /// How far the vendor's clock, and with it its world, goes on with each request. Then answers come in any order, too.
+    pub pace: Duration,
+    /// Draws that order.
+    order: Cell<u64>,
+    /// It has died, see `dies_after`.
+    dead: Cell<bool>,
 }
+
+/// See [`InProcess::slow`].
+pub type Slow = Option<Box<dyn Fn(&Request) -> Duration>>;
 
 /// See [`InProcess::meanwhile`].
 pub type Meanwhile = Option<Box<dyn Fn(&Simulator, &str)>>;
@@ -67,10 +78,17 @@ pub type Meanwhile = Option<Box<dyn Fn(&Simulator, &str)>>;
 pub type Spoils = Option<Box<dyn Fn(&Request, &mut Response)>>;
 
 impl Transport for InProcess {
-    async fn send(&self, request: &Request) -> Result<Response, TransportError> {
+    async fn send(&self, request: &Request, patience: Duration) -> Result<Response, TransportError> {
         match self.dies_after.get() {
-            Some(0) => return std::future::pending().await,
+            Some(0) => {
+                self.dead.set(true);
+                return std::future::pending().await;
+            }
             left => self.dies_after.set(left.map(|left| left - 1)),
+        }
+        if self.pace > Duration::ZERO {
+            self.simulator.advance(self.pace.try_into().unwrap());
+            self.let_others_go_first().await;
         }
         self.elapsed.set(self.elapsed.get() + self.takes);
         if let Some(meanwhile) = &self.meanwhile {
@@ -88,9 +106,13 @@ impl Transport for InProcess {
         let broken = |kind, message: &str| TransportError { kind, message: message.to_owned(), sent: true };
         match self.simulator.handle(simulated) {
             Outcome::Reply(reply) => {
-                if reply.delay > self.patience || reply.pace.is_some() {
+                let patience = patience.min(self.patience);
+                let delay = reply.delay + self.slow.as_ref().map_or(Duration::ZERO, |slow| slow(request));
+                if delay > patience || reply.pace.is_some() {
+                    self.elapsed.set(self.elapsed.get() + patience);
                     return Err(broken(Kind::Timeout, "no answer in time"));
                 }
+                self.elapsed.set(self.elapsed.get() + delay);
                 if reply.headers.contains_key("content-encoding") {
                     return Err(broken(Kind::Protocol, "the response is not encoded as it says"));
                 }
@@ -108,6 +130,25 @@ impl Transport for InProcess {
             Outcome::ResetBeforeHead { .. } => Err(broken(Kind::Connection, "the connection was reset")),
             Outcome::CutShort { .. } => Err(broken(Kind::Protocol, "the response broke off")),
         }
+    }
+}
+
+impl InProcess {
+    /// Comes back after up to three turns of all others that are under way.
+    async fn let_others_go_first(&self) {
+        // A linear congruential generator, of which the upper bits are random enough.
+        let drawn = self.order.get().wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        self.order.set(drawn);
+        let mut turns = drawn >> 62;
+        std::future::poll_fn(|context| {
+            if turns == 0 {
+                return std::task::Poll::Ready(());
+            }
+            turns -= 1;
+            context.waker().wake_by_ref();
+            std::task::Poll::Pending
+        })
+        .await;
     }
 }
 
@@ -183,6 +224,10 @@ impl Tenant {
                 meanwhile: None,
                 spoils: None,
                 takes: Duration::ZERO,
+                slow: None,
+                pace: Duration::ZERO,
+                order: Cell::new(1),
+                dead: Cell::new(false),
             },
             settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
             budget: BUDGET,
@@ -200,7 +245,13 @@ impl Tenant {
     pub fn step(&mut self) -> Result<Batch, Failure> {
         let settings = Settings::parse(&self.settings).unwrap();
         let (checkpoint, link) = (self.checkpoint.clone(), &self.link);
-        let batch = block_on(collect::step_within(link, link, &settings, checkpoint, self.budget, self.bounds))?;
+        let before = link.elapsed.get();
+        let outcome = block_on(collect::step_within(link, link, &settings, checkpoint, self.budget, self.bounds));
+        let took = link.elapsed.get() - before;
+        // One that is under way may take what it takes here.
+        let most = Duration::from_millis(self.budget.wall_time_milliseconds) + self.link.takes * 8;
+        assert!(took <= most, "a host ends a step that goes on for longer: {took:?}");
+        let batch = outcome?;
         self.commit(&batch);
         Ok(batch)
     }
@@ -211,10 +262,13 @@ impl Tenant {
         let settings = Settings::parse(&self.settings).unwrap();
         self.link.dies_after.set(Some(at));
         let (checkpoint, link) = (self.checkpoint.clone(), &self.link);
-        let step = collect::step_within(link, link, &settings, checkpoint, self.budget, self.bounds);
-        // Everything in process is there at once, so what is pending is dead.
-        drop(futures::FutureExt::now_or_never(step));
-        self.link.dies_after.set(None);
+        link.dead.set(false);
+        let mut step =
+            std::pin::pin!(collect::step_within(link, link, &settings, checkpoint, self.budget, self.bounds));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        // Whatever else is pending has only let others go first.
+        while !link.dead.get() && std::future::Future::poll(step.as_mut(), &mut context).is_pending() {}
+        link.dies_after.set(None);
     }
 
     /// What a host does with a batch.
@@ -267,6 +321,12 @@ impl Tenant {
                         match &report.state {
                             StreamState::Ok => {}
                             StreamState::Degraded(failure) => {
+                                let waits = matches!(failure.retry, RetryAdvice::AfterSeconds(_));
+                                assert!(
+                                    !waits || report.stream == "investigations",
+                                    "the host would let the whole instance wait for {}",
+                                    report.stream
+                                );
                                 cycle.degraded.insert(report.stream.clone(), failure.clone());
                             }
                             StreamState::Unavailable(_) => cycle.unavailable.push(report.stream.clone()),

@@ -71,9 +71,11 @@ impl Comparison<'_> {
         let mut was_open = one.created > self.floor && !scenario.has_absence() && in_time;
         for poll in &self.run.polls {
             let Some(version) = shown(one, poll.before) else { continue };
+            // What came and went while it was polled cannot be seen for certain.
+            let lasted = shown(one, poll.after).as_ref() == Some(&version);
             // That one which was forgotten is not open any more only the listing of everything tells.
             let is_told = scenario.ways.remembered.is_none() || !is_closed(&version);
-            if poll.sound && was_open && is_told {
+            if poll.sound && lasted && was_open && is_told {
                 let at = poll.before;
                 assert!(found.contains(&version), "{} lacks what showed at {at}: {version} {found:#?}", one.rrn);
             }

@@ -55,8 +55,8 @@ proptest! {
     fn a_crash_anywhere_changes_neither_ids_nor_artifacts_nor_the_checkpoint(scenario in scenario()) {
         let mut scenario = scenario;
         // What counts requests counts those of a step that is done again: the allowance of the vendor, totals that move
-        // with every search, and faults that strike some requests only.
-        scenario.place.loose_rrns = false;
+        // with every search, a world that goes on with every request, and faults that strike some requests only.
+        (scenario.place.loose_rrns, scenario.place.pace) = (false, 0);
         (scenario.place.rate_limit, scenario.place.triage_rate_limit) = (None, None);
         for trouble in scenario.polls.iter_mut().flat_map(|poll| &mut poll.trouble) {
             if let Trouble::Fault { after, times, .. } = trouble {

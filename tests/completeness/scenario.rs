@@ -73,6 +73,8 @@ pub struct Place {
     pub triage_rate_limit: Option<u32>,
     /// It says what is left of them, and when there are more.
     pub rate_headers: bool,
+    /// Milliseconds for which the world goes on with each request: during polls, too.
+    pub pace: u64,
 }
 
 /// How it is collected.
@@ -135,6 +137,7 @@ prop_compose! {
         loose_rrns in prop::bool::weighted(0.3),
         [rate_limit, triage_rate_limit] in prop::array::uniform2(prop::option::weighted(0.3, 40_u32..300)),
         silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
+        pace in prop_oneof![3 => Just(0_u64), 1 => 1_u64..3_000],
         // Now and then several pages of alerts, or of evidence, and then of little.
         (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
     ) -> Place {
@@ -142,7 +145,7 @@ prop_compose! {
         let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
-            triage_rate_limit, rate_headers, silent_regions, loose_rrns,
+            triage_rate_limit, rate_headers, silent_regions, loose_rrns, pace,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -200,7 +203,7 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
 pub struct Polled {
     /// When it began.
     pub before: OffsetDateTime,
-    /// When it ended: later when it had to wait.
+    /// When it ended: later when the world went on meanwhile.
     pub after: OffsetDateTime,
     /// It went through, all streams of it, from its own beginning.
     pub sound: bool,
@@ -267,6 +270,7 @@ impl Scenario {
         ] {
             tenant.settings.push(Setting { key: key.to_owned(), value });
         }
+        tenant.link.pace = Duration::from_millis(place.pace);
         (tenant.budget.requests, tenant.budget.artifacts) = ways.budget;
         tenant.bounds.known = ways.remembered.unwrap_or(tenant.bounds.known);
         tenant
@@ -315,7 +319,7 @@ impl Scenario {
                 first = first.or(Some(before));
             }
             let after = tenant.link.simulator.now();
-            polls.push(Polled { before, after, sound: is_sound(&cycle) && !resumed && after == before });
+            polls.push(Polled { before, after, sound: is_sound(&cycle) && !resumed });
         }
         tenant.link.simulator.set_faults(FaultProfile::default());
         tenant.link.simulator.set_silent_regions(0);

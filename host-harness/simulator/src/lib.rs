@@ -5,7 +5,7 @@
 //! knows, with latency, a rate limit and faults. Its [`Truth`] says what a collector should have found. Everything follows from
 //! a seed and the clock.
 //!
-//! What each endpoint does, with the sections of the API facts behind it:
+//! What each endpoint does, with the sections of the API facts (`docs/insightidr-api.md`) behind it:
 //!
 //! | endpoint | strict | treacherous | facts |
 //! |---|---|---|---|

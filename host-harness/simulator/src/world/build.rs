@@ -222,6 +222,11 @@ impl World {
         Ok(())
     }
 
+    /// The investigations, in the order in which they were added.
+    pub fn investigation_ids(&self) -> impl Iterator<Item = InvestigationId> + use<> {
+        (0..u32::try_from(self.investigation_count()).unwrap_or(u32::MAX)).map(InvestigationId)
+    }
+
     /// The RRN of an investigation.
     pub fn investigation_rrn(&self, investigation: InvestigationId) -> Option<&str> {
         self.investigations.get(investigation.0 as usize).map(|i| i.rrn.as_str())
