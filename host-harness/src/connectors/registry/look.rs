@@ -26,8 +26,9 @@ impl Inner {
         let look = match look.map_err(std::io::Error::other).and_then(|look| look) {
             Ok(look) => {
                 let ignored = look.ignored;
-                self.complain(match ignored {
-                    0 => String::new(),
+                self.complain(match (ignored, look.unknown.first()) {
+                    (0, None) => String::new(),
+                    (0, Some(why)) => format!("a connector cannot be looked at, what it holds stays as it is: {why}"),
                     _ => format!("{ignored} connectors too many in the directory; the last ones by name are ignored"),
                 });
                 look
@@ -183,7 +184,7 @@ impl Inner {
         let most = self.loader.engine.limits().component_bytes;
         kept::tidy(&self.home);
         for (name, kept, bytes) in kept::all(&self.home, most) {
-            if !lock(&self.files).path(&kept.file).is_file()
+            if lock(&self.files).is_absent(&kept.file)
                 || self.quarantine.holding(&kept.digest, self.clock.now()).is_some()
             {
                 continue;
