@@ -25,6 +25,12 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 /// Looks without a file after which it is gone.
 const MISSING_LOOKS: u32 = 2;
 
+/// Whether a file of this name is taken for a connector.
+#[must_use]
+pub fn is_connector(name: &str) -> bool {
+    !name.starts_with('.') && name.ends_with(ENDING)
+}
+
 /// What of a file changes when its content does.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Signature {
@@ -138,7 +144,7 @@ impl Files {
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.starts_with('.') || !name.ends_with(ENDING) {
+            if !is_connector(&name) {
                 continue;
             }
             // Links are followed: what they lead to is the connector.

@@ -28,6 +28,7 @@ mod versions;
 mod tests;
 
 pub use canary::outcome;
+pub use files::is_connector;
 pub use grant::OriginError;
 pub use grant::origin;
 pub use home::RecordError;
@@ -37,6 +38,7 @@ pub use operator::Listing;
 pub use operator::Operator;
 pub use operator::OperatorError;
 pub use pins::NotGranted;
+pub use versions::precedence;
 
 pub(super) use pins::Ceiling;
 
