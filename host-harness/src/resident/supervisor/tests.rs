@@ -520,8 +520,8 @@ async fn an_instance_is_not_ready_for_a_version_whose_form_its_configuration_doe
     {
         shelf.put(&fixture).await;
         let connector = shelf.current("fixture").expect("it is there");
-        let found = live.live("acme", &connector).await;
-        let [found] = found.as_slice() else { panic!("{found:?}") };
+        let [id] = live.ids("acme")[..] else { panic!("one is there") };
+        let found = live.ready(id, &connector).await.expect("it is enabled");
         let failure = found.as_ref().err().map(|not| (not.name.as_str(), not.failure.code.as_str()));
         assert_eq!(failure, code.map(|code| ("a", code)), "{found:?}");
     }

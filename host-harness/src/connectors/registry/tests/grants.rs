@@ -241,7 +241,7 @@ async fn what_an_instance_asked_for_that_is_gone_is_not_granted_with_what_others
 /// Instances of which some have settings with which [`abroad`] plans for another host; tells who is lent.
 struct Travellers {
     inner: Instances,
-    /// Whether an instance is abroad at the nth time that all are asked for.
+    /// Whether an instance is abroad at the nth time that one is asked for.
     is_abroad: fn(usize, Uuid) -> bool,
     asked: AtomicUsize,
     lent: Mutex<Vec<Uuid>>,
@@ -254,15 +254,25 @@ impl Travellers {
 }
 
 impl LiveInstances for Travellers {
-    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        self.inner.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            let mut live = self.inner.live(integration_type, connector).await;
-            for instance in live.iter_mut().flatten().filter(|instance| (self.is_abroad)(asked, instance.id)) {
+            let mut ready = self.inner.ready(id, connector).await;
+            if let Some(Ok(instance)) = &mut ready
+                && (self.is_abroad)(asked, id)
+            {
                 instance.options.settings.clear();
             }
-            live
+            ready
         })
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.inner.checkpoint(id)
     }
 
     fn lend(&self, id: Uuid) -> Option<Lent> {
