@@ -131,6 +131,11 @@ impl Inner {
                 }
             }
             let old = old.map(|(connector, _)| connector);
+            // As it was before anybody was asked: what changes meanwhile is a reason to judge again.
+            let basis = Basis::Granted {
+                state: self.ceiling.basis(&integration_type),
+                serving: old.as_ref().map_or_else(String::new, |old| old.digest().to_owned()),
+            };
             match prove(&new, old.as_ref(), &integration_type, &self.ceiling, live).await {
                 Finding::Failed(fault) => {
                     let version = Some((integration_type.as_str(), new.descriptor().version.as_str()));
@@ -139,7 +144,6 @@ impl Inner {
                 Finding::Held { asked, why } => {
                     self.ceiling.hold(&new, &asked, &why);
                     let fault = Fault { code: why.code(), reason: shown(&format!("{why}. {}", why.remedy())) };
-                    let basis = Basis::Granted(self.ceiling.state(&integration_type));
                     return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
                 }
                 Finding::Passed(mut passed) => {

@@ -69,7 +69,10 @@ impl Inner {
             let has_changed = match &entry.basis {
                 None => false,
                 Some(Basis::Serving(digest)) => lock(&self.state).serving_digest(integration_type) != digest,
-                Some(Basis::Granted(granted)) => self.ceiling.state(integration_type) != *granted,
+                Some(Basis::Granted { state, serving }) => {
+                    self.ceiling.basis(integration_type) != *state
+                        || lock(&self.state).serving_digest(integration_type) != serving
+                }
                 Some(Basis::Quarantine) => self.quarantine.holding(&entry.digest, now).is_none(),
             };
             if (is_over || has_changed) && !due.contains(&file) {

@@ -43,7 +43,7 @@ pub use versions::precedence;
 pub(super) use pins::Ceiling;
 
 use super::Connector;
-use super::serving::{ConnectorReport, LiveInstances, PollOutcome, Serving, integration_type};
+use super::serving::{ConnectorReport, ConnectorState, LiveInstances, PollOutcome, Serving, integration_type};
 use crate::sandbox::{Clock, Engine};
 use files::Files;
 use futures::StreamExt as _;
@@ -147,14 +147,18 @@ impl Registry {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over what a changed configuration grants. What is held because of it is judged again at the next look. What
-    /// its instances have asked versions that serve for is forgotten: who asked may be gone or ask for something else by
-    /// now, and whoever still asks does so again.
+    /// Takes over a changed configuration and what it grants. What is held is judged again at the next look, and what
+    /// was asked for so far is forgotten: who asked may be gone or ask for something else by now, and whoever still asks
+    /// does so again.
     pub fn grant(&self, origins: BTreeMap<String, BTreeSet<String>>) {
         let mut changed = self.inner.ceiling.configure(origins);
-        let serving: Vec<String> =
-            lock(&self.inner.state).serving.values().map(|served| served.connector.digest().to_owned()).collect();
-        for digest in serving.iter().filter(|digest| self.inner.ceiling.is_held(digest)) {
+        let asking: Vec<String> = {
+            let state = lock(&self.inner.state);
+            let serving = state.serving.values().map(|served| served.connector.digest());
+            let held = state.files.values().filter(|entry| entry.state == ConnectorState::Held);
+            serving.chain(held.map(|entry| entry.digest.as_str())).map(str::to_owned).collect()
+        };
+        for digest in asking.iter().filter(|digest| self.inner.ceiling.is_held(digest)) {
             self.inner.ceiling.release(digest);
             changed = true;
         }

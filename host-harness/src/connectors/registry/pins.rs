@@ -21,6 +21,7 @@ use crate::sandbox::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use time::OffsetDateTime;
 
 /// What a type is granted.
@@ -110,6 +111,8 @@ pub(in crate::connectors) struct Ceiling {
     clock: Clock,
     /// Origins by type, where the configuration names them.
     configured: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Configurations taken so far.
+    edits: AtomicU64,
     /// Held while a pin is read, extended and written.
     writing: Mutex<()>,
 }
@@ -117,11 +120,12 @@ pub(in crate::connectors) struct Ceiling {
 impl Ceiling {
     /// The ceilings kept in `home`.
     pub(super) fn new(home: Home, clock: Clock, configured: BTreeMap<String, BTreeSet<String>>) -> Self {
-        Self { home, clock, configured: Mutex::new(configured), writing: Mutex::new(()) }
+        Self { home, clock, configured: Mutex::new(configured), edits: AtomicU64::new(0), writing: Mutex::new(()) }
     }
 
     /// Takes over what a changed configuration grants; says whether that is something else.
     pub(super) fn configure(&self, origins: BTreeMap<String, BTreeSet<String>>) -> bool {
+        self.edits.fetch_add(1, Ordering::Relaxed);
         let mut configured = lock(&self.configured);
         let changed = *configured != origins;
         *configured = origins;
@@ -132,6 +136,12 @@ impl Ceiling {
     pub(super) fn state(&self, integration_type: &str) -> String {
         let pin = self.home.load::<Pin>(Kind::Pins, integration_type).map_err(|error| error.to_string());
         format!("{pin:?} {:?}", lock(&self.configured).get(integration_type))
+    }
+
+    /// A text that changes when the outcome of a trial may: with what is granted, and with every configuration that is
+    /// taken, because its instances may ask for something else by now.
+    pub(super) fn basis(&self, integration_type: &str) -> String {
+        format!("{} {}", self.edits.load(Ordering::Relaxed), self.state(integration_type))
     }
 
     /// Whether a connector may have what it asks for. Changes nothing.
