@@ -5,6 +5,7 @@
 //! Not guaranteed: that a judgement is about the newest content of a file; the next look finds what is newer.
 
 use super::kept::{self, Kept};
+use super::pins::Before;
 use super::state::{Basis, Reason, Served};
 use super::trial::{Fault, Finding, NotLoaded, Passed, not_loaded, prove, shown};
 use super::versions::{Order, Place, compare};
@@ -142,7 +143,7 @@ impl Inner {
                     return self.put_into_quarantine(job, new.digest(), version, &fault);
                 }
                 Finding::Held { asked, why } => {
-                    self.ceiling.hold(&new, &asked, &why);
+                    self.ceiling.hold(&new, &asked, &why, Before::Goes);
                     let fault = Fault { code: why.code(), reason: shown(&format!("{why}. {}", why.remedy())) };
                     return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
                 }

@@ -105,6 +105,15 @@ impl NotGranted {
     }
 }
 
+/// What becomes of what a connector has asked for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// One instance asks now, and others may still ask for that.
+    Stays,
+    /// All instances were asked anew.
+    Goes,
+}
+
 /// The ceilings of all types.
 pub(in crate::connectors) struct Ceiling {
     home: Home,
@@ -173,11 +182,16 @@ impl Ceiling {
 
     /// Grants a connector that is about to serve what it was found to ask for, where the first load decides.
     pub(super) fn pin(&self, connector: &Connector, asked: &Grant) {
+        let _writing = lock(&self.writing);
+        self.pin_alone(connector, asked);
+    }
+
+    /// The same while `writing` is held.
+    fn pin_alone(&self, connector: &Connector, asked: &Grant) {
         if asked.origins.is_empty() {
             // No instance has been seen, so nothing has been asked for.
             return;
         }
-        let _writing = lock(&self.writing);
         let integration_type = integration_type(connector.slug());
         let pinned = match self.home.load::<Pin>(Kind::Pins, &integration_type) {
             Ok(pin) => pin,
@@ -216,20 +230,18 @@ impl Ceiling {
     /// When the plan lies outside; what it lacks then awaits confirmation.
     pub(in crate::connectors) fn admit(&self, connector: &Connector, plan: &types::Plan) -> Result<(), NotGranted> {
         let asked = Grant::asked(connector.descriptor(), plan);
-        match self.check(connector, &asked) {
-            Ok(()) => {
-                self.pin(connector, &asked);
-                Ok(())
-            }
-            Err(error) => {
-                self.hold(connector, &asked, &error);
-                Err(error)
-            }
+        // In one step: of two instances that are polled first at the same moment, each would find that nothing is pinned.
+        let writing = lock(&self.writing);
+        let checked = self.check(connector, &asked);
+        if checked.is_ok() {
+            self.pin_alone(connector, &asked);
         }
+        drop(writing);
+        checked.inspect_err(|error| self.hold(connector, &asked, error, Before::Stays))
     }
 
     /// Notes what a connector asks for, so that the operator can confirm it.
-    pub(super) fn hold(&self, connector: &Connector, asked: &Grant, why: &NotGranted) {
+    pub(super) fn hold(&self, connector: &Connector, asked: &Grant, why: &NotGranted, what_was_asked: Before) {
         if why.configured {
             return;
         }
@@ -243,6 +255,9 @@ impl Ceiling {
             lacks: Vec::new(),
             since: self.clock.now(),
         });
+        if what_was_asked == Before::Goes {
+            (held.asked, held.lacks) = (Grant::default(), Vec::new());
+        }
         held.asked.add(asked);
         held.lacks.extend(why.lacks.iter().cloned());
         held.lacks.sort();
