@@ -59,6 +59,11 @@ impl Inner {
             Some(_) => {}
             None => return,
         }
+        // Another file may hold the same, or this one was touched while it was judged.
+        let _turn = self.turns.take(&digest).await;
+        if lock(&self.state).judged(&job.file, job.judgement).is_none() {
+            return;
+        }
         if self.serves_already(&job, &digest) {
             return;
         }

@@ -21,6 +21,7 @@ mod report;
 mod state;
 mod trial;
 mod trying;
+mod turns;
 mod verdict;
 mod versions;
 
@@ -60,6 +61,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use trial::{COMPILERS, Loader};
+use turns::Turns;
 use uuid::Uuid;
 
 /// How often the directory and the operator's records are looked at.
@@ -102,6 +104,8 @@ struct Inner {
     loader: Loader,
     files: Arc<Mutex<Files>>,
     state: Mutex<State>,
+    /// Which contents are being judged.
+    turns: Turns,
     /// Done once, before the first look.
     restored: OnceCell<()>,
     /// What was last written to disk.
@@ -137,6 +141,7 @@ impl Registry {
             clock: options.clock,
             files: Arc::new(Mutex::new(Files::new(&options.directory))),
             state: Mutex::default(),
+            turns: Turns::default(),
             restored: OnceCell::new(),
             written: Mutex::default(),
             complaint: Mutex::default(),

@@ -89,7 +89,8 @@ impl Loader {
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<Connector, NotLoaded> {
         let digest = hex(&Sha256::digest(&bytes));
         if lock(&self.under_way).contains(&digest) {
-            // A second attempt would only take the second place. When the first one ends well, its code is kept.
+            // It was abandoned: of a content, one judgement at a time is under way. A second attempt would only take the
+            // second place. When the first one ends well, its code is kept.
             let reason = "it is still being compiled since it was tried last".to_owned();
             return Err(NotLoaded::Failed(Fault { code: "compile-timeout", reason }));
         }
