@@ -183,8 +183,6 @@ impl Inner {
         }
         let Some(entry) = state.judged(&job.file, job.judgement) else {
             // The file has changed meanwhile; its new content is being judged.
-            drop(state);
-            kept::drop_component(&self.home, new.digest());
             return true;
         };
         entry.move_to(ConnectorState::Serving, None, now);

@@ -14,7 +14,7 @@ use super::trial::{NotLoaded, shown};
 use super::{Inner, lock};
 use crate::connectors::Connector;
 use crate::connectors::serving::{ConnectorState, integration_type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Inner {
@@ -149,10 +149,10 @@ impl Inner {
     /// A file is gone: what it held serves no longer, unless another file holds the same.
     fn gone(&self, file: &str) {
         let mut state = lock(&self.state);
-        let digest = state.files.remove(file).map(|entry| entry.digest).unwrap_or_default();
+        state.files.remove(file);
         let types: Vec<String> =
             state.serving.iter().filter(|(_, served)| served.file == file).map(|(name, _)| name.clone()).collect();
-        let mut stopped = Vec::new();
+        let (mut stopped, mut moved) = (Vec::new(), Vec::new());
         for integration_type in types {
             let digest = state.serving_digest(&integration_type).to_owned();
             let now = self.clock.now();
@@ -161,15 +161,24 @@ impl Inner {
                 entry.move_to(ConnectorState::Serving, None, now);
                 let other = other.clone();
                 if let Some(served) = state.serving.get_mut(&integration_type) {
-                    served.file = other;
+                    served.file.clone_from(&other);
+                    let mut digest = digest;
+                    if let Some(probation) = &mut served.probation {
+                        // A restart goes on with what is proven, and looks for it where it was.
+                        if probation.previous.file == file {
+                            probation.previous.file.clone_from(&other);
+                        }
+                        probation.previous.connector.digest().clone_into(&mut digest);
+                    }
+                    moved.push((integration_type, digest, other));
                 }
             } else if let Some(served) = state.serving.remove(&integration_type) {
                 stopped.push((integration_type, served.connector));
             }
         }
         drop(state);
-        if !digest.is_empty() {
-            self.ceiling.release(&digest);
+        for (integration_type, digest, other) in moved {
+            kept::moved(&self.home, &integration_type, &digest, &other);
         }
         for (integration_type, connector) in stopped {
             tracing::warn!(
@@ -185,7 +194,7 @@ impl Inner {
     /// Goes on with the versions that proved themselves before a restart, as far as their files are still there.
     async fn restore(&self) {
         let most = self.loader.engine.limits().component_bytes;
-        kept::tidy(&self.home);
+        kept::tidy(&self.home, &BTreeSet::new());
         for (name, kept, bytes) in kept::all(&self.home, most) {
             if lock(&self.files).is_absent(&kept.file)
                 || self.quarantine.holding(&kept.digest, self.clock.now()).is_some()

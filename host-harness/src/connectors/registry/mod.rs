@@ -19,6 +19,7 @@ mod pins;
 mod quarantine;
 mod report;
 mod state;
+mod tidy;
 mod trial;
 mod trying;
 mod turns;
@@ -59,6 +60,7 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use trial::{COMPILERS, Loader};
 use turns::Turns;
@@ -110,8 +112,12 @@ struct Inner {
     restored: OnceCell<()>,
     /// What was last written to disk.
     written: Mutex<Vec<ConnectorReport>>,
+    /// Why the last report could not be written, so that it is said once.
+    unwritten: Mutex<String>,
     /// What the last look complained of, so that it is said once.
     complaint: Mutex<String>,
+    /// When it was last looked for failures that may be forgotten.
+    failures_looked: Mutex<Option<OffsetDateTime>>,
     /// What was granted to the types that serve at the last look.
     granted: Mutex<BTreeMap<String, String>>,
     changes: watch::Sender<u64>,
@@ -144,7 +150,9 @@ impl Registry {
             turns: Turns::default(),
             restored: OnceCell::new(),
             written: Mutex::default(),
+            unwritten: Mutex::default(),
             complaint: Mutex::default(),
+            failures_looked: Mutex::default(),
             granted: Mutex::default(),
             changes: watch::Sender::new(0),
             home,

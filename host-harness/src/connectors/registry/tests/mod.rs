@@ -1,6 +1,7 @@
 //! Connectors through their whole lives, with components made in memory and a clock that only tests move.
 
 mod canary;
+mod contents;
 mod grants;
 mod life;
 mod probation;
