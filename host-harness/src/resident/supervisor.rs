@@ -94,6 +94,7 @@ impl Supervisor {
             leaving: HashMap::new(),
             places: Places::new(parallel),
             dirty: HashSet::new(),
+            not_kept: None,
             looked: false,
             aside: Vec::new(),
             stop,
@@ -183,6 +184,8 @@ struct Work {
     places: Places,
     /// Those whose past is to be kept.
     dirty: HashSet<Uuid>,
+    /// Why that could not be done the last time, so that it is said once.
+    not_kept: Option<String>,
     /// Whether the connectors that are there at the start were looked at; see [`Supervisor::looked`].
     looked: bool,
     /// Those that were due before that and had no connector.
