@@ -363,8 +363,9 @@ impl Work {
         self.show_next(id, due, now);
     }
 
-    /// Polls an instance soon if it is backing off.
+    /// Polls an instance soon if it is backing off, and at once if it only waited for its connector.
     fn wake(&mut self, id: Uuid) {
+        self.go_on(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if self.in_flight.contains_key(&id) {
             entry.changed = true;
@@ -373,6 +374,21 @@ impl Work {
             let due = entry.soon(id, now);
             self.set_due(id, due);
             self.show_next(id, due, now);
+        }
+    }
+
+    /// Puts an instance that was set aside for want of a connector back, once there is one.
+    fn go_on(&mut self, id: Uuid) {
+        if !self.aside.contains(&id)
+            || !self.entries.get(&id).is_some_and(|entry| self.poller.is_served(&entry.record.config))
+        {
+            return;
+        }
+        self.aside.retain(|other| *other != id);
+        self.follow_interval(id);
+        // One that was put at another time meanwhile stays so.
+        if !self.in_flight.contains_key(&id) && !self.places.waits(id) {
+            self.set_due(id, Instant::now());
         }
     }
 
