@@ -358,7 +358,10 @@ impl Work {
         if entry.polls > 0 || entry.record.whole.host.first_poll_within.is_some() {
             return;
         }
-        let due = entry.first(id, entry.interval, now);
+        let last = self.board.instance(id).and_then(|status| status.past.last_poll);
+        let since = last.and_then(|last| Duration::try_from(self.board.now() - last).ok());
+        let due = since.and_then(|since| entry.go_on(since, now));
+        let due = due.unwrap_or_else(|| entry.first(id, entry.interval, now));
         self.set_due(id, due);
         self.show_next(id, due, now);
     }

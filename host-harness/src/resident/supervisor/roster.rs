@@ -119,13 +119,12 @@ impl Work {
                 let mut entry = Entry::new(Arc::clone(&record), interval, not_before, now);
                 let mut due = entry.first(id, within, now);
                 // After a restart the interval goes on where it was.
-                let last = status.past.last_poll.map(|last| last + interval).and_then(until);
-                if let Some(last) = last.filter(|last| *last <= now + interval)
-                    && record.whole.host.first_poll_within.is_none()
+                let since = status.past.last_poll.and_then(|last| Duration::try_from(wall - last).ok());
+                if record.whole.host.first_poll_within.is_none()
                     && old.is_none()
+                    && let Some(next) = since.and_then(|since| entry.go_on(since, now))
                 {
-                    entry.tick = last;
-                    due = last.max(entry.not_before.unwrap_or(last));
+                    due = next;
                 }
                 self.entries.insert(id, entry);
                 if !in_flight {
