@@ -64,7 +64,7 @@ impl Work {
         let wall = self.board.now();
         let interval = self.poller.interval(&record.config);
         let enabled = record.config.enabled;
-        let old = self.board.remove(id);
+        let old = self.board.instance(id);
         let past = match (&old, self.leaving.remove(&id), past) {
             (Some(old), _, _) => old.past.clone(),
             (None, Some((_, past)), _) | (None, None, Some(past)) => past,
