@@ -35,7 +35,7 @@ use crate::config::{Config, ConfigError, InstanceConfig};
 use crate::connectors::serving::LiveInstances;
 use crate::instances::failure::FailureReport;
 use crate::sandbox::Clock;
-use crate::schedule::{Next, Places};
+use crate::schedule::{LONGEST_RETRY_AFTER, Next, Outcome, Places};
 use crate::store::{Instance, Store};
 
 /// How often what is known of instances is kept in the store.
@@ -276,7 +276,7 @@ impl Work {
         self.board.change_host(|host| host.polls_running = self.in_flight.len());
         self.dirty.insert(id);
         if let Some((_, past)) = self.leaving.get_mut(&id) {
-            take_in(past, &polled, started);
+            take_in(past, &polled, started, self.board.now());
             return;
         }
         // It may have been polled by another version than the interval was taken from.
@@ -289,7 +289,7 @@ impl Work {
         }
         self.board.change(id, |status| {
             status.polling = false;
-            if let Some(state) = take_in(&mut status.past, &polled, started)
+            if let Some(state) = take_in(&mut status.past, &polled, started, wall)
                 && status.state != State::Disabled
                 && status.state != state
             {
@@ -409,8 +409,13 @@ impl Work {
     }
 }
 
-/// Takes a poll into what is known of an instance.
-fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime) -> Option<State> {
+/// Takes a poll that has ended now into what is known of an instance. What the vendor asks for counts although nobody
+/// may want the instance polled any more: it may come back before that time.
+fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime, now: OffsetDateTime) -> Option<State> {
+    past.not_before = match polled {
+        Polled::Cycle(cycle, _) => Outcome::of(cycle).retry_after.map(|asked| now + asked.min(LONGEST_RETRY_AFTER)),
+        Polled::NotBegun(_) => None,
+    };
     match polled {
         Polled::Cycle(cycle, version) => past.polled(cycle, version.clone(), started),
         Polled::NotBegun(failure) => Some(past.not_begun(failure.clone(), started)),

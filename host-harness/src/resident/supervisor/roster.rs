@@ -118,6 +118,8 @@ impl Work {
                 let not_before = status.past.not_before.and_then(until);
                 let mut entry = Entry::new(Arc::clone(&record), interval, not_before, now);
                 let mut due = entry.first(id, within, now);
+                // A poll at hand began with what the configuration said before.
+                entry.changed = in_flight;
                 // After a restart the interval goes on where it was.
                 let since = status.past.last_poll.and_then(|last| Duration::try_from(wall - last).ok());
                 if record.whole.host.first_poll_within.is_none()
