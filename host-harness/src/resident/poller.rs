@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::board::{Board, lock};
+use super::board::Board;
 use super::resolve;
 use super::status::Version;
 use crate::config::watch::Look;
@@ -30,6 +30,7 @@ use crate::instances::cycle::{CycleOptions, Run, Surroundings};
 use crate::instances::failure::{FailureReport, Retry, as_sentence};
 use crate::instances::report::Cycle;
 use crate::instances::secrets::{self, Source, SourceError};
+use crate::locks::lock;
 use crate::sandbox::{Clock, Usage};
 use crate::sinks::LinesSink;
 use crate::store::{Instance, Store};

@@ -28,12 +28,14 @@ use entry::Entry;
 use live::{Live, Turns};
 use roster::minutes;
 
-use super::board::{Board, lock};
+use super::board::Board;
+use super::guard::guarded;
 use super::poller::{Phase, Polled, Poller, Record};
 use super::status::{BackOffStatus, Past, State};
 use crate::config::{Config, ConfigError, InstanceConfig};
 use crate::connectors::serving::LiveInstances;
 use crate::instances::failure::FailureReport;
+use crate::locks::lock;
 use crate::sandbox::Clock;
 use crate::schedule::{LONGEST_RETRY_AFTER, Next, Outcome, Places};
 use crate::store::{Instance, Store};

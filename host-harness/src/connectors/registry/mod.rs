@@ -46,6 +46,7 @@ pub(super) use pins::Ceiling;
 
 use super::Connector;
 use super::serving::{ConnectorReport, ConnectorState, LiveInstances, PollOutcome, Serving, integration_type};
+use crate::locks::lock;
 use crate::sandbox::{Clock, Engine};
 use files::Files;
 use futures::StreamExt as _;
@@ -58,7 +59,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 use tokio::sync::{OnceCell, Semaphore, watch};
@@ -230,9 +231,4 @@ impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("home", &self.inner.home).finish_non_exhaustive()
     }
-}
-
-/// Nothing panics while a lock is held, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Work;
 use super::entry::Entry;
 use crate::config::{Config, ConfigError};
-use crate::resident::board::lock;
+use crate::locks::lock;
 use crate::resident::poller::{Record, same};
 use crate::resident::status::{InstanceStatus, Past, State};
 use crate::store::Instance;

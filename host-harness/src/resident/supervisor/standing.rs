@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Work;
 use crate::config::{Config, ConfigError};
-use crate::resident::board::lock;
+use crate::locks::lock;
 use crate::resident::resolve::problem;
 use crate::resident::status::Past;
 use crate::store::{Identity, Instance, Store};
