@@ -102,7 +102,9 @@ impl Supervisor {
             stop,
             finished,
         };
-        let task = Mutex::new(Some(tokio::spawn(work.run(inbox, outcomes))));
+        let of_task = Arc::clone(&board);
+        let task = async move { guarded(&of_task, "the schedule", work.run(inbox, outcomes)).await };
+        let task = Mutex::new(Some(tokio::spawn(task)));
         Self { commands, phase, records, store, board, turns, task }
     }
 

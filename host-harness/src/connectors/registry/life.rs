@@ -12,8 +12,10 @@ use super::versions::{Order, Place, compare};
 use super::{Inner, lock};
 use crate::connectors::serving::{ConnectorState, LiveInstances, integration_type};
 use crate::connectors::{Connector, LoadError, hex};
+use futures::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 use std::io::Read as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -27,8 +29,15 @@ pub(super) struct Job {
 }
 
 impl Inner {
-    /// Judges one file.
+    /// Judges one file. A panic ends this judgement and no other.
     pub(super) async fn judge(&self, job: Job, live: &dyn LiveInstances) {
+        if AssertUnwindSafe(self.judge_unguarded(&job, live)).catch_unwind().await.is_err() {
+            let reason = "the host panicked while it judged it; report this".to_owned();
+            self.refuse(&job, Fault { code: "host-error", reason }, None, true);
+        }
+    }
+
+    async fn judge_unguarded(&self, job: &Job, live: &dyn LiveInstances) {
         let path = lock(&self.files).path(&job.file);
         let limit = self.loader.engine.limits().component_bytes;
         let (read, bytes) = match tokio::task::spawn_blocking(move || (read(&path, limit), path)).await {
@@ -40,11 +49,11 @@ impl Inner {
                 if !retry && let Some(entry) = lock(&self.state).judged(&job.file, job.judgement) {
                     (entry.digest, entry.version) = (String::new(), None);
                 }
-                return self.refuse(&job, fault, None, retry);
+                return self.refuse(job, fault, None, retry);
             }
             Err(error) => {
                 let fault = Fault { code: "host-error", reason: shown(&error.to_string()) };
-                return self.refuse(&job, fault, None, true);
+                return self.refuse(job, fault, None, true);
             }
         };
         if lock(&self.files).has_changed(&job.file) {
@@ -64,17 +73,17 @@ impl Inner {
         if lock(&self.state).judged(&job.file, job.judgement).is_none() {
             return;
         }
-        if self.serves_already(&job, &digest) {
+        if self.serves_already(job, &digest) {
             return;
         }
         if let Some(record) = self.quarantine.holding(&digest, self.clock.now()) {
             return self.show_quarantined(&job.file, job.judgement, &record, true);
         }
         match self.loader.load(bytes.clone()).await {
-            Ok(connector) => self.try_out(&job, connector, bytes, live).await,
-            Err(NotLoaded::Never(fault)) => self.refuse(&job, fault, None, false),
-            Err(NotLoaded::Host(fault)) => self.refuse(&job, fault, None, true),
-            Err(NotLoaded::Failed(fault)) => self.put_into_quarantine(&job, &digest, None, &fault),
+            Ok(connector) => self.try_out(job, connector, bytes, live).await,
+            Err(NotLoaded::Never(fault)) => self.refuse(job, fault, None, false),
+            Err(NotLoaded::Host(fault)) => self.refuse(job, fault, None, true),
+            Err(NotLoaded::Failed(fault)) => self.put_into_quarantine(job, &digest, None, &fault),
         }
     }
 

@@ -217,6 +217,15 @@ async fn a_host_that_panics_during_a_poll_fails_that_poll_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_schedule_that_panics_shows_in_the_health_of_the_host() {
+    let stage = Stage::new(4, |_, _| panic!("as the test wants, before the poll has a task of its own"));
+    stage.apply(&[("a", "")]).await;
+    assert!(!stage.board.host().stopping);
+    minutes(6).await;
+    assert!(stage.board.host().stopping);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_changes() {
     let stage = Stage::new(4, |_, _| (0, good()));
     stage.apply(&[("a", ""), ("b", "")]).await;

@@ -223,6 +223,40 @@ async fn an_instance_that_a_version_cannot_be_set_up_for_is_looked_at_once_more_
     assert_eq!(lending.asked.lock().unwrap().len(), 40, "both versions, once each");
 }
 
+/// Instances over which the host panics, once.
+#[derive(Default)]
+struct Panicking {
+    inner: Instances,
+    done: std::sync::atomic::AtomicBool,
+}
+
+impl LiveInstances for Panicking {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        assert!(self.done.swap(true, std::sync::atomic::Ordering::Relaxed), "as the test wants");
+        self.inner.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+        self.inner.ready(id, connector)
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.inner.checkpoint(id)
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_panics_over_a_version_looks_at_others_and_tries_it_again() {
+    let world = World::new();
+    let live = Panicking::default();
+    world.version(FILE, "1.0.0");
+    world.registry.scan(&live).await;
+    assert_eq!(world.fate(FILE), (ConnectorState::Refused, "host-error".into()));
+    world.advance(61);
+    world.registry.scan(&live).await;
+    assert_eq!(world.serving(), "1.0.0");
+}
+
 #[tokio::test]
 async fn a_version_whose_quarantine_cannot_be_written_is_tried_again_when_its_time_has_come_and_not_at_every_look() {
     let world = World::new();
