@@ -22,6 +22,7 @@ pub mod contract;
 pub mod egress;
 pub mod http;
 pub mod instances;
+mod locks;
 pub mod log;
 pub mod resident;
 pub mod sandbox;

@@ -15,6 +15,7 @@ use url::Url;
 use super::problem::ConfigError;
 use super::reader::{At, Report, Section, text};
 use super::{Config, HostConfig, InstanceConfig, Place, SinkConfig};
+use crate::connectors::registry::origin;
 use crate::connectors::serving::integration_type;
 use crate::contract::types::{Setting, SettingValue};
 use crate::egress::{NetworkOptions, Routes};
@@ -251,15 +252,7 @@ impl<'a> Parser<'a> {
 
     /// An origin, in the form in which plans are compared with it.
     fn origin(&self, text: &At<String>) -> Option<String> {
-        let origin = Url::parse(&text.value).ok().filter(|url| {
-            matches!(url.scheme(), "http" | "https")
-                && url.has_host()
-                && url.path() == "/"
-                && url.query().is_none()
-                && url.fragment().is_none()
-                && url.username().is_empty()
-                && url.password().is_none()
-        });
+        let origin = origin(&text.value).ok();
         if origin.is_none() {
             self.report.problem(
                 text.at,
@@ -268,7 +261,7 @@ impl<'a> Parser<'a> {
                 "write scheme, host and perhaps port, such as \"https://us.api.example.com\"",
             );
         }
-        origin.map(|url| url.origin().ascii_serialization())
+        origin
     }
 
     /// `[[instance]]`.

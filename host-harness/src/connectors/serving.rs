@@ -48,13 +48,20 @@ pub enum PollOutcome {
     ConnectorFailed,
 }
 
-/// The answer of [`LiveInstances::live`].
-pub type Asked<'a> = Pin<Box<dyn Future<Output = Vec<Result<LiveInstance, NotReady>>> + Send + 'a>>;
+/// An answer of [`LiveInstances`].
+pub type Asked<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 
-/// The instances that are configured, for a new version to prove itself on.
+/// The instances that are configured, for a new version to prove itself on. They are asked for one by one, so that the
+/// secrets and the checkpoint of one tenant at a time are in memory.
 pub trait LiveInstances: Send + Sync {
-    /// Every enabled instance of the type, set up for this version of its connector; or why it cannot be.
-    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a>;
+    /// Every enabled instance of the type.
+    fn ids(&self, integration_type: &str) -> Vec<Uuid>;
+
+    /// One of them, set up for this version of its connector, or why it cannot be; `None` when it is enabled no more.
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>>;
+
+    /// The checkpoint of its last committed step.
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>>;
 
     /// Takes one of them out of the schedule for a canary step, until what is given is dropped. `None` while it is being
     /// polled, is backing off, or its vendor wants peace. By default they are always free.
@@ -89,8 +96,8 @@ pub struct LiveInstance {
     pub id: Uuid,
     /// What a tenant is made of, name, settings and secrets among it.
     pub options: TenantOptions,
-    /// The checkpoint of the last committed step.
-    pub checkpoint: Option<Vec<u8>>,
+    /// Whether it has a checkpoint.
+    pub has_checkpoint: bool,
 }
 
 /// An instance that cannot be set up for a version.

@@ -97,6 +97,7 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         let started = Instant::now();
         let mut cycle = Cycle::new();
         cycle.has_sink = self.sink.is_some();
+        cycle.described = self.streams.iter().map(|stream| stream.name.clone()).collect();
         let mut commit = None;
         let outcome = {
             let mut stop = pin!(stop);

@@ -90,6 +90,8 @@ pub struct Cycle {
     pub delivered: u64,
     /// Streams that were reported on, in the order of the descriptor.
     pub streams: Vec<StreamOutcome>,
+    /// Names of all streams that the connector describes.
+    pub described: Vec<String>,
     /// What ended the cycle early, if something did.
     pub failure: Option<FailureReport>,
     /// Why artifacts were stored but not delivered, if so.
@@ -120,6 +122,7 @@ impl Cycle {
             repeated: 0,
             delivered: 0,
             streams: Vec::new(),
+            described: Vec::new(),
             failure: None,
             delivery_failure: None,
             hint: None,

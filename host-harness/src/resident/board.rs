@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -16,6 +16,7 @@ use uuid::Uuid;
 use super::status::InstanceStatus;
 use crate::config::Problem;
 use crate::instances::failure::FailureReport;
+use crate::locks::lock;
 
 /// Says what time of day it is.
 pub type Now = Arc<dyn Fn() -> OffsetDateTime + Send + Sync>;
@@ -182,11 +183,6 @@ impl std::fmt::Debug for Board {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         formatter.debug_struct("Board").field("instances", &lock(&self.instances).len()).finish_non_exhaustive()
     }
-}
-
-/// What is behind a lock. Changes are whole or not there, so a panic of somebody else has spoilt nothing.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]

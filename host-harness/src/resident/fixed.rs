@@ -2,7 +2,8 @@
 //!
 //! Why: whoever checks a configuration, or tests, needs connectors that stay as they are.
 //! Not guaranteed: files that come, change or go after the start are not seen; a file that is no connector is reported
-//! and passed over; of two for one type the higher version serves, and of equal ones the first by name.
+//! and passed over; of two for one type the higher version serves, as in the registry, and of equal ones the first by
+//! name.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -11,6 +12,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use crate::connectors::registry::{is_connector, precedence};
 use crate::connectors::serving::{ConnectorReport, ConnectorState, PollOutcome, Serving, integration_type};
 use crate::connectors::{Connector, LoadError};
 use crate::sandbox::Engine;
@@ -24,7 +26,7 @@ pub struct FixedConnectors {
 }
 
 impl FixedConnectors {
-    /// Loads all `*.wasm` of a directory, in the order of their names.
+    /// Loads all connectors of a directory, in the order of their names.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -35,8 +37,9 @@ impl FixedConnectors {
         now: OffsetDateTime,
     ) -> std::io::Result<Self> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(directory)?
-            .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-            .filter(|path| path.extension().is_some_and(|extension| extension == "wasm"))
+            .filter_map(Result::ok)
+            .filter(|entry| entry.file_name().to_str().is_some_and(is_connector))
+            .map(|entry| entry.path())
             .collect();
         files.sort();
         let mut loaded = Self { serving: BTreeMap::new(), report: Vec::new(), changes: watch::Sender::new(0) };
@@ -51,7 +54,7 @@ impl FixedConnectors {
 
     fn add(&mut self, connector: Connector, file: &Path, now: OffsetDateTime) {
         let kind = integration_type(connector.slug());
-        let version = |connector: &Connector| numbers(&connector.descriptor().version);
+        let version = &connector.descriptor().version;
         let mut report = ConnectorReport {
             integration_type: kind.clone(),
             version: connector.descriptor().version.clone(),
@@ -68,7 +71,9 @@ impl FixedConnectors {
             report.reason = Some("another file serves the type with this or a higher version".to_owned());
             report.code = Some("connector-twice".to_owned());
         };
-        if self.serving.get(&kind).is_some_and(|serving| version(serving) >= version(&connector)) {
+        let is_as_high =
+            |serving: &Connector| precedence(&serving.descriptor().version, version) != std::cmp::Ordering::Less;
+        if self.serving.get(&kind).is_some_and(is_as_high) {
             refuse(&mut report);
         } else {
             let same_type = |other: &&mut ConnectorReport| other.integration_type == kind;
@@ -94,12 +99,6 @@ impl FixedConnectors {
     }
 }
 
-/// The three numbers of a semantic version; the descriptor was checked.
-fn numbers(version: &str) -> Vec<u64> {
-    let core = version.split(['-', '+']).next().unwrap_or_default();
-    core.split('.').filter_map(|number| number.parse().ok()).collect()
-}
-
 impl Serving for FixedConnectors {
     fn current(&self, integration_type: &str) -> Option<Connector> {
         self.serving.get(integration_type).cloned()
@@ -113,5 +112,26 @@ impl Serving for FixedConnectors {
 
     fn report(&self) -> Vec<ConnectorReport> {
         self.report.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::connectors::fixtures::Fixture;
+    use crate::sandbox::EngineOptions;
+
+    #[tokio::test]
+    async fn hidden_files_are_left_out_and_what_is_released_is_higher_than_what_led_to_it() {
+        let engine = Engine::new(EngineOptions { pooling: false, max_instances: 4, ..EngineOptions::default() });
+        let folder = tempfile::tempdir().expect("temporary directory");
+        for (name, version) in [("a.wasm", "2.0.0-rc.1"), ("b.wasm", "2.0.0"), (".hidden.wasm", "3.0.0")] {
+            std::fs::write(folder.path().join(name), Fixture::version(version).build()).expect("component");
+        }
+        let fixed =
+            FixedConnectors::load(&engine.expect("engine"), folder.path(), None, OffsetDateTime::UNIX_EPOCH).await;
+        let fixed = fixed.expect("loaded");
+        assert_eq!(fixed.current("fixture").expect("it serves").descriptor().version, "2.0.0");
+        assert_eq!(fixed.report().len(), 2);
     }
 }

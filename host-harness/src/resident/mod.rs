@@ -7,6 +7,7 @@
 pub mod board;
 pub mod delivery;
 mod fixed;
+mod guard;
 pub mod poller;
 pub mod resolve;
 pub mod retention;

@@ -16,7 +16,7 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::board::{Board, lock};
+use super::board::Board;
 use super::resolve;
 use super::status::Version;
 use crate::config::watch::Look;
@@ -30,6 +30,7 @@ use crate::instances::cycle::{CycleOptions, Run, Surroundings};
 use crate::instances::failure::{FailureReport, Retry, as_sentence};
 use crate::instances::report::Cycle;
 use crate::instances::secrets::{self, Source, SourceError};
+use crate::locks::lock;
 use crate::sandbox::{Clock, Usage};
 use crate::sinks::LinesSink;
 use crate::store::{Instance, Store};
@@ -363,16 +364,17 @@ pub(super) async fn live(
     clock: Clock,
 ) -> Result<LiveInstance, NotReady> {
     let (store, instance) = (store.clone(), record.instance.clone());
-    let checkpoint = on_a_thread(move || store.checkpoint(&instance))
+    let steps = on_a_thread(move || store.steps(&instance))
         .await
         .and_then(|read| read.map_err(|error| FailureReport::from(&error)));
-    let has_checkpoint = matches!(checkpoint, Ok(Some(_)));
+    // Every step leaves one.
+    let has_checkpoint = matches!(steps, Ok(1..));
     let options = match misfit(record, connector) {
         Some(failure) => Err(failure),
         None => options(record, clock).await,
     };
-    let ready = match (options, checkpoint) {
-        (Ok(options), Ok(checkpoint)) => Ok(LiveInstance { id: record.instance.id, options, checkpoint }),
+    let ready = match (options, steps) {
+        (Ok(options), Ok(_)) => Ok(LiveInstance { id: record.instance.id, options, has_checkpoint }),
         (Err(failure), _) | (_, Err(failure)) => Err(failure),
     };
     ready.map_err(|failure| NotReady {
@@ -381,6 +383,14 @@ pub(super) async fn live(
         has_checkpoint,
         failure: Box::new(failure),
     })
+}
+
+/// The checkpoint of an instance, for a new version to try itself on.
+pub(super) async fn checkpoint(record: &Record, store: &Store) -> Result<Option<Vec<u8>>, FailureReport> {
+    let (store, instance) = (store.clone(), record.instance.clone());
+    on_a_thread(move || store.checkpoint(&instance))
+        .await
+        .and_then(|read| read.map_err(|error| FailureReport::from(&error)))
 }
 
 /// Why a tenant cannot be made, at the line of the configuration that is to blame.

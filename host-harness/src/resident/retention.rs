@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::board::Board;
+use super::guard::guarded;
 use crate::instances::report::counted;
 use crate::store::{Store, StoreError};
 
@@ -35,6 +36,11 @@ pub struct Retention {
 impl Retention {
     /// Works for ever.
     pub async fn run(self) {
+        let board = Arc::clone(&self.board);
+        guarded(&board, "the retention", self.work()).await;
+    }
+
+    async fn work(self) {
         let mut looks = tokio::time::interval(EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {

@@ -7,10 +7,10 @@ use std::sync::{Arc, Mutex};
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use super::board::lock;
 use crate::connectors::Connector;
 use crate::connectors::fixtures::Fixture;
 use crate::connectors::serving::{ConnectorReport, PollOutcome, Serving, integration_type};
+use crate::locks::lock;
 use crate::sandbox::{Engine, EngineOptions};
 
 /// See the module.

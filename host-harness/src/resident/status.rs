@@ -236,6 +236,8 @@ impl Past {
         self.last = Work::of(cycle);
         self.total.add(self.last);
         self.hint.clone_from(&cycle.hint);
+        // Another version may describe others.
+        self.streams.retain(|known| cycle.described.contains(&known.name));
         for stream in &mut self.streams {
             stream.last = 0;
         }
@@ -344,6 +346,7 @@ mod tests {
 
     fn cycle(fetched: u64, state: StreamState) -> Cycle {
         let mut cycle = Cycle::new();
+        cycle.described = descriptor().streams.into_iter().map(|stream| stream.name).collect();
         cycle.end = End::Complete;
         cycle.new = fetched;
         cycle.steps = 1;
@@ -426,8 +429,20 @@ mod tests {
         let mut past = Past::default();
         past.polled(&cycle(3, StreamState::Ok), version(), at(10));
         let mut empty = Cycle::new();
+        empty.described = cycle(0, StreamState::Ok).described;
         empty.end = End::Failed;
         past.polled(&empty, version(), at(20));
         assert_eq!((past.streams[0].last, past.streams[0].total), (0, 3));
+    }
+
+    #[test]
+    fn a_stream_that_the_version_does_not_describe_any_more_is_shown_no_more() {
+        let mut past = Past::default();
+        past.polled(&cycle(3, StreamState::Degraded(forbidden())), version(), at(10));
+        let mut other = cycle(1, StreamState::Ok);
+        other.described.retain(|name| name != "alerts");
+        other.streams.retain(|stream| stream.name != "alerts");
+        past.polled(&other, version(), at(20));
+        assert_eq!(past.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["events"]);
     }
 }

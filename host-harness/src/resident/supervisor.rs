@@ -28,14 +28,16 @@ use entry::Entry;
 use live::{Live, Turns};
 use roster::minutes;
 
-use super::board::{Board, lock};
+use super::board::Board;
+use super::guard::guarded;
 use super::poller::{Phase, Polled, Poller, Record};
 use super::status::{BackOffStatus, Past, State};
 use crate::config::{Config, ConfigError, InstanceConfig};
 use crate::connectors::serving::LiveInstances;
 use crate::instances::failure::FailureReport;
+use crate::locks::lock;
 use crate::sandbox::Clock;
-use crate::schedule::{Next, Places};
+use crate::schedule::{LONGEST_RETRY_AFTER, Next, Outcome, Places};
 use crate::store::{Instance, Store};
 
 /// How often what is known of instances is kept in the store.
@@ -94,12 +96,15 @@ impl Supervisor {
             leaving: HashMap::new(),
             places: Places::new(parallel),
             dirty: HashSet::new(),
+            not_kept: None,
             looked: false,
             aside: Vec::new(),
             stop,
             finished,
         };
-        let task = Mutex::new(Some(tokio::spawn(work.run(inbox, outcomes))));
+        let of_task = Arc::clone(&board);
+        let task = async move { guarded(&of_task, "the schedule", work.run(inbox, outcomes)).await };
+        let task = Mutex::new(Some(tokio::spawn(task)));
         Self { commands, phase, records, store, board, turns, task }
     }
 
@@ -183,6 +188,8 @@ struct Work {
     places: Places,
     /// Those whose past is to be kept.
     dirty: HashSet<Uuid>,
+    /// Why that could not be done the last time, so that it is said once.
+    not_kept: Option<String>,
     /// Whether the connectors that are there at the start were looked at; see [`Supervisor::looked`].
     looked: bool,
     /// Those that were due before that and had no connector.
@@ -273,7 +280,7 @@ impl Work {
         self.board.change_host(|host| host.polls_running = self.in_flight.len());
         self.dirty.insert(id);
         if let Some((_, past)) = self.leaving.get_mut(&id) {
-            take_in(past, &polled, started);
+            take_in(past, &polled, started, self.board.now());
             return;
         }
         // It may have been polled by another version than the interval was taken from.
@@ -286,7 +293,7 @@ impl Work {
         }
         self.board.change(id, |status| {
             status.polling = false;
-            if let Some(state) = take_in(&mut status.past, &polled, started)
+            if let Some(state) = take_in(&mut status.past, &polled, started, wall)
                 && status.state != State::Disabled
                 && status.state != state
             {
@@ -355,13 +362,17 @@ impl Work {
         if entry.polls > 0 || entry.record.whole.host.first_poll_within.is_some() {
             return;
         }
-        let due = entry.first(id, entry.interval, now);
+        let last = self.board.instance(id).and_then(|status| status.past.last_poll);
+        let since = last.and_then(|last| Duration::try_from(self.board.now() - last).ok());
+        let due = since.and_then(|since| entry.go_on(since, now));
+        let due = due.unwrap_or_else(|| entry.first(id, entry.interval, now));
         self.set_due(id, due);
         self.show_next(id, due, now);
     }
 
-    /// Polls an instance soon if it is backing off.
+    /// Polls an instance soon if it is backing off, and at once if it only waited for its connector.
     fn wake(&mut self, id: Uuid) {
+        self.go_on(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if self.in_flight.contains_key(&id) {
             entry.changed = true;
@@ -370,6 +381,21 @@ impl Work {
             let due = entry.soon(id, now);
             self.set_due(id, due);
             self.show_next(id, due, now);
+        }
+    }
+
+    /// Puts an instance that was set aside for want of a connector back, once there is one.
+    fn go_on(&mut self, id: Uuid) {
+        if !self.aside.contains(&id)
+            || !self.entries.get(&id).is_some_and(|entry| self.poller.is_served(&entry.record.config))
+        {
+            return;
+        }
+        self.aside.retain(|other| *other != id);
+        self.follow_interval(id);
+        // One that was put at another time meanwhile stays so.
+        if !self.in_flight.contains_key(&id) && !self.places.waits(id) {
+            self.set_due(id, Instant::now());
         }
     }
 
@@ -387,8 +413,13 @@ impl Work {
     }
 }
 
-/// Takes a poll into what is known of an instance.
-fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime) -> Option<State> {
+/// Takes a poll that has ended now into what is known of an instance. What the vendor asks for counts although nobody
+/// may want the instance polled any more: it may come back before that time.
+fn take_in(past: &mut Past, polled: &Polled, started: OffsetDateTime, now: OffsetDateTime) -> Option<State> {
+    past.not_before = match polled {
+        Polled::Cycle(cycle, _) => Outcome::of(cycle).retry_after.map(|asked| now + asked.min(LONGEST_RETRY_AFTER)),
+        Polled::NotBegun(_) => None,
+    };
     match polled {
         Polled::Cycle(cycle, version) => past.polled(cycle, version.clone(), started),
         Polled::NotBegun(failure) => Some(past.not_begun(failure.clone(), started)),

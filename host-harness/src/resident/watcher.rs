@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::board::Board;
+use super::guard::guarded;
 use super::poller::{Phase, Record, files};
 use super::resolve;
 use super::supervisor::{Supervisor, unchanged};
@@ -62,7 +63,12 @@ impl Watcher {
     }
 
     /// Watches. `granting` is told of every configuration that was taken, for what it grants to connectors.
-    pub async fn run(mut self, mut stop: watch::Receiver<Phase>, granting: impl Fn(&Config) + Send) {
+    pub async fn run(self, stop: watch::Receiver<Phase>, granting: impl Fn(&Config) + Send) {
+        let board = Arc::clone(&self.board);
+        guarded(&board, "the watcher of the configuration", self.watch(stop, granting)).await;
+    }
+
+    async fn watch(mut self, mut stop: watch::Receiver<Phase>, granting: impl Fn(&Config) + Send) {
         let mut changes = self.serving.changes();
         // What was loaded since the first configuration was applied is news to whoever was polled before.
         let woken = self.new_connectors(&self.supervisor.records());

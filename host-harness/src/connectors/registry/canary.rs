@@ -8,14 +8,13 @@
 //! plan lies outside of what the operator grants, because its key would go where nobody has allowed it to.
 //! Not guaranteed: that a version which passes collects what it should; that is what its first polls are watched for.
 
-use super::super::serving::{Lent, LiveInstance, LiveInstances, PollOutcome};
-use super::super::{ConfigureError, Connector, TenantError};
+use super::super::serving::{Lent, LiveInstances, PollOutcome};
+use super::super::{ConfigureError, Connector, TenantError, TenantOptions};
 use super::grant::Grant;
 use super::pins::Ceiling;
 use super::trial::Fault;
 use crate::contract::types::{Budget, FailureReason};
 use crate::sandbox::{StepError, Usage};
-use std::collections::BTreeSet;
 use std::time::Duration;
 use uuid::Uuid;
 
@@ -40,37 +39,38 @@ pub(super) enum Canary {
     Failed(Fault),
 }
 
-/// Tries a version on those of the live instances that were found to be within what is granted. `old` is what serves
-/// now.
+/// Tries a version on instances that were found to be within what is granted, and of which is known whether each has a
+/// checkpoint. `old` is what serves now.
 pub(super) async fn canary(
     new: &Connector,
     old: Option<&Connector>,
-    integration_type: &str,
     ceiling: &Ceiling,
-    granted: &BTreeSet<Uuid>,
+    mut instances: Vec<(Uuid, bool)>,
     live: &dyn LiveInstances,
 ) -> Canary {
-    let mut instances: Vec<_> = live.live(integration_type, new).await.into_iter().flatten().collect();
-    instances.retain(|instance| granted.contains(&instance.id));
     // Reading a checkpoint is what a new version fails at most easily, so those that have one come first.
-    instances.sort_by_key(|instance| (instance.checkpoint.is_none(), instance.id));
+    instances.sort_by_key(|(id, has_checkpoint)| (!has_checkpoint, *id));
+    let mut instances: Vec<Uuid> = instances.into_iter().map(|(id, _)| id).collect();
     let mut unclear = "there is no instance to try it on".to_owned();
     let mut faults = Vec::new();
     let mut tried = 0;
     let mut patience = PATIENCE;
     while tried < MOST_INSTANCES && !instances.is_empty() {
-        let Some((instance, _lent)) = borrow(live, &mut instances, patience).await else {
+        let Some((id, _lent)) = borrow(live, &mut instances, patience).await else {
             if tried == 0 {
                 unclear = "each instance is being polled, or waits after a failure".to_owned();
             }
             break;
         };
-        let (id, name) = (instance.id, instance.options.name.clone());
         // One that was tried may be enough, so others are not waited for.
         patience = 0;
+        let Some((options, checkpoint)) = ask(live, id, new).await else {
+            unclear = "an instance has changed since the trial began, or cannot be read".to_owned();
+            continue;
+        };
+        let name = options.name.clone();
         tried += 1;
-        let tried = attempt(new, ceiling, instance).await;
-        let Err(failure) = tried else { return Canary::Worked };
+        let Err(failure) = attempt(new, ceiling, options, checkpoint).await else { return Canary::Worked };
         let suspect = match failure.speaks {
             PollOutcome::ConnectorFailed => true,
             // A new version that no longer understands the vendor, or its own settings, blames others.
@@ -87,9 +87,8 @@ pub(super) async fn canary(
             faults.push(Fault { code: failure.code, reason: text });
             continue;
         };
-        let again = live.live(integration_type, old).await.into_iter().flatten().find(|instance| instance.id == id);
-        let compared = match again {
-            Some(instance) => attempt(old, ceiling, instance).await.err(),
+        let compared = match ask(live, id, old).await {
+            Some((options, checkpoint)) => attempt(old, ceiling, options, checkpoint).await.err(),
             None => Some(failure.clone()),
         };
         match compared {
@@ -113,16 +112,12 @@ pub(super) async fn canary(
 
 /// Takes the first that is free out of the list and out of the schedule: no two polls of an instance at once, and none
 /// that its vendor does not want. Waits so many seconds for one, all together.
-async fn borrow(
-    live: &dyn LiveInstances,
-    instances: &mut Vec<LiveInstance>,
-    patience: u32,
-) -> Option<(LiveInstance, Lent)> {
+async fn borrow(live: &dyn LiveInstances, instances: &mut Vec<Uuid>, patience: u32) -> Option<(Uuid, Lent)> {
     for second in 0..=patience {
         if second > 0 {
             tokio::time::sleep(Duration::from_secs(1)).await;
         }
-        let free = instances.iter().enumerate().find_map(|(place, one)| Some((place, live.lend(one.id)?)));
+        let free = instances.iter().enumerate().find_map(|(place, id)| Some((place, live.lend(*id)?)));
         if let Some((place, lent)) = free {
             return Some((instances.remove(place), lent));
         }
@@ -140,10 +135,20 @@ struct Failure {
     text: String,
 }
 
+/// What an instance polls with: what its tenant is made of, and its checkpoint. `None` when that cannot be had.
+async fn ask(live: &dyn LiveInstances, id: Uuid, connector: &Connector) -> Option<(TenantOptions, Option<Vec<u8>>)> {
+    let Some(Ok(instance)) = live.ready(id, connector).await else { return None };
+    Some((instance.options, live.checkpoint(id).await.ok()?))
+}
+
 /// One poll whose result is thrown away. What is granted is checked for the very tenant that polls: its settings may have
 /// changed since the trial began.
-async fn attempt(connector: &Connector, ceiling: &Ceiling, instance: LiveInstance) -> Result<(), Failure> {
-    let LiveInstance { options, checkpoint, .. } = instance;
+async fn attempt(
+    connector: &Connector,
+    ceiling: &Ceiling,
+    options: TenantOptions,
+    checkpoint: Option<Vec<u8>>,
+) -> Result<(), Failure> {
     let tenant = connector.tenant(options).await.map_err(|error| {
         let speaks = match &error {
             TenantError::Configure(ConfigureError::Step(_) | ConfigureError::Plan(_)) => PollOutcome::ConnectorFailed,
@@ -203,10 +208,8 @@ fn may_be_its_own(error: &StepError) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::connectors::TenantOptions;
-    use crate::connectors::serving::Asked;
-    use crate::egress::{NetworkOptions, Routes, Secrets};
-    use crate::sandbox::Clock;
+    use crate::connectors::serving::{Asked, LiveInstance, NotReady};
+    use crate::instances::failure::FailureReport;
     use std::sync::Mutex;
 
     /// Instances of which one becomes free after so many that were asked for in vain.
@@ -216,8 +219,16 @@ mod tests {
     }
 
     impl LiveInstances for Busy {
-        fn live<'a>(&'a self, _: &'a str, _: &'a Connector) -> Asked<'a> {
-            Box::pin(std::future::ready(Vec::new()))
+        fn ids(&self, _: &str) -> Vec<Uuid> {
+            Vec::new()
+        }
+
+        fn ready<'a>(&'a self, _: Uuid, _: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+            Box::pin(std::future::ready(None))
+        }
+
+        fn checkpoint(&self, _: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+            Box::pin(std::future::ready(Ok(None)))
         }
 
         fn lend(&self, id: Uuid) -> Option<Lent> {
@@ -227,16 +238,8 @@ mod tests {
         }
     }
 
-    fn instances(number: u128) -> Vec<LiveInstance> {
-        let options = || TenantOptions {
-            name: "acme".into(),
-            settings: Vec::new(),
-            secrets: Secrets::new(),
-            routes: Routes::new(),
-            clock: Clock::system(),
-            network: NetworkOptions::default(),
-        };
-        (0..number).map(|id| LiveInstance { id: Uuid::from_u128(id), options: options(), checkpoint: None }).collect()
+    fn instances(number: u128) -> Vec<Uuid> {
+        (0..number).map(Uuid::from_u128).collect()
     }
 
     #[tokio::test(start_paused = true)]
@@ -253,7 +256,7 @@ mod tests {
         let live = Busy { asked: Mutex::default(), free_after: 12 };
         let start = tokio::time::Instant::now();
         let (lent, _) = borrow(&live, &mut all, PATIENCE).await.unwrap();
-        assert_eq!((lent.id, all.len(), start.elapsed()), (Uuid::from_u128(2), 9, Duration::from_secs(1)));
+        assert_eq!((lent, all.len(), start.elapsed()), (Uuid::from_u128(2), 9, Duration::from_secs(1)));
         // Without patience nobody is waited for.
         let live = Busy { asked: Mutex::default(), free_after: usize::MAX };
         assert!(borrow(&live, &mut all, 0).await.is_none());

@@ -1,7 +1,8 @@
 //! The directory of connectors: which files there are, and which are settled.
 //!
 //! What: a file is named for judgement once its size, times and identity are the same in two looks, or when it has not
-//! been written for a while; then again only when one of them changes. A file is gone when two looks did not find it.
+//! been written for a while; then again only when one of them changes. A file is gone when two looks did not find it; one
+//! that cannot be looked at is not gone.
 //! Why: who copies a file over a slow line writes it bit by bit, and who replaces one may remove it first.
 //! Not guaranteed: that a copy which pauses for longer than the time between two looks is not judged half-way; it is
 //! refused as damaged then, and judged again when the rest has arrived.
@@ -23,6 +24,12 @@ const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
 /// Looks without a file after which it is gone.
 const MISSING_LOOKS: u32 = 2;
+
+/// Whether a file of this name is taken for a connector.
+#[must_use]
+pub fn is_connector(name: &str) -> bool {
+    !name.starts_with('.') && name.ends_with(ENDING)
+}
 
 /// What of a file changes when its content does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +78,8 @@ pub(super) struct Look {
     pub(super) gone: Vec<String>,
     /// Files beyond [`MOST_FILES`].
     pub(super) ignored: usize,
+    /// Files that may be there or not: what was tried in vain, one text for each.
+    pub(super) unknown: Vec<String>,
 }
 
 /// The directory.
@@ -78,12 +87,14 @@ pub(super) struct Look {
 pub(super) struct Files {
     directory: PathBuf,
     followed: BTreeMap<String, Followed>,
+    /// Whether the last look that could be taken saw all there is.
+    complete: bool,
 }
 
 impl Files {
     /// Nothing has been looked at yet.
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), followed: BTreeMap::new() }
+        Self { directory: directory.to_owned(), followed: BTreeMap::new(), complete: false }
     }
 
     /// Where a file is.
@@ -109,29 +120,49 @@ impl Files {
         }
     }
 
-    /// Looks at the directory.
+    /// Whether every file there is was given out for judgement as it is now.
+    pub(super) fn is_settled(&self) -> bool {
+        self.complete && self.followed.values().all(|followed| followed.judged && followed.missing == 0)
+    }
+
+    /// Whether there certainly is no file of this name.
+    pub(super) fn is_absent(&self, name: &str) -> bool {
+        match fs::metadata(self.path(name)) {
+            Ok(metadata) => !metadata.is_file(),
+            Err(error) => error.kind() == io::ErrorKind::NotFound,
+        }
+    }
+
+    /// Looks at the directory. A file that cannot be looked at, for want of a right or because a network file system has
+    /// a bad moment, stays what it was.
     ///
     /// # Errors
     /// When it cannot be read; then nothing is known, and nothing counts as gone.
     pub(super) fn look(&mut self) -> io::Result<Look> {
         let mut found = BTreeMap::new();
+        let mut unknown = BTreeMap::new();
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
-            if name.starts_with('.') || !name.ends_with(ENDING) {
+            if !is_connector(&name) {
                 continue;
             }
             // Links are followed: what they lead to is the connector.
-            if let Ok(metadata) = fs::metadata(entry.path())
-                && metadata.is_file()
-            {
-                found.insert(name, Signature::of(&metadata));
+            match fs::metadata(entry.path()) {
+                Ok(metadata) if metadata.is_file() => {
+                    found.insert(name, Signature::of(&metadata));
+                }
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    unknown.insert(name, error);
+                }
+                _ => {}
             }
         }
+        self.complete = unknown.is_empty();
         let mut look = Look { ignored: found.len().saturating_sub(MOST_FILES), ..Look::default() };
         found = found.into_iter().take(MOST_FILES).collect();
         for (name, followed) in &mut self.followed {
-            if !found.contains_key(name) {
+            if !found.contains_key(name) && !unknown.contains_key(name) {
                 followed.missing += 1;
                 if followed.missing >= MISSING_LOOKS {
                     look.gone.push(name.clone());
@@ -139,6 +170,7 @@ impl Files {
             }
         }
         self.followed.retain(|_, followed| followed.missing < MISSING_LOOKS);
+        look.unknown = unknown.iter().map(|(name, error)| format!("{name}: {error}")).collect();
         for (name, signature) in found {
             if self.see(&name, signature) {
                 look.settled.push(name);
@@ -263,6 +295,33 @@ mod tests {
         assert!(files.has("a.wasm"));
         fs::rename(&aside, folder.path()).unwrap();
         assert_eq!(look(&mut files), (vec![], vec![]));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_that_cannot_be_looked_at_is_not_gone() {
+        let (_folder, mut files) = directory();
+        write(&files, "a.wasm", "a", true);
+        assert_eq!(settled(&mut files), ["a.wasm"]);
+        assert!(files.is_settled());
+        let (path, aside) = (files.path("a.wasm"), files.path("aside"));
+        fs::rename(&path, &aside).unwrap();
+        // A link to itself cannot be followed, and is neither there nor absent.
+        std::os::unix::fs::symlink("a.wasm", &path).unwrap();
+        for _ in 0..5 {
+            let look = files.look().unwrap();
+            assert!(look.gone.is_empty() && look.unknown[0].starts_with("a.wasm: "), "{look:?}");
+        }
+        assert!(files.has("a.wasm") && !files.is_absent("a.wasm") && !files.is_settled());
+        fs::rename(&aside, &path).unwrap();
+        // The rename has changed the inode's time.
+        assert_eq!(look(&mut files), (vec!["a.wasm".to_owned()], vec![]));
+        // A link that leads nowhere is absent.
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink("nowhere", &path).unwrap();
+        assert!(files.is_absent("a.wasm"));
+        assert_eq!(look(&mut files), (vec![], vec![]));
+        assert_eq!(look(&mut files), (vec![], vec!["a.wasm".to_owned()]));
     }
 
     #[test]

@@ -7,6 +7,7 @@
 use super::home::{Home, Kind, RecordError};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 
 /// A kept version.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,43 +25,46 @@ pub(super) fn keep_component(home: &Home, digest: &str, bytes: &[u8]) {
     report(home.keep_component(digest, bytes));
 }
 
-/// Makes a version the one that a restart goes on with, and lets go of the one before.
+/// Makes a version the one that a restart goes on with.
 pub(super) fn keep(home: &Home, integration_type: &str, kept: &Kept) {
     let before = home.load::<Kept>(Kind::Kept, integration_type).ok().flatten();
     if before.as_ref() == Some(kept) {
         return;
     }
-    if home.save(Kind::Kept, integration_type, kept).map_err(|error| report(Err(error))).is_ok()
-        && let Some(before) = before.filter(|before| before.digest != kept.digest)
-    {
-        report(home.drop_component(&before.digest));
-    }
+    report(home.save(Kind::Kept, integration_type, kept));
 }
 
 /// Forgets a type: its file is gone.
 pub(super) fn forget(home: &Home, integration_type: &str) {
-    let before = home.load::<Kept>(Kind::Kept, integration_type).ok().flatten();
     report(home.remove(Kind::Kept, integration_type));
-    if let Some(before) = before {
-        report(home.drop_component(&before.digest));
+}
+
+/// Says that a version that a restart goes on with is in another file now.
+pub(super) fn moved(home: &Home, integration_type: &str, digest: &str, file: &str) {
+    if let Ok(Some(mut kept)) = home.load::<Kept>(Kind::Kept, integration_type)
+        && kept.digest == digest
+    {
+        file.clone_into(&mut kept.file);
+        keep(home, integration_type, &kept);
     }
 }
 
-/// Lets go of the component of a version that did not prove itself.
-pub(super) fn drop_component(home: &Home, digest: &str) {
-    report(home.drop_component(digest));
-}
-
-/// Lets go of components that no record names: a host ended before they had proved themselves.
-pub(super) fn tidy(home: &Home) {
+/// Lets go of components that no record names, unless they are in use. A record that cannot be written for now still
+/// names the version before.
+pub(super) fn tidy(home: &Home, in_use: &BTreeSet<&str>) {
+    let mut idle = home.components();
+    idle.retain(|digest| !in_use.contains(digest.as_str()));
+    if idle.is_empty() {
+        return;
+    }
     let named: Vec<String> = home
         .names(Kind::Kept)
         .unwrap_or_default()
         .iter()
         .filter_map(|name| home.load::<Kept>(Kind::Kept, name).ok()?.map(|kept| kept.digest))
         .collect();
-    for digest in home.components().into_iter().filter(|digest| !named.contains(digest)) {
-        drop_component(home, &digest);
+    for digest in idle.into_iter().filter(|digest| !named.contains(digest)) {
+        report(home.drop_component(&digest));
     }
 }
 

@@ -5,14 +5,17 @@
 //! Not guaranteed: that a judgement is about the newest content of a file; the next look finds what is newer.
 
 use super::kept::{self, Kept};
+use super::pins::Before;
 use super::state::{Basis, Reason, Served};
 use super::trial::{Fault, Finding, NotLoaded, Passed, not_loaded, prove, shown};
 use super::versions::{Order, Place, compare};
 use super::{Inner, lock};
 use crate::connectors::serving::{ConnectorState, LiveInstances, integration_type};
 use crate::connectors::{Connector, LoadError, hex};
+use futures::FutureExt as _;
 use sha2::{Digest as _, Sha256};
 use std::io::Read as _;
+use std::panic::AssertUnwindSafe;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -26,8 +29,15 @@ pub(super) struct Job {
 }
 
 impl Inner {
-    /// Judges one file.
+    /// Judges one file. A panic ends this judgement and no other.
     pub(super) async fn judge(&self, job: Job, live: &dyn LiveInstances) {
+        if AssertUnwindSafe(self.judge_unguarded(&job, live)).catch_unwind().await.is_err() {
+            let reason = "the host panicked while it judged it; report this".to_owned();
+            self.refuse(&job, Fault { code: "host-error", reason }, None, true);
+        }
+    }
+
+    async fn judge_unguarded(&self, job: &Job, live: &dyn LiveInstances) {
         let path = lock(&self.files).path(&job.file);
         let limit = self.loader.engine.limits().component_bytes;
         let (read, bytes) = match tokio::task::spawn_blocking(move || (read(&path, limit), path)).await {
@@ -39,11 +49,11 @@ impl Inner {
                 if !retry && let Some(entry) = lock(&self.state).judged(&job.file, job.judgement) {
                     (entry.digest, entry.version) = (String::new(), None);
                 }
-                return self.refuse(&job, fault, None, retry);
+                return self.refuse(job, fault, None, retry);
             }
             Err(error) => {
                 let fault = Fault { code: "host-error", reason: shown(&error.to_string()) };
-                return self.refuse(&job, fault, None, true);
+                return self.refuse(job, fault, None, true);
             }
         };
         if lock(&self.files).has_changed(&job.file) {
@@ -58,17 +68,22 @@ impl Inner {
             Some(_) => {}
             None => return,
         }
-        if self.serves_already(&job, &digest) {
+        // Another file may hold the same, or this one was touched while it was judged.
+        let _turn = self.turns.take(&digest).await;
+        if lock(&self.state).judged(&job.file, job.judgement).is_none() {
+            return;
+        }
+        if self.serves_already(job, &digest) {
             return;
         }
         if let Some(record) = self.quarantine.holding(&digest, self.clock.now()) {
             return self.show_quarantined(&job.file, job.judgement, &record, true);
         }
         match self.loader.load(bytes.clone()).await {
-            Ok(connector) => self.try_out(&job, connector, bytes, live).await,
-            Err(NotLoaded::Never(fault)) => self.refuse(&job, fault, None, false),
-            Err(NotLoaded::Host(fault)) => self.refuse(&job, fault, None, true),
-            Err(NotLoaded::Failed(fault)) => self.put_into_quarantine(&job, &digest, None, &fault),
+            Ok(connector) => self.try_out(job, connector, bytes, live).await,
+            Err(NotLoaded::Never(fault)) => self.refuse(job, fault, None, false),
+            Err(NotLoaded::Host(fault)) => self.refuse(job, fault, None, true),
+            Err(NotLoaded::Failed(fault)) => self.put_into_quarantine(job, &digest, None, &fault),
         }
     }
 
@@ -131,15 +146,19 @@ impl Inner {
                 }
             }
             let old = old.map(|(connector, _)| connector);
+            // As it was before anybody was asked: what changes meanwhile is a reason to judge again.
+            let basis = Basis::Granted {
+                state: self.ceiling.basis(&integration_type),
+                serving: old.as_ref().map_or_else(String::new, |old| old.digest().to_owned()),
+            };
             match prove(&new, old.as_ref(), &integration_type, &self.ceiling, live).await {
                 Finding::Failed(fault) => {
                     let version = Some((integration_type.as_str(), new.descriptor().version.as_str()));
                     return self.put_into_quarantine(job, new.digest(), version, &fault);
                 }
                 Finding::Held { asked, why } => {
-                    self.ceiling.hold(&new, &asked, &why);
+                    self.ceiling.hold(&new, &asked, &why, Before::Goes);
                     let fault = Fault { code: why.code(), reason: shown(&format!("{why}. {}", why.remedy())) };
-                    let basis = Basis::Granted(self.ceiling.state(&integration_type));
                     return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
                 }
                 Finding::Passed(mut passed) => {
@@ -173,8 +192,6 @@ impl Inner {
         }
         let Some(entry) = state.judged(&job.file, job.judgement) else {
             // The file has changed meanwhile; its new content is being judged.
-            drop(state);
-            kept::drop_component(&self.home, new.digest());
             return true;
         };
         entry.move_to(ConnectorState::Serving, None, now);

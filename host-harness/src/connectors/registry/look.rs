@@ -14,7 +14,7 @@ use super::trial::{NotLoaded, shown};
 use super::{Inner, lock};
 use crate::connectors::Connector;
 use crate::connectors::serving::{ConnectorState, integration_type};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 impl Inner {
@@ -26,8 +26,9 @@ impl Inner {
         let look = match look.map_err(std::io::Error::other).and_then(|look| look) {
             Ok(look) => {
                 let ignored = look.ignored;
-                self.complain(match ignored {
-                    0 => String::new(),
+                self.complain(match (ignored, look.unknown.first()) {
+                    (0, None) => String::new(),
+                    (0, Some(why)) => format!("a connector cannot be looked at, what it holds stays as it is: {why}"),
                     _ => format!("{ignored} connectors too many in the directory; the last ones by name are ignored"),
                 });
                 look
@@ -68,7 +69,10 @@ impl Inner {
             let has_changed = match &entry.basis {
                 None => false,
                 Some(Basis::Serving(digest)) => lock(&self.state).serving_digest(integration_type) != digest,
-                Some(Basis::Granted(granted)) => self.ceiling.state(integration_type) != *granted,
+                Some(Basis::Granted { state, serving }) => {
+                    self.ceiling.basis(integration_type) != *state
+                        || lock(&self.state).serving_digest(integration_type) != serving
+                }
                 Some(Basis::Quarantine) => self.quarantine.holding(&entry.digest, now).is_none(),
             };
             if (is_over || has_changed) && !due.contains(&file) {
@@ -145,10 +149,10 @@ impl Inner {
     /// A file is gone: what it held serves no longer, unless another file holds the same.
     fn gone(&self, file: &str) {
         let mut state = lock(&self.state);
-        let digest = state.files.remove(file).map(|entry| entry.digest).unwrap_or_default();
+        state.files.remove(file);
         let types: Vec<String> =
             state.serving.iter().filter(|(_, served)| served.file == file).map(|(name, _)| name.clone()).collect();
-        let mut stopped = Vec::new();
+        let (mut stopped, mut moved) = (Vec::new(), Vec::new());
         for integration_type in types {
             let digest = state.serving_digest(&integration_type).to_owned();
             let now = self.clock.now();
@@ -157,15 +161,24 @@ impl Inner {
                 entry.move_to(ConnectorState::Serving, None, now);
                 let other = other.clone();
                 if let Some(served) = state.serving.get_mut(&integration_type) {
-                    served.file = other;
+                    served.file.clone_from(&other);
+                    let mut digest = digest;
+                    if let Some(probation) = &mut served.probation {
+                        // A restart goes on with what is proven, and looks for it where it was.
+                        if probation.previous.file == file {
+                            probation.previous.file.clone_from(&other);
+                        }
+                        probation.previous.connector.digest().clone_into(&mut digest);
+                    }
+                    moved.push((integration_type, digest, other));
                 }
             } else if let Some(served) = state.serving.remove(&integration_type) {
                 stopped.push((integration_type, served.connector));
             }
         }
         drop(state);
-        if !digest.is_empty() {
-            self.ceiling.release(&digest);
+        for (integration_type, digest, other) in moved {
+            kept::moved(&self.home, &integration_type, &digest, &other);
         }
         for (integration_type, connector) in stopped {
             tracing::warn!(
@@ -181,9 +194,9 @@ impl Inner {
     /// Goes on with the versions that proved themselves before a restart, as far as their files are still there.
     async fn restore(&self) {
         let most = self.loader.engine.limits().component_bytes;
-        kept::tidy(&self.home);
+        kept::tidy(&self.home, &BTreeSet::new());
         for (name, kept, bytes) in kept::all(&self.home, most) {
-            if !lock(&self.files).path(&kept.file).is_file()
+            if lock(&self.files).is_absent(&kept.file)
                 || self.quarantine.holding(&kept.digest, self.clock.now()).is_some()
             {
                 continue;

@@ -19,8 +19,10 @@ mod pins;
 mod quarantine;
 mod report;
 mod state;
+mod tidy;
 mod trial;
 mod trying;
+mod turns;
 mod verdict;
 mod versions;
 
@@ -28,6 +30,7 @@ mod versions;
 mod tests;
 
 pub use canary::outcome;
+pub use files::is_connector;
 pub use grant::OriginError;
 pub use grant::origin;
 pub use home::RecordError;
@@ -37,11 +40,13 @@ pub use operator::Listing;
 pub use operator::Operator;
 pub use operator::OperatorError;
 pub use pins::NotGranted;
+pub use versions::precedence;
 
 pub(super) use pins::Ceiling;
 
 use super::Connector;
-use super::serving::{ConnectorReport, LiveInstances, PollOutcome, Serving, integration_type};
+use super::serving::{ConnectorReport, ConnectorState, LiveInstances, PollOutcome, Serving, integration_type};
+use crate::locks::lock;
 use crate::sandbox::{Clock, Engine};
 use files::Files;
 use futures::StreamExt as _;
@@ -54,10 +59,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use time::OffsetDateTime;
 use tokio::sync::{OnceCell, Semaphore, watch};
 use trial::{COMPILERS, Loader};
+use turns::Turns;
 use uuid::Uuid;
 
 /// How often the directory and the operator's records are looked at.
@@ -100,12 +107,18 @@ struct Inner {
     loader: Loader,
     files: Arc<Mutex<Files>>,
     state: Mutex<State>,
+    /// Which contents are being judged.
+    turns: Turns,
     /// Done once, before the first look.
     restored: OnceCell<()>,
     /// What was last written to disk.
     written: Mutex<Vec<ConnectorReport>>,
+    /// Why the last report could not be written, so that it is said once.
+    unwritten: Mutex<String>,
     /// What the last look complained of, so that it is said once.
     complaint: Mutex<String>,
+    /// When it was last looked for failures that may be forgotten.
+    failures_looked: Mutex<Option<OffsetDateTime>>,
     /// What was granted to the types that serve at the last look.
     granted: Mutex<BTreeMap<String, String>>,
     changes: watch::Sender<u64>,
@@ -135,9 +148,12 @@ impl Registry {
             clock: options.clock,
             files: Arc::new(Mutex::new(Files::new(&options.directory))),
             state: Mutex::default(),
+            turns: Turns::default(),
             restored: OnceCell::new(),
             written: Mutex::default(),
+            unwritten: Mutex::default(),
             complaint: Mutex::default(),
+            failures_looked: Mutex::default(),
             granted: Mutex::default(),
             changes: watch::Sender::new(0),
             home,
@@ -145,14 +161,18 @@ impl Registry {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over what a changed configuration grants. What is held because of it is judged again at the next look. What
-    /// its instances have asked versions that serve for is forgotten: who asked may be gone or ask for something else by
-    /// now, and whoever still asks does so again.
+    /// Takes over a changed configuration and what it grants. What is held is judged again at the next look, and what
+    /// was asked for so far is forgotten: who asked may be gone or ask for something else by now, and whoever still asks
+    /// does so again.
     pub fn grant(&self, origins: BTreeMap<String, BTreeSet<String>>) {
         let mut changed = self.inner.ceiling.configure(origins);
-        let serving: Vec<String> =
-            lock(&self.inner.state).serving.values().map(|served| served.connector.digest().to_owned()).collect();
-        for digest in serving.iter().filter(|digest| self.inner.ceiling.is_held(digest)) {
+        let asking: Vec<String> = {
+            let state = lock(&self.inner.state);
+            let serving = state.serving.values().map(|served| served.connector.digest());
+            let held = state.files.values().filter(|entry| entry.state == ConnectorState::Held);
+            serving.chain(held.map(|entry| entry.digest.as_str())).map(str::to_owned).collect()
+        };
+        for digest in asking.iter().filter(|digest| self.inner.ceiling.is_held(digest)) {
             self.inner.ceiling.release(digest);
             changed = true;
         }
@@ -211,9 +231,4 @@ impl std::fmt::Debug for Registry {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Registry").field("home", &self.inner.home).finish_non_exhaustive()
     }
-}
-
-/// Nothing panics while a lock is held, so a poisoned one is as good as any.
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -21,6 +21,7 @@ use crate::sandbox::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use time::OffsetDateTime;
 
 /// What a type is granted.
@@ -104,12 +105,23 @@ impl NotGranted {
     }
 }
 
+/// What becomes of what a connector has asked for before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    /// One instance asks now, and others may still ask for that.
+    Stays,
+    /// All instances were asked anew.
+    Goes,
+}
+
 /// The ceilings of all types.
 pub(in crate::connectors) struct Ceiling {
     home: Home,
     clock: Clock,
     /// Origins by type, where the configuration names them.
     configured: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// Configurations taken so far.
+    edits: AtomicU64,
     /// Held while a pin is read, extended and written.
     writing: Mutex<()>,
 }
@@ -117,11 +129,12 @@ pub(in crate::connectors) struct Ceiling {
 impl Ceiling {
     /// The ceilings kept in `home`.
     pub(super) fn new(home: Home, clock: Clock, configured: BTreeMap<String, BTreeSet<String>>) -> Self {
-        Self { home, clock, configured: Mutex::new(configured), writing: Mutex::new(()) }
+        Self { home, clock, configured: Mutex::new(configured), edits: AtomicU64::new(0), writing: Mutex::new(()) }
     }
 
     /// Takes over what a changed configuration grants; says whether that is something else.
     pub(super) fn configure(&self, origins: BTreeMap<String, BTreeSet<String>>) -> bool {
+        self.edits.fetch_add(1, Ordering::Relaxed);
         let mut configured = lock(&self.configured);
         let changed = *configured != origins;
         *configured = origins;
@@ -132,6 +145,12 @@ impl Ceiling {
     pub(super) fn state(&self, integration_type: &str) -> String {
         let pin = self.home.load::<Pin>(Kind::Pins, integration_type).map_err(|error| error.to_string());
         format!("{pin:?} {:?}", lock(&self.configured).get(integration_type))
+    }
+
+    /// A text that changes when the outcome of a trial may: with what is granted, and with every configuration that is
+    /// taken, because its instances may ask for something else by now.
+    pub(super) fn basis(&self, integration_type: &str) -> String {
+        format!("{} {}", self.edits.load(Ordering::Relaxed), self.state(integration_type))
     }
 
     /// Whether a connector may have what it asks for. Changes nothing.
@@ -163,11 +182,16 @@ impl Ceiling {
 
     /// Grants a connector that is about to serve what it was found to ask for, where the first load decides.
     pub(super) fn pin(&self, connector: &Connector, asked: &Grant) {
+        let _writing = lock(&self.writing);
+        self.pin_alone(connector, asked);
+    }
+
+    /// The same while `writing` is held.
+    fn pin_alone(&self, connector: &Connector, asked: &Grant) {
         if asked.origins.is_empty() {
             // No instance has been seen, so nothing has been asked for.
             return;
         }
-        let _writing = lock(&self.writing);
         let integration_type = integration_type(connector.slug());
         let pinned = match self.home.load::<Pin>(Kind::Pins, &integration_type) {
             Ok(pin) => pin,
@@ -206,20 +230,18 @@ impl Ceiling {
     /// When the plan lies outside; what it lacks then awaits confirmation.
     pub(in crate::connectors) fn admit(&self, connector: &Connector, plan: &types::Plan) -> Result<(), NotGranted> {
         let asked = Grant::asked(connector.descriptor(), plan);
-        match self.check(connector, &asked) {
-            Ok(()) => {
-                self.pin(connector, &asked);
-                Ok(())
-            }
-            Err(error) => {
-                self.hold(connector, &asked, &error);
-                Err(error)
-            }
+        // In one step: of two instances that are polled first at the same moment, each would find that nothing is pinned.
+        let writing = lock(&self.writing);
+        let checked = self.check(connector, &asked);
+        if checked.is_ok() {
+            self.pin_alone(connector, &asked);
         }
+        drop(writing);
+        checked.inspect_err(|error| self.hold(connector, &asked, error, Before::Stays))
     }
 
     /// Notes what a connector asks for, so that the operator can confirm it.
-    pub(super) fn hold(&self, connector: &Connector, asked: &Grant, why: &NotGranted) {
+    pub(super) fn hold(&self, connector: &Connector, asked: &Grant, why: &NotGranted, what_was_asked: Before) {
         if why.configured {
             return;
         }
@@ -233,6 +255,9 @@ impl Ceiling {
             lacks: Vec::new(),
             since: self.clock.now(),
         });
+        if what_was_asked == Before::Goes {
+            (held.asked, held.lacks) = (Grant::default(), Vec::new());
+        }
         held.asked.add(asked);
         held.lacks.extend(why.lacks.iter().cloned());
         held.lacks.sort();

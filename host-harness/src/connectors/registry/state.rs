@@ -150,8 +150,13 @@ pub(super) struct Reason {
 pub(super) enum Basis {
     /// This digest serves the type.
     Serving(String),
-    /// This is what is granted to the type.
-    Granted(String),
+    /// It asks for more than is granted.
+    Granted {
+        /// What was granted to the type, and the configuration it was judged by.
+        state: String,
+        /// This digest served the type; one that is higher has the last word, whatever is granted.
+        serving: String,
+    },
     /// There is a quarantine record.
     Quarantine,
 }

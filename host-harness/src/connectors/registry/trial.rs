@@ -89,7 +89,8 @@ impl Loader {
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<Connector, NotLoaded> {
         let digest = hex(&Sha256::digest(&bytes));
         if lock(&self.under_way).contains(&digest) {
-            // A second attempt would only take the second place. When the first one ends well, its code is kept.
+            // It was abandoned: of a content, one judgement at a time is under way. A second attempt would only take the
+            // second place. When the first one ends well, its code is kept.
             let reason = "it is still being compiled since it was tried last".to_owned();
             return Err(NotLoaded::Failed(Fault { code: "compile-timeout", reason }));
         }
@@ -169,14 +170,15 @@ pub(super) async fn prove(
     let mut sound = BTreeSet::new();
     let mut faults = Vec::new();
     let mut beyond = Grant::default();
-    for instance in live.live(integration_type, new).await {
-        let instance = match instance {
-            Ok(instance) => instance,
-            Err(NotReady { id, name, has_checkpoint, failure }) => {
+    for id in live.ids(integration_type) {
+        let instance = match live.ready(id, new).await {
+            None => continue,
+            Some(Ok(instance)) => instance,
+            Some(Err(NotReady { id, name, has_checkpoint, failure })) => {
                 found.instances.push((id, has_checkpoint));
                 let text = shown(&format!("instance {name}: {}", failure.message));
                 let is_ready_for_old = match old {
-                    Some(old) => live.live(integration_type, old).await.iter().flatten().any(|other| other.id == id),
+                    Some(old) => matches!(live.ready(id, old).await, Some(Ok(_))),
                     None => false,
                 };
                 if is_ready_for_old {
@@ -186,7 +188,7 @@ pub(super) async fn prove(
                 continue;
             }
         };
-        found.instances.push((instance.id, instance.checkpoint.is_some()));
+        found.instances.push((instance.id, instance.has_checkpoint));
         let options = &instance.options;
         let redactor = Redactor::new(&options.secrets);
         let named = |what: &dyn Display| clean(&redactor, &format!("instance {}: {what}", options.name), REASON_BYTES);
@@ -232,7 +234,9 @@ pub(super) async fn prove(
     {
         return Finding::Failed(fault);
     }
-    match canary(new, old, integration_type, ceiling, &sound, live).await {
+    let mut instances = found.instances.clone();
+    instances.retain(|(id, _)| sound.contains(id));
+    match canary(new, old, ceiling, instances, live).await {
         Canary::Failed(fault) => return Finding::Failed(Fault { reason: shown(&fault.reason), ..fault }),
         Canary::Inconclusive(why) => {
             found.notes.push(format!("the canary step says nothing about it: {}", shown(&why)))

@@ -83,7 +83,6 @@ impl Inner {
             fault.reason
         );
         self.show_quarantined_serving(file, failed.digest(), &record, saved);
-        kept::drop_component(&self.home, failed.digest());
     }
 
     /// Takes a digest away from its type. Gives the version that was put back, if there was one.
@@ -93,8 +92,15 @@ impl Inner {
         if state.serving_digest(integration_type) != digest {
             return None;
         }
-        let previous = state.serving.remove(integration_type)?.probation.map(|probation| *probation.previous);
-        let back = previous.map(|previous| {
+        let withdrawn = state.serving.remove(integration_type)?;
+        let mut moved = None;
+        let back = withdrawn.probation.map(|probation| {
+            let mut previous = *probation.previous;
+            if !lock(&self.files).has(&previous.file) {
+                // Else nobody could stop it by removing a file.
+                previous.file = withdrawn.file;
+                moved = Some((previous.connector.digest().to_owned(), previous.file.clone()));
+            }
             let version = previous.connector.descriptor().version.clone();
             if let Some(entry) =
                 state.files.get_mut(&previous.file).filter(|entry| entry.digest == previous.connector.digest())
@@ -105,6 +111,9 @@ impl Inner {
             version
         });
         drop(state);
+        if let Some((digest, file)) = moved {
+            kept::moved(&self.home, integration_type, &digest, &file);
+        }
         self.changed();
         back
     }
@@ -186,17 +195,31 @@ impl Inner {
         self.changes.send_modify(|number| *number = number.wrapping_add(1));
     }
 
-    /// Writes the report to disk when it says something new.
+    /// Lets go of what nothing stands behind, and writes the report to disk when it says something new.
     pub(super) async fn publish(&self) {
+        self.tidy();
         let connectors = report::rows(&lock(&self.state));
         if *lock(&self.written) == connectors {
             return;
         }
-        lock(&self.written).clone_from(&connectors);
-        let (home, written) = (self.home.clone(), Written { written: self.clock.now(), connectors });
+        let (home, written) =
+            (self.home.clone(), Written { written: self.clock.now(), connectors: connectors.clone() });
         let saved = tokio::task::spawn_blocking(move || home.save_report(&written)).await;
-        if let Ok(Err(error)) = saved {
-            tracing::warn!("{error}");
+        let trouble = match saved {
+            Ok(Ok(())) => {
+                *lock(&self.written) = connectors;
+                String::new()
+            }
+            // It is written at the next look, if that can be done then.
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => error.to_string(),
+        };
+        let mut last = lock(&self.unwritten);
+        if *last != trouble {
+            if !trouble.is_empty() {
+                tracing::warn!("{trouble}");
+            }
+            *last = trouble;
         }
     }
 }

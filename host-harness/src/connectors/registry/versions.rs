@@ -6,6 +6,7 @@
 //! Not guaranteed: that versions are honest.
 
 use semver::Version;
+use std::cmp::Ordering;
 
 /// A version and where it is.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +28,16 @@ pub(super) enum Order {
     Refused(&'static str, String),
 }
 
+/// Which of two versions is the higher one; build metadata has no order. The descriptor's check lets nothing through that
+/// is no semantic version.
+#[must_use]
+pub fn precedence(one: &str, other: &str) -> Ordering {
+    match (Version::parse(one), Version::parse(other)) {
+        (Ok(one), Ok(other)) => one.cmp_precedence(&other),
+        _ => Ordering::Equal,
+    }
+}
+
 /// Compares a new version with the one that serves. `old_is_there`: whether the file of the latter still is.
 pub(super) fn compare(new: Place<'_>, old: Place<'_>, old_is_there: bool) -> Order {
     let Place { version, file } = old;
@@ -36,16 +47,16 @@ pub(super) fn compare(new: Place<'_>, old: Place<'_>, old_is_there: bool) -> Ord
     };
     let elsewhere = old_is_there && new.file != file;
     match ours.cmp_precedence(&theirs) {
-        std::cmp::Ordering::Greater => Order::Newer,
-        std::cmp::Ordering::Equal if elsewhere => Order::Refused(
+        Ordering::Greater => Order::Newer,
+        Ordering::Equal if elsewhere => Order::Refused(
             "same-version",
             format!("{file} serves another component under the same version {version}; give this one a higher version"),
         ),
-        std::cmp::Ordering::Equal => Order::Rebuild,
-        std::cmp::Ordering::Less if elsewhere => {
+        Ordering::Equal => Order::Rebuild,
+        Ordering::Less if elsewhere => {
             Order::Refused("older-version", format!("{file} serves the newer version {version}"))
         }
-        std::cmp::Ordering::Less => Order::Refused(
+        Ordering::Less => Order::Refused(
             "older-version",
             format!(
                 "version {} is older than {version}, which goes on serving; to go back on purpose, remove the file, wait until nothing serves, and put it there again",

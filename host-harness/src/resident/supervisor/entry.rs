@@ -39,6 +39,12 @@ impl Entry {
         self.tick.max(self.not_before.unwrap_or(self.tick))
     }
 
+    /// The next tick of an interval in which it was polled so long ago; `None` when that is over.
+    pub(super) fn go_on(&mut self, since: Duration, now: Instant) -> Option<Instant> {
+        self.tick = now + self.interval.checked_sub(since)?;
+        Some(self.tick.max(self.not_before.unwrap_or(self.tick)))
+    }
+
     /// A poll within seconds, unless the vendor wants peace.
     pub(super) fn soon(&self, id: Uuid, now: Instant) -> Instant {
         let due = now + spread(id, SOON);

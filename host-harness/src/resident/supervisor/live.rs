@@ -10,9 +10,11 @@ use uuid::Uuid;
 
 use super::Records;
 use crate::connectors::Connector;
-use crate::connectors::serving::{Asked, Lent, LiveInstances};
-use crate::resident::board::{Board, lock};
-use crate::resident::poller::live;
+use crate::connectors::serving::{Asked, Lent, LiveInstance, LiveInstances, NotReady};
+use crate::instances::failure::FailureReport;
+use crate::locks::lock;
+use crate::resident::board::Board;
+use crate::resident::poller::{Record, checkpoint, live};
 use crate::sandbox::Clock;
 use crate::store::Store;
 
@@ -39,20 +41,27 @@ pub(super) struct Live {
 }
 
 impl LiveInstances for Live {
-    fn live<'a>(&'a self, kind: &'a str, connector: &'a Connector) -> Asked<'a> {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        let all = lock(&self.records);
+        let of_type =
+            |record: &&Arc<Record>| record.config.enabled && record.config.integration_type == integration_type;
+        all.values().filter(of_type).map(|record| record.instance.id).collect()
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
         Box::pin(async move {
-            let records: Vec<_> = {
-                let all = lock(&self.records);
-                all.values()
-                    .filter(|record| record.config.enabled && record.config.integration_type == kind)
-                    .cloned()
-                    .collect()
-            };
-            let mut found = Vec::with_capacity(records.len());
-            for record in records {
-                found.push(live(&record, connector, &self.store, self.clock.clone()).await);
+            let record = lock(&self.records).get(&id).filter(|record| record.config.enabled).cloned()?;
+            Some(live(&record, connector, &self.store, self.clock.clone()).await)
+        })
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        let record = lock(&self.records).get(&id).cloned();
+        Box::pin(async move {
+            match record {
+                Some(record) => checkpoint(&record, &self.store).await.map_err(Box::new),
+                None => Ok(None),
             }
-            found
         })
     }
 

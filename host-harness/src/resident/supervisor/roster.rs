@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::Work;
 use super::entry::Entry;
 use crate::config::{Config, ConfigError};
-use crate::resident::board::lock;
+use crate::locks::lock;
 use crate::resident::poller::{Record, same};
 use crate::resident::status::{InstanceStatus, Past, State};
 use crate::store::Instance;
@@ -64,7 +64,7 @@ impl Work {
         let wall = self.board.now();
         let interval = self.poller.interval(&record.config);
         let enabled = record.config.enabled;
-        let old = self.board.remove(id);
+        let old = self.board.instance(id);
         let past = match (&old, self.leaving.remove(&id), past) {
             (Some(old), _, _) => old.past.clone(),
             (None, Some((_, past)), _) | (None, None, Some(past)) => past,
@@ -118,14 +118,15 @@ impl Work {
                 let not_before = status.past.not_before.and_then(until);
                 let mut entry = Entry::new(Arc::clone(&record), interval, not_before, now);
                 let mut due = entry.first(id, within, now);
+                // A poll at hand began with what the configuration said before.
+                entry.changed = in_flight;
                 // After a restart the interval goes on where it was.
-                let last = status.past.last_poll.map(|last| last + interval).and_then(until);
-                if let Some(last) = last.filter(|last| *last <= now + interval)
-                    && record.whole.host.first_poll_within.is_none()
+                let since = status.past.last_poll.and_then(|last| Duration::try_from(wall - last).ok());
+                if record.whole.host.first_poll_within.is_none()
                     && old.is_none()
+                    && let Some(next) = since.and_then(|since| entry.go_on(since, now))
                 {
-                    entry.tick = last;
-                    due = last.max(entry.not_before.unwrap_or(last));
+                    due = next;
                 }
                 self.entries.insert(id, entry);
                 if !in_flight {

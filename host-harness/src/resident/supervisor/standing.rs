@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Work;
 use crate::config::{Config, ConfigError};
-use crate::resident::board::lock;
+use crate::locks::lock;
 use crate::resident::resolve::problem;
 use crate::resident::status::Past;
 use crate::store::{Identity, Instance, Store};
@@ -49,16 +49,16 @@ impl Work {
     /// Keeps what has changed in the store.
     pub(super) async fn keep(&mut self) {
         let mut standings = Vec::new();
-        for id in std::mem::take(&mut self.dirty) {
-            let leaving = if self.in_flight.contains_key(&id) { None } else { self.leaving.remove(&id) };
-            let (instance, past) = match leaving {
-                Some(leaving) => leaving,
-                None => {
-                    let record = lock(&self.records).get(&id).cloned();
-                    let (Some(record), Some(status)) = (record, self.board.instance(id)) else { continue };
-                    (record.instance.clone(), status.past)
+        let dirty = std::mem::take(&mut self.dirty);
+        for id in &dirty {
+            let known = match self.leaving.get(id) {
+                Some((instance, past)) if !self.in_flight.contains_key(id) => Some((instance.clone(), past.clone())),
+                _ => {
+                    let record = lock(&self.records).get(id).cloned();
+                    record.zip(self.board.instance(*id)).map(|(record, status)| (record.instance.clone(), status.past))
                 }
             };
+            let Some((instance, past)) = known else { continue };
             match serde_json::to_string(&past) {
                 Ok(json) => standings.push((instance, json)),
                 Err(error) => tracing::warn!("how {} stands cannot be kept: {error}", instance.name),
@@ -69,9 +69,20 @@ impl Work {
         }
         let (store, now) = (self.store.clone(), self.board.now());
         let kept = tokio::task::spawn_blocking(move || store.keep_standings(&standings, now)).await;
-        if let Ok(Err(error)) = kept {
-            tracing::warn!("how instances stand cannot be kept: {error}; {}", error.help());
+        let trouble = match kept {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(format!("{error}; {}", error.help())),
+            Err(error) => Some(error.to_string()),
+        };
+        match &trouble {
+            None => self.leaving.retain(|id, _| !dirty.contains(id) || self.in_flight.contains_key(id)),
+            // They are kept with the next that is, if that can be done then.
+            Some(_) => self.dirty.extend(dirty),
         }
+        if let Some(text) = trouble.as_ref().filter(|_| trouble != self.not_kept) {
+            tracing::warn!("how instances stand cannot be kept for now: {text}");
+        }
+        self.not_kept = trouble;
     }
 }
 

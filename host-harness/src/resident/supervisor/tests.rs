@@ -1,5 +1,6 @@
 //! The promises of the schedule, played through in virtual time with a poller that does what the test says.
 
+mod comings;
 pub(in crate::resident) mod stage;
 
 use std::path::Path;
@@ -172,96 +173,6 @@ async fn a_change_during_a_failing_poll_is_not_missed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_disabled_instance_is_not_polled_and_goes_on_when_it_is_enabled_again() {
-    let stage = Stage::new(4, |_, _| (30, good()));
-    stage.apply(&[("a", ""), ("b", "enabled = false")]).await;
-    assert_eq!((stage.status("b").state, stage.status("b").next_poll), (State::Disabled, None));
-    while stage.polls("a").is_empty() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    stage.apply(&[("a", "enabled = false"), ("b", "")]).await;
-    assert!(stage.status("a").polling, "the poll at hand is finished");
-    minutes(30).await;
-    let status = stage.status("a");
-    assert_eq!((status.state, status.polling, stage.polls("a").len()), (State::Disabled, false, 1));
-    assert_eq!(status.past.polls["ok"], 1, "and counted");
-    assert!(stage.polls("b").len() >= 5);
-    stage.apply(&[("a", ""), ("b", "")]).await;
-    minutes(6).await;
-    assert!(stage.polls("a").len() >= 2);
-    assert_eq!(stage.status("a").state, State::Ok);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_instance_that_is_removed_during_a_poll_and_comes_back_keeps_what_it_came_to() {
-    let stage = Stage::new(4, |_, _| (100, good()));
-    stage.apply(&[("a", "")]).await;
-    while stage.polls("a").is_empty() {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    stage.apply(&[]).await;
-    assert!(stage.board.instances().is_empty());
-    stage.apply(&[("a", "")]).await;
-    assert!(stage.status("a").polling);
-    minutes(3).await;
-    assert_eq!((stage.polls("a").len(), stage.status("a").past.polls["ok"]), (1, 1));
-    stage.apply(&[]).await;
-    minutes(1).await;
-    stage.apply(&[("a", "")]).await;
-    assert_eq!(stage.status("a").past.polls["ok"], 1, "it was kept in the store");
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_instance_with_an_id_keeps_its_past_when_it_is_renamed_and_is_not_polled_sooner_for_it() {
-    let stage = Stage::new(4, |_, _| (0, good()));
-    stage.apply(&[("a", "id = \"x\"")]).await;
-    // Just after a poll: the next one is minutes away, whatever place its random id gives it.
-    while stage.polls("a").len() < 3 {
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-    tokio::time::sleep(Duration::from_secs(1)).await;
-    let (id, polls) = (stage.id("a"), stage.polls("a").len());
-    stage.apply(&[("b", "id = \"x\"")]).await;
-    assert_eq!((stage.id("b"), stage.status("b").past.polls["ok"]), (id, polls as u64));
-    assert_eq!(stage.status("b").state, State::Ok);
-    assert_eq!(stage.board.instances().len(), 1);
-    tokio::time::sleep(Duration::from_secs(4)).await;
-    assert_eq!(stage.polls("b").len(), 0);
-    minutes(6).await;
-    assert!(!stage.polls("b").is_empty());
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_shorter_interval_counts_at_once() {
-    let stage = Stage::new(4, |_, _| (0, good()));
-    stage.apply(&[("a", "poll_interval_minutes = 600")]).await;
-    minutes(1).await;
-    stage.apply(&[("a", "poll_interval_minutes = 1")]).await;
-    let before = stage.polls("a").len();
-    minutes(10).await;
-    assert!(stage.polls("a").len() - before >= 9);
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_interval_goes_on_after_a_restart_and_the_past_is_there() {
-    let began = Instant::now();
-    let stage = Stage::new(4, |_, _| (0, good()));
-    stage.apply(&[("a", "")]).await;
-    minutes(11).await;
-    let last = *stage.polls("a").last().expect("polled");
-    let count = stage.polls("a").len() as u64;
-    let dir = stage.end().await;
-    let stage = Stage::at(dir, began, 4, |_, _| (0, good()));
-    stage.apply(&[("a", "")]).await;
-    let status = stage.status("a");
-    assert_eq!((status.state, status.past.polls["ok"]), (State::Starting, count));
-    assert!(status.past.last_success.is_some());
-    minutes(6).await;
-    let next = stage.polls("a")[0];
-    assert!((last + 299..=last + 307).contains(&next), "{last} {next}");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_stop_finishes_what_was_begun_and_begins_nothing() {
     let began = Instant::now();
     let stage = Stage::new(4, |_, _| (40, good()));
@@ -306,6 +217,15 @@ async fn a_host_that_panics_during_a_poll_fails_that_poll_only() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_schedule_that_panics_shows_in_the_health_of_the_host() {
+    let stage = Stage::new(4, |_, _| panic!("as the test wants, before the poll has a task of its own"));
+    stage.apply(&[("a", "")]).await;
+    assert!(!stage.board.host().stopping);
+    minutes(6).await;
+    assert!(stage.board.host().stopping);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_changes() {
     let stage = Stage::new(4, |_, _| (0, good()));
     stage.apply(&[("a", ""), ("b", "")]).await;
@@ -316,28 +236,6 @@ async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_c
     insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; choose another name for this instance"#);
     let names: Vec<String> = stage.board.instances().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["a", "b"]);
-}
-
-#[tokio::test(start_paused = true)]
-async fn who_has_no_connector_at_the_start_waits_until_all_were_looked_at_and_not_a_moment_longer() {
-    let stage = Stage::new(4, |_, _| (0, good()));
-    stage.script.served.store(false, Ordering::Relaxed);
-    stage.apply(&[("a", ""), ("b", "")]).await;
-    minutes(7).await;
-    assert_eq!((stage.polls("a"), stage.polls("b")), (vec![], vec![]), "the connector is still compiling");
-    // One of them is renamed while it waits, which is no reason to be polled twice.
-    stage.apply(&[("a", "enabled = false"), ("b", "")]).await;
-    stage.apply(&[("a", ""), ("b", "")]).await;
-    stage.script.served.store(true, Ordering::Relaxed);
-    stage.supervisor.looked();
-    minutes(1).await;
-    assert_eq!(stage.polls("b").first(), Some(&420), "at once, because it is due");
-    minutes(5).await;
-    assert!(!stage.polls("a").is_empty() && stage.gaps("a").iter().all(|gap| *gap >= 290), "{:?}", stage.polls("a"));
-    // Later nobody waits: that there is no connector is to be told.
-    stage.script.served.store(false, Ordering::Relaxed);
-    minutes(10).await;
-    assert!(stage.polls("a").len() >= 3 && stage.polls("b").len() >= 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -370,31 +268,6 @@ async fn ten_thousand_tenants_are_polled_in_time() {
     }
     assert!(names.iter().all(|name| (2..=4).contains(&counts[name.as_str()])), "{} polls", polls.len());
     assert!(stage.script.most_at_once.load(Ordering::Relaxed) <= 64);
-}
-
-#[tokio::test(start_paused = true)]
-async fn an_instance_without_an_interval_has_that_of_its_connector_as_soon_as_that_is_known() {
-    for minutes_of_connector in [1, 60] {
-        let stage = Stage::new(4, |_, _| (1, good()));
-        stage.script.served.store(false, Ordering::Relaxed);
-        stage.script.default_minutes.store(minutes_of_connector, Ordering::Relaxed);
-        stage.apply(&[("a", ""), ("b", "poll_interval_minutes = 7")]).await;
-        assert_eq!((stage.status("a").interval_minutes, stage.status("b").interval_minutes), (5, 7));
-        stage.script.served.store(true, Ordering::Relaxed);
-        stage.supervisor.looked();
-        tokio::time::sleep(Duration::from_secs(1)).await;
-        assert_eq!(u64::from(stage.status("a").interval_minutes), minutes_of_connector);
-        minutes(60 * minutes_of_connector.max(5)).await;
-        let (gaps, wanted) = (stage.gaps("a"), 60 * minutes_of_connector);
-        assert!(gaps.len() >= 58 && stage.polls("a")[0] <= wanted + 1, "{gaps:?}");
-        assert!(gaps.iter().all(|gap| gap.abs_diff(wanted) <= wanted / 30 + 2), "{gaps:?}");
-        assert!(stage.gaps("b").iter().all(|gap| gap.abs_diff(420) <= 15), "{:?}", stage.gaps("b"));
-        // Another version wants something else.
-        stage.script.default_minutes.store(10, Ordering::Relaxed);
-        minutes(2 * minutes_of_connector + 60).await;
-        assert_eq!(stage.status("a").interval_minutes, 10);
-        assert!(stage.gaps("a").last().unwrap().abs_diff(600) <= 20, "{:?}", stage.gaps("a"));
-    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -520,8 +393,8 @@ async fn an_instance_is_not_ready_for_a_version_whose_form_its_configuration_doe
     {
         shelf.put(&fixture).await;
         let connector = shelf.current("fixture").expect("it is there");
-        let found = live.live("acme", &connector).await;
-        let [found] = found.as_slice() else { panic!("{found:?}") };
+        let [id] = live.ids("acme")[..] else { panic!("one is there") };
+        let found = live.ready(id, &connector).await.expect("it is enabled");
         let failure = found.as_ref().err().map(|not| (not.name.as_str(), not.failure.code.as_str()));
         assert_eq!(failure, code.map(|code| ("a", code)), "{found:?}");
     }

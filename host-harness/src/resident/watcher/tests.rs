@@ -16,7 +16,7 @@ use crate::connectors::fixtures::Fixture;
 use crate::connectors::registry::{COMPILE_TIME, Operator, Registry, RegistryOptions};
 use crate::egress::{NetworkOptions, Routes, Secrets};
 use crate::instances::failure::{FailureReport, Retry};
-use crate::resident::board::lock;
+use crate::locks::lock;
 use crate::resident::poller::Polled;
 use crate::resident::shelf::Shelf;
 use crate::resident::supervisor::tests::stage::{Stage, failed};

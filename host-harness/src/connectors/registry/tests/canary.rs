@@ -153,9 +153,18 @@ struct Lending {
 }
 
 impl LiveInstances for Lending {
-    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
-        self.asked.lock().unwrap().push(format!("live {}", connector.descriptor().version));
-        self.inner.live(integration_type, connector)
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        self.inner.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+        self.asked.lock().unwrap().push(format!("ready {} {}", id.as_u128(), connector.descriptor().version));
+        self.inner.ready(id, connector)
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.asked.lock().unwrap().push(format!("checkpoint {}", id.as_u128()));
+        self.inner.checkpoint(id)
     }
 
     fn lend(&self, id: Uuid) -> Option<crate::connectors::serving::Lent> {
@@ -176,8 +185,76 @@ async fn an_instance_is_lent_until_both_versions_have_polled_it_and_who_has_a_ch
     world.fixture(FILE, &polling("2.0.0", "unreachable"));
     world.registry.scan(&lending).await;
     let asked = lending.asked.lock().unwrap().clone();
-    let from = asked.iter().position(|one| one.starts_with("lend")).unwrap();
-    assert_eq!(asked[from..], ["lend 2", "live 1.0.0", "back"], "{asked:?}");
+    // Each is looked at once; the checkpoint of the one that is lent is read and no other.
+    let expected = [
+        "ready 1 2.0.0",
+        "ready 2 2.0.0",
+        "lend 2",
+        "ready 2 2.0.0",
+        "checkpoint 2",
+        "ready 2 1.0.0",
+        "checkpoint 2",
+        "back",
+    ];
+    assert_eq!(asked, expected);
+}
+
+#[tokio::test]
+async fn an_instance_that_a_version_cannot_be_set_up_for_is_looked_at_once_more_and_no_other_with_it() {
+    let world = World::new();
+    let lending = Lending::default();
+    for number in 1..=20 {
+        lending.inner.add(number, "acme", Some(b"x"));
+    }
+    let demanding = |version: &str| {
+        let mut demanding = Fixture::version(version);
+        let mut field = demanding.descriptor.settings[1].clone();
+        (field.key, field.required) = ("new".into(), true);
+        demanding.descriptor.settings.push(field);
+        demanding
+    };
+    // Neither version is ready for any of them.
+    for version in ["1.0.0", "2.0.0"] {
+        lending.asked.lock().unwrap().clear();
+        world.fixture(FILE, &demanding(version));
+        world.registry.scan(&lending).await;
+        assert_eq!(world.serving(), version);
+    }
+    assert_eq!(lending.asked.lock().unwrap().len(), 40, "both versions, once each");
+}
+
+/// Instances over which the host panics, once.
+#[derive(Default)]
+struct Panicking {
+    inner: Instances,
+    done: std::sync::atomic::AtomicBool,
+}
+
+impl LiveInstances for Panicking {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        assert!(self.done.swap(true, std::sync::atomic::Ordering::Relaxed), "as the test wants");
+        self.inner.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+        self.inner.ready(id, connector)
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.inner.checkpoint(id)
+    }
+}
+
+#[tokio::test]
+async fn a_host_that_panics_over_a_version_looks_at_others_and_tries_it_again() {
+    let world = World::new();
+    let live = Panicking::default();
+    world.version(FILE, "1.0.0");
+    world.registry.scan(&live).await;
+    assert_eq!(world.fate(FILE), (ConnectorState::Refused, "host-error".into()));
+    world.advance(61);
+    world.registry.scan(&live).await;
+    assert_eq!(world.serving(), "1.0.0");
 }
 
 #[tokio::test]

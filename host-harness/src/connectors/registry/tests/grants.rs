@@ -241,7 +241,7 @@ async fn what_an_instance_asked_for_that_is_gone_is_not_granted_with_what_others
 /// Instances of which some have settings with which [`abroad`] plans for another host; tells who is lent.
 struct Travellers {
     inner: Instances,
-    /// Whether an instance is abroad at the nth time that all are asked for.
+    /// Whether an instance is abroad at the nth time that one is asked for.
     is_abroad: fn(usize, Uuid) -> bool,
     asked: AtomicUsize,
     lent: Mutex<Vec<Uuid>>,
@@ -254,15 +254,25 @@ impl Travellers {
 }
 
 impl LiveInstances for Travellers {
-    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        self.inner.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
         let asked = self.asked.fetch_add(1, Ordering::Relaxed);
         Box::pin(async move {
-            let mut live = self.inner.live(integration_type, connector).await;
-            for instance in live.iter_mut().flatten().filter(|instance| (self.is_abroad)(asked, instance.id)) {
+            let mut ready = self.inner.ready(id, connector).await;
+            if let Some(Ok(instance)) = &mut ready
+                && (self.is_abroad)(asked, id)
+            {
                 instance.options.settings.clear();
             }
-            live
+            ready
         })
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.inner.checkpoint(id)
     }
 
     fn lend(&self, id: Uuid) -> Option<Lent> {
@@ -308,4 +318,68 @@ async fn an_instance_that_leaves_the_grant_during_a_trial_is_not_polled_by_it() 
     world.fixture(FILE, &abroad("2.0.0", "unreachable"));
     world.registry.scan(&live).await;
     assert_eq!((world.serving(), live.lent.lock().unwrap().len()), ("2.0.0".into(), 1));
+}
+
+#[tokio::test]
+async fn what_is_held_because_of_settings_serves_when_they_are_corrected() {
+    // At first install, with origins in the configuration; and as an update of one that is pinned.
+    for (before, origins) in [(None, granting("https://api.example.com")), (Some("1.0.0"), BTreeMap::new())] {
+        let world = World::new();
+        world.registry.grant(origins.clone());
+        let live = Travellers::new(|asked, _| asked == 0);
+        live.inner.add(1, "acme", None);
+        if let Some(version) = before {
+            world.version(FILE, version);
+            world.registry.scan(&live.inner).await;
+        }
+        world.fixture(FILE, &abroad("2.0.0", fixtures::GOOD));
+        world.registry.scan(&live).await;
+        assert_eq!((world.serving().as_str(), world.fate(FILE).0), (before.unwrap_or("-"), ConnectorState::Held));
+        for _ in 0..3 {
+            world.registry.scan(&live).await;
+        }
+        assert_eq!(world.fate(FILE).0, ConnectorState::Held, "nothing has changed");
+        // The operator corrects the instance; what is granted stays as it is.
+        world.registry.grant(origins);
+        let operator = Operator::at(&world.state()).unwrap();
+        assert_eq!(operator.confirm("fixture", world.clock.now()).unwrap_err().code(), "connector-unknown");
+        world.registry.scan(&live).await;
+        assert_eq!(world.serving(), "2.0.0");
+    }
+}
+
+/// Instances that are corrected while a version tries itself on them.
+struct Corrected<'a>(&'a Registry, Travellers);
+
+impl LiveInstances for Corrected<'_> {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        self.1.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+        Box::pin(async move {
+            let ready = self.1.ready(id, connector).await;
+            if self.1.asked.load(Ordering::Relaxed) == 1 {
+                self.0.grant(granting("https://api.example.com"));
+            }
+            ready
+        })
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.1.checkpoint(id)
+    }
+}
+
+#[tokio::test]
+async fn a_correction_in_the_middle_of_a_trial_is_not_missed() {
+    let world = World::new();
+    world.registry.grant(granting("https://api.example.com"));
+    let live = Corrected(&world.registry, Travellers::new(|asked, _| asked == 0));
+    live.1.inner.add(1, "acme", None);
+    world.fixture(FILE, &abroad("1.0.0", fixtures::GOOD));
+    world.registry.scan(&live).await;
+    assert_eq!(world.fate(FILE).0, ConnectorState::Held, "by what it was asked before");
+    world.registry.scan(&live).await;
+    assert_eq!(world.serving(), "1.0.0");
 }

@@ -367,14 +367,22 @@ struct Gated {
 }
 
 impl LiveInstances for Gated {
-    fn live<'a>(&'a self, _integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
+    fn ids(&self, _: &str) -> Vec<Uuid> {
+        vec![Uuid::from_u128(1)]
+    }
+
+    fn ready<'a>(&'a self, _: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
         Box::pin(async move {
             if connector.descriptor().version == "1.0.0" {
                 self.asked.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
                 self.gate.acquire().await.unwrap().forget();
             }
-            Vec::new()
+            None
         })
+    }
+
+    fn checkpoint(&self, _: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        Box::pin(std::future::ready(Ok(None)))
     }
 }
 

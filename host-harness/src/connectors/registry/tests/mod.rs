@@ -1,6 +1,7 @@
 //! Connectors through their whole lives, with components made in memory and a clock that only tests move.
 
 mod canary;
+mod contents;
 mod grants;
 mod life;
 mod probation;
@@ -55,22 +56,29 @@ impl Instances {
 }
 
 impl LiveInstances for Instances {
-    fn live<'a>(&'a self, integration_type: &'a str, connector: &'a Connector) -> Asked<'a> {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
         let instances = self.0.lock().unwrap();
-        let live = instances
-            .iter()
-            .filter(|_| integration_type == TYPE)
-            .map(|(id, name, checkpoint)| {
-                // As a host types the settings by the connector's form: this one knows no other setting.
-                if connector.descriptor().settings.iter().any(|field| field.key == "new" && field.required) {
-                    let failure = FailureReport::new("setting-missing", "the setting new is missing", "");
-                    let has_checkpoint = checkpoint.is_some();
-                    return Err(NotReady { id: *id, name: name.clone(), has_checkpoint, failure: failure.into() });
-                }
-                Ok(LiveInstance { id: *id, options: options(name), checkpoint: checkpoint.clone() })
-            })
-            .collect();
-        Box::pin(std::future::ready(live))
+        instances.iter().filter(|_| integration_type == TYPE).map(|(id, ..)| *id).collect()
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+        let one = self.0.lock().unwrap().iter().find(|one| one.0 == id).cloned();
+        let ready = one.map(|(id, name, checkpoint)| {
+            let has_checkpoint = checkpoint.is_some();
+            // As a host types the settings by the connector's form: this one knows no other setting.
+            if connector.descriptor().settings.iter().any(|field| field.key == "new" && field.required) {
+                let failure = FailureReport::new("setting-missing", "the setting new is missing", "");
+                return Err(NotReady { id, name, has_checkpoint, failure: failure.into() });
+            }
+            Ok(LiveInstance { id, options: options(&name), has_checkpoint })
+        });
+        Box::pin(std::future::ready(ready))
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        let instances = self.0.lock().unwrap();
+        let checkpoint = instances.iter().find(|one| one.0 == id).and_then(|one| one.2.clone());
+        Box::pin(std::future::ready(Ok(checkpoint)))
     }
 }
 
