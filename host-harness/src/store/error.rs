@@ -35,6 +35,14 @@ pub enum StoreError {
         /// The other process, when it could be read.
         holder: Option<u32>,
     },
+    /// Somebody else could change what is in the directory.
+    #[error("the state directory {} is not this user's alone: {why}", path.display())]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is, or who can write to it.
+        why: &'static str,
+    },
     /// There is no store to read.
     #[error("there is no state in {}", path.display())]
     Missing {
@@ -152,6 +160,7 @@ impl StoreError {
             Self::Directory { .. } => "state-directory",
             Self::Unreadable { .. } => "state-unreadable",
             Self::Locked { .. } => "state-locked",
+            Self::Exposed { .. } => "state-not-private",
             Self::Missing { .. } => "state-missing",
             Self::Foreign { .. } => "state-foreign",
             Self::Newer { .. } => "state-newer",
@@ -178,6 +187,9 @@ impl StoreError {
             Self::Directory { .. } => "give a directory that this user can write to",
             Self::Unreadable { .. } => "give a directory that this user can read, or run this as the user of the host",
             Self::Locked { .. } => "wait until the other process has ended, or give each process its own directory",
+            Self::Exposed { .. } => {
+                "make it this user's alone (chown, chmod go-w), or name a directory below it, which is made for this user alone"
+            }
             Self::Missing { .. } => "name the directory that was given to `poll --state`, or poll first",
             Self::Foreign { .. } => "give an empty or new directory; nothing was changed in this one",
             Self::Newer { .. } => "use the newer host-harness that wrote it, or another directory; nothing was changed",
@@ -186,7 +198,7 @@ impl StoreError {
             Self::Corrupt { .. } => {
                 "restore the directory from a backup, or move it away and poll into a new one: the look-back is collected again and artifacts keep their ids"
             }
-            Self::Full { .. } => "free some room and poll again; nothing of this step was stored",
+            Self::Full { .. } => "free some room and try again; nothing is ever stored by halves",
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "choose another name for this instance",
             Self::Twice => "give each its own id and name",

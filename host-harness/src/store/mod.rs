@@ -94,6 +94,14 @@ struct Database {
 }
 
 impl Store {
+    /// Says whether a directory is one that a store may be in: this user's alone, or not there yet. Nothing is made.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be looked at.
+    pub fn check(dir: &Path) -> Result<(), StoreError> {
+        directory::check_private(dir)
+    }
+
     /// Opens the store in `dir` for writing. A directory that does not exist
     /// is created (mode 0700), an empty one becomes a new store.
     ///

@@ -7,6 +7,8 @@
 //! Foreign keys are not declared: rows are only written here, in the order
 //! that keeps them whole, and checking them costs a look-up per artifact.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -156,6 +158,24 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
         found if found < READABLE => Err(StoreError::Older { path: path.to_owned(), found, known: known_version() }),
         _ => Ok(connection),
     }
+}
+
+/// Whether the file is a database of another program, by its first bytes: nothing is changed beside it, as it would be by
+/// opening it. A database whose first bytes say nothing yet is judged when it is opened.
+pub(super) fn is_foreign(path: &Path) -> bool {
+    let mut header = [0; 105];
+    if File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_err() {
+        return false;
+    }
+    let number = |at: usize, bytes: usize| {
+        let bytes = header.get(at..at + bytes).unwrap_or_default();
+        bytes.iter().fold(0_i64, |number, byte| number << 8 | i64::from(*byte))
+    };
+    // See https://www.sqlite.org/fileformat.html: versions, and whether the first table, which lists all, has rows.
+    let (version, application, rows) = (number(60, 4), number(68, 4), number(103, 2));
+    header.starts_with(b"SQLite format 3\0")
+        && application != APPLICATION_ID
+        && (application != 0 || version != 0 || rows != 0)
 }
 
 /// The schema version, after making sure that the database is ours and not

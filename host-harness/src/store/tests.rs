@@ -314,6 +314,9 @@ fn a_database_of_another_program_is_refused_and_left_as_it_is() {
     let path = dir.path().join("state.sqlite");
     Connection::open(&path).expect("open").execute_batch("CREATE TABLE theirs (a)").expect("table");
     assert_eq!(Store::open(dir.path()).expect_err("must fail").code(), "state-foreign");
+    let files: Vec<_> =
+        fs::read_dir(dir.path()).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
+    assert_eq!(files, ["state.sqlite"], "and no lock");
     let tables: i64 = Connection::open(&path)
         .expect("open")
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
