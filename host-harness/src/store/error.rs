@@ -141,6 +141,8 @@ pub enum StoreError {
     TooLong {
         /// The time it had.
         within: Duration,
+        /// Whether it was one without words, for the newest artifacts.
+        newest: bool,
     },
     /// Anything else that SQLite says.
     #[error("the database {} failed: {source}", path.display())]
@@ -205,6 +207,7 @@ impl StoreError {
             Self::UnknownInstance { .. } => "leave --instance out to search all of them",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",
+            Self::TooLong { newest: true, .. } => "ask for fewer artifacts, or when the machine has less to do",
             Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",
             Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",
         }
