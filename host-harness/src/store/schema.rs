@@ -144,14 +144,41 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 const READABLE: i64 = 5;
 
 /// Opens the database for reading only. It may be of an older version, if its rows are the same.
+///
+/// Also a reader writes beside the database, who reads what. Where that is not possible, as on a medium that can only be
+/// read, and where no log lies beside it, nobody writes into the database either, and it is read as what does not change.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let opened = reader(path, "");
+    match &opened {
+        Err(StoreError::Unreadable { .. }) if !has_log(path) => reader(path, "?immutable=1").or(opened),
+        _ => opened,
+    }
+}
+
+/// Whether a log lies beside the database; if that cannot be known, it may.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match std::fs::symlink_metadata(log) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidFilename),
+    }
+}
+
+/// Opens the database for reading with what is to be said behind its address.
+fn reader(path: &Path, options: &str) -> Result<Connection, StoreError> {
     let failed = |source: rusqlite::Error| match classify(path, source) {
         // Whoever reads wants to know that he may not.
         StoreError::Directory { path, source, .. } => StoreError::Unreadable { path, source },
         other => other,
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let unreadable = |source| StoreError::Unreadable { path: path.to_owned(), source };
+    let whole = std::path::absolute(path).map_err(unreadable)?;
+    // An address, so that no name of a file is taken for one.
+    let address =
+        url::Url::from_file_path(whole).map_err(|()| unreadable(std::io::ErrorKind::InvalidFilename.into()))?;
+    let connection = Connection::open_with_flags(format!("{address}{options}"), flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     match checked_version(&connection, failed, path)? {
         0 => Err(StoreError::Missing { path: path.parent().unwrap_or(path).to_owned() }),
@@ -276,6 +303,25 @@ mod tests {
         let error = open_reader(&dir.path().join("none")).expect_err("nothing is there");
         assert_eq!(error.code(), "state-unreadable");
         assert!(error.to_string().starts_with("cannot read the database "), "{error}");
+    }
+
+    #[test]
+    fn a_store_beside_which_nothing_can_be_written_is_read_unless_a_log_lies_there() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.sqlite");
+        std::fs::write(&path, "").expect("file");
+        drop(open_writer(&path).expect("store"));
+        // Whatever rights this user has: with its ending the name of the log is too long for a file.
+        let long = dir.path().join(format!("a ?#%41{}", "x".repeat(245)));
+        std::fs::rename(&path, &long).expect("renamed");
+        let rows = |connection: Connection| {
+            connection.query_row("SELECT count(*) FROM artifact", [], |row| row.get::<_, u32>(0)).expect("rows")
+        };
+        assert_eq!(rows(open_reader(&long).expect("read")), 0);
+        assert_eq!(reader(&long, "").expect_err("a reader writes, too").code(), "state-unreadable");
+        assert!(!has_log(&path));
+        std::fs::write(dir.path().join("state.sqlite-wal"), "").expect("log");
+        assert!(has_log(&path));
     }
 
     fn stamp(database: &Connection, version: i64) {
