@@ -229,6 +229,33 @@ fn a_check_tells_everything_at_once_and_asks_nobody() {
 }
 
 #[test]
+fn a_check_tries_what_the_host_itself_needs() {
+    let site = Site::new();
+    site.configure(&instance("us", "us", "us.key"));
+    let text = fs::read_to_string(site.path("conductor.toml")).unwrap();
+    let check = |text: &str| {
+        fs::write(site.path("conductor.toml"), text).unwrap();
+        let output = site.stage.command(&["run", "--config", "conductor.toml", "--check"]).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    assert_eq!(check(&text).0, 0);
+    fs::write(site.path("empty.pem"), "").unwrap();
+    fs::create_dir(site.path("open")).unwrap();
+    fs::set_permissions(site.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let wrong = text
+        .replace("state = \"state\"", "state = \"open\"")
+        .replace("sink = \"file:artifacts.jsonl\"", "sink = \"file:none/artifacts.jsonl\"")
+        .replace(
+            "first_poll",
+            "bearer_token = \"file:none.token\"\nextra_ca_files = [\n  \"none.pem\",\n  \"empty.pem\",\n]\nfirst_poll",
+        );
+    let (code, text) = check(&wrong);
+    assert_eq!(code, 2, "{text}");
+    insta::assert_snapshot!(text, @"");
+    assert_eq!(fs::read_dir(site.path("open")).unwrap().count(), 0, "nothing is made");
+}
+
+#[test]
 fn a_host_that_cannot_start_says_why() {
     let site = Site::new();
     let refused = |arguments: &[&str]| {
