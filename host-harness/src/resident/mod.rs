@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod delivery;
+mod earlier;
 mod fixed;
 pub mod poller;
 pub mod resolve;
