@@ -259,8 +259,9 @@ fn one_who_watches_stops_when_nobody_reads_any_more() {
     let site = Site::new();
     site.configure("");
     let host = site.start(&[]);
+    let url = host.url();
     for more in [&[][..], &["--json"]] {
-        let arguments = [&["status", "--url", &host.url(), "--watch"], more].concat();
+        let arguments = [&["status", "--url", &url, "--watch"], more].concat();
         let mut watching = site.stage.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
         let mut first = [0];
         watching.stdout.take().unwrap().read_exact(&mut first).unwrap();

@@ -94,10 +94,11 @@ fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
         }
     }
     if let SinkConfig::File(path) = &host.sink
-        && let Err(source) = writable(path)
+        && let Err(source) = writable(path, &host.state)
     {
         let error = SinkError::Open { output: path.display().to_string(), source };
-        wrong(place.sink, error.code(), error.to_string(), error.help().to_owned());
+        let help = "name a file in a directory that exists and that this user can write to".to_owned();
+        wrong(place.sink, error.code(), error.to_string(), help);
     }
     problems
 }
@@ -119,13 +120,17 @@ fn network(network: &NetworkOptions, limits: &Limits) -> Result<(), NetworkError
     Gate::new(options, system_lookup()).map(drop)
 }
 
-/// Whether a file can be written to, or made. Nothing is opened, which a pipe would wait for.
-fn writable(path: &Path) -> io::Result<()> {
+/// Whether a file can be written to, or made, also in a state directory that comes with the first start. Nothing is opened,
+/// which a pipe would wait for.
+fn writable(path: &Path, state: &Path) -> io::Result<()> {
     match path.metadata() {
         Ok(metadata) if metadata.is_dir() => Err(ErrorKind::IsADirectory.into()),
         Ok(_) => Ok(access(path, Right::WRITE_OK)?),
         Err(error) if error.kind() == ErrorKind::NotFound => {
             let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if parent == state && !state.exists() {
+                return Ok(());
+            }
             if !parent.metadata()?.is_dir() {
                 return Err(ErrorKind::NotADirectory.into());
             }
