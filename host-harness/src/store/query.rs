@@ -85,7 +85,7 @@ impl Parser {
                 }
                 Token::Open(before) => self.any(before.field.or(field)).map(|set| set.not(before.negated)),
                 Token::Term(term) => {
-                    let set = term.expression(field).map(|term| Set::of(term));
+                    let set = term.expression(field).map(Set::of);
                     self.terms += usize::from(set.is_some());
                     set.map(|set| set.not(term.negated))
                 }
