@@ -67,6 +67,16 @@ fn every_promise_of_the_readme_names_tests_that_exist() {
 }
 
 #[test]
+fn the_unit_starts_with_the_machine_and_whatever_is_wrong_with_one_tenant() {
+    let page = page("docs/operating.md");
+    let unit = page.split("    [Unit]").nth(1).unwrap().split("\n\nThen ").next().unwrap();
+    assert!(!unit.contains("ExecStartPre"), "a check fails of one tenant's slip: {unit}");
+    for line in ["After=network-online.target", "User=host-harness", "WantedBy=multi-user.target"] {
+        assert!(unit.lines().any(|given| given.trim() == line), "{line}: {unit}");
+    }
+}
+
+#[test]
 fn the_page_of_the_sandbox_lists_every_limit_with_its_default_and_all_with_a_test_that_exists() {
     let (page, sources) = (page("docs/sandbox.md"), sources());
     let limits = page.split("## Limits").nth(1).unwrap().split("\n## ").next().unwrap();

@@ -229,6 +229,42 @@ fn a_check_tells_everything_at_once_and_asks_nobody() {
 }
 
 #[test]
+fn a_check_tries_what_the_host_itself_needs() {
+    let site = Site::new();
+    site.configure(&instance("us", "us", "us.key"));
+    let text = fs::read_to_string(site.path("conductor.toml")).unwrap();
+    let check = |text: &str| {
+        fs::write(site.path("conductor.toml"), text).unwrap();
+        let output = site.stage.command(&["run", "--config", "conductor.toml", "--check"]).output().unwrap();
+        (output.status.code().unwrap(), String::from_utf8([output.stdout, output.stderr].concat()).unwrap())
+    };
+    assert_eq!(check(&text).0, 0);
+    let beside = text.replace("sink = \"file:artifacts.jsonl\"", "sink = \"file:state/artifacts.jsonl\"");
+    assert_eq!(check(&beside).0, 0, "the state directory comes with the first start");
+    fs::write(site.path("empty.pem"), "").unwrap();
+    fs::create_dir(site.path("open")).unwrap();
+    fs::set_permissions(site.path("open"), fs::Permissions::from_mode(0o777)).unwrap();
+    let wrong = text
+        .replace("state = \"state\"", "state = \"open\"")
+        .replace("sink = \"file:artifacts.jsonl\"", "sink = \"file:none/artifacts.jsonl\"")
+        .replace(
+            "first_poll",
+            "bearer_token = \"file:none.token\"\nextra_ca_files = [\n  \"none.pem\",\n  \"empty.pem\",\n]\nfirst_poll",
+        );
+    let (code, text) = check(&wrong);
+    assert_eq!(code, 2, "{text}");
+    insta::assert_snapshot!(text, @r#"
+    error: conductor.toml:2: the state directory open is not this user's alone: other users can write to it; make it this user's alone (chown, chmod go-w), or name a directory below it, which is made for this user alone
+    conductor.toml:6: cannot open none/artifacts.jsonl for the artifacts: No such file or directory (os error 2); name a file in a directory that exists and that this user can write to
+    conductor.toml:7: cannot read none.token for the secret "bearer_token": No such file or directory (os error 2); name a file that this user can read
+    conductor.toml:9: cannot use the certificates in none.pem: I/O error: No such file or directory (os error 2); give a readable PEM file
+    conductor.toml:10: cannot use the certificates in empty.pem: it holds no certificate; give a readable PEM file
+    help: these 5 are all; correct them and try again
+    "#);
+    assert_eq!(fs::read_dir(site.path("open")).unwrap().count(), 0, "nothing is made");
+}
+
+#[test]
 fn a_host_that_cannot_start_says_why() {
     let site = Site::new();
     let refused = |arguments: &[&str]| {

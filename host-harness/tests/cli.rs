@@ -160,6 +160,33 @@ fn a_search_without_hits_says_so_on_standard_error_and_succeeds() {
 }
 
 #[test]
+fn a_status_that_cannot_be_asked_for_says_what_is_in_the_way() {
+    let dir = temporary();
+    // There is nobody at this address, and that is not what is wrong.
+    let ask = ["status", "--url", "http://127.0.0.1:9", "--token", "file:/no/such/token"];
+    insta::assert_snapshot!(refused(dir.path(), &ask), @r#"
+    error: cannot read /no/such/token for the secret "token": No such file or directory (os error 2)
+    help: name a file that this user can read
+    "#);
+    insta::assert_snapshot!(refused(dir.path(), &["status", "--url", "https://conductor.example.com"]), @r"
+    error: --url must begin with http://: the host itself does not speak TLS
+    help: name the address where the host listens, not that of a proxy in front of it
+    ");
+}
+
+#[test]
+fn a_hyphen_before_a_word_is_told_not_to_leave_it_out() {
+    let dir = temporary();
+    drop(host_harness::store::Store::open(&dir.path().join("state")).expect("store"));
+    let (code, _, stderr) = run(dir.path(), &["search", "--state", "state", "--", "powershell", "-enc"]);
+    assert_eq!(code, 0);
+    insta::assert_snapshot!(stderr, @r"
+    [WARN] host-harness: -enc is looked for as text; to leave out what has the word, write NOT enc
+    [INFO] host-harness: no artifacts found
+    ");
+}
+
+#[test]
 fn a_damaged_state_is_named_with_what_to_do() {
     let dir = temporary();
     std::fs::create_dir(dir.path().join("state")).expect("directory");

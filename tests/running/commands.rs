@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 use insta::assert_snapshot;
 use serde_json::Value;
 
-use crate::common::process::Host;
+use crate::common::process::{Host, PATIENCE};
 use crate::component;
 use crate::site::{Site, Told, hostile, insightidr};
 
@@ -252,4 +252,31 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
         }
     }
     assert_eq!(host.stop("TERM").code, 0);
+}
+
+#[test]
+fn one_who_watches_stops_when_nobody_reads_any_more() {
+    let site = Site::new();
+    site.configure("");
+    let host = site.start(&[]);
+    let url = host.url();
+    for more in [&[][..], &["--json"]] {
+        let arguments = [&["status", "--url", &url, "--watch"], more].concat();
+        let mut watching = site.stage.command(&arguments).stdout(Stdio::piped()).spawn().unwrap();
+        let mut first = [0];
+        watching.stdout.take().unwrap().read_exact(&mut first).unwrap();
+        // The pipe is closed here.
+        let began = std::time::Instant::now();
+        let code = loop {
+            match watching.try_wait().unwrap() {
+                Some(status) => break status.code(),
+                None if began.elapsed() > PATIENCE => {
+                    watching.kill().unwrap();
+                    panic!("it goes on for nobody: {more:?}");
+                }
+                None => std::thread::sleep(std::time::Duration::from_millis(50)),
+            }
+        };
+        assert_eq!(code, Some(0), "{more:?}");
+    }
 }

@@ -68,6 +68,17 @@ fn goes_on(mut again: Upkeep) {
 }
 
 #[test]
+fn a_hangup_changes_nothing_and_is_told() {
+    let site = Site::new();
+    site.configure("");
+    let mut host = site.start(&[]);
+    host.signal("HUP");
+    host.until("it is told", |host| host.log().contains("SIGHUP changes nothing").then_some(()));
+    assert_eq!(host.get("/healthz").0, 200);
+    assert_eq!(host.stop("TERM").code, 0);
+}
+
+#[test]
 fn a_second_signal_ends_it_at_once_with_nothing_of_the_step_and_the_next_start_goes_on() {
     for (signal, code) in [("TERM", 143), ("INT", 130)] {
         let Upkeep { site, vendor, mut host, gate } = in_the_middle();

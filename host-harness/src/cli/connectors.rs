@@ -142,7 +142,7 @@ fn list(operator: &Operator, grants: bool, json: bool) -> Result<(), CliError> {
     if json {
         let written = listing.written.and_then(|time| time.format(&Rfc3339).ok());
         let value = json!({ "written": written, "connectors": listing.connectors, "granted": listing.granted });
-        return output::print_json(&value, true);
+        return output::print_json(&value, true).map(drop);
     }
     match listing.written {
         Some(time) => tracing::info!("as a host reported at {}", shown(time)),
@@ -152,7 +152,7 @@ fn list(operator: &Operator, grants: bool, json: bool) -> Result<(), CliError> {
     if grants {
         shown.push_str(&rights(&listing.granted));
     }
-    output::print(&shown)
+    output::print(&shown).map(drop)
 }
 
 /// What every type is granted, a line for each right.

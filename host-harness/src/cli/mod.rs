@@ -19,6 +19,7 @@ mod run;
 mod search;
 mod signals;
 mod simulate;
+mod soundness;
 mod status;
 
 use std::io::Write as _;

@@ -5,19 +5,18 @@ use std::io::{self, ErrorKind, Write};
 use super::error::CliError;
 
 /// Writes the text and flushes. A reader that has gone away (`| head`) has
-/// seen enough: that is no error.
-pub(super) fn print(text: &str) -> Result<(), CliError> {
+/// seen enough: that is no error. Tells whether somebody still reads.
+pub(super) fn print(text: &str) -> Result<bool, CliError> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
-        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(CliError::failed(format!("cannot write to standard output: {error}")))
-        }
-        _ => Ok(()),
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CliError::failed(format!("cannot write to standard output: {error}"))),
     }
 }
 
 /// Writes a value as JSON on one line, or on many.
-pub(super) fn print_json(value: &serde_json::Value, pretty: bool) -> Result<(), CliError> {
+pub(super) fn print_json(value: &serde_json::Value, pretty: bool) -> Result<bool, CliError> {
     print(&if pretty { format!("{value:#}\n") } else { format!("{value}\n") })
 }
 

@@ -12,23 +12,20 @@ use tokio::net::TcpListener;
 use super::error::CliError;
 use super::open_files;
 use super::options::parse_time;
-use super::output;
-use super::signals::Signals;
+use super::signals::{Signals, ignore_hangup};
+use super::soundness;
 use crate::config::watch::FileWatch;
 use crate::config::{self, Config, ConfigError, SinkConfig};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
-use crate::instances::report::counted;
-use crate::instances::secrets;
-use crate::log::escape;
 use crate::resident::board::Board;
 use crate::resident::delivery::Delivery;
 use crate::resident::poller::{ConnectorPoller, Phase};
+use crate::resident::resolve;
 use crate::resident::retention::Retention;
 use crate::resident::supervisor::Supervisor;
 use crate::resident::watcher::{Watcher, loaded};
-use crate::resident::{FixedConnectors, resolve};
 use crate::sandbox::{Clock, Engine, EngineOptions};
 use crate::store::{Reader, Store};
 
@@ -42,7 +39,7 @@ use crate::store::{Reader, Store};
 /// SIGTERM and SIGINT end it in good order: polls at hand finish their step. A
 /// second signal ends it at once; nothing that was stored is lost either way.
 /// Exit code 0: it was told to stop; 2: it could not start; 130 or 143: a second
-/// signal.
+/// signal. SIGHUP changes nothing.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -53,8 +50,9 @@ pub(super) struct Run {
     #[arg(long, value_name = "FILE")]
     pub(super) config: PathBuf,
     /// Only say whether the configuration is right: everything in it, the
-    /// settings by the connectors, and whether secrets can be read; nothing is
-    /// asked of any vendor
+    /// settings by the connectors, and whether secrets, the token and
+    /// certificates can be read and the output and the state directory be used;
+    /// nothing is made, and nothing asked of any vendor
     #[arg(long)]
     check: bool,
     /// Set the clock of host and connectors, for example 2026-01-15T12:00:00Z;
@@ -74,8 +72,9 @@ impl Run {
         let clock = self.clock.map_or_else(Clock::system, Clock::starting_at);
         let engine = Engine::new(EngineOptions::default())?;
         if self.check {
-            return check(&config, &engine, &clock).await;
+            return soundness::check(&config, &engine, &clock).await;
         }
+        ignore_hangup()?;
         open_files::raise();
         let host = &config.host;
         let store = Store::open(&host.state)?;
@@ -182,51 +181,6 @@ fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
         (name.clone(), origins.iter().filter_map(|text| origin(text).ok()).collect())
     };
     config.grants.iter().map(one).collect()
-}
-
-/// The connectors of the configured directory, for a check.
-async fn connectors(
-    config: &Config,
-    engine: &Engine,
-    cache: Option<&Path>,
-    clock: &Clock,
-) -> Result<FixedConnectors, CliError> {
-    let directory = &config.host.connectors;
-    FixedConnectors::load(engine, directory, cache, clock.now()).await.map_err(|error| {
-        CliError::usage(format!("cannot read the connectors in {}: {error}", directory.display()))
-            .help("set connectors in [host] to a directory that this user can read")
-    })
-}
-
-/// Says what is wrong, or that nothing is.
-async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Result<u8, CliError> {
-    // A check makes no directories.
-    let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
-    let serving = connectors(config, engine, cache, clock).await?;
-    let mut problems = resolve::check(config, |_| false, |kind| serving.current(kind)).await;
-    let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
-    for instance in &config.instances {
-        let line = instance.place.line;
-        if serving.current(&instance.integration_type).is_none() {
-            let reason = format!("no connector serves {}", instance.integration_type);
-            let help = config::suggestion(&instance.integration_type, known.iter().map(String::as_str));
-            problems.push(resolve::problem(&config.file, line, "connector-missing", reason, help));
-        }
-        if let Err(error) = secrets::take(&instance.secrets) {
-            problems.push(resolve::problem(&config.file, line, error.code(), error.to_string(), error.help()));
-        }
-    }
-    if !problems.is_empty() {
-        problems.sort_by_key(|problem| problem.line);
-        return Err(ConfigError { problems }.into());
-    }
-    let enabled = config.instances.iter().filter(|instance| instance.enabled).count();
-    output::print(&format!(
-        "{}: sound; {}, {enabled} of them enabled\n",
-        escape(&config.file.display().to_string()),
-        counted(config.instances.len() as u64, "instance")
-    ))?;
-    Ok(0)
 }
 
 /// Whether the configuration asks for JSON log lines. It is read again, and judged, when logging works.

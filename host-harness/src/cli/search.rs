@@ -5,24 +5,29 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
+use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::output;
 use crate::log::escape;
-use crate::store::{Hit, Reader};
+use crate::store::{Hit, Reader, remark};
 
 /// Search the artifacts that were collected
 ///
-/// All words must match, anywhere in an artifact. Fields narrow a word down:
-/// src_ip: dst_ip: hostname: user: severity: stream:. Quotes keep words
-/// together, a * at the end of a word stands for any ending, behind a dot for
-/// whatever follows. A time is found by its month (2026-01*), day (2026-01-15),
-/// hour, minute or second (2026-01-15T11:59), as it is written; a UUID as a
+/// All words must match, anywhere in an artifact; OR between words finds
+/// either, NOT before a word leaves out what has it, both in capitals. Words
+/// without an OR between them belong closer together; brackets change that.
+/// Fields narrow a word down: src_ip: dst_ip: hostname: user: severity:
+/// stream:; -severity:low leaves out what has it there. Any other word with a
+/// hyphen before it is looked for as it is. Quotes keep words together, a * at
+/// the end of a word stands for any ending, behind a dot for whatever follows.
+/// A time is found by its month (2026-01*), day (2026-01-15), hour, minute or
+/// second (2026-01-15T11:59, 2026-01-15 11:59), as it is written; a UUID as a
 /// whole or by its beginning with a *. Without a query the newest artifacts are
 /// shown. What was stored last comes first.
 ///
-/// Words are what stands between spaces and punctuation: within a text of
+/// Of an artifact the first 256 KiB of values are searched. Words are what stands between spaces and punctuation: within a text of
 /// Chinese, Japanese or Thai a single word is not found. A quoted phrase may
 /// reach from one value of an artifact into the next.
 #[derive(Debug, Args)]
@@ -31,6 +36,7 @@ Examples:
   host-harness search --state ./state stream:alerts severity:high
   host-harness search --state ./state 'user:\"Jane Doe\"' '10.0.0.*'
   host-harness search --state ./state 2026-01-15T11 failed
+  host-harness search --state ./state 'severity:(high OR critical) NOT stream:alerts'
   host-harness search --state ./state --json --pretty --limit 1")]
 pub(super) struct Search {
     /// The directory that was given to poll
@@ -45,6 +51,10 @@ pub(super) struct Search {
     /// Print the artifacts themselves, one JSON object a line
     #[arg(long)]
     json: bool,
+    /// Print with each artifact where it comes from, as /artifacts of a running
+    /// host does: instance, id, stream, stored and artifact
+    #[arg(long, requires = "json")]
+    with_instance: bool,
     /// Spread each JSON object over several lines
     #[arg(long, requires = "json")]
     pretty: bool,
@@ -55,7 +65,11 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn run(self) -> Result<u8, CliError> {
-        let hits = Reader::open(&self.state)?.search(&self.query.join(" "), self.instance.as_deref(), self.limit)?;
+        let query = self.query.join(" ");
+        if let Some(remark) = remark(&query) {
+            tracing::warn!("{remark}");
+        }
+        let hits = Reader::open(&self.state)?.search(&query, self.instance.as_deref(), self.limit)?;
         if hits.is_empty() {
             tracing::info!("no artifacts found");
             return Ok(0);
@@ -63,7 +77,7 @@ impl Search {
         let mut text = String::new();
         if self.json {
             for hit in &hits {
-                text.push_str(&self.json(&hit.json));
+                text.push_str(&self.json(hit));
                 text.push('\n');
             }
         } else {
@@ -73,19 +87,43 @@ impl Search {
         Ok(0)
     }
 
-    /// The artifact as it is, or spread.
-    fn json(&self, json: &str) -> String {
+    /// The artifact as it is, alone or with where it comes from, or spread.
+    fn json(&self, hit: &Hit) -> String {
+        let json = if self.with_instance { with_instance(hit) } else { hit.json.clone() };
         if !self.pretty {
-            return json.to_owned();
+            return json;
         }
-        serde_json::from_str::<Value>(json).map_or_else(|_| json.to_owned(), |value| format!("{value:#}"))
+        serde_json::from_str::<Value>(&json).map_or(json, |value| format!("{value:#}"))
     }
+}
+
+/// An artifact with where it comes from.
+#[derive(serde::Serialize)]
+struct Whole<'a> {
+    instance: &'a str,
+    id: String,
+    stream: &'a str,
+    stored: String,
+    artifact: &'a RawValue,
+}
+
+/// A hit as one object, with the artifact as it is.
+fn with_instance(hit: &Hit) -> String {
+    let whole = Whole {
+        instance: &hit.instance,
+        id: hit.id.to_string(),
+        stream: &hit.stream,
+        stored: hit.stored.format(&Rfc3339).unwrap_or_default(),
+        // What is stored is JSON.
+        artifact: serde_json::from_str(&hit.json).unwrap_or(RawValue::NULL),
+    };
+    serde_json::to_string(&whole).unwrap_or_default()
 }
 
 /// Longest title shown in a line, in characters.
 const MOST_TITLE: usize = 60;
 
-/// Time, severity, stream, title, sender and id.
+/// Time, severity, instance, stream, title, sender and id.
 fn row(hit: &Hit) -> Vec<String> {
     let artifact: Value = serde_json::from_str(&hit.json).unwrap_or_default();
     let field = |name: &str| artifact.get(name).and_then(Value::as_str).filter(|text| !text.is_empty()).map(escape);
@@ -94,6 +132,7 @@ fn row(hit: &Hit) -> Vec<String> {
     vec![
         field("startTimeUTC").unwrap_or_else(stored),
         or_dash(field("severityLabel")),
+        escape(&hit.instance),
         escape(&hit.stream),
         cut(&or_dash(field("ruleName").or_else(|| field("messageType")))),
         or_dash(field("senderHost")),
@@ -135,11 +174,17 @@ mod tests {
         let row = row(&hit(&json.to_string()));
         let title = format!("forged\\n{}…", "x".repeat(51));
         let id = Uuid::from_u128(1).to_string();
-        assert_eq!(row, ["2026-01-15T12:00:00Z", "high", "alerts", &title, "api.example.com", &id]);
+        assert_eq!(row, ["2026-01-15T12:00:00Z", "high", "acme", "alerts", &title, "api.example.com", &id]);
     }
 
     #[test]
     fn what_an_artifact_does_not_say_is_a_dash_and_its_time_is_that_of_arrival() {
-        assert_eq!(row(&hit("{}"))[..5], ["1970-01-01T00:00:00Z", "-", "alerts", "-", "-"]);
+        assert_eq!(row(&hit("{}"))[..6], ["1970-01-01T00:00:00Z", "-", "acme", "alerts", "-", "-"]);
+    }
+
+    #[test]
+    fn a_hit_can_be_shown_with_its_instance_and_the_artifact_is_not_touched() {
+        let shown = with_instance(&hit("{\"b\":1.0,\"a\": 2}"));
+        insta::assert_snapshot!(shown, @r#"{"instance":"acme","id":"00000000-0000-0000-0000-000000000001","stream":"alerts","stored":"1970-01-01T00:00:00Z","artifact":{"b":1.0,"a": 2}}"#);
     }
 }

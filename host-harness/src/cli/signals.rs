@@ -1,25 +1,40 @@
-//! SIGINT and SIGTERM.
+//! SIGINT and SIGTERM, and SIGHUP.
 //!
 //! Why: the first signal ends the work in good order; whoever sends a second
 //! one does not want to wait for that. State is whole either way, because
 //! every change of it is one transaction.
 
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
+
+/// From now on SIGHUP ends the process no more. By custom it tells a service to read its configuration again, or to open
+/// its log files anew, neither of which this one has to be told.
+pub(super) fn ignore_hangup() -> Result<(), CliError> {
+    let mut hangup = listen(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            tracing::info!("SIGHUP changes nothing: the configuration and secrets are looked at all the time");
+        }
+    });
+    Ok(())
+}
+
+/// Listens for one kind.
+fn listen(kind: SignalKind) -> Result<Signal, CliError> {
+    signal(kind).map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))
+}
 
 /// Waits for signals. From its making on the process no longer ends by them
 /// on its own.
 pub(super) struct Signals {
-    interrupt: tokio::signal::unix::Signal,
-    terminate: tokio::signal::unix::Signal,
+    interrupt: Signal,
+    terminate: Signal,
 }
 
 impl Signals {
     /// Starts to listen.
     pub(super) fn listen() -> Result<Self, CliError> {
-        let listen =
-            |kind| signal(kind).map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")));
         Ok(Self { interrupt: listen(SignalKind::interrupt())?, terminate: listen(SignalKind::terminate())? })
     }
 

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use clap::Args;
+use http::HeaderValue;
 use http::header::{AUTHORIZATION, HOST};
 use http_body_util::{BodyExt, Empty, Limited};
 use hyper_util::rt::TokioIo;
@@ -26,8 +27,9 @@ use crate::log::escape;
 /// Show what a running host is doing
 ///
 /// Asks the host over HTTP. Exit code 0: every instance is ok, starting or
-/// disabled, and the configuration is sound; 1: something is wrong, or nobody
-/// answers; 2: wrong usage.
+/// disabled, the configuration is sound and the output works, or with --watch
+/// nobody reads any more; 1: something is wrong, or nobody answers; 2: wrong
+/// usage, or the token cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +40,7 @@ pub(super) struct Status {
     /// The configuration of the host: says where it listens and which token it wants
     #[arg(long, value_name = "FILE", conflicts_with_all = ["url", "token"])]
     config: Option<PathBuf>,
-    /// Where the host listens [default: http://127.0.0.1:9630]
+    /// Where the host listens, http:// only [default: http://127.0.0.1:9630]
     #[arg(long, value_name = "URL")]
     url: Option<String>,
     /// Where the token is kept: env:NAME or file:PATH
@@ -71,6 +73,8 @@ struct Target {
 impl Status {
     pub(super) async fn run(self) -> Result<u8, CliError> {
         let target = self.target()?;
+        // A token that cannot be read is nobody else's fault.
+        target.authorization()?;
         let mut has_answered = false;
         loop {
             let status = match target.ask().await {
@@ -80,8 +84,8 @@ impl Status {
                     if self.json {
                         // What reads the objects is no person.
                         let _ = write!(std::io::stderr(), "{text}");
-                    } else {
-                        output::print(&format!("\x1b[2J\x1b[H{text}"))?;
+                    } else if !output::print(&format!("\x1b[2J\x1b[H{text}"))? {
+                        return Ok(0);
                     }
                     tokio::time::sleep(EVERY).await;
                     continue;
@@ -90,16 +94,19 @@ impl Status {
             };
             has_answered = true;
             let good = is_good(&status);
-            if self.json {
-                output::print_json(&status, false)?;
+            let is_read = if self.json {
+                output::print_json(&status, false)?
             } else if self.watch {
                 // Clears the screen and begins at its top.
-                output::print(&format!("\x1b[2J\x1b[H{}", page(&status)))?;
+                output::print(&format!("\x1b[2J\x1b[H{}", page(&status)))?
             } else {
-                output::print(&page(&status))?;
-            }
+                output::print(&page(&status))?
+            };
             if !self.watch {
                 return Ok(if good { 0 } else { EXIT_FAILED });
+            }
+            if !is_read {
+                return Ok(0);
             }
             tokio::time::sleep(EVERY).await;
         }
@@ -118,6 +125,10 @@ impl Status {
         let wrong =
             || CliError::usage("--url is no address of a host").help("write for example --url http://127.0.0.1:9630");
         let url = Url::parse(&text).map_err(|_| wrong())?;
+        if url.scheme() == "https" {
+            return Err(CliError::usage("--url must begin with http://: the host itself does not speak TLS")
+                .help("name the address where the host listens, not that of a proxy in front of it"));
+        }
         let host = url.host_str().filter(|_| url.scheme() == "http" && url.username().is_empty()).ok_or_else(wrong)?;
         let token = self
             .token
@@ -143,7 +154,8 @@ impl Target {
             CliError::failed(format!("no host answers at {}:{}: {why}", self.host, self.port))
                 .help("start it with `host-harness run`, or name its configuration with --config")
         };
-        let answer = tokio::time::timeout(WITHIN, self.exchange()).await;
+        let authorization = self.authorization()?;
+        let answer = tokio::time::timeout(WITHIN, self.exchange(authorization)).await;
         let (status, body) = match answer {
             Ok(Ok(answer)) => answer,
             Ok(Err(error)) => return Err(nobody(error)),
@@ -158,7 +170,19 @@ impl Target {
         }
     }
 
-    async fn exchange(&self) -> Result<(u16, Bytes), String> {
+    /// The header with the token, if one is wanted.
+    fn authorization(&self) -> Result<Option<HeaderValue>, CliError> {
+        let Some(source) = &self.token else { return Ok(None) };
+        let secrets = secrets::take(&[("token".to_owned(), source.clone())])?;
+        let token = secrets.get("token").map(ExposeSecret::expose_secret).unwrap_or_default();
+        let header = HeaderValue::from_str(&format!("Bearer {token}"));
+        // The error would say nothing more.
+        header
+            .map(Some)
+            .map_err(|_| CliError::usage("the token cannot be sent: it has other characters than those of a line"))
+    }
+
+    async fn exchange(&self, authorization: Option<HeaderValue>) -> Result<(u16, Bytes), String> {
         let text = |error: &dyn std::fmt::Display| error.to_string();
         let host = self.host.trim_start_matches('[').trim_end_matches(']');
         let stream = TcpStream::connect((host, self.port)).await.map_err(|error| text(&error))?;
@@ -166,10 +190,8 @@ impl Target {
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|error| text(&error))?;
         tokio::spawn(connection);
         let mut request = http::Request::get("/status").header(HOST, format!("{}:{}", self.host, self.port));
-        if let Some(source) = &self.token {
-            let secrets = secrets::take(&[("token".to_owned(), source.clone())]).map_err(|error| text(&error))?;
-            let token = secrets.get("token").map(ExposeSecret::expose_secret).unwrap_or_default();
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
+        if let Some(authorization) = authorization {
+            request = request.header(AUTHORIZATION, authorization);
         }
         let request = request.body(Empty::<Bytes>::new()).map_err(|error| text(&error))?;
         let answer = sender.send_request(request).await.map_err(|error| text(&error))?;

@@ -73,6 +73,23 @@ pub struct HostConfig {
     pub first_poll_within: Option<Duration>,
     /// Days for which artifacts are kept, 1 to 3650; for ever when nothing is said.
     pub keep_artifacts_days: Option<u16>,
+    /// Where some of this stands in the file.
+    pub place: HostPlace,
+}
+
+/// Lines of what is found wrong only when it is tried, from 1.
+#[derive(Clone, Debug, Default)]
+pub struct HostPlace {
+    /// Where the state directory stands.
+    pub state: usize,
+    /// Where the place of the token stands.
+    pub bearer_token: usize,
+    /// Where each file of certification authorities stands, in their order.
+    pub extra_ca_files: Vec<usize>,
+    /// Where the proxy stands.
+    pub proxy: usize,
+    /// Where the sink stands.
+    pub sink: usize,
 }
 
 /// Where artifacts go.

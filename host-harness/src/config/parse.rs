@@ -14,7 +14,7 @@ use url::Url;
 
 use super::problem::ConfigError;
 use super::reader::{At, Report, Section, text};
-use super::{Config, HostConfig, InstanceConfig, Place, SinkConfig};
+use super::{Config, HostConfig, HostPlace, InstanceConfig, Place, SinkConfig};
 use crate::connectors::registry::origin;
 use crate::connectors::serving::integration_type;
 use crate::contract::types::{Setting, SettingValue};
@@ -77,12 +77,18 @@ impl<'a> Parser<'a> {
     /// `[host]`.
     fn host(&self, table: &At<&'a DeTable<'_>>) -> Option<HostConfig> {
         let section = Section::new(self.report, table.value, "[host]", table.at);
-        let directory =
-            |key, example| section.required(key, section.path(key), example).map(|path| self.path(path.value));
+        let mut place = HostPlace::default();
+        let line = |at| self.report.line(at);
+        let directory = |key, example| {
+            section.required(key, section.path(key), example).map(|path| (line(path.at), self.path(path.value)))
+        };
         let state = directory("state", "state = \"/var/lib/host-harness\"");
         let connectors = directory("connectors", "connectors = \"/usr/lib/host-harness/connectors\"");
         let cache = section.path("cache").map(|path| self.path(path.value));
-        let bearer_token = section.text("bearer_token").and_then(|text| self.source("bearer_token", &text));
+        let bearer_token = section.text("bearer_token").and_then(|text| {
+            place.bearer_token = line(text.at);
+            self.source("bearer_token", &text)
+        });
         let listen = self.listen(&section, bearer_token.is_some() || table.value.contains_key("bearer_token"));
         let allowed_hosts =
             section.texts("allowed_hosts").into_iter().filter_map(|host| self.host_name(host)).collect();
@@ -96,9 +102,12 @@ impl<'a> Parser<'a> {
                 false
             }
         });
+        let (proxy, files) = (section.text("proxy"), section.texts("extra_ca_files"));
+        place.proxy = proxy.as_ref().map_or(0, |proxy| line(proxy.at));
+        place.extra_ca_files = files.iter().map(|file| line(file.at)).collect();
         let network = NetworkOptions {
-            proxy: section.text("proxy").and_then(|proxy| self.proxy(&proxy)),
-            extra_ca_files: section.texts("extra_ca_files").iter().map(|file| self.path(&file.value)).collect(),
+            proxy: proxy.and_then(|proxy| self.proxy(&proxy)),
+            extra_ca_files: files.iter().map(|file| self.path(&file.value)).collect(),
         };
         let mut routes = Routes::new();
         for route in section.texts("routes") {
@@ -106,11 +115,15 @@ impl<'a> Parser<'a> {
                 self.report.problem(route.at, error.code(), error.to_string(), "write HOST=URL");
             }
         }
-        let sink = section.text("sink").map_or(SinkConfig::None, |sink| self.sink(&section, &sink));
+        let sink = section.text("sink").map_or(SinkConfig::None, |sink| {
+            place.sink = line(sink.at);
+            self.sink(&section, &sink)
+        });
         let first = section.integer("first_poll_within_seconds", 0..86_401);
         let keep = section.integer("keep_artifacts_days", 1..3_651);
         section.finish();
-        let (state, connectors) = (state?, connectors?);
+        let ((at, state), (_, connectors)) = (state?, connectors?);
+        place.state = at;
         Some(HostConfig {
             cache: cache.unwrap_or_else(|| state.join("cache")),
             state,
@@ -126,6 +139,7 @@ impl<'a> Parser<'a> {
             sink,
             first_poll_within: first.map(|first| Duration::from_secs(first.value.unsigned_abs())),
             keep_artifacts_days: keep.and_then(|days| u16::try_from(days.value).ok()),
+            place,
         })
     }
 

@@ -3,7 +3,8 @@
 //! What: the `Host` header must name this host, no page of another site may ask, and where a token is set the request
 //! must carry it.
 //! Why the `Host` header: a web page can make its own name point to this machine and then read whatever is served
-//! here, but it cannot change what the browser writes into `Host`. Addresses cannot be used so and are always taken.
+//! here, but it cannot change what the browser writes into `Host`. Addresses cannot be used so and are always taken, but for
+//! 0.0.0.0: browsers have let pages of anywhere reach this machine by it, and it is nobody's address.
 //! Why no page of another site: it could not read the answer, but it could keep the store busy with searches. Browsers
 //! say so in `Sec-Fetch-Site`, which no page can change; other programs leave it out.
 //! Why the file of the token is looked at for every request: a token that was rotated counts at once, the old one no
@@ -101,7 +102,7 @@ impl Access {
     fn is_known(&self, host: &str) -> bool {
         let name = match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
             Some((address, port)) if port.is_empty() || port.starts_with(':') => {
-                return address.parse::<std::net::Ipv6Addr>().is_ok();
+                return address.parse::<std::net::Ipv6Addr>().is_ok_and(|address| is_somebody(address.into()));
             }
             Some(_) => return false,
             None => match host.rsplit_once(':') {
@@ -111,7 +112,7 @@ impl Access {
             },
         };
         let name = name.to_ascii_lowercase();
-        name == "localhost" || name.parse::<IpAddr>().is_ok() || self.allowed_hosts.contains(&name)
+        name == "localhost" || name.parse().is_ok_and(is_somebody) || self.allowed_hosts.contains(&name)
     }
 
     /// Judges where a request of a browser comes from.
@@ -157,6 +158,11 @@ impl Token {
         last.0 = now;
         last.1
     }
+}
+
+/// Whether an address can be that of a machine.
+fn is_somebody(address: IpAddr) -> bool {
+    !address.to_canonical().is_unspecified()
 }
 
 fn look(source: &Source, before: Option<&Look>) -> Look {
@@ -210,6 +216,9 @@ mod tests {
             "[evil]",
             "localhost:",
             "::1",
+            "0.0.0.0:9630",
+            "[::]:9630",
+            "[::ffff:0.0.0.0]",
         ] {
             assert_eq!(host(&access, bad), Err(Refusal::OtherHost), "{bad}");
         }

@@ -2,6 +2,7 @@
 //!
 //! Why made of the board at every scrape and not counted apart: status and metrics then say the same, instances that are
 //! gone leave no series behind, and there is nothing to register.
+//! Counters begin with the process: what is remembered of the time before may go back after a crash.
 //! The table in docs/operating.md lists every name here; a test compares them.
 
 use std::fmt::Write as _;
@@ -40,7 +41,7 @@ impl Snapshot {
         Self {
             now: board.now(),
             host: board.host(),
-            instances: board.instances(),
+            instances: board.instances_since_start(),
             steps: board.steps(),
             connectors,
             outbox_depth,
@@ -72,12 +73,16 @@ impl Snapshot {
         if let Some(loaded) = host.config.loaded {
             page.sample("config_loaded_timestamp_seconds", &[], unix(loaded));
         }
+        page.family("delivered_total", "counter", "Artifacts that the sink has taken since the start.");
+        page.sample("delivered_total", &[], count(host.sink.delivered));
+        if !host.sink.is_there {
+            // What only has to be searched waits for nothing.
+            return;
+        }
         page.family("outbox_depth", "gauge", "Artifacts that are stored and wait for delivery.");
         if let Some(depth) = self.outbox_depth {
             page.sample("outbox_depth", &[], count(depth));
         }
-        page.family("delivered_total", "counter", "Artifacts that the sink has taken since the start.");
-        page.sample("delivered_total", &[], count(host.sink.delivered));
         page.family("sink_up", "gauge", "Whether the sink takes artifacts.");
         page.sample("sink_up", &[], f64::from(u8::from(host.sink.failure.is_none())));
     }
@@ -114,9 +119,13 @@ impl Snapshot {
                 }
             }
         }
+        // All of them from the beginning: of a series that comes with its first count nobody sees the growth.
+        const OUTCOMES: [&str; 4] = ["ok", "degraded", "failed", "interrupted"];
         type Map = fn(&InstanceStatus) -> Vec<(&str, u64)>;
         let maps: [(&str, &str, &str, Map); 3] = [
-            ("polls_total", "outcome", "Polls, by outcome.", |one| one.past.polls.iter().collect()),
+            ("polls_total", "outcome", "Polls, by outcome.", |one| {
+                OUTCOMES.map(|outcome| (outcome, one.past.polls[outcome])).to_vec()
+            }),
             ("failures_total", "code", "Failures of polls and streams, by code.", |one| {
                 one.past.failures.iter().collect()
             }),
@@ -170,12 +179,14 @@ impl Snapshot {
         let help = "From sending a request to the head of its response, or to its failure.";
         let requests = self.steps.iter().map(|(name, [_, requests])| (name, requests));
         page.histograms("request_duration_seconds", help, requests);
-        page.family("connector_info", "gauge", "Connectors by version, digest and state.");
+        page.family("connector_info", "gauge", "Connectors by version, digest, file and state.");
         for one in &self.connectors {
             let labels = [
                 ("integration_type", one.integration_type.as_str()),
                 ("version", &one.version),
                 ("digest", &one.digest),
+                // Two files may hold the same.
+                ("file", &one.file),
                 ("state", one.state.name()),
             ];
             page.sample("connector_info", &labels, 1.0);
@@ -278,7 +289,7 @@ mod tests {
             },
             ..Past::default()
         };
-        board.put(InstanceStatus {
+        let mut status = InstanceStatus {
             id: uuid::Uuid::from_u128(1),
             name: "a \"quoted\\name\u{202e}".into(),
             integration_type: "acme".into(),
@@ -289,8 +300,12 @@ mod tests {
             next_poll: Some(now + Duration::from_secs(60)),
             back_off: Some(BackOffStatus { failures: 2, seconds: 60, until: now + Duration::from_secs(60) }),
             routes: Vec::new(),
-            past,
-        });
+            past: Past::default(),
+        };
+        board.put(status.clone());
+        status.past = past;
+        board.put(status);
+        board.change_host(|host| host.sink.is_there = true);
         board.count_step("acme", Duration::from_millis(20), &[Duration::from_millis(3), Duration::from_secs(7)]);
         let connector = ConnectorReport {
             integration_type: "acme".into(),
@@ -309,6 +324,59 @@ mod tests {
     #[test]
     fn the_page_is_in_the_format_of_prometheus_and_no_name_can_break_it() {
         insta::assert_snapshot!(snapshot().text());
+    }
+
+    #[test]
+    fn counters_begin_with_the_process_whatever_is_remembered_of_the_time_before() {
+        let board = Board::new(Arc::new(|| OffsetDateTime::UNIX_EPOCH), 1);
+        let mut status = snapshot().instances.remove(0);
+        status.name = "acme".into();
+        board.put(status.clone());
+        let values = || {
+            let text = Snapshot::of(&board, Vec::new(), None).text();
+            let labels = "{instance=\"acme\",integration_type=\"acme\"";
+            let series = [
+                format!("received_bytes_total{labels}}}"),
+                format!("poll_seconds_total{labels}}}"),
+                format!("records_total{labels},stream=\"events\"}}"),
+                format!("polls_total{labels},outcome=\"ok\"}}"),
+                format!("failures_total{labels},code=\"timeout\"}}"),
+            ];
+            series.map(|series| {
+                let value = text.lines().find_map(|line| line.strip_prefix(&format!("{PREFIX}{series} ")));
+                value.unwrap_or_else(|| panic!("{series} is not in {text}")).parse::<f64>().expect("number")
+            })
+        };
+        assert_eq!(values(), [0.0; 5]);
+        status.past.total.bytes_received += 1_000;
+        status.past.total.milliseconds += 500;
+        status.past.streams[0].total += 3;
+        status.past.polls.count("ok");
+        status.past.failures.count("timeout");
+        // Also when it was gone meanwhile, and with a name of its own since.
+        board.remove(status.id);
+        board.put(status);
+        assert_eq!(values(), [1_000.0, 0.5, 3.0, 1.0, 1.0]);
+        assert_eq!(board.instances()[0].past.total.bytes_received, 124_456, "the status has everything");
+    }
+
+    #[test]
+    fn without_a_sink_nothing_is_said_of_one() {
+        let mut without = snapshot();
+        without.host.sink.is_there = false;
+        let text = without.text();
+        assert!(!text.contains("outbox_depth") && !text.contains("sink_up"), "{text}");
+    }
+
+    #[test]
+    fn two_files_with_the_same_content_are_two_series() {
+        let mut twice = snapshot();
+        let mut copy = twice.connectors[0].clone();
+        copy.file = "copy.wasm".into();
+        twice.connectors.push(copy);
+        let text = twice.text();
+        let series: Vec<&str> = text.lines().filter(|line| line.contains("connector_info{")).collect();
+        assert!(series.len() == 2 && series[0] != series[1], "{series:?}");
     }
 
     #[test]

@@ -126,7 +126,7 @@ impl Site {
     async fn artifacts(&self, query: &str) -> Answer {
         let wrong = |message: &str| error(StatusCode::BAD_REQUEST, "bad-query", message);
         if query.len() > LONGEST_QUERY {
-            return wrong("the query is too long");
+            return wrong("what stands behind the ? is longer than 4 KiB");
         }
         let (mut text, mut instance, mut limit) = (String::new(), None, LIMIT.0);
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {

@@ -104,7 +104,9 @@ impl Fields {
         for (name, value) in self.others {
             object.entry(name).or_insert(value);
         }
-        serde_json::Value::Object(object).to_string()
+        let line = serde_json::Value::Object(object).to_string();
+        // Only texts in it can have such characters, and there an escape of JSON may stand for each.
+        if line.contains(acts) { harmless(&line) } else { line }
     }
 
     fn put(&mut self, field: &Field, value: serde_json::Value) {
@@ -153,11 +155,29 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Whether a terminal acts upon a character, or it changes the direction of writing.
+fn acts(c: char) -> bool {
+    c.is_control()
+        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// A line of JSON with escapes for what a terminal acts upon.
+fn harmless(json: &str) -> String {
+    let mut out = String::with_capacity(json.len());
+    for c in json.chars() {
+        if acts(c) {
+            // Writing to a String cannot fail. All of them have four digits at most.
+            let _ = write!(out, "\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
 fn escape_into(out: &mut String, text: &str) {
     for c in text.chars() {
-        if c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if acts(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -202,6 +222,16 @@ mod tests {
             text,
             "{\"instance\":\"us\\n\",\"level\":\"info\",\"message\":\"done \\\"well\\\"\",\"ok\":true,\"source\":\"acme\",\"steps\":2}\n"
         );
+    }
+
+    #[test]
+    fn nothing_in_a_json_line_drives_a_terminal_and_it_says_the_same() {
+        let message = "ä\u{9b}2J \u{202e}forged\u{2066}\u{7f}\u{1b}";
+        let text = logged(Lines { format: Format::Json, ..Lines::default() }, || tracing::info!("{message}"));
+        assert!(!text.trim_end().chars().any(acts), "{text:?}");
+        assert!(text.contains("ä\\u009b2J \\u202eforged\\u2066\\u007f\\u001b"), "{text}");
+        let object: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(object["message"], message);
     }
 
     #[test]

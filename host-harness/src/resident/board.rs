@@ -13,6 +13,7 @@ use serde::Serialize;
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::earlier::Earlier;
 use super::status::InstanceStatus;
 use crate::config::Problem;
 use crate::instances::failure::FailureReport;
@@ -62,6 +63,9 @@ pub struct SinkStatus {
     pub target: String,
     /// Artifacts it has taken since the start.
     pub delivered: u64,
+    /// Whether there is one.
+    #[serde(skip)]
+    pub is_there: bool,
     /// Why it takes none at the moment, if so.
     pub failure: Option<FailureReport>,
 }
@@ -93,6 +97,8 @@ impl Histogram {
 pub struct Board {
     now: Now,
     instances: Mutex<BTreeMap<Uuid, InstanceStatus>>,
+    /// What was counted of an instance when it first came onto the board.
+    earlier: Mutex<BTreeMap<Uuid, Earlier>>,
     host: Mutex<HostStatus>,
     /// Durations of steps and of requests, by connector.
     steps: Mutex<BTreeMap<String, [Histogram; 2]>>,
@@ -111,7 +117,13 @@ impl Board {
             config: ConfigStatus::default(),
             sink: SinkStatus::default(),
         };
-        Self { now, instances: Mutex::default(), host: Mutex::new(host), steps: Mutex::default() }
+        Self {
+            now,
+            instances: Mutex::default(),
+            earlier: Mutex::default(),
+            host: Mutex::new(host),
+            steps: Mutex::default(),
+        }
     }
 
     /// The time of day.
@@ -128,6 +140,19 @@ impl Board {
         all
     }
 
+    /// All instances, by name, with what was counted since the start.
+    #[must_use]
+    pub fn instances_since_start(&self) -> Vec<InstanceStatus> {
+        let mut all = self.instances();
+        let earlier = lock(&self.earlier);
+        for one in &mut all {
+            if let Some(earlier) = earlier.get(&one.id) {
+                earlier.take_from(&mut one.past);
+            }
+        }
+        all
+    }
+
     /// One instance.
     #[must_use]
     pub fn instance(&self, id: Uuid) -> Option<InstanceStatus> {
@@ -136,6 +161,7 @@ impl Board {
 
     /// Puts an instance on the board, in place of what was there of it.
     pub fn put(&self, status: InstanceStatus) {
+        lock(&self.earlier).entry(status.id).or_insert_with(|| Earlier::of(&status.past));
         lock(&self.instances).insert(status.id, status);
     }
 

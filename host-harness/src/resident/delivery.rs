@@ -2,26 +2,33 @@
 //!
 //! Why a thread of its own: an output that is slow, stalled or down stops nothing but itself; polls go on and what they
 //! store waits in the outbox. A file is opened anew for every delivery, so it may be moved away and another made.
+//! Why it is watched: writing to a pipe that nobody reads ends only when somebody does, and says nothing meanwhile.
 //! Promise: at least once, in the order of arrival for every instance, also for instances that are gone by now.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use super::board::Board;
+use super::board::{Board, lock};
 use crate::config::SinkConfig;
 use crate::instances::failure::FailureReport;
-use crate::sinks::{DrainError, LinesSink, drain};
-use crate::store::Store;
+use crate::sinks::{DrainError, LinesSink, Sink, SinkError, drain};
+use crate::store::{Store, Undelivered};
 
 /// How often the outbox is looked at even when nobody says that something is in it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Waits after failures in a row, in seconds; the last one stays.
 const WAITS: [u64; 6] = [1, 2, 5, 10, 30, 60];
+
+/// How long an output may take nothing of what it is given before that is told.
+const BLOCKED_AFTER: Duration = Duration::from_secs(60);
+
+/// The code of that.
+const BLOCKED: &str = "output-blocked";
 
 /// Tells the delivery that artifacts wait.
 #[derive(Clone, Debug)]
@@ -50,15 +57,24 @@ impl Delivery {
     /// # Errors
     /// When no thread can be started.
     pub fn start(store: Store, sink: SinkConfig, board: Arc<Board>) -> std::io::Result<Self> {
+        Self::start_with(store, sink, board, BLOCKED_AFTER)
+    }
+
+    fn start_with(store: Store, sink: SinkConfig, board: Arc<Board>, blocked_after: Duration) -> std::io::Result<Self> {
         // Sinks are asynchronous; this one waits for nothing but them.
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let (ring, rung) = sync_channel(1);
         let (done, ended) = tokio::sync::oneshot::channel();
         let last = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&last);
-        board.change_host(|host| host.sink.target = name(&sink));
+        board.change_host(|host| {
+            host.sink.target = name(&sink);
+            host.sink.is_there = sink != SinkConfig::None;
+        });
+        let progress = Arc::new(Progress::default());
+        tokio::spawn(watch(Arc::downgrade(&progress), Arc::clone(&board), blocked_after));
         std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
-            run(&runtime, &store, &sink, &board, &rung, &stop);
+            run(&runtime, &store, &sink, &board, &progress, &rung, &stop);
             // Whoever waited may have given up.
             let _ = done.send(());
         })?;
@@ -90,12 +106,86 @@ fn name(sink: &SinkConfig) -> String {
     }
 }
 
-fn run(runtime: &Runtime, store: &Store, sink: &SinkConfig, board: &Board, rung: &Receiver<()>, stop: &AtomicBool) {
+/// Since when the output has been given something and has taken nothing.
+#[derive(Debug, Default)]
+struct Progress(Mutex<Option<Instant>>);
+
+impl Progress {
+    /// Something begins, or went on.
+    fn moved(&self) {
+        *lock(&self.0) = Some(Instant::now());
+    }
+
+    /// Nothing is to be delivered.
+    fn rests(&self) {
+        *lock(&self.0) = None;
+    }
+
+    fn stands_for(&self, time: Duration) -> bool {
+        lock(&self.0).is_some_and(|since| since.elapsed() >= time)
+    }
+}
+
+/// A sink whose progress is noted.
+struct Noted<'a> {
+    sink: &'a mut LinesSink,
+    progress: &'a Progress,
+}
+
+impl Sink for Noted<'_> {
+    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
+        let result = self.sink.deliver(artifacts).await;
+        self.progress.moved();
+        result
+    }
+}
+
+/// Tells of an output that takes nothing, and when it takes something again, as long as there is a delivery.
+async fn watch(progress: Weak<Progress>, board: Arc<Board>, blocked_after: Duration) {
+    let mut was_blocked = false;
+    loop {
+        tokio::time::sleep(blocked_after / 12).await;
+        let Some(progress) = progress.upgrade() else { return };
+        let is_blocked = progress.stands_for(blocked_after);
+        if is_blocked == was_blocked {
+            continue;
+        }
+        was_blocked = is_blocked;
+        let failure = is_blocked.then(|| {
+            let message = format!("the output has taken nothing for {} s", blocked_after.as_secs());
+            FailureReport::new(BLOCKED, &message, "Look whether what reads it still runs; nothing is lost meanwhile.")
+        });
+        match &failure {
+            Some(failure) => tracing::error!("delivery stands still: {}", failure.sentence()),
+            None => tracing::info!("the output takes something again"),
+        }
+        board.change_host(|host| {
+            // What the delivery itself has found out since is newer.
+            if host.sink.failure.as_ref().is_none_or(|told| told.code == BLOCKED) {
+                host.sink.failure = failure;
+            }
+        });
+    }
+}
+
+fn run(
+    runtime: &Runtime,
+    store: &Store,
+    sink: &SinkConfig,
+    board: &Board,
+    progress: &Progress,
+    rung: &Receiver<()>,
+    stop: &AtomicBool,
+) {
     let mut failures = 0_usize;
     let mut lines = None;
     loop {
         let last = stop.load(Ordering::Acquire);
-        let result = if *sink == SinkConfig::None { Ok(()) } else { round(runtime, store, sink, &mut lines, board) };
+        let result = match sink {
+            SinkConfig::None => Ok(()),
+            _ => round(runtime, store, sink, &mut lines, board, progress),
+        };
+        progress.rests();
         let wait = match result {
             Ok(()) => {
                 if failures > 0 {
@@ -144,11 +234,13 @@ fn round(
     sink: &SinkConfig,
     lines: &mut Option<LinesSink>,
     board: &Board,
+    progress: &Progress,
 ) -> Result<(), DrainError> {
     let waiting = store.waiting()?;
     if waiting.is_empty() {
         return Ok(());
     }
+    progress.moved();
     let lines = match lines {
         Some(lines) => lines,
         None => lines.insert(match sink {
@@ -159,7 +251,7 @@ fn round(
     };
     for instance in waiting {
         let mut delivered = 0;
-        let result = runtime.block_on(drain(store, &instance, lines, &mut delivered));
+        let result = runtime.block_on(drain(store, &instance, &mut Noted { sink: lines, progress }, &mut delivered));
         board.change_host(|host| host.sink.delivered += delivered);
         if result.is_err() {
             lines.release();
@@ -233,6 +325,34 @@ mod tests {
         std::fs::create_dir(dir.path().join("missing")).expect("directory");
         start().stop(Duration::from_secs(60)).await;
         assert_eq!((lines(&file), board.host().sink.failure), (3, None));
+    }
+
+    #[tokio::test]
+    async fn an_output_that_takes_nothing_is_told_until_it_does() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        put(&store, "acme", 1..4);
+        let pipe = dir.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("pipe");
+        let (sink, after) = (SinkConfig::File(pipe.clone()), Duration::from_millis(200));
+        let delivery = Delivery::start_with(store.clone(), sink, Arc::clone(&board), after).expect("start");
+        let until = async |is_blocked: bool| {
+            for _ in 0..1_000 {
+                let failure = board.host().sink.failure;
+                if failure.as_ref().is_some_and(|failure| failure.code == BLOCKED) == is_blocked {
+                    return failure;
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
+            panic!("not within ten seconds: {is_blocked}");
+        };
+        until(true).await;
+        let reader = std::thread::spawn(move || std::fs::read_to_string(pipe).expect("read"));
+        assert_eq!(until(false).await, None);
+        delivery.stop(Duration::from_secs(60)).await;
+        assert_eq!((reader.join().expect("reader").lines().count(), board.host().sink.delivered), (3, 3));
     }
 
     #[tokio::test]

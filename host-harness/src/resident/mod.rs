@@ -6,6 +6,7 @@
 
 pub mod board;
 pub mod delivery;
+mod earlier;
 mod fixed;
 mod guard;
 pub mod poller;

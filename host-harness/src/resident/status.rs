@@ -214,6 +214,20 @@ impl Work {
         }
     }
 
+    /// What came since it was as before.
+    pub(super) fn since(self, before: Self) -> Self {
+        Self {
+            steps: self.steps.saturating_sub(before.steps),
+            requests: self.requests.saturating_sub(before.requests),
+            requests_denied: self.requests_denied.saturating_sub(before.requests_denied),
+            bytes_received: self.bytes_received.saturating_sub(before.bytes_received),
+            artifacts_new: self.artifacts_new.saturating_sub(before.artifacts_new),
+            artifacts_repeated: self.artifacts_repeated.saturating_sub(before.artifacts_repeated),
+            milliseconds: self.milliseconds.saturating_sub(before.milliseconds),
+            guest_memory_peak_bytes: self.guest_memory_peak_bytes,
+        }
+    }
+
     /// Adds up; of the memory, the most.
     fn add(&mut self, other: Self) {
         self.steps += other.steps;

@@ -35,6 +35,14 @@ impl Tally {
         self.0.iter().map(|(word, count)| (word.as_ref(), *count))
     }
 
+    /// How often everything occurred since it was counted so often. Words that are known stay, be it with nothing.
+    #[must_use]
+    pub fn since(&self, before: &Self) -> Self {
+        let since =
+            |(word, count): &(Cow<'static, str>, u64)| (word.clone(), count.saturating_sub(before[word.as_ref()]));
+        Self(self.0.iter().map(since).collect())
+    }
+
     /// Whether nothing has been counted.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -73,6 +81,15 @@ impl<'de> Deserialize<'de> for Tally {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_new_is_told_from_what_was_counted_before() {
+        let tally = |counts: &[(&str, u64)]| {
+            Tally::from(counts.iter().map(|(word, count)| ((*word).to_owned(), *count)).collect::<BTreeMap<_, _>>())
+        };
+        let (now, before) = (tally(&[("a", 3), ("b", 2), ("c", 1)]), tally(&[("a", 1), ("b", 2)]));
+        assert_eq!(now.since(&before), tally(&[("a", 2), ("b", 0), ("c", 1)]));
+    }
 
     #[test]
     fn it_counts_by_word_and_is_written_and_read_as_a_map() {

@@ -4,14 +4,16 @@
 //! other's progress, so a writer holds an exclusive lock on the file `lock`
 //! for as long as it lives. The kernel drops the lock when the process ends,
 //! however it ends, so nothing is ever left locked.
+//! Why nobody else may write the directory: whoever can, can put another
+//! database in the place of this one, or a link where a file is made.
 //! Not guaranteed: locks on network file systems are as good as those are.
 
-use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use super::StoreError;
+use super::{StoreError, schema};
 
 /// Name of the database inside the directory.
 const DATABASE: &str = "state.sqlite";
@@ -33,28 +35,66 @@ pub(super) struct DirectoryLock {
 
 /// Creates the directory (mode 0700, parents included) when it is not there,
 /// and an empty database file (mode 0600: the log files beside it inherit
-/// that), and takes the lock.
+/// that), and takes the lock. In a directory with a database of another
+/// program nothing is left behind.
 pub(super) fn prepare(dir: &Path) -> Result<DirectoryLock, StoreError> {
-    DirBuilder::new().recursive(true).mode(0o700).create(dir).map_err(|source| StoreError::Directory {
-        action: "create the state directory",
-        path: dir.to_owned(),
-        source,
-    })?;
-    let lock = lock(dir)?;
+    let created = DirBuilder::new().recursive(true).mode(0o700).create(dir);
+    created.map_err(failed("create the state directory", dir))?;
+    check_private(dir)?;
     let path = database(dir);
-    OpenOptions::new().create(true).append(true).mode(0o600).open(&path).map_err(|source| StoreError::Directory {
-        action: "write the database",
-        path,
-        source,
-    })?;
+    let is_new = !dir.join(LOCK).exists();
+    let lock = lock(dir)?;
+    // Not before the lock: closing a file lets go of the locks that other connections of this process have on it.
+    if schema::is_foreign(&path) {
+        if is_new {
+            // If it cannot be removed, an empty file is left.
+            let _ = fs::remove_file(dir.join(LOCK));
+        }
+        return Err(StoreError::Foreign { path });
+    }
+    let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
+    opened.map_err(failed("write the database", &path))?;
     Ok(lock)
+}
+
+/// Refuses a directory that somebody else could change. One that is not there is fine: it is made for this user alone.
+pub(super) fn check_private(dir: &Path) -> Result<(), StoreError> {
+    let metadata = match fs::metadata(dir) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        other => other.map_err(failed("look at the state directory", dir))?,
+    };
+    let user = rustix::process::geteuid().as_raw();
+    match exposure(metadata.uid(), metadata.mode(), user) {
+        Some(why) => Err(StoreError::Exposed { path: dir.to_owned(), why }),
+        None => Ok(()),
+    }
+}
+
+/// Why a directory of this owner and mode is not this user's alone, if so. Root could do everything anyway; and where this
+/// is root, as in a container, the directory is as a rule one of whoever started that.
+fn exposure(owner: u32, mode: u32, user: u32) -> Option<&'static str> {
+    if owner != user && owner != 0 && user != 0 {
+        Some("it belongs to another user")
+    } else if mode & 0o022 != 0 {
+        Some("other users can write to it")
+    } else {
+        None
+    }
+}
+
+/// What the system said about a file or directory here.
+fn failed(action: &'static str, path: &Path) -> impl Fn(io::Error) -> StoreError {
+    move |source| match source.kind() {
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => StoreError::Full { path: path.to_owned() },
+        _ => StoreError::Directory { action, path: path.to_owned(), source },
+    }
 }
 
 /// Takes the lock and writes this process' id into the file, so that whoever
 /// comes second can say who is first.
 fn lock(dir: &Path) -> Result<DirectoryLock, StoreError> {
     let path = dir.join(LOCK);
-    let failed = |source| StoreError::Directory { action: "lock", path: path.clone(), source };
+    let failed = failed("lock", &path);
     let mut file = OpenOptions::new()
         .create(true)
         .truncate(false)
@@ -62,7 +102,7 @@ fn lock(dir: &Path) -> Result<DirectoryLock, StoreError> {
         .write(true)
         .mode(0o600)
         .open(&path)
-        .map_err(failed)?;
+        .map_err(&failed)?;
     match file.try_lock() {
         Ok(()) => {}
         Err(TryLockError::WouldBlock) => {
@@ -70,9 +110,9 @@ fn lock(dir: &Path) -> Result<DirectoryLock, StoreError> {
         }
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
-    file.set_len(0).map_err(failed)?;
-    file.seek(SeekFrom::Start(0)).map_err(failed)?;
-    writeln!(file, "{}", std::process::id()).map_err(failed)?;
+    file.set_len(0).map_err(&failed)?;
+    file.seek(SeekFrom::Start(0)).map_err(&failed)?;
+    writeln!(file, "{}", std::process::id()).map_err(&failed)?;
     Ok(DirectoryLock { _file: file })
 }
 
@@ -81,4 +121,45 @@ fn holder(file: &File) -> Option<u32> {
     let mut text = String::new();
     file.take(32).read_to_string(&mut text).ok()?;
     text.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    #[test]
+    fn a_directory_that_others_can_write_to_is_refused_and_nothing_is_made_in_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let set = |mode| fs::set_permissions(dir.path(), fs::Permissions::from_mode(mode)).expect("mode");
+        for mode in [0o777, 0o1777, 0o770, 0o702] {
+            set(mode);
+            let error = prepare(dir.path()).expect_err("must fail");
+            assert_eq!(error.code(), "state-not-private");
+            assert!(error.to_string().ends_with("is not this user's alone: other users can write to it"), "{error}");
+            assert_eq!(fs::read_dir(dir.path()).expect("list").count(), 0);
+        }
+        set(0o755);
+        prepare(dir.path()).expect("may be read");
+    }
+
+    #[test]
+    fn a_directory_belongs_to_this_user_or_to_root() {
+        assert_eq!([exposure(7, 0o700, 7), exposure(0, 0o755, 7), exposure(0, 0o700, 0)], [None; 3]);
+        assert_eq!(exposure(8, 0o700, 7), Some("it belongs to another user"));
+        assert_eq!(exposure(8, 0o700, 0), None, "a directory that a container was given");
+        assert_eq!(exposure(0, 0o775, 7), Some("other users can write to it"));
+    }
+
+    #[test]
+    fn a_full_disk_is_told_from_a_right_that_is_missing() {
+        let code = |error| failed("lock", Path::new("lock"))(io::Error::from_raw_os_error(error)).code();
+        let error = |error: rustix::io::Errno| code(error.raw_os_error());
+        use rustix::io::Errno;
+        assert_eq!(
+            [Errno::NOSPC, Errno::DQUOT, Errno::ACCESS].map(error),
+            ["state-full", "state-full", "state-directory"]
+        );
+    }
 }

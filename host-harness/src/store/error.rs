@@ -35,6 +35,14 @@ pub enum StoreError {
         /// The other process, when it could be read.
         holder: Option<u32>,
     },
+    /// Somebody else could change what is in the directory.
+    #[error("the state directory {} is not this user's alone: {why}", path.display())]
+    Exposed {
+        /// The directory.
+        path: PathBuf,
+        /// Whose it is, or who can write to it.
+        why: &'static str,
+    },
     /// There is no store to read.
     #[error("there is no state in {}", path.display())]
     Missing {
@@ -133,6 +141,8 @@ pub enum StoreError {
     TooLong {
         /// The time it had.
         within: Duration,
+        /// Whether it was one without words, for the newest artifacts.
+        newest: bool,
     },
     /// Anything else that SQLite says.
     #[error("the database {} failed: {source}", path.display())]
@@ -152,6 +162,7 @@ impl StoreError {
             Self::Directory { .. } => "state-directory",
             Self::Unreadable { .. } => "state-unreadable",
             Self::Locked { .. } => "state-locked",
+            Self::Exposed { .. } => "state-not-private",
             Self::Missing { .. } => "state-missing",
             Self::Foreign { .. } => "state-foreign",
             Self::Newer { .. } => "state-newer",
@@ -178,6 +189,9 @@ impl StoreError {
             Self::Directory { .. } => "give a directory that this user can write to",
             Self::Unreadable { .. } => "give a directory that this user can read, or run this as the user of the host",
             Self::Locked { .. } => "wait until the other process has ended, or give each process its own directory",
+            Self::Exposed { .. } => {
+                "make it this user's alone (chown, chmod go-w), or name a directory below it, which is made for this user alone"
+            }
             Self::Missing { .. } => "name the directory that was given to `poll --state`, or poll first",
             Self::Foreign { .. } => "give an empty or new directory; nothing was changed in this one",
             Self::Newer { .. } => "use the newer host-harness that wrote it, or another directory; nothing was changed",
@@ -186,13 +200,14 @@ impl StoreError {
             Self::Corrupt { .. } => {
                 "restore the directory from a backup, or move it away and poll into a new one: the look-back is collected again and artifacts keep their ids"
             }
-            Self::Full { .. } => "free some room and poll again; nothing of this step was stored",
+            Self::Full { .. } => "free some room and try again; nothing is ever stored by halves",
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "choose another name for this instance",
             Self::Twice => "give each its own id and name",
             Self::UnknownInstance { .. } => "leave --instance out to search all of them",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",
+            Self::TooLong { newest: true, .. } => "ask for fewer artifacts, or when the machine has less to do",
             Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",
             Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",
         }

@@ -13,6 +13,7 @@ mod error;
 mod identity;
 mod indexing;
 mod key;
+mod logic;
 mod outbox;
 mod query;
 mod retention;
@@ -20,6 +21,7 @@ mod schema;
 mod search;
 mod standing;
 mod text;
+mod typed;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -93,7 +95,21 @@ struct Database {
     path: Arc<PathBuf>,
 }
 
+/// What whoever asks for this should know of how the query is taken, if there is something.
+#[must_use]
+pub fn remark(query: &str) -> Option<String> {
+    query::remark(query)
+}
+
 impl Store {
+    /// Says whether a directory is one that a store may be in: this user's alone, or not there yet. Nothing is made.
+    ///
+    /// # Errors
+    /// When it is not, or cannot be looked at.
+    pub fn check(dir: &Path) -> Result<(), StoreError> {
+        directory::check_private(dir)
+    }
+
     /// Opens the store in `dir` for writing. A directory that does not exist
     /// is created (mode 0700), an empty one becomes a new store.
     ///
@@ -135,12 +151,14 @@ impl Reader {
 
     /// Finds artifacts, those stored last first, at most `limit`.
     ///
-    /// All terms of the query must match. A term is a word, a `"quoted
+    /// All terms of the query must match, unless OR stands between them; NOT
+    /// before one leaves out what it finds. Both are understood in capitals;
+    /// AND binds closer than OR, and brackets hold together. A term is a word, a `"quoted
     /// phrase"`, a word with a trailing `*` for any ending (behind a dot or a
-    /// hyphen, for any words that follow), or one of these behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
-    /// `stream:`. A UUID is found as a whole or by its beginning with a `*`, a
+    /// hyphen, for any words that follow), or one of these, or a bracket, behind a field: `src_ip:` `dst_ip:` `hostname:` `user:` `severity:`
+    /// `stream:`; with a hyphen before the field it is left out. A UUID is found as a whole or by its beginning with a `*`, a
     /// time by its day (`2026-01-15`), down to its second
-    /// (`2026-01-15T11:59`) or by its beginning with a `*` (`2026-01*`), as it
+    /// (`2026-01-15T11:59`, `2026-01-15 11:59`) or by its beginning with a `*` (`2026-01*`), as it
     /// is written. Words are what stands between spaces and punctuation: those
     /// of languages that are written without spaces are not told apart.
     /// Whatever else is typed is
@@ -208,7 +226,7 @@ impl Database {
         // Whoever comes next has a time of his own. It cannot fail; if it did, the next one would end at once.
         let _ = connection.progress_handler(0, None::<fn() -> bool>);
         result.map_err(|source| match source.sqlite_error_code() {
-            Some(ErrorCode::OperationInterrupted) => StoreError::TooLong { within },
+            Some(ErrorCode::OperationInterrupted) => StoreError::TooLong { within, newest: false },
             _ => schema::classify(&self.path, source),
         })
     }

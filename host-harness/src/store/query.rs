@@ -6,10 +6,9 @@
 
 use std::borrow::Cow;
 
+use super::logic::Set;
+use super::typed::{Term, Token, tokens};
 use super::{StoreError, words};
-
-/// Fields of the search page; they are also the columns of the index.
-const FIELDS: [&str; 6] = ["src_ip", "dst_ip", "hostname", "user", "severity", "stream"];
 
 /// Fields that hold one value, which a term is matched with from its start.
 const ANCHORED: [&str; 2] = ["src_ip", "dst_ip"];
@@ -25,8 +24,10 @@ pub(super) enum Query {
     Everything,
     /// What was typed holds no letter and no digit.
     Nothing,
-    /// An FTS5 expression.
+    /// What an FTS5 expression finds.
     Match(String),
+    /// All but what an FTS5 expression finds.
+    Except(String),
 }
 
 /// Takes the user's text apart. The only failure is too many terms.
@@ -34,31 +35,72 @@ pub(super) fn parse(text: &str) -> Result<Query, StoreError> {
     if text.trim().is_empty() {
         return Ok(Query::Everything);
     }
-    let terms: Vec<String> = split(text).iter().filter_map(Term::expression).collect();
-    if terms.is_empty() {
-        return Ok(Query::Nothing);
+    let mut parser = Parser { tokens: tokens(text).into_iter(), terms: 0 };
+    let set = parser.any(None);
+    if parser.terms > MOST_TERMS {
+        return Err(StoreError::Query { terms: parser.terms, most: MOST_TERMS });
     }
-    if terms.len() > MOST_TERMS {
-        return Err(StoreError::Query { terms: terms.len(), most: MOST_TERMS });
-    }
-    Ok(Query::Match(terms.join(" AND ")))
+    Ok(match set {
+        None => Query::Nothing,
+        Some(set) if set.is_rest => Query::Except(set.expression),
+        Some(set) => Query::Match(set.expression),
+    })
 }
 
-/// One thing that must match.
-#[derive(Debug, Default)]
-struct Term {
-    field: Option<&'static str>,
-    words: String,
-    /// Whether any part was quoted: then it is taken as it is.
-    quoted: bool,
+/// What whoever typed this should know of how it is taken.
+pub(super) fn remark(text: &str) -> Option<String> {
+    let hyphen = |token: &Token| match token {
+        Token::Term(term) if term.field.is_none() && !term.quoted => {
+            let word = term.words.strip_prefix('-').filter(|word| word.starts_with(char::is_alphanumeric))?;
+            Some(format!("-{word} is looked for as text; to leave out what has the word, write NOT {word}"))
+        }
+        _ => None,
+    };
+    tokens(text).iter().find_map(hyphen)
+}
+
+/// Reads tokens: NOT counts for what follows it, AND binds closer than OR.
+struct Parser {
+    tokens: std::vec::IntoIter<Token>,
+    terms: usize,
+}
+
+impl Parser {
+    /// Alternatives up to the end of the bracket, in this field unless they say another.
+    fn any(&mut self, field: Option<&'static str>) -> Option<Set> {
+        let mut alternatives = Vec::new();
+        let mut all = Vec::new();
+        let mut not = false;
+        while let Some(token) = self.tokens.next() {
+            let set = match token {
+                Token::Close => break,
+                Token::And => continue,
+                Token::Not => {
+                    not = !not;
+                    continue;
+                }
+                Token::Or => {
+                    alternatives.extend(Set::all(std::mem::take(&mut all)));
+                    None
+                }
+                Token::Open(before) => self.any(before.field.or(field)).map(|set| set.not(before.negated)),
+                Token::Term(term) => {
+                    let set = term.expression(field).map(Set::of);
+                    self.terms += usize::from(set.is_some());
+                    set.map(|set| set.not(term.negated))
+                }
+            };
+            all.extend(set.map(|set| set.not(std::mem::take(&mut not))));
+            not = false;
+        }
+        alternatives.extend(Set::all(all));
+        Set::any(alternatives)
+    }
 }
 
 impl Term {
     /// The term as FTS5 is to read it; none when there is no word in it.
-    fn expression(&self) -> Option<String> {
-        if !self.quoted && self.field.is_none() && self.words == "AND" {
-            return None;
-        }
+    fn expression(&self, outer: Option<&'static str>) -> Option<String> {
         if !self.words.chars().any(char::is_alphanumeric) {
             return None;
         }
@@ -73,7 +115,7 @@ impl Term {
         let word = begun.map_or_else(|| words::indexed(&plain), Cow::Owned);
         let word_prefix = prefix || is_begun || words::ends_with_time(&word);
         let (written, indexed) = (phrase(&plain, prefix), phrase(&word, word_prefix));
-        Some(match self.field {
+        Some(match self.field.or(outer) {
             Some(field) if ANCHORED.contains(&field) => format!("{field} : ^ {written}"),
             field => {
                 // Stores of older versions have words as they are written, too.
@@ -89,33 +131,6 @@ fn phrase(words: &str, prefix: bool) -> String {
     format!("\"{}\"{}", words.replace('"', "\"\""), if prefix { " *" } else { "" })
 }
 
-/// Splits at spaces outside quotes. A quote that is never closed reaches to
-/// the end.
-fn split(text: &str) -> Vec<Term> {
-    let mut terms = Vec::new();
-    let mut term = Term::default();
-    let mut in_quotes = false;
-    for c in text.chars() {
-        match c {
-            '"' => {
-                in_quotes = !in_quotes;
-                term.quoted = true;
-            }
-            c if c.is_whitespace() && !in_quotes => terms.push(std::mem::take(&mut term)),
-            ':' if !in_quotes && !term.quoted && term.field.is_none() => {
-                let field = FIELDS.into_iter().find(|field| field.eq_ignore_ascii_case(&term.words));
-                match field {
-                    Some(field) => term = Term { field: Some(field), ..Term::default() },
-                    None => term.words.push(c),
-                }
-            }
-            c => term.words.push(c),
-        }
-    }
-    terms.push(term);
-    terms
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -123,6 +138,7 @@ mod tests {
     fn expression(text: &str) -> String {
         match parse(text) {
             Ok(Query::Match(expression)) => expression,
+            Ok(Query::Except(expression)) => format!("all but {expression}"),
             other => format!("{other:?}"),
         }
     }
@@ -180,10 +196,95 @@ mod tests {
     #[test]
     fn operators_of_the_index_are_text() {
         assert_eq!(
-            expression("NEAR(a b) OR NOT ^c -d {x}:y"),
-            r#""NEAR(a" AND "b)" AND "OR" AND "NOT" AND "^c" AND "-d" AND "{x}:y""#
+            expression("NEAR(a b) ^c -d {x}:y rowid:1 + foo(bar)"),
+            r#""NEAR(a" AND "b)" AND "^c" AND "-d" AND "{x}:y" AND "rowid:1" AND "foo(bar)""#
         );
+        assert_eq!(expression(r#""OR" "NOT" or not user:OR"#), r#""OR" AND "NOT" AND "or" AND "not" AND user : "OR""#);
         assert_eq!(expression("a\0b"), r#""a b""#);
+    }
+
+    #[test]
+    fn or_and_not_are_understood_in_capitals_and_and_binds_closer() {
+        for (text, expected) in [
+            ("a OR b", r#""a" OR "b""#),
+            ("a b OR c", r#"("a" AND "b") OR "c""#),
+            ("a NOT b", r#""a" NOT "b""#),
+            ("a AND NOT b c", r#"("a" AND "c") NOT "b""#),
+            ("NOT a", r#"all but "a""#),
+            ("NOT NOT a", r#""a""#),
+            ("NOT a OR b", r#"all but "a" NOT "b""#),
+            ("a -user:b", r#""a" NOT user : "b""#),
+            ("a NOT -user:b", r#""a" AND user : "b""#),
+            ("a OR", r#""a""#),
+            ("OR a NOT", r#""a""#),
+            ("a NOT OR b", r#""a" OR "b""#),
+            ("a NOT -- b", r#""a" AND "b""#),
+        ] {
+            assert_eq!(expression(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn brackets_hold_together_also_behind_a_field() {
+        for (text, expected) in [
+            ("(a OR b) c", r#"("a" OR "b") AND "c""#),
+            ("c NOT (a OR b)", r#""c" NOT ("a" OR "b")"#),
+            ("severity:(high OR critical) x", r#"(severity : "high" OR severity : "critical") AND "x""#),
+            ("severity: (high OR user:x)", r#"severity : "high" OR user : "x""#),
+            ("-severity:(low OR info) x", r#""x" NOT (severity : "low" OR severity : "info")"#),
+            ("(a OR (b c", r#""a" OR ("b" AND "c")"#),
+            ("(a) b)", r#""a" AND "b)""#),
+            ("(f(x) OR (b))", r#""f(x)" OR "b""#),
+            ("() a ( )", r#""a""#),
+        ] {
+            assert_eq!(expression(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_a_field_is_followed_by_after_a_space_is_looked_for_in_it() {
+        assert_eq!(expression("severity: high x"), r#"severity : "high" AND "x""#);
+        assert_eq!(expression(r#"user: "Jane Doe""#), r#"user : "Jane Doe""#);
+        assert_eq!(expression("user: severity: high"), r#"severity : "high""#);
+        assert_eq!(expression("user: OR x"), r#""x""#);
+        assert_eq!(expression(r#"user:"" x"#), r#""x""#);
+    }
+
+    #[test]
+    fn a_day_and_the_time_behind_it_are_one_time() {
+        let time = expression("2026-01-13T07:37:42");
+        assert_eq!(expression("2026-01-13 07:37:42"), time);
+        assert_eq!(expression("2026-01-13 07:37:42,"), time);
+        assert_eq!(
+            expression("x 2026-01-13 07:37 y"),
+            r#""x" AND ("20260113 20260113t0737" * OR "2026-01-13T07:37") AND "y""#
+        );
+        assert_eq!(expression("2026-01-13 07:3*"), expression("2026-01-13T07:3*"));
+        assert_eq!(expression("2026-01-13 07:37:42.123Z"), expression("2026-01-13T07:37:42.123Z"));
+        for apart in
+            ["2026-01-13 07", "2026-01-13 OR 07:37", "2026-01-13 07:37x", "2026-01 07:37", "2026-01-13 \"07:37\""]
+        {
+            assert!(!expression(apart).contains("20260113t"), "{apart}");
+        }
+    }
+
+    #[test]
+    fn the_beginning_of_a_uuid_or_a_time_is_known_behind_other_words() {
+        assert_eq!(
+            expression("rrn:alerts:us1:580d0399-c3*"),
+            r#"("rrn:alerts:us1:580d0399c3" * OR "rrn:alerts:us1:580d0399-c3*" *)"#
+        );
+        assert_eq!(expression("at:2026-01-15T11:5*"), r#"("at:20260115t115" * OR "at:2026-01-15T11:5*" *)"#);
+    }
+
+    #[test]
+    fn a_hyphen_before_a_word_is_text_and_that_is_said() {
+        assert_eq!(expression("powershell -enc"), r#""powershell" AND "-enc""#);
+        let said = remark("powershell -enc").expect("a remark");
+        assert_eq!(said, "-enc is looked for as text; to leave out what has the word, write NOT enc");
+        for other in ["", "a-b", "--", "- x", "\"-x\"", "-user:x", "NOT x"] {
+            assert_eq!(remark(other), None, "{other}");
+        }
     }
 
     #[test]

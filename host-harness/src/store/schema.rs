@@ -7,6 +7,8 @@
 //! Foreign keys are not declared: rows are only written here, in the order
 //! that keeps them whole, and checking them costs a look-up per artifact.
 
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -142,20 +144,65 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, StoreError> {
 const READABLE: i64 = 5;
 
 /// Opens the database for reading only. It may be of an older version, if its rows are the same.
+///
+/// Also a reader writes beside the database, who reads what. Where that is not possible, as on a medium that can only be
+/// read, and where no log lies beside it, nobody writes into the database either, and it is read as what does not change.
 pub(super) fn open_reader(path: &Path) -> Result<Connection, StoreError> {
+    let opened = reader(path, "");
+    match &opened {
+        Err(StoreError::Unreadable { .. }) if !has_log(path) => reader(path, "?immutable=1").or(opened),
+        _ => opened,
+    }
+}
+
+/// Whether a log lies beside the database; if that cannot be known, it may.
+fn has_log(path: &Path) -> bool {
+    let mut log = path.as_os_str().to_owned();
+    log.push("-wal");
+    match std::fs::symlink_metadata(log) {
+        Ok(_) => true,
+        Err(error) => !matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::InvalidFilename),
+    }
+}
+
+/// Opens the database for reading with what is to be said behind its address.
+fn reader(path: &Path, options: &str) -> Result<Connection, StoreError> {
     let failed = |source: rusqlite::Error| match classify(path, source) {
         // Whoever reads wants to know that he may not.
         StoreError::Directory { path, source, .. } => StoreError::Unreadable { path, source },
         other => other,
     };
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let connection = Connection::open_with_flags(path, flags).map_err(failed)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let unreadable = |source| StoreError::Unreadable { path: path.to_owned(), source };
+    let whole = std::path::absolute(path).map_err(unreadable)?;
+    // An address, so that no name of a file is taken for one.
+    let address =
+        url::Url::from_file_path(whole).map_err(|()| unreadable(std::io::ErrorKind::InvalidFilename.into()))?;
+    let connection = Connection::open_with_flags(format!("{address}{options}"), flags).map_err(failed)?;
     connection.busy_timeout(Duration::from_secs(5)).map_err(failed)?;
     match checked_version(&connection, failed, path)? {
         0 => Err(StoreError::Missing { path: path.parent().unwrap_or(path).to_owned() }),
         found if found < READABLE => Err(StoreError::Older { path: path.to_owned(), found, known: known_version() }),
         _ => Ok(connection),
     }
+}
+
+/// Whether the file is a database of another program, by its first bytes: nothing is changed beside it, as it would be by
+/// opening it. A database whose first bytes say nothing yet is judged when it is opened.
+pub(super) fn is_foreign(path: &Path) -> bool {
+    let mut header = [0; 105];
+    if File::open(path).and_then(|mut file| file.read_exact(&mut header)).is_err() {
+        return false;
+    }
+    let number = |at: usize, bytes: usize| {
+        let bytes = header.get(at..at + bytes).unwrap_or_default();
+        bytes.iter().fold(0_i64, |number, byte| number << 8 | i64::from(*byte))
+    };
+    // See https://www.sqlite.org/fileformat.html: versions, and whether the first table, which lists all, has rows.
+    let (version, application, rows) = (number(60, 4), number(68, 4), number(103, 2));
+    header.starts_with(b"SQLite format 3\0")
+        && application != APPLICATION_ID
+        && (application != 0 || version != 0 || rows != 0)
 }
 
 /// The schema version, after making sure that the database is ours and not
@@ -256,6 +303,25 @@ mod tests {
         let error = open_reader(&dir.path().join("none")).expect_err("nothing is there");
         assert_eq!(error.code(), "state-unreadable");
         assert!(error.to_string().starts_with("cannot read the database "), "{error}");
+    }
+
+    #[test]
+    fn a_store_beside_which_nothing_can_be_written_is_read_unless_a_log_lies_there() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("state.sqlite");
+        std::fs::write(&path, "").expect("file");
+        drop(open_writer(&path).expect("store"));
+        // Whatever rights this user has: with its ending the name of the log is too long for a file.
+        let long = dir.path().join(format!("a ?#%41{}", "x".repeat(245)));
+        std::fs::rename(&path, &long).expect("renamed");
+        let rows = |connection: Connection| {
+            connection.query_row("SELECT count(*) FROM artifact", [], |row| row.get::<_, u32>(0)).expect("rows")
+        };
+        assert_eq!(rows(open_reader(&long).expect("read")), 0);
+        assert_eq!(reader(&long, "").expect_err("a reader writes, too").code(), "state-unreadable");
+        assert!(!has_log(&path));
+        std::fs::write(dir.path().join("state.sqlite-wal"), "").expect("log");
+        assert!(has_log(&path));
     }
 
     fn stamp(database: &Connection, version: i64) {

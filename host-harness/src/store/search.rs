@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, ToSql};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -42,26 +42,88 @@ pub(super) fn run(
         Some(name) => Some(instance_key(database, name)?),
         None => None,
     };
-    database.with_within(within, |connection| match &query {
+    let found = database.with_within(within, |connection| match &query {
         Query::Nothing => Ok(Vec::new()),
-        Query::Everything => connection
-            .prepare_cached(
-                "SELECT i.name, a.id, a.stream, a.stored, a.json
-                 FROM artifact a JOIN instance i ON i.key = a.instance
-                 WHERE (?1 IS NULL OR a.instance = ?1) ORDER BY a.seq DESC LIMIT ?2",
-            )?
-            .query_map(params![key, limit], hit)?
-            .collect(),
-        Query::Match(expression) => connection
-            .prepare_cached(
-                "SELECT i.name, a.id, a.stream, a.stored, a.json
-                 FROM artifact_text t JOIN artifact a ON a.seq = t.rowid JOIN instance i ON i.key = a.instance
-                 WHERE t.artifact_text MATCH ?3 AND (?1 IS NULL OR a.instance = ?1)
-                 ORDER BY t.rowid DESC LIMIT ?2",
-            )?
-            .query_map(params![key, limit, expression], hit)?
-            .collect(),
-    })
+        Query::Everything => newest(connection, key, limit),
+        Query::Match(expression) => {
+            rows(connection, MATCHING, &[(":instance", &key), (":limit", &limit), (":expression", expression)])
+        }
+        Query::Except(expression) => match key {
+            None => rows(connection, OTHERS, &[(":limit", &limit), (":expression", expression)]),
+            Some(key) => {
+                rows(connection, OTHERS_OF, &[(":instance", &key), (":limit", &limit), (":expression", expression)])
+            }
+        },
+    });
+    match found {
+        Err(StoreError::TooLong { within, .. }) => {
+            Err(StoreError::TooLong { within, newest: query == Query::Everything })
+        }
+        found => found,
+    }
+}
+
+/// What every search gives of an artifact. In this order, whatever SQLite thinks: the artifact first.
+macro_rules! hits {
+    ($rest:literal) => {
+        concat!(
+            "SELECT i.name, a.id, a.stream, a.stored, a.json
+             FROM artifact a CROSS JOIN instance i ON i.key = a.instance ",
+            $rest
+        )
+    };
+}
+
+/// The newest of all.
+const NEWEST: &str = hits!("ORDER BY a.seq DESC LIMIT :limit");
+
+/// The newest of an instance among the newest of all.
+const NEAR: &str = hits!(
+    "WHERE a.seq > (SELECT max(seq) FROM artifact) - 10000 AND +a.instance = :instance
+     ORDER BY a.seq DESC LIMIT :limit"
+);
+
+/// The newest of an instance, out of the index of its ids: without reading what other instances have.
+const NEWEST_OF: &str = hits!(
+    "WHERE a.seq IN (SELECT seq FROM artifact WHERE instance = :instance ORDER BY seq DESC LIMIT :limit)
+     ORDER BY a.seq DESC"
+);
+
+/// What an expression finds.
+const MATCHING: &str = "SELECT i.name, a.id, a.stream, a.stored, a.json
+     FROM artifact_text t JOIN artifact a ON a.seq = t.rowid JOIN instance i ON i.key = a.instance
+     WHERE t.artifact_text MATCH :expression AND (:instance IS NULL OR a.instance = :instance)
+     ORDER BY t.rowid DESC LIMIT :limit";
+
+/// All but what an expression finds.
+const OTHERS: &str = hits!(
+    "WHERE a.seq NOT IN (SELECT rowid FROM artifact_text WHERE artifact_text MATCH :expression)
+     ORDER BY a.seq DESC LIMIT :limit"
+);
+
+/// The same of an instance.
+const OTHERS_OF: &str = hits!(
+    "WHERE a.seq IN (SELECT seq FROM artifact WHERE instance = :instance
+        AND seq NOT IN (SELECT rowid FROM artifact_text WHERE artifact_text MATCH :expression)
+        ORDER BY seq DESC LIMIT :limit)
+     ORDER BY a.seq DESC"
+);
+
+/// The newest artifacts, of an instance or of all.
+fn newest(connection: &Connection, key: Option<i64>, limit: u32) -> rusqlite::Result<Vec<Hit>> {
+    let Some(key) = key else { return rows(connection, NEWEST, &[(":limit", &limit)]) };
+    let of_instance: [(&str, &dyn ToSql); 2] = [(":instance", &key), (":limit", &limit)];
+    // Where an instance is busy, they are at hand; its index would have to be gone through as a whole.
+    let near = rows(connection, NEAR, &of_instance)?;
+    if u64::try_from(near.len()).unwrap_or(u64::MAX) >= limit.into() {
+        return Ok(near);
+    }
+    rows(connection, NEWEST_OF, &of_instance)
+}
+
+/// Runs a statement.
+fn rows(connection: &Connection, statement: &str, values: &[(&str, &dyn ToSql)]) -> rusqlite::Result<Vec<Hit>> {
+    connection.prepare_cached(statement)?.query_map(values, hit)?.collect()
 }
 
 /// The row of an instance by its name.
@@ -81,4 +143,147 @@ fn instance_key(database: &Database, name: &str) -> Result<i64, StoreError> {
 fn hit(row: &Row<'_>) -> rusqlite::Result<Hit> {
     let Key(id) = row.get(1)?;
     Ok(Hit { instance: row.get(0)?, id, stream: row.get(2)?, stored: from_millis(row.get(3)?), json: row.get(4)? })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{NOW, artifact, batch, found, store};
+    use super::*;
+    use crate::store::{Instance, Reader, Store};
+
+    /// How SQLite would go about it.
+    fn plan(connection: &Connection, statement: &str) -> rusqlite::Result<String> {
+        let mut statement = connection.prepare(&format!("EXPLAIN QUERY PLAN {statement}"))?;
+        let mut rows = statement.raw_query();
+        let mut lines: Vec<String> = Vec::new();
+        while let Some(row) = rows.next()? {
+            lines.push(row.get(3)?);
+        }
+        Ok(lines.join("\n"))
+    }
+
+    #[test]
+    fn the_newest_of_an_instance_are_found_without_reading_those_of_others() {
+        let (_dir, store, _) = store();
+        let plan = |statement| store.database.with(|connection| plan(connection, statement)).expect("plan");
+        assert!(plan(NEWEST).starts_with("SCAN a\n"), "newest first: {}", plan(NEWEST));
+        assert!(plan(NEAR).starts_with("SEARCH a USING INTEGER PRIMARY KEY (rowid>?)"), "{}", plan(NEAR));
+        for statement in [NEWEST_OF, OTHERS_OF] {
+            let plan = plan(statement);
+            assert!(plan.starts_with("SEARCH a USING INTEGER PRIMARY KEY (rowid=?)"), "{plan}");
+            assert!(plan.contains("SEARCH artifact USING COVERING INDEX"), "{plan}");
+            assert!(!plan.lines().any(|line| line == "SCAN a" || line == "SCAN artifact"), "{plan}");
+        }
+    }
+
+    #[test]
+    fn the_newest_of_an_instance_are_found_wherever_they_lie() {
+        let (_dir, store, quiet) = store();
+        let busy = store.instance("busy", "acme-siem", NOW).expect("instance");
+        store.commit_step(&quiet, &batch((1..=3).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+        let many = (10..10_500).map(|n| artifact(n, "")).collect();
+        store.commit_step(&busy, &batch(many, b""), NOW).expect("commit");
+        let ids = |instance: &str, query: &str| {
+            let hits = store.search(query, Some(instance), 2).expect("hits");
+            hits.iter().map(|hit| hit.id.as_u128()).collect::<Vec<_>>()
+        };
+        assert_eq!((ids("acme", ""), ids("busy", "")), (vec![3, 2], vec![10_499, 10_498]));
+        assert_eq!((ids("acme", "NOT nothing"), ids("acme", "NOT acme_siem")), (vec![3, 2], vec![]));
+    }
+
+    #[test]
+    fn a_search_without_words_that_took_too_long_is_not_told_to_use_longer_ones() {
+        let (dir, store, instance) = store();
+        store.commit_step(&instance, &batch((0..5_000).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
+        let reader = Reader::open(dir.path()).expect("reader");
+        let help = |query| reader.search_within(query, None, 10_000, Duration::ZERO).expect_err("must fail").help();
+        assert!(!help("").contains("words"), "{}", help(""));
+        assert!(help("acme*").contains("longer words"));
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_query_is_an_error(query in "[ \"'():*^+{}\\-\\\\a-zA-Z0-9_.\u{0}-\u{1f}\u{e9}\u{4e00}\u{301}]{0,60}") {
+            thread_local! {
+                static SHARED: (tempfile::TempDir, Store, Instance) = store();
+            }
+            SHARED.with(|(_, store, _)| found(store, &query));
+        }
+    }
+
+    proptest::proptest! {
+        #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
+
+        #[test]
+        fn no_query_of_operators_and_brackets_is_an_error(
+            words in proptest::collection::vec(
+                proptest::sample::select(vec!["a", "b*", "OR", "NOT", "AND", "(", ")", "user:", "-user:", "user:(", "\"", "2026-01-15", "11:59"]),
+                0..64,
+            ),
+            gap in "[ ]?",
+        ) {
+            thread_local! {
+                static SHARED: (tempfile::TempDir, Store, Instance) = store();
+            }
+            SHARED.with(|(_, store, _)| found(store, &words.join(&gap)));
+        }
+    }
+
+    #[test]
+    fn a_query_as_long_and_as_deep_as_may_be_is_understood() {
+        let (_dir, store, instance) = store();
+        store.commit_step(&instance, &batch(vec![artifact(1, r#","program":"x""#)], b""), NOW).expect("commit");
+        for query in [
+            "x ".repeat(64),
+            format!("{}x", "y OR ".repeat(63)),
+            format!("x {}", "NOT y ".repeat(63)),
+            format!("{}x", "x (y OR NOT NOT ".repeat(31)),
+            format!("{}x{}", "x NOT y (y OR NOT y OR ".repeat(12), ")".repeat(12)),
+            format!("{}x", "(".repeat(1_000)),
+        ] {
+            assert_eq!(found(&store, &query), [1], "{query}");
+        }
+    }
+
+    #[test]
+    fn known_hostile_queries_are_harmless() {
+        let (_dir, store, instance) = store();
+        store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
+        for query in [
+            "\"",
+            "\"\"",
+            "*",
+            "^",
+            "a^",
+            "AND",
+            "AND AND",
+            "NOT",
+            "a NOT",
+            "NEAR(",
+            "NEAR(a, 5)",
+            "{src_ip}:",
+            "src_ip:",
+            "src_ip:^*",
+            "user:\"",
+            "user:\"*",
+            "-x",
+            "a:b:c",
+            "'; DROP TABLE artifact; --",
+            "\0",
+            "a\0\"b",
+            "\u{301}",
+            "🦀",
+            "user:🦀 ²",
+            "src_ip:\u{301}",
+            "text:x",
+            "rank:1",
+            "artifact_text:x",
+            "(((((((",
+        ] {
+            found(&store, query);
+        }
+        assert_eq!(found(&store, "acme_siem"), [1], "and nothing was changed");
+    }
 }

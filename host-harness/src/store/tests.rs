@@ -314,6 +314,9 @@ fn a_database_of_another_program_is_refused_and_left_as_it_is() {
     let path = dir.path().join("state.sqlite");
     Connection::open(&path).expect("open").execute_batch("CREATE TABLE theirs (a)").expect("table");
     assert_eq!(Store::open(dir.path()).expect_err("must fail").code(), "state-foreign");
+    let files: Vec<_> =
+        fs::read_dir(dir.path()).expect("list").map(|entry| entry.expect("entry").file_name()).collect();
+    assert_eq!(files, ["state.sqlite"], "and no lock");
     let tables: i64 = Connection::open(&path)
         .expect("open")
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
@@ -370,6 +373,19 @@ fn every_field_of_the_search_page_finds_what_it_names_and_nothing_else() {
     assert_eq!(found(&store, r#""in logged""#), [0u128; 0]);
     assert_eq!(found(&store, "logg*"), [3]);
     assert_eq!(found(&store, "title"), [0u128; 0], "names of fields are not searched");
+    for (query, expected) in [
+        ("severity:high OR evil.exe", vec![3, 1]),
+        ("10.0.0.1 NOT severity:high", vec![3, 2]),
+        ("10.0.0.1 -severity:high", vec![3, 2]),
+        ("NOT severity:low", vec![1]),
+        ("NOT severity:low OR evil.exe", vec![3, 1]),
+        ("severity:(high OR low) user:jane", vec![1]),
+        ("(evil.exe OR user:jane) severity: low", vec![3]),
+        ("NOT 10.0.0.1", vec![]),
+        ("NOT nobody", vec![3, 2, 1]),
+    ] {
+        assert_eq!(found(&store, query), expected, "{query}");
+    }
     assert_eq!(found(&store, &Uuid::from_u128(2).to_string()), [2]);
 }
 
@@ -400,6 +416,10 @@ fn uuids_and_times_are_found_by_what_they_begin_with_also_in_a_store_of_an_older
         ("2026-01-15T11:59".to_owned(), vec![1]),
         ("2026-01-15T11:59:57.5Z".to_owned(), vec![1]),
         (r#""2026-01-15 11:59:57""#.to_owned(), vec![1]),
+        ("2026-01-15 11:59:57".to_owned(), vec![1]),
+        ("2026-01-15 11:5*".to_owned(), vec![1]),
+        ("rrn:x:4be49362-6b*".to_owned(), vec![1]),
+        ("rrn:x:4be49362-6c*".to_owned(), vec![]),
         ("2026-01-15T11:58".to_owned(), vec![]),
         ("2026-01-16T11:59:57.5Z".to_owned(), vec![3]),
         ("2026-01*".to_owned(), vec![3, 2, 1]),
@@ -450,58 +470,6 @@ fn a_search_gives_the_newest_first_within_its_limit_and_its_instance() {
     assert_eq!(ids("acme_siem"), [3, 2]);
     let error = store.search("", Some("nobody"), 1).expect_err("must fail");
     insta::assert_snapshot!(error, @r#"no instance "nobody" in this state directory; there is "acme", "other""#);
-}
-
-proptest::proptest! {
-    #![proptest_config(proptest::test_runner::Config { failure_persistence: None, ..Default::default() })]
-
-    #[test]
-    fn no_query_is_an_error(query in "[ \"'():*^+{}\\-\\\\a-zA-Z0-9_.\u{0}-\u{1f}\u{e9}\u{4e00}\u{301}]{0,60}") {
-        thread_local! {
-            static SHARED: (tempfile::TempDir, Store, Instance) = store();
-        }
-        SHARED.with(|(_, store, _)| found(store, &query));
-    }
-}
-
-#[test]
-fn known_hostile_queries_are_harmless() {
-    let (_dir, store, instance) = store();
-    store.commit_step(&instance, &batch(vec![artifact(1, "")], b""), NOW).expect("commit");
-    for query in [
-        "\"",
-        "\"\"",
-        "*",
-        "^",
-        "a^",
-        "AND",
-        "AND AND",
-        "NOT",
-        "a NOT",
-        "NEAR(",
-        "NEAR(a, 5)",
-        "{src_ip}:",
-        "src_ip:",
-        "src_ip:^*",
-        "user:\"",
-        "user:\"*",
-        "-x",
-        "a:b:c",
-        "'; DROP TABLE artifact; --",
-        "\0",
-        "a\0\"b",
-        "\u{301}",
-        "🦀",
-        "user:🦀 ²",
-        "src_ip:\u{301}",
-        "text:x",
-        "rank:1",
-        "artifact_text:x",
-        "(((((((",
-    ] {
-        found(&store, query);
-    }
-    assert_eq!(found(&store, "acme_siem"), [1], "and nothing was changed");
 }
 
 #[test]

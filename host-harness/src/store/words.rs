@@ -49,9 +49,33 @@ pub(super) fn ends_with_time(indexed: &str) -> bool {
     day.len() == 8 && are_digits(day) && time.strip_prefix('t').is_some_and(are_digits)
 }
 
-/// What is the beginning of a UUID or of a time, as the word that it is the beginning of.
+/// A text that ends with the beginning of a UUID or of a time, as it is indexed up to there.
 pub(super) fn beginning(text: &str) -> Option<String> {
-    beginning_of_uuid(text).or_else(|| beginning_of_time(text))
+    // Longer than all that could be one.
+    const FAR: usize = "4be49362-6b0f-4a5b-9bd9-5ae4aef0ea9e".len();
+    let first = text.floor_char_boundary(text.len().saturating_sub(FAR));
+    let starts = (first..text.len()).filter(|at| {
+        text.is_char_boundary(*at)
+            && at.checked_sub(1).and_then(|before| text.as_bytes().get(before)).is_none_or(is_separator)
+    });
+    starts.into_iter().find_map(|at| {
+        let (before, begun) = text.split_at(at);
+        let word = beginning_of_uuid(begun).or_else(|| beginning_of_time(begun))?;
+        Some(format!("{}{word}", indexed(before)))
+    })
+}
+
+/// A day and the time of day behind it as one time, if they are.
+pub(super) fn moment(day: &str, time: &str) -> Option<String> {
+    if !matches(day, b"0000-00-00") || !time.get(..3).is_some_and(|hour| matches(hour, b"00:")) {
+        return None;
+    }
+    let moment = format!("{day}T{}", time.trim_end_matches([',', ';', '.']));
+    let is_one = match moment.strip_suffix('*') {
+        Some(begun) => beginning_of_time(begun).is_some(),
+        None => ends_with_time(&indexed(&moment)),
+    };
+    is_one.then_some(moment)
 }
 
 /// The beginning of a time, of more than its year, as the word that it is the beginning of.
@@ -161,9 +185,14 @@ fn matches(text: &str, pattern: &[u8]) -> bool {
 
 /// Whether no word goes on before or behind a part of a text.
 fn stands_alone(text: &str, begin: usize, end: usize) -> bool {
-    let goes_on = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || !byte.is_ascii());
     let bytes = text.as_bytes();
-    !goes_on(begin.checked_sub(1).and_then(|before| bytes.get(before))) && !goes_on(bytes.get(end))
+    begin.checked_sub(1).and_then(|before| bytes.get(before)).is_none_or(is_separator)
+        && bytes.get(end).is_none_or(is_separator)
+}
+
+/// Whether no word goes on over this byte.
+fn is_separator(byte: &u8) -> bool {
+    byte.is_ascii() && !byte.is_ascii_alphanumeric()
 }
 
 #[cfg(test)]
@@ -253,6 +282,9 @@ mod tests {
             ("2026-01-15T", Some("20260115t")),
             ("2026-01-15t1", Some("20260115t1")),
             ("2026-01-15T11:59:5", Some("20260115t11595")),
+            ("2026-01-14/2026-01-15T1", Some("20260114/20260115t1")),
+            ("é:4be49362-6b", Some("é:4be493626b")),
+            ("é4be49362-6b", None),
             ("2026", None),
             ("2026-0115", None),
             ("2026-01-15T11:59:57.5", None),

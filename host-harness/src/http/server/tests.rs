@@ -73,6 +73,7 @@ impl Stage {
         let token = with_token.then(|| Source::File(dir.path().join("token")));
         let access = Access::new(Vec::new(), token).expect("access");
         let board = Arc::new(Board::new(Arc::new(OffsetDateTime::now_utc), 16));
+        board.change_host(|host| host.sink.is_there = true);
         let serving = Arc::new(Nothing(tokio::sync::watch::Sender::new(0)));
         let reader = Reader::open(&state).expect("reader");
         let site = Arc::new(Site::new(Arc::clone(&board), serving, reader, access));

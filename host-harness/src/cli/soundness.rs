@@ -1,0 +1,141 @@
+//! `host-harness run --check`: whether a configuration is right, by trying all that can be tried without a vendor.
+//!
+//! Why everything at once: whoever is about to start a host wants to hear of all slips, each with its line.
+//! Not guaranteed: that the host starts. Its address may be taken, and its state in use, by one that runs.
+
+use std::io::{self, ErrorKind};
+use std::path::Path;
+
+use rustix::fs::{Access as Right, access};
+
+use super::error::CliError;
+use super::output;
+use crate::config::{self, Config, ConfigError, Problem, SinkConfig};
+use crate::connectors::serving::Serving as _;
+use crate::contract::types::{Origin, Plan, Scheme};
+use crate::egress::{Gate, GateOptions, NetworkError, NetworkOptions, Policy, Redactor, Routes, system_lookup};
+use crate::http::Access;
+use crate::instances::report::counted;
+use crate::instances::secrets;
+use crate::log::escape;
+use crate::resident::{FixedConnectors, resolve};
+use crate::sandbox::{Clock, Engine, Limits};
+use crate::sinks::SinkError;
+use crate::store::Store;
+
+/// Says what is wrong, or that nothing is.
+pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Result<u8, CliError> {
+    // A check makes no directories.
+    let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
+    let serving = connectors(config, engine, cache, clock).await?;
+    let mut problems = host(config, engine.limits());
+    problems.extend(resolve::check(config, |_| false, |kind| serving.current(kind)).await);
+    let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
+    for instance in &config.instances {
+        if serving.current(&instance.integration_type).is_none() {
+            let reason = format!("no connector serves {}", instance.integration_type);
+            let help = config::suggestion(&instance.integration_type, known.iter().map(String::as_str));
+            problems.push(resolve::problem(&config.file, instance.place.line, "connector-missing", reason, help));
+        }
+        for secret in &instance.secrets {
+            if let Err(error) = secrets::take(std::slice::from_ref(secret)) {
+                let line = instance.line_of(&secret.0);
+                problems.push(resolve::problem(&config.file, line, error.code(), error.to_string(), error.help()));
+            }
+        }
+    }
+    if !problems.is_empty() {
+        problems.sort_by_key(|problem| problem.line);
+        return Err(ConfigError { problems }.into());
+    }
+    let enabled = config.instances.iter().filter(|instance| instance.enabled).count();
+    output::print(&format!(
+        "{}: sound; {}, {enabled} of them enabled\n",
+        escape(&config.file.display().to_string()),
+        counted(config.instances.len() as u64, "instance")
+    ))?;
+    Ok(0)
+}
+
+/// The connectors of the configured directory.
+async fn connectors(
+    config: &Config,
+    engine: &Engine,
+    cache: Option<&Path>,
+    clock: &Clock,
+) -> Result<FixedConnectors, CliError> {
+    let directory = &config.host.connectors;
+    FixedConnectors::load(engine, directory, cache, clock.now()).await.map_err(|error| {
+        CliError::usage(format!("cannot read the connectors in {}: {error}", directory.display()))
+            .help("set connectors in [host] to a directory that this user can read")
+    })
+}
+
+/// What is wrong with that of `[host]` which has to be there when the host starts, or soon after.
+fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
+    let (host, place) = (&config.host, &config.host.place);
+    let mut problems = Vec::new();
+    let mut wrong = |line: usize, code: &'static str, reason: String, help: String| {
+        problems.push(resolve::problem(&config.file, line, code, reason, help));
+    };
+    if let Err(error) = Store::check(&host.state) {
+        wrong(place.state, error.code(), error.to_string(), error.help().to_owned());
+    }
+    if let Err(error) = Access::new(Vec::new(), host.bearer_token.clone()) {
+        wrong(place.bearer_token, error.code(), error.to_string(), error.help());
+    }
+    let proxy = NetworkOptions { extra_ca_files: Vec::new(), proxy: host.network.proxy.clone() };
+    let files = host.network.extra_ca_files.iter().zip(&place.extra_ca_files);
+    let files = files.map(|(file, line)| (*line, NetworkOptions { extra_ca_files: vec![file.clone()], proxy: None }));
+    for (line, options) in files.chain([(place.proxy, proxy)]) {
+        if let Err(error) = network(&options, limits) {
+            // What is to be done is in it.
+            wrong(line, error.code(), error.to_string(), String::new());
+        }
+    }
+    if let SinkConfig::File(path) = &host.sink
+        && let Err(source) = writable(path, &host.state)
+    {
+        let error = SinkError::Open { output: path.display().to_string(), source };
+        let help = "name a file in a directory that exists and that this user can write to".to_owned();
+        wrong(place.sink, error.code(), error.to_string(), help);
+    }
+    problems
+}
+
+/// Whether the network can be reached in this way, as far as that is known without trying: by the way out of a tenant,
+/// which fails for no other reason.
+fn network(network: &NetworkOptions, limits: &Limits) -> Result<(), NetworkError> {
+    let origin = Origin { scheme: Scheme::Https, host: "host.invalid".to_owned(), port: 443 };
+    let options = GateOptions {
+        connector: "",
+        instance: "",
+        policy: Policy::from_plan(&Plan { origin, rules: Vec::new() }),
+        credentials: Vec::new(),
+        redactor: Redactor::default(),
+        routes: &Routes::new(),
+        network,
+        limits,
+    };
+    Gate::new(options, system_lookup()).map(drop)
+}
+
+/// Whether a file can be written to, or made, also in a state directory that comes with the first start. Nothing is opened,
+/// which a pipe would wait for.
+fn writable(path: &Path, state: &Path) -> io::Result<()> {
+    match path.metadata() {
+        Ok(metadata) if metadata.is_dir() => Err(ErrorKind::IsADirectory.into()),
+        Ok(_) => Ok(access(path, Right::WRITE_OK)?),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            if parent == state && !state.exists() {
+                return Ok(());
+            }
+            if !parent.metadata()?.is_dir() {
+                return Err(ErrorKind::NotADirectory.into());
+            }
+            Ok(access(parent, Right::WRITE_OK | Right::EXEC_OK)?)
+        }
+        Err(error) => Err(error),
+    }
+}
