@@ -3,7 +3,11 @@
 //! Evidence is whatever the log line was: JSON, JSON in a string in JSON, plain
 //! text, broken JSON. What can be read as JSON is walked through, and members
 //! whose names are in [`TABLE`] fill the fields of [`Entities`]; everything
-//! else stays in the message only.
+//! else stays in the message only. The log line as its source wrote it (see
+//! [`RAW`]) stands beside what the vendor made of it, in words of the source's
+//! own: it only fills what is left open. A file that was touched and the file
+//! of the process that touched it are two: name, path and hash are of the first
+//! alone where there is one.
 //!
 //! The walk is bounded in depth, members and bytes: attackers write some of
 //! this.
@@ -11,6 +15,7 @@
 use super::entities::{Entities, Field};
 use crate::api::json::{Json, Part, Parts};
 use crate::api::records::{Members, same};
+use crate::times::Utc;
 
 /// Deepest nesting that is walked into, strings that hold JSON included.
 const DEPTH: u8 = 8;
@@ -20,9 +25,10 @@ const MEMBERS: usize = 2_000;
 const BYTES: usize = 256 * 1024;
 
 /// Names of members, lower case without separators, and the field they fill. A
-/// name with another before it counts only within a member of that name. Of two
-/// that fill the same field the upper one wins.
-const TABLE: [(&str, &str, Field); 64] = [
+/// name with another before it counts only within a member of that name, or
+/// with [`TOP`] only in the record itself. Of two that fill the same field the
+/// upper one wins.
+const TABLE: [(&str, &str, Field); 69] = [
     ("", "sourceip", Field::ClientIp),
     ("", "sourceaddress", Field::ClientIp),
     ("", "sourceipaddress", Field::ClientIp),
@@ -63,13 +69,18 @@ const TABLE: [(&str, &str, Field); 64] = [
     ("", "account", Field::UserName),
     ("", "username", Field::UserName),
     ("account", "name", Field::UserName),
+    // Who changed an account, before whose it was.
+    (TOP, "sourceaccount", Field::UserName),
     ("", "sourceuser", Field::UserName),
     ("", "destinationaccount", Field::UserName),
     ("", "destinationlocalaccount", Field::UserName),
     ("", "destinationuser", Field::UserName),
-    ("", "userid", Field::UserName),
+    (TOP, "targetaccount", Field::UserName),
+    (TOP, "targetuser", Field::UserName),
     ("", "user", Field::UserName),
     ("user", "name", Field::UserName),
+    // Often a number.
+    ("", "userid", Field::UserName),
     ("", "filename", Field::FileName),
     ("file", "name", Field::FileName),
     ("targetfile", "name", Field::FileName),
@@ -85,49 +96,141 @@ const TABLE: [(&str, &str, Field); 64] = [
     ("", "md5", Field::FileHash),
     ("process", "name", Field::Program),
     ("", "processname", Field::Program),
+    ("", "appname", Field::Program),
+    ("process", "pid", Field::Pid),
     ("", "url", Field::Uri),
     ("", "uri", Field::Uri),
     ("", "requesturl", Field::Uri),
 ];
 
 /// Members that describe something else than what happened: the parent of the
-/// process, where an address lies, what an indicator is.
-const ELSEWHERE: [&str; 5] = ["parent", "geoip", "grandparent", "eventsource", "hashreputation"];
+/// process, where an address lies, what an indicator is, what a tenant has added
+/// under names of its own.
+const ELSEWHERE: [&str; 6] = ["parent", "geoip", "grandparent", "eventsource", "hashreputation", "customdata"];
+
+/// Within these stands the log line as its source wrote it.
+const RAW: [&str; 2] = ["sourcejson", "sourcedata"];
+
+/// In [`TABLE`]: only in the record itself.
+const TOP: &str = "^";
 
 /// The entities of one record: of a record of evidence, its `data`; of a
 /// record of another kind, all of it.
 #[must_use]
 pub fn entities<'r>(raw: impl Into<Json<'r>>) -> Entities {
     let raw = raw.into();
-    let mut walk = Walk { found: Entities::default(), left: MEMBERS };
+    let mut walk = Walk::new();
     // That the record is an object is one level.
     let (value, depth) =
         Members::within(raw).unwrap_or_default().raw("data").map_or((raw, DEPTH), |data| (data, DEPTH));
     walk.json(value, "", "", depth);
-    walk.found
+    walk.entities()
 }
+
+/// Most values of one key that are looked at.
+const VALUES: usize = 16;
 
 /// The entities of keys with values, as an alert lists what its rule is
-/// interested in.
+/// interested in. Keys are names, or paths to them: `process.exe_path`.
 #[must_use]
 pub fn of_keys(keys: &[Json<'_>]) -> Entities {
-    let mut walk = Walk { found: Entities::default(), left: MEMBERS };
+    let mut walk = Walk::new();
     for key in keys.iter().take(MEMBERS) {
         let key = Members::within(*key).unwrap_or_default();
-        if let (Some(name), Some(value)) = (key.text("key"), key.texts("values").first()) {
-            walk.text(Plain::default().of(&name), "", value);
+        let Some(path) = key.text("key") else { continue };
+        let mut parts: Vec<String> = path.split('.').take(usize::from(DEPTH)).map(plain).collect();
+        let Some(name) = parts.pop() else { continue };
+        if parts.iter().chain([&name]).any(|part| is_elsewhere(part)) {
+            continue;
         }
+        let parent = parts.last().map_or("", String::as_str);
+        let depth = if parts.is_empty() { DEPTH } else { 0 };
+        let places = parts.iter().map(|part| walk.enter(part)).collect::<Vec<_>>();
+        for value in key.texts("values").iter().take(VALUES) {
+            walk.text(&name, parent, value, depth);
+        }
+        places.into_iter().rev().for_each(|place| walk.leave(place));
     }
-    walk.found
+    walk.entities()
 }
 
+/// What is found in one place.
+#[derive(Default)]
+struct Found {
+    /// All but the next.
+    entities: Entities,
+    /// The file of the process.
+    process: Entities,
+}
+
+impl Found {
+    /// All of it. A hash that stands by itself is one of the file that there
+    /// is.
+    fn entities(mut self) -> Entities {
+        let is_file = |entities: &Entities| entities.get(Field::FileName).or(entities.get(Field::FilePath)).is_some();
+        if !is_file(&self.entities)
+            && is_file(&self.process)
+            && let Some((rank, hash)) = self.entities.take(Field::FileHash)
+        {
+            self.process.offer(Field::FileHash, rank, &hash);
+        }
+        self.entities.fill_from(self.process);
+        self.entities
+    }
+}
+
+/// Where a walk is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// Within a process, and not a file that it touched.
+    in_process: bool,
+    /// Within the log line as its source wrote it.
+    in_raw: bool,
+}
+
+/// A walk through a record.
 struct Walk {
-    found: Entities,
+    /// What the vendor says.
+    outer: Found,
+    /// What the log line says.
+    raw: Found,
+    place: Place,
     /// Members that may still be looked at.
     left: usize,
 }
 
 impl Walk {
+    fn new() -> Self {
+        let place = Place { in_process: false, in_raw: false };
+        Self { outer: Found::default(), raw: Found::default(), place, left: MEMBERS }
+    }
+
+    /// What was found. A log line says on which machine it was written, and the
+    /// vendor from where something came: both together would be of two.
+    fn entities(self) -> Entities {
+        let (mut entities, mut raw) = (self.outer.entities(), self.raw.entities());
+        if entities.get(Field::ClientIp).is_some() {
+            raw.take(Field::ClientHostname);
+        }
+        entities.fill_from(raw);
+        entities
+    }
+
+    /// Goes into a member; gives the place to come back to.
+    fn enter(&mut self, name: &str) -> Place {
+        let before = self.place;
+        match name {
+            "process" => self.place.in_process = true,
+            "file" | "targetfile" => self.place.in_process = false,
+            _ => self.place.in_raw |= RAW.contains(&name),
+        }
+        before
+    }
+
+    fn leave(&mut self, to: Place) {
+        self.place = to;
+    }
+
     /// A value under a name, if it is not too large.
     fn json(&mut self, json: Json<'_>, name: &str, parent: &str, depth: u8) {
         // A text is judged by what is in it.
@@ -161,12 +264,14 @@ impl Walk {
         while let Some(Part::Scalar(name)) = parts.next() {
             let Some(part) = parts.next() else { return };
             let name = plain.of(&name.scalar().unwrap_or_default());
-            if ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)) {
+            if is_elsewhere(name) {
                 if matches!(part, Part::Object | Part::Array) {
                     parts.pass();
                 }
             } else {
+                let before = self.enter(name);
                 self.value(parts, part, name, parent, depth);
+                self.leave(before);
             }
         }
     }
@@ -182,7 +287,7 @@ impl Walk {
     fn scalar(&mut self, json: Json<'_>, name: &str, parent: &str, depth: u8) {
         let Some(text) = json.scalar() else { return };
         if !text.starts_with(['{', '[']) {
-            self.text(name, parent, &text);
+            self.text(name, parent, &text, depth);
         } else if text.len() <= BYTES
             && depth > 0
             && let Some(json) = Json::parse(&text)
@@ -194,13 +299,31 @@ impl Walk {
     }
 
     /// A text under a name.
-    fn text(&mut self, name: &str, parent: &str, text: &str) {
-        let is_row = |within: &str, key: &str| same(key, name) && (within.is_empty() || within == parent);
-        let row = TABLE.iter().enumerate().find(|(_, (within, key, _))| is_row(within, key));
-        if let Some((rank, (_, _, field))) = row {
-            self.found.offer(*field, rank, text);
+    fn text(&mut self, name: &str, parent: &str, text: &str, depth: u8) {
+        // The record may be an array of records.
+        let is_top = parent.is_empty() && depth + 2 >= DEPTH;
+        if is_top && same(name, "timestamp") {
+            let at = Utc::parse(text);
+            return at.into_iter().for_each(|at| self.outer.entities.see(at, at));
         }
+        // What an account or a user belongs to was not asked for.
+        if same(name, "domain") && ["account", "user"].iter().any(|owner| parent.ends_with(owner)) {
+            return;
+        }
+        let is_within = |within: &str| within.is_empty() || within == parent || (within == TOP && is_top);
+        let row = TABLE.iter().enumerate().find(|(_, (within, key, _))| same(key, name) && is_within(within));
+        let Some((rank, (_, key, field))) = row else { return };
+        let found = if self.place.in_raw { &mut self.raw } else { &mut self.outer };
+        let is_image = self.place.in_process || matches!(*key, "exepath" | "imagepath");
+        let is_of_file = matches!(field, Field::FileName | Field::FilePath | Field::FileHash);
+        let entities = if is_image && is_of_file { &mut found.process } else { &mut found.entities };
+        entities.offer(*field, rank, text);
     }
+}
+
+/// Whether a member describes something else.
+fn is_elsewhere(name: &str) -> bool {
+    ELSEWHERE.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Longest name that is looked at, in bytes.
@@ -221,6 +344,13 @@ impl Plain {
         self.name.extend(letters.map(|letter| char::from(letter.to_ascii_lowercase())));
         &self.name
     }
+}
+
+/// A name by itself.
+fn plain(name: &str) -> String {
+    let mut plain = Plain::default();
+    plain.of(name);
+    plain.name
 }
 
 #[cfg(test)]
@@ -248,7 +378,15 @@ mod tests {
         let inner =
             r#"{"address":"1.2.3.4","source_ip":"1.2.3.4","hostname":"pc-1","username":"jane","exe_path":"/bin/a"}"#;
         let found = |name: &str| entities(&raw(&format!(r#"{{"data":{{"{name}":{inner}}}}}"#))).iter().count();
-        for name in ["parent_process", "geoip", "geoipSource", "grandparentProcess", "eventSource", "hash_reputation"] {
+        for name in [
+            "parent_process",
+            "geoip",
+            "geoipSource",
+            "grandparentProcess",
+            "eventSource",
+            "hash_reputation",
+            "custom_data",
+        ] {
             assert_eq!(found(name), 0, "{name}");
         }
         assert!(found("process") >= 3);
@@ -315,6 +453,98 @@ mod tests {
     }
 
     #[test]
+    fn the_log_line_as_it_was_written_fills_only_what_the_vendor_leaves_open() {
+        let logon = |more: &str| {
+            format!(
+                r#"{{"destination_asset":"iagent-win7","destination_asset_address":"example-host"{more},
+                "source_json":{{"computerName":"example-host","sourceIPAddress":"198.51.100.9","processName":"lsass.exe"}}}}"#
+            )
+        };
+        assert_eq!(
+            of(&logon(r#","source_asset_address":"192.168.100.50""#)),
+            pairs([("clientIP", "192.168.100.50"), ("serverHostname", "iagent-win7"), ("program", "lsass.exe")]),
+            "the machine that wrote the log is not the one at that address"
+        );
+        assert_eq!(
+            of(&logon("")),
+            pairs([
+                ("clientIP", "198.51.100.9"),
+                ("clientHostname", "example-host"),
+                ("serverHostname", "iagent-win7"),
+                ("program", "lsass.exe"),
+            ])
+        );
+        let text = r#"{"source_data":"{\"source_ip\":\"198.51.100.9\",\"account\":\"x\"}","address":"10.0.0.1","user":"jdoe"}"#;
+        assert_eq!(of(text), pairs([("clientIP", "10.0.0.1"), ("userName", "jdoe")]), "whatever its words are");
+        assert_eq!(of(r#"{"custom_data":{"source_ip":"10.0.0.1","account":"RecordType"}}"#), []);
+    }
+
+    #[test]
+    fn a_file_that_is_touched_and_the_file_of_the_process_are_not_mixed() {
+        let (hash, other) = ("ab".repeat(32), "cd".repeat(32));
+        let process = format!(
+            r#""process":{{"name":"winword","pid":"4242","exe_path":"/office/winword",
+            "exe_file":{{"path":"/office/winword","hashes":{{"sha256":"{hash}"}}}}}}"#
+        );
+        let touched = |file: &str| of(&format!("{{{process},{file}}}"));
+        let program = [("program", "winword"), ("pid", "4242")];
+        let with_program = |file: &[(&'static str, &str)]| -> Vec<(&'static str, String)> {
+            file.iter().chain(&program).map(|(name, value)| (*name, (*value).to_owned())).collect()
+        };
+        let evil = [("fileName", "evil"), ("filePath", "/tmp/evil")];
+        let found = touched(r#""target_file":{"name":"evil","path":"/tmp/evil"}"#);
+        assert_eq!(found, with_program(&evil), "its hash is not known");
+        let found =
+            touched(&format!(r#""file_name":"evil","file_path":"/tmp/evil","file_hash":{{"sha256":"{other}"}}"#));
+        assert_eq!(found, with_program(&[evil[0], evil[1], ("fileHash", &other)]));
+        let found = touched(r#""target_file":null"#);
+        assert_eq!(found, with_program(&[("filePath", "/office/winword"), ("fileHash", &hash)]));
+        let flat = format!(r#"{{"exe_path":"/bin/a","sha256":"{hash}"}}"#);
+        assert_eq!(of(&flat), pairs([("filePath", "/bin/a"), ("fileHash", &hash)]), "a hash by itself is its");
+    }
+
+    #[test]
+    fn those_who_change_accounts_are_named_and_names_come_before_numbers() {
+        let change = r#"{"action":"ACCOUNT_CREATED","target_account":"new-1","source_account":"admin-1","target_user":"New One"}"#;
+        assert_eq!(of(change), pairs([("userName", "admin-1")]));
+        assert_eq!(of(r#"{"target_user":"New One"}"#), pairs([("userName", "New One")]));
+        assert_eq!(of(r#"{"rule":{"target_user":"New One","source_account":"x"}}"#), [], "of something else");
+        assert_eq!(of(r#"{"user_id":"1001","user":"jdoe"}"#), pairs([("userName", "jdoe")]));
+        assert_eq!(of(r#"{"app_name":"sshd","user_id":"1001"}"#), pairs([("userName", "1001"), ("program", "sshd")]));
+        let domain =
+            r#"{"account":{"name":"jdoe","domain":"corp.example.com"},"source_user":{"domain":"corp.example.com"}}"#;
+        assert_eq!(of(domain), pairs([("userName", "jdoe")]), "the domain of an account was not asked for");
+        assert_eq!(of(r#"{"domain":"evil.example"}"#), pairs([("fqdn", "evil.example")]));
+    }
+
+    #[test]
+    fn keys_of_interest_are_paths_and_any_of_their_values_may_fit() {
+        let hash = "ab".repeat(16);
+        let keys = format!(
+            r#"[{{"key":"process.exe_path","values":["/bin/a"]}},{{"key":"process.name","values":["a.exe"]}},
+            {{"key":"process.exe_file.hashes.md5","values":["","{hash}"]}},{{"key":"process.pid","values":["7","8"]}},
+            {{"key":"parent_process.exe_file.hashes.sha256","values":["{}"]}},{{"key":"parent_process.username","values":["x"]}},
+            {{"key":"custom_data.account","values":["x"]}},{{"key":"source_json.computerName","values":["log-1"]}},
+            {{"key":"source_ip","values":["unknown","10.0.0.1"]}},{{"key":"target_account","values":["jdoe"]}},{{"key":"."}}]"#,
+            "cd".repeat(32)
+        );
+        let keys = raw(&keys);
+        let keys = Json::from(&*keys).elements().unwrap();
+        let found: Vec<(&str, String)> = of_keys(&keys).iter().map(|(name, value)| (name, value.to_owned())).collect();
+        assert_eq!(
+            found,
+            pairs([
+                ("clientIP", "10.0.0.1"),
+                ("userName", "jdoe"),
+                ("filePath", "/bin/a"),
+                ("fileHash", &hash),
+                ("program", "a.exe"),
+                ("pid", "7"),
+            ])
+        );
+    }
+
+    #[test]
     fn what_is_no_json_says_nothing_and_does_no_harm() {
         for data in ["", "User jdoe was seen", r#"{"user":"jdoe""#, "7", "null", "\u{0}\u{202e}"] {
             assert_eq!(of(data), []);
@@ -336,7 +566,8 @@ mod tests {
     #[test]
     fn every_name_of_the_table_is_written_as_names_are_compared() {
         for (within, name, _) in TABLE {
-            assert!(within == Plain::default().of(within) && name == Plain::default().of(name), "{within} {name}");
+            assert!(within == TOP || within == plain(within), "{within}");
+            assert_eq!(name, plain(name));
         }
     }
 }
