@@ -162,10 +162,12 @@ impl Object {
     }
 }
 
-/// What was found of a record, as a tag: `disposition:benign`.
+/// What was found of a record, as a tag: `disposition:benign`. None as long as
+/// nobody has decided.
 fn disposition_tag<'t>(disposition: &str) -> Option<Cow<'t, str>> {
+    let is_said = !matches!(disposition, "" | "UNDECIDED" | "UNSPECIFIED");
     let found = crate::text::cut(disposition, 64);
-    (!found.is_empty()).then(|| field(Cow::Owned(format!("disposition:{}", found.to_ascii_lowercase()))))
+    is_said.then(|| field(Cow::Owned(format!("disposition:{}", found.to_ascii_lowercase()))))
 }
 
 /// A text of the vendor's for a field: on one line, control characters
