@@ -413,7 +413,12 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                 api.answered.set(true);
                 Ok(response)
             }
-            Some(failure) => Err(Stop::Failed(Box::new(failure))),
+            Some(mut failure) => {
+                if self.investigations.answered.get() {
+                    errors::narrow(&mut failure);
+                }
+                Err(Stop::Failed(Box::new(failure)))
+            }
         }
     }
 
