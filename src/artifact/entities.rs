@@ -110,7 +110,9 @@ impl Entities {
     pub fn offer(&mut self, of: Field, rank: usize, value: &str) {
         let value = value.trim();
         let taken = self.slots.get(of as usize).and_then(Option::as_ref).is_some_and(|(held, _)| *held <= rank);
-        if taken || value.is_empty() || value.len() > LONGEST {
+        // So the vendor writes what it does not know.
+        let is_unknown = value == "-" || value.eq_ignore_ascii_case("unknown");
+        if taken || is_unknown || value.is_empty() || value.len() > LONGEST {
             return;
         }
         match of {
@@ -297,6 +299,9 @@ mod tests {
             (Field::Fqdn, "evil example.com", None),
             (Field::Pid, "4242", Some("4242")),
             (Field::Pid, "0x4", None),
+            (Field::ClientHostname, "unknown", None),
+            (Field::UserName, " Unknown ", None),
+            (Field::UserName, "-", None),
             (Field::ClientHostname, "PC-7$", Some("PC-7$")),
             (Field::Fqdn, "CORP", None),
             (Field::Fqdn, "evil.example.", Some("evil.example")),
