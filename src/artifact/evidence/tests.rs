@@ -1,4 +1,5 @@
-//! Tests of how evidence is read.
+//! Whatever is in evidence, each field is of what happened, and nothing does harm.
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests")]
 
 use serde_json::value::RawValue;
 
