@@ -50,7 +50,8 @@ const OVERLAP: Number = Number {
     key: "overlap_minutes",
     label: "Overlap (minutes)",
     help: "How long after its creation an investigation may first become visible and still be found. \
-           Every poll reads again what was created this long before the last one.",
+           Every poll reads again what was created this long before the last one. Alerts without evidence, and alerts \
+           outside investigations, come this much later.",
     minimum: 1,
     maximum: 1440,
     default: 20,
@@ -72,7 +73,9 @@ const ALERTS: Switch = Switch {
 const EVIDENCE: Switch = Switch {
     key: "collect_evidence",
     label: "Collect evidence",
-    help: "Add evidence and actors to alerts, where the tenant has the Alert Triage API. Needs Collect alerts.",
+    help: "Add evidence and actors to alerts, where the tenant has the Alert Triage API. Without it alerts of \
+           investigations also lack MITRE techniques, their own priority and tags, and the time they happened. Needs \
+           Collect alerts.",
     default: true,
 };
 const UNINVESTIGATED: Switch = Switch {
@@ -359,6 +362,13 @@ mod tests {
         assert!(settings.collect_alerts && settings.collect_evidence);
         assert!(settings.collect_uninvestigated && settings.collect_product_alerts);
         assert!(!settings.collect_comments && !settings.collect_restricted);
+    }
+
+    #[test]
+    fn the_form_says_what_else_a_setting_does() {
+        let help = |key: &str| fields().into_iter().find(|field| field.key == key).unwrap().help;
+        assert!(help("overlap_minutes").contains("alerts outside investigations, come this much later"));
+        assert!(help("collect_evidence").contains("MITRE techniques, their own priority and tags"));
     }
 
     #[test]

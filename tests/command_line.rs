@@ -243,11 +243,11 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
       initial_lookback_days: whole number, 1 to 390; default 28
           Initial look-back (days). How far back the first collection starts. InsightIDR keeps investigations for 13 months.
       overlap_minutes: whole number, 1 to 1440; default 20
-          Overlap (minutes). How long after its creation an investigation may first become visible and still be found. Every poll reads again what was created this long before the last one.
+          Overlap (minutes). How long after its creation an investigation may first become visible and still be found. Every poll reads again what was created this long before the last one. Alerts without evidence, and alerts outside investigations, come this much later.
       collect_alerts: true or false; default true
           Collect alerts. Collect the alerts of every investigation.
       collect_evidence: true or false; default true
-          Collect evidence. Add evidence and actors to alerts, where the tenant has the Alert Triage API. Needs Collect alerts.
+          Collect evidence. Add evidence and actors to alerts, where the tenant has the Alert Triage API. Without it alerts of investigations also lack MITRE techniques, their own priority and tags, and the time they happened. Needs Collect alerts.
       collect_uninvestigated_alerts: true or false; default true
           Collect alerts outside investigations. Collect the alerts that belong to no investigation, where the tenant has the Alert Triage API. Needs Collect alerts.
       collect_product_alerts: true or false; default true

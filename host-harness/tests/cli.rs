@@ -241,6 +241,57 @@ fn every_command_has_help() {
     }
 }
 
+/// Runs a host until its first log line, and gives the stream that this is on.
+fn stream_of_log(dir: &Path, sink: &str, more: &[&str]) -> &'static str {
+    use std::io::BufRead as _;
+    let toml = format!(
+        "[host]\nstate = \"state\"\nconnectors = \"connectors\"\nlisten = \"127.0.0.1:0\"\nsink = \"{sink}\"\n"
+    );
+    std::fs::write(dir.join("conductor.toml"), toml).expect("file");
+    let mut child = std::process::Command::new(env!("CARGO_BIN_EXE_host-harness"))
+        .current_dir(dir)
+        .env_remove("HOST_HARNESS_LOG")
+        .args(["run", "--config", "conductor.toml"])
+        .args(more)
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .spawn()
+        .expect("runs");
+    let (found, lines) = std::sync::mpsc::channel();
+    let read = |stream: Box<dyn std::io::Read + Send>, name: &'static str| {
+        let found = found.clone();
+        std::thread::spawn(move || {
+            for line in std::io::BufReader::new(stream).lines().map_while(Result::ok) {
+                let _ = found.send((name, line));
+            }
+        })
+    };
+    let readers = [
+        read(Box::new(child.stdout.take().expect("piped")), "stdout"),
+        read(Box::new(child.stderr.take().expect("piped")), "stderr"),
+    ];
+    let first = lines.recv_timeout(std::time::Duration::from_secs(120));
+    child.kill().expect("killed");
+    child.wait().expect("ended");
+    readers.into_iter().for_each(|reader| reader.join().expect("read"));
+    let (name, line) = first.expect("a line");
+    assert!(line.starts_with("[INFO] host-harness: "), "{line}");
+    name
+}
+
+#[test]
+fn the_log_of_a_host_is_where_the_guides_command_looks_for_it_unless_artifacts_are_there() {
+    let dir = temporary();
+    assert_eq!(stream_of_log(dir.path(), "none", &[]), "stdout", "`docker logs … | grep` sees nothing else");
+    assert_eq!(stream_of_log(dir.path(), "none", &["--log-to", "stderr"]), "stderr");
+    assert_eq!(stream_of_log(dir.path(), "none", &["--log-to", "stdout"]), "stdout");
+    assert_eq!(stream_of_log(dir.path(), "stdout", &[]), "stderr");
+    insta::assert_snapshot!(refused(dir.path(), &["run", "--config", "conductor.toml", "--log-to", "stdout"]), @r"
+    error: --log-to stdout would write log lines between the artifacts
+    help: log to stderr, or set another sink in [host]
+    ");
+}
+
 #[test]
 fn a_standard_error_that_nobody_reads_changes_nothing() {
     let dir = temporary();

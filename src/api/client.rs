@@ -513,7 +513,12 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                 api.answered.set(true);
                 Ok(response)
             }
-            Some(failure) => Err(Stop::Failed(Box::new(failure))),
+            Some(mut failure) => {
+                if self.api(Family::Lists).answered.get() {
+                    errors::narrow(&mut failure);
+                }
+                Err(Stop::Failed(Box::new(failure)))
+            }
         }
     }
 

@@ -22,6 +22,11 @@ pub const REMEDY_FORBIDDEN: &str = "The API key user may not have InsightIDR acc
 /// Remedy for 404.
 pub const REMEDY_NOT_FOUND: &str = "Verify that the Region matches your Insight Platform account region: check the URL \
     in your browser when logged into Rapid7.";
+/// Remedy for 403 where the key reads investigations.
+const REMEDY_ENDPOINT: &str = "The API key reads investigations but may not read this endpoint: verify the role of its \
+    user in InsightIDR. It is asked for again automatically.";
+/// Remedy for 404 where investigations are read.
+const REMEDY_ABSENT: &str = "This record is not there, or not yet: it is asked for again automatically.";
 /// Remedy for 429.
 pub const REMEDY_RATE_LIMITED: &str =
     "Increase the Polling Interval to 15 minutes. Exponential backoff is applied automatically.";
@@ -88,6 +93,18 @@ pub fn from_response(request: &Request, response: &Response, region: Region, now
         request_sent: true,
         retry,
     })
+}
+
+/// The failure of a request where the same step has read investigations: the
+/// region is right and the key is good, so it is about what was asked for alone.
+pub fn narrow(failure: &mut Failure) {
+    failure.remedy = match failure.http_status {
+        Some(403) => REMEDY_ENDPOINT,
+        Some(404) => REMEDY_ABSENT,
+        Some(500) => REMEDY_LATER,
+        _ => return,
+    }
+    .to_owned();
 }
 
 /// The failure that a missing response is.
@@ -244,6 +261,19 @@ mod tests {
             assert_eq!((failure.reason, failure.http_status), (reason, Some(status)));
             assert!(failure.remedy.contains(remedy), "{status}: {}", failure.remedy);
         }
+    }
+
+    #[test]
+    fn what_fails_alone_is_not_the_fault_of_the_region_or_of_the_whole_key() {
+        for (status, remedy) in [(403, "may not read this endpoint"), (404, "not yet"), (500, "tried again")] {
+            let mut failure = failure(status, "", &[]);
+            narrow(&mut failure);
+            assert!(failure.remedy.contains(remedy), "{status}: {}", failure.remedy);
+            assert!(!failure.remedy.contains("egion"), "{status}: {}", failure.remedy);
+        }
+        let mut other = failure(401, "", &[]);
+        narrow(&mut other);
+        assert!(other.remedy.contains("User Key"), "a key can be revoked at any time");
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::investigation::Investigation;
 use super::message::{self, Nested};
 use super::mitre::Mitre;
 use super::triage_alert::Details;
-use super::{Artifact, field, message_type, severity};
+use super::{Artifact, cve, disposition_tag, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::times::Utc;
@@ -64,6 +64,27 @@ impl Context {
 /// id is the same whichever of them it was collected from.
 pub(super) fn id_time(created: Utc) -> Utc {
     created.floor_millisecond()
+}
+
+/// Seconds around an alert in which its log lines can have been written: what is
+/// further off comes of a clock that is wrong, and would not be found by its time.
+const LATE: i64 = 30 * 86_400;
+
+/// When it happened and last happened: what the vendor says of it, else when the
+/// log lines of the evidence were written (a rule fires up to days later, when
+/// they arrive), else when the rule fired, else when the alert was created.
+pub(super) fn times(
+    said: (Option<Utc>, Option<Utc>),
+    seen: Option<(Utc, Utc)>,
+    alerted: Option<Utc>,
+    created: Utc,
+) -> (Utc, Option<Utc>) {
+    let fired = alerted.unwrap_or(created);
+    let seen = seen.filter(|(first, _)| *first <= fired && fired.seconds_since(*first) <= LATE);
+    let start = said.0.or(seen.map(|(first, _)| first)).unwrap_or(fired);
+    // Evidence is added to alerts that have been there for a while.
+    let last = seen.map(|(_, last)| last).filter(|last| last.seconds_since(fired) <= LATE);
+    (start, said.1.or(last).filter(|end| *end >= start))
 }
 
 /// Evidence and actors as they stand in the message of any alert.
@@ -122,7 +143,8 @@ impl<'a> Alert<'a> {
         let own_time = details.created.or(self.created);
         let first_event = self.members.time("first_event_time");
         let created = own_time.or(first_event).or(of.created).unwrap_or(now);
-        let start = first_event.or(details.alerted).unwrap_or(created);
+        let said = (first_event, self.members.time("latest_event_time"));
+        let (start, end) = times(said, context.entities.seen, details.alerted, created);
         let (rule_name, rule_rrn) = self.rule();
         let rule_name = rule_name.or(details.rule_name.map(Cow::Owned));
         let rule_rrn = rule_rrn.or(details.rule_rrn.map(Cow::Owned));
@@ -137,8 +159,9 @@ impl<'a> Alert<'a> {
         } else {
             None
         };
-        let tags =
-            details.tags.into_iter().map(Cow::Owned).chain(unmapped.map(Cow::Borrowed)).chain(evidence_tags).collect();
+        let disposition = details.disposition.as_deref().and_then(disposition_tag);
+        let own_tags = details.tags.into_iter().map(Cow::Owned).chain(disposition);
+        let tags = own_tags.chain(unmapped.map(Cow::Borrowed)).chain(evidence_tags).collect();
         let before = [
             Nested { name: "investigation", records: vec![of.as_parent().to_owned()], single: true },
             Nested { name: "triage", records: context.triage.into_iter().collect(), single: true },
@@ -155,6 +178,7 @@ impl<'a> Alert<'a> {
             action: Some("alert".to_owned()),
             tags,
             severity: severity::of_first(&[details.priority.as_deref(), of.members.text("priority").as_deref()]),
+            cve: cve::first_in(&[rule_name.as_deref(), title.as_deref()]),
             rule_name: rule_name.or(title).map(field),
             rule_category: kind.or_else(|| self.members.text("alert_source")).map(field),
             attack_technique_ids: context.mitre.techniques,
@@ -162,7 +186,7 @@ impl<'a> Alert<'a> {
             source_info: Some(field(self.id.clone())),
             vendor_code: rule_rrn.map(field),
             start: Some(start),
-            end: self.members.time("latest_event_time").filter(|end| *end >= start),
+            end,
             entities: context.entities,
             message: message::message_of(message::line_of(self.raw, &self.members), &self.members, &nested),
         }
@@ -195,6 +219,53 @@ mod tests {
             let (found, rrn) = Alert::of(&raw).rule();
             assert_eq!((found.as_deref(), rrn.as_deref()), (name, code), "{shape}");
         }
+    }
+
+    /// What an alert says of its times, given what is known besides.
+    fn times_of(members: &str, alerted: &str, timestamps: &[&str]) -> (String, Option<String>) {
+        let record =
+            format!(r#"{{"id":"rrn:alerts:us1:o:alert:1:ab","created_time":"2026-01-05T00:00:00Z"{members}}}"#);
+        let (record, of) = (raw(&record), raw(r#"{"rrn":"rrn:investigation:us:o:investigation:A"}"#));
+        let triage = format!(r#"{{"created_at":"2026-01-05T00:00:00Z","alerted_at":"{alerted}"}}"#);
+        let mut context = Context { details: Details::of(&Members::parse(&triage).unwrap()), ..Context::default() };
+        for timestamp in timestamps {
+            let data = format!(r#"{{"timestamp":"{timestamp}","list":[{{"timestamp":"2000-01-01T00:00:00Z"}}]}}"#);
+            let evidence = raw(&format!(r#"{{"data":{}}}"#, serde_json::to_string(&data).unwrap()));
+            context.entities.fill_from(super::super::evidence::entities(&evidence));
+        }
+        let artifact = Alert::of(&record).artifact(&Investigation::of(&of), context, "us.example", Utc(0));
+        (artifact.start.unwrap().rfc3339(), artifact.end.map(Utc::rfc3339))
+    }
+
+    #[test]
+    fn it_happened_when_the_log_lines_were_written_and_not_when_the_rule_fired() {
+        let fired = "2026-01-04T23:59:59Z";
+        let lines = ["2026-01-01T10:00:00.5Z", "2026-01-01T09:00:00Z", "2026-01-02T00:00:00Z", "yesterday"];
+        let times = |start: &str, end: Option<&str>| (start.to_owned(), end.map(str::to_owned));
+        assert_eq!(times_of("", fired, &lines), times("2026-01-01T09:00:00Z", Some("2026-01-02T00:00:00Z")));
+        let said = r#","first_event_time":"2026-01-01T08:00:00Z","latest_event_time":"2026-01-01T08:30:00Z""#;
+        assert_eq!(times_of(said, fired, &lines), times("2026-01-01T08:00:00Z", Some("2026-01-01T08:30:00Z")));
+        // A clock that is ahead, one that stands still, and no evidence at all.
+        for lines in [&["2026-01-05T00:00:01Z"][..], &["1970-01-02T00:00:00Z"], &["2025-11-01T00:00:00Z"], &[]] {
+            assert_eq!(times_of("", fired, lines).0, fired, "{lines:?}");
+        }
+        assert_eq!(times_of("", "", &lines).0, "2026-01-01T09:00:00Z", "it was created after that");
+    }
+
+    #[test]
+    fn what_was_found_of_it_and_the_vulnerability_it_names_can_be_searched_for() {
+        let (record, of) = (
+            raw(
+                r#"{"id":"rrn:alerts:us1:o:alert:1:ab","title":"Exploit - cve-2021-44228","created_time":"2026-01-05T00:00:00Z"}"#,
+            ),
+            raw(r#"{"rrn":"rrn:investigation:us:o:investigation:A"}"#),
+        );
+        let triage = Members::parse(r#"{"disposition":"FALSE_POSITIVE","tags":["x"]}"#).unwrap();
+        let context = Context { details: Details::of(&triage), ..Context::default() };
+        let artifact = Alert::of(&record).artifact(&Investigation::of(&of), context, "us.example", Utc(0));
+        assert_eq!(artifact.tags, ["x", "disposition:false_positive"]);
+        let json = artifact.into_contract("alerts").json;
+        assert!(json.contains(r#""cve":"CVE-2021-44228""#), "{json}");
     }
 
     #[test]

@@ -3,7 +3,11 @@
 //! Evidence is whatever the log line was: JSON, JSON in a string in JSON, plain
 //! text, broken JSON. What can be read as JSON is walked through, and members
 //! whose names are in [`TABLE`] fill the fields of [`Entities`]; everything
-//! else stays in the message only.
+//! else stays in the message only. The log line as its source wrote it (see
+//! [`RAW`]) stands beside what the vendor made of it, in words of the source's
+//! own: it only fills what is left open. A file that was touched and the file
+//! of the process that touched it are two: name, path and hash are of the first
+//! alone where there is one.
 //!
 //! The walk is bounded in depth, members and bytes: attackers write some of
 //! this.
@@ -11,6 +15,7 @@
 use super::entities::{Entities, Field};
 use crate::api::json::{Json, Part, Parts};
 use crate::api::records::{Members, same};
+use crate::times::Utc;
 
 /// Deepest nesting that is walked into, strings that hold JSON included.
 const DEPTH: u8 = 8;
@@ -20,9 +25,10 @@ const MEMBERS: usize = 2_000;
 const BYTES: usize = 256 * 1024;
 
 /// Names of members, lower case without separators, and the field they fill. A
-/// name with another before it counts only within a member of that name. Of two
-/// that fill the same field the upper one wins.
-const TABLE: [(&str, &str, Field); 64] = [
+/// name with another before it counts only within a member of that name, or
+/// with [`TOP`] only in the record itself. Of two that fill the same field the
+/// upper one wins.
+const TABLE: [(&str, &str, Field); 69] = [
     ("", "sourceip", Field::ClientIp),
     ("", "sourceaddress", Field::ClientIp),
     ("", "sourceipaddress", Field::ClientIp),
@@ -63,13 +69,18 @@ const TABLE: [(&str, &str, Field); 64] = [
     ("", "account", Field::UserName),
     ("", "username", Field::UserName),
     ("account", "name", Field::UserName),
+    // Who changed an account, before whose it was.
+    (TOP, "sourceaccount", Field::UserName),
     ("", "sourceuser", Field::UserName),
     ("", "destinationaccount", Field::UserName),
     ("", "destinationlocalaccount", Field::UserName),
     ("", "destinationuser", Field::UserName),
-    ("", "userid", Field::UserName),
+    (TOP, "targetaccount", Field::UserName),
+    (TOP, "targetuser", Field::UserName),
     ("", "user", Field::UserName),
     ("user", "name", Field::UserName),
+    // Often a number.
+    ("", "userid", Field::UserName),
     ("", "filename", Field::FileName),
     ("file", "name", Field::FileName),
     ("targetfile", "name", Field::FileName),
@@ -85,49 +96,141 @@ const TABLE: [(&str, &str, Field); 64] = [
     ("", "md5", Field::FileHash),
     ("process", "name", Field::Program),
     ("", "processname", Field::Program),
+    ("", "appname", Field::Program),
+    ("process", "pid", Field::Pid),
     ("", "url", Field::Uri),
     ("", "uri", Field::Uri),
     ("", "requesturl", Field::Uri),
 ];
 
 /// Members that describe something else than what happened: the parent of the
-/// process, where an address lies, what an indicator is.
-const ELSEWHERE: [&str; 5] = ["parent", "geoip", "grandparent", "eventsource", "hashreputation"];
+/// process, where an address lies, what an indicator is, what a tenant has added
+/// under names of its own.
+const ELSEWHERE: [&str; 6] = ["parent", "geoip", "grandparent", "eventsource", "hashreputation", "customdata"];
+
+/// Within these stands the log line as its source wrote it.
+const RAW: [&str; 2] = ["sourcejson", "sourcedata"];
+
+/// In [`TABLE`]: only in the record itself.
+const TOP: &str = "^";
 
 /// The entities of one record: of a record of evidence, its `data`; of a
 /// record of another kind, all of it.
 #[must_use]
 pub fn entities<'r>(raw: impl Into<Json<'r>>) -> Entities {
     let raw = raw.into();
-    let mut walk = Walk { found: Entities::default(), left: MEMBERS };
+    let mut walk = Walk::new();
     // That the record is an object is one level.
     let (value, depth) =
         Members::within(raw).unwrap_or_default().raw("data").map_or((raw, DEPTH), |data| (data, DEPTH));
     walk.json(value, "", "", depth);
-    walk.found
+    walk.entities()
 }
+
+/// Most values of one key that are looked at.
+const VALUES: usize = 16;
 
 /// The entities of keys with values, as an alert lists what its rule is
-/// interested in.
+/// interested in. Keys are names, or paths to them: `process.exe_path`.
 #[must_use]
 pub fn of_keys(keys: &[Json<'_>]) -> Entities {
-    let mut walk = Walk { found: Entities::default(), left: MEMBERS };
+    let mut walk = Walk::new();
     for key in keys.iter().take(MEMBERS) {
         let key = Members::within(*key).unwrap_or_default();
-        if let (Some(name), Some(value)) = (key.text("key"), key.texts("values").first()) {
-            walk.text(Plain::default().of(&name), "", value);
+        let Some(path) = key.text("key") else { continue };
+        let mut parts: Vec<String> = path.split('.').take(usize::from(DEPTH)).map(plain).collect();
+        let Some(name) = parts.pop() else { continue };
+        if parts.iter().chain([&name]).any(|part| is_elsewhere(part)) {
+            continue;
         }
+        let parent = parts.last().map_or("", String::as_str);
+        let depth = if parts.is_empty() { DEPTH } else { 0 };
+        let places = parts.iter().map(|part| walk.enter(part)).collect::<Vec<_>>();
+        for value in key.texts("values").iter().take(VALUES) {
+            walk.text(&name, parent, value, depth);
+        }
+        places.into_iter().rev().for_each(|place| walk.leave(place));
     }
-    walk.found
+    walk.entities()
 }
 
+/// What is found in one place.
+#[derive(Default)]
+struct Found {
+    /// All but the next.
+    entities: Entities,
+    /// The file of the process.
+    process: Entities,
+}
+
+impl Found {
+    /// All of it. A hash that stands by itself is one of the file that there
+    /// is.
+    fn entities(mut self) -> Entities {
+        let is_file = |entities: &Entities| entities.get(Field::FileName).or(entities.get(Field::FilePath)).is_some();
+        if !is_file(&self.entities)
+            && is_file(&self.process)
+            && let Some((rank, hash)) = self.entities.take(Field::FileHash)
+        {
+            self.process.offer(Field::FileHash, rank, &hash);
+        }
+        self.entities.fill_from(self.process);
+        self.entities
+    }
+}
+
+/// Where a walk is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Place {
+    /// Within a process, and not a file that it touched.
+    in_process: bool,
+    /// Within the log line as its source wrote it.
+    in_raw: bool,
+}
+
+/// A walk through a record.
 struct Walk {
-    found: Entities,
+    /// What the vendor says.
+    outer: Found,
+    /// What the log line says.
+    raw: Found,
+    place: Place,
     /// Members that may still be looked at.
     left: usize,
 }
 
 impl Walk {
+    fn new() -> Self {
+        let place = Place { in_process: false, in_raw: false };
+        Self { outer: Found::default(), raw: Found::default(), place, left: MEMBERS }
+    }
+
+    /// What was found. A log line says on which machine it was written, and the
+    /// vendor from where something came: both together would be of two.
+    fn entities(self) -> Entities {
+        let (mut entities, mut raw) = (self.outer.entities(), self.raw.entities());
+        if entities.get(Field::ClientIp).is_some() {
+            raw.take(Field::ClientHostname);
+        }
+        entities.fill_from(raw);
+        entities
+    }
+
+    /// Goes into a member; gives the place to come back to.
+    fn enter(&mut self, name: &str) -> Place {
+        let before = self.place;
+        match name {
+            "process" => self.place.in_process = true,
+            "file" | "targetfile" => self.place.in_process = false,
+            _ => self.place.in_raw |= RAW.contains(&name),
+        }
+        before
+    }
+
+    fn leave(&mut self, to: Place) {
+        self.place = to;
+    }
+
     /// A value under a name, if it is not too large.
     fn json(&mut self, json: Json<'_>, name: &str, parent: &str, depth: u8) {
         // A text is judged by what is in it.
@@ -161,12 +264,14 @@ impl Walk {
         while let Some(Part::Scalar(name)) = parts.next() {
             let Some(part) = parts.next() else { return };
             let name = plain.of(&name.scalar().unwrap_or_default());
-            if ELSEWHERE.iter().any(|prefix| name.starts_with(prefix)) {
+            if is_elsewhere(name) {
                 if matches!(part, Part::Object | Part::Array) {
                     parts.pass();
                 }
             } else {
+                let before = self.enter(name);
                 self.value(parts, part, name, parent, depth);
+                self.leave(before);
             }
         }
     }
@@ -182,7 +287,7 @@ impl Walk {
     fn scalar(&mut self, json: Json<'_>, name: &str, parent: &str, depth: u8) {
         let Some(text) = json.scalar() else { return };
         if !text.starts_with(['{', '[']) {
-            self.text(name, parent, &text);
+            self.text(name, parent, &text, depth);
         } else if text.len() <= BYTES
             && depth > 0
             && let Some(json) = Json::parse(&text)
@@ -194,13 +299,31 @@ impl Walk {
     }
 
     /// A text under a name.
-    fn text(&mut self, name: &str, parent: &str, text: &str) {
-        let is_row = |within: &str, key: &str| same(key, name) && (within.is_empty() || within == parent);
-        let row = TABLE.iter().enumerate().find(|(_, (within, key, _))| is_row(within, key));
-        if let Some((rank, (_, _, field))) = row {
-            self.found.offer(*field, rank, text);
+    fn text(&mut self, name: &str, parent: &str, text: &str, depth: u8) {
+        // The record may be an array of records.
+        let is_top = parent.is_empty() && depth + 2 >= DEPTH;
+        if is_top && same(name, "timestamp") {
+            let at = Utc::parse(text);
+            return at.into_iter().for_each(|at| self.outer.entities.see(at, at));
         }
+        // What an account or a user belongs to was not asked for.
+        if same(name, "domain") && ["account", "user"].iter().any(|owner| parent.ends_with(owner)) {
+            return;
+        }
+        let is_within = |within: &str| within.is_empty() || within == parent || (within == TOP && is_top);
+        let row = TABLE.iter().enumerate().find(|(_, (within, key, _))| same(key, name) && is_within(within));
+        let Some((rank, (_, key, field))) = row else { return };
+        let found = if self.place.in_raw { &mut self.raw } else { &mut self.outer };
+        let is_image = self.place.in_process || matches!(*key, "exepath" | "imagepath");
+        let is_of_file = matches!(field, Field::FileName | Field::FilePath | Field::FileHash);
+        let entities = if is_image && is_of_file { &mut found.process } else { &mut found.entities };
+        entities.offer(*field, rank, text);
     }
+}
+
+/// Whether a member describes something else.
+fn is_elsewhere(name: &str) -> bool {
+    ELSEWHERE.iter().any(|prefix| name.starts_with(prefix))
 }
 
 /// Longest name that is looked at, in bytes.
@@ -223,120 +346,12 @@ impl Plain {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use serde_json::value::RawValue;
-
-    use super::*;
-
-    fn raw(json: &str) -> Box<RawValue> {
-        RawValue::from_string(json.to_owned()).unwrap()
-    }
-
-    /// The entities of evidence with this `data`.
-    fn of(data: &str) -> Vec<(&'static str, String)> {
-        let record = raw(&format!(r#"{{"rrn":"e","data":{}}}"#, serde_json::to_string(data).unwrap()));
-        entities(&record).iter().map(|(name, value)| (name, value.to_owned())).collect()
-    }
-
-    fn pairs<const N: usize>(expected: [(&'static str, &str); N]) -> Vec<(&'static str, String)> {
-        expected.map(|(name, value)| (name, value.to_owned())).to_vec()
-    }
-
-    #[test]
-    fn what_describes_something_else_names_nobody() {
-        let inner =
-            r#"{"address":"1.2.3.4","source_ip":"1.2.3.4","hostname":"pc-1","username":"jane","exe_path":"/bin/a"}"#;
-        let found = |name: &str| entities(&raw(&format!(r#"{{"data":{{"{name}":{inner}}}}}"#))).iter().count();
-        for name in ["parent_process", "geoip", "geoipSource", "grandparentProcess", "eventSource", "hash_reputation"] {
-            assert_eq!(found(name), 0, "{name}");
-        }
-        assert!(found("process") >= 3);
-    }
-
-    #[test]
-    fn a_process_is_read_with_its_file_and_without_its_parent() {
-        let hash = "ab".repeat(32);
-        let process = format!(
-            r#"{{"hostname":"pc-7","parent_process":{{"name":"explorer.exe","exe_path":"C:\\Windows\\explorer.exe"}},
-                "process":{{"name":"evil.exe","exe_path":"C:\\evil.exe","username":"CORP\\jdoe",
-                "hashes":{{"md5":"{}","sha256":"{hash}"}}}}}}"#,
-            "cd".repeat(16)
-        );
-        let expected = pairs([
-            ("clientHostname", "pc-7"),
-            ("userName", "CORP\\jdoe"),
-            ("filePath", "C:\\evil.exe"),
-            ("fileHash", &hash),
-            ("program", "evil.exe"),
-        ]);
-        assert_eq!(of(&process), expected);
-        // The same within a string within a string.
-        let inner = serde_json::to_string(&process).unwrap();
-        assert_eq!(of(&format!(r#"{{"content":{inner}}}"#)), expected);
-    }
-
-    #[test]
-    fn a_connection_is_read_with_its_ends() {
-        assert_eq!(
-            of(
-                r#"{"source_address":"10.0.0.1","source_port":"51034","destination_address":"192.0.2.7","destination_port":443,
-                "transport_protocol":"TCP","source_ip":"not an address","url":"https://evil.example/a","user":"Jane Doe","account":"jdoe"}"#
-            ),
-            pairs([
-                ("clientIP", "10.0.0.1"),
-                ("clientPort", "51034"),
-                ("serverIP", "192.0.2.7"),
-                ("serverPort", "443"),
-                ("protocol", "tcp"),
-                ("userName", "jdoe"),
-                ("uri", "https://evil.example/a"),
-            ])
-        );
-    }
-
-    #[test]
-    fn an_authentication_on_an_asset_is_read_with_the_account_and_the_address_there() {
-        let log = |address: &str, more: &str| {
-            format!(
-                r#"{{"destination_asset":"iagent-win7","destination_asset_address":"{address}","source_asset_address":"10.0.0.1",
-                "destination_local_account":"user"{more}}}"#
-            )
-        };
-        let expected = pairs([("clientIP", "10.0.0.1"), ("serverHostname", "iagent-win7"), ("userName", "user")]);
-        assert_eq!(of(&log("example-host", "")), expected, "what is no address stands in no address field");
-        let expected = pairs([
-            ("clientIP", "10.0.0.1"),
-            ("serverIP", "192.0.2.7"),
-            ("serverHostname", "iagent-win7"),
-            ("userName", "jdoe"),
-        ]);
-        assert_eq!(of(&log("192.0.2.7", r#","destination_account":"jdoe","destination_user":"Jane Doe""#)), expected);
-    }
-
-    #[test]
-    fn what_is_no_json_says_nothing_and_does_no_harm() {
-        for data in ["", "User jdoe was seen", r#"{"user":"jdoe""#, "7", "null", "\u{0}\u{202e}"] {
-            assert_eq!(of(data), []);
-        }
-        let deep = format!(r#"{}{{"user":"jdoe"}}{}"#, r#"{"a":["#.repeat(3_000), "]}".repeat(3_000));
-        assert_eq!(of(&deep), [], "below the depth that is walked");
-        let mut nested = r#"{"user":"jdoe"}"#.to_owned();
-        for _ in 0..12 {
-            nested = format!(r#"{{"content":{}}}"#, serde_json::to_string(&nested).unwrap());
-        }
-        assert_eq!(of(&nested), [], "strings in strings count as depth");
-        let wide = format!("[{}]", vec![r#"{"user":""}"#; 100_000].join(","));
-        assert_eq!(of(&wide), []);
-        for record in ["7", "null", "[]", r#"{"data":7}"#, r#"{"data":null}"#] {
-            assert_eq!(entities(&raw(record)), Entities::default());
-        }
-    }
-
-    #[test]
-    fn every_name_of_the_table_is_written_as_names_are_compared() {
-        for (within, name, _) in TABLE {
-            assert!(within == Plain::default().of(within) && name == Plain::default().of(name), "{within} {name}");
-        }
-    }
+/// A name by itself.
+fn plain(name: &str) -> String {
+    let mut plain = Plain::default();
+    plain.of(name);
+    plain.name
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,7 +6,7 @@ use std::cell::OnceCell;
 use super::identity::{Version, hash64};
 use super::message::{self, Nested};
 use super::mitre::Mitre;
-use super::{Artifact, field, message_type, severity};
+use super::{Artifact, cve, disposition_tag, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::text::{compact_json, cut, quoted};
@@ -93,6 +93,12 @@ impl<'a> Investigation<'a> {
         self.members.text("status").is_some_and(|status| status != "CLOSED")
     }
 
+    /// Whether it was made of a detection, and its title is that of a rule. What
+    /// a person has opened has a title that a person has written.
+    fn is_detection(&self) -> bool {
+        !self.members.text("source").is_some_and(|source| matches!(source.as_ref(), "USER" | "MANUAL"))
+    }
+
     /// Whether it could have alerts to ask for.
     #[must_use]
     pub fn is_identified(&self) -> bool {
@@ -128,17 +134,22 @@ impl<'a> Investigation<'a> {
         } else {
             None
         };
+        let (title, disposition) = (self.members.text("title"), self.members.text("disposition"));
+        tags.extend(disposition.as_deref().and_then(disposition_tag));
         tags.extend(unmapped.map(Cow::Borrowed));
+        let is_alarm = unmapped.is_none() && self.is_detection() && !disposition.is_some_and(|one| is_harmless(&one));
         Artifact {
             id: version.id(event),
-            message_type: match unmapped {
-                Some(_) => message_type::SIEM_EVENT,
-                None => message_type::classify(&Mitre::default(), &[self.members.text("title").as_deref()]),
+            message_type: if is_alarm {
+                message_type::classify(&Mitre::default(), &[title.as_deref()])
+            } else {
+                message_type::SIEM_EVENT
             },
             action: self.members.text("status").map(|status| cut(&status, 64).to_ascii_lowercase()),
             tags,
             severity: severity::of_priority(self.members.text("priority").as_deref()),
-            rule_name: self.members.text("title").map(field),
+            cve: cve::first_in(&[title.as_deref()]),
+            rule_name: title.map(field),
             rule_category: self.members.text("source").map(field),
             sender_host: version.sender_host(api_host),
             source_info: Some(field(self.rrn.clone())),
@@ -149,6 +160,12 @@ impl<'a> Investigation<'a> {
             ..Artifact::default()
         }
     }
+}
+
+/// Whether somebody has found that nothing bad happened: rules that look at the
+/// event class alone would sound the alarm all the same.
+fn is_harmless(disposition: &str) -> bool {
+    matches!(disposition, "BENIGN" | "NOT_APPLICABLE" | "FALSE_POSITIVE" | "SECURITY_TEST")
 }
 
 /// Where among [`VERSIONED`] a member is. Told by constants, of which the compiler makes comparisons of whole words: this is
@@ -253,6 +270,31 @@ mod tests {
             assert_eq!(artifact.tags, [tag]);
             assert_eq!(artifact.message_type, "siem_event");
             assert_eq!(artifact.message, json);
+        }
+    }
+
+    #[test]
+    fn what_people_write_and_what_they_found_harmless_has_no_class_that_sounds_an_alarm() {
+        for (source, disposition, class) in [
+            ("ALERT", "UNDECIDED", "malicious_software"),
+            ("ALERT", "MALICIOUS", "malicious_software"),
+            ("HUNT", "UNDECIDED", "malicious_software"),
+            ("USER", "UNDECIDED", "siem_event"),
+            ("MANUAL", "MALICIOUS", "siem_event"),
+            ("ALERT", "BENIGN", "siem_event"),
+            ("ALERT", "NOT_APPLICABLE", "siem_event"),
+            ("ALERT", "FALSE_POSITIVE", "siem_event"),
+            ("ALERT", "SECURITY_TEST", "siem_event"),
+        ] {
+            let raw = raw(&format!(
+                r#"{{"rrn":"rrn:investigation:us:o:investigation:A","title":"Malware found","source":"{source}",
+                "status":"CLOSED","disposition":"{disposition}","tags":["a"],"created_time":"2026-01-01T00:00:00Z"}}"#
+            ));
+            let artifact = Investigation::of(&raw).artifact(0, "us.example", &[], Utc(0));
+            assert_eq!(artifact.message_type, class, "{source} {disposition}");
+            let tag = format!("disposition:{}", disposition.to_lowercase());
+            let tags = if disposition == "UNDECIDED" { vec!["a"] } else { vec!["a", &tag] };
+            assert_eq!(artifact.tags, tags, "what is open is found by its having none");
         }
     }
 

@@ -16,7 +16,7 @@ pub const SIEM_EVENT: &str = "siem_event";
 /// Words in lower case, the class, and why.
 const TABLE: [(&[&str], &str); 21] = [
     // What was done to the victim says more than how it was reached.
-    (&["ransomware", "t1486"], "ransomware_encryption"),
+    (&["t1486"], "ransomware_encryption"),
     (&["impact", "ta0040", "t1485", "t1490", "data destruction", "shadow copies"], "data_destruction"),
     (&["exfiltration", "ta0010", "t1041", "t1048", "t1567"], "data_exfiltration"),
     (&["collection", "ta0009", "t1074", "data staged"], "data_staging"),
@@ -55,6 +55,7 @@ const TABLE: [(&[&str], &str); 21] = [
             "t1558",
             "harvested credential",
             "leaked credential",
+            "account leak",
             "honey credential",
             "kerberoast",
             "mimikatz",
@@ -70,7 +71,11 @@ const TABLE: [(&[&str], &str); 21] = [
         "exploit_attempt",
     ),
     // Software that should not run.
-    (&["malware", "virus", "trojan", "malicious hash", "malicious file", "t1496", "cryptomin"], "malicious_software"),
+    // The word ransomware says which kind was found, not that files were encrypted: that is T1486.
+    (
+        &["malware", "ransomware", "virus", "trojan", "malicious hash", "malicious file", "t1496", "cryptomin"],
+        "malicious_software",
+    ),
     (
         &[
             "suspicious process",
@@ -103,7 +108,8 @@ const TABLE: [(&[&str], &str); 21] = [
         "config_change",
     ),
     (
-        &["multiple country", "first ingress", "ingress from", "new local user", "anomal", "unusual"],
+        // Valid accounts and remote services: used, and not as they usually are.
+        &["multiple country", "first ingress", "ingress from", "new local user", "anomal", "unusual", "t1078", "t1133"],
         "anomalous_behavior",
     ),
     (&["denial of service", "t1498", "t1499"], "service_disruption"),
@@ -201,6 +207,8 @@ mod tests {
         assert_eq!(of("[]", &["Account Privilege Escalated"]), "privilege_escalation");
         assert_eq!(of("[]", &["Brute Force - Local Account"]), "auth_failure");
         assert_eq!(of("[]", &["Multiple country authentications"]), "anomalous_behavior");
+        assert_eq!(of("[]", &["Account Leak"]), "credential_access");
+        assert_eq!(of("[]", &["Ransomware - WannaCry Dropped"]), "malicious_software", "nothing says it has encrypted");
         assert_eq!(of("[]", &["", "Something else"]), SIEM_EVENT);
         assert_eq!(of("[]", &["biochemistry viola"]), SIEM_EVENT, "a needle inside a word is no match");
     }
@@ -214,6 +222,9 @@ mod tests {
             (r#"["Impact","T1498"]"#, "service_disruption"),
             (r#"["T1499.002","Impact"]"#, "service_disruption"),
             (r#"["Initial Access","T1566.002"]"#, "phishing_email"),
+            (r#"["Initial Access","T1078.004"]"#, "anomalous_behavior"),
+            (r#"["Initial Access","T1133"]"#, "anomalous_behavior"),
+            (r#"["T1078","T1110"]"#, "auth_failure"),
             (r#"["Execution","T1204.001"]"#, "phishing_click"),
             (r#"["Execution","T1204.002"]"#, "malicious_behavior"),
             (r#"["Initial Access","T1566.002","T1204.001"]"#, "phishing_click"),

@@ -9,6 +9,7 @@
 //! with its raw message and a tag that says why.
 
 pub mod alert;
+mod cve;
 pub mod entities;
 pub mod evidence;
 pub mod extra;
@@ -48,6 +49,8 @@ pub struct Artifact<'a> {
     pub rule_name: Option<Cow<'a, str>>,
     /// Source of the investigation, or type of the alert.
     pub rule_category: Option<Cow<'a, str>>,
+    /// The vulnerability that the rule or the title names, see [`cve`].
+    pub cve: Option<String>,
     /// MITRE ATT&CK techniques, for example `T1110.003`.
     pub attack_technique_ids: Vec<String>,
     /// API host, record and version: see [`identity::Version::sender_host`].
@@ -87,6 +90,7 @@ impl Artifact<'_> {
         json.text("severityLabel", self.severity.1);
         json.optional("ruleName", self.rule_name.as_deref());
         json.optional("ruleCategory", self.rule_category.as_deref());
+        json.optional("cve", self.cve.as_deref());
         json.list("attackTechniqueIds", self.attack_technique_ids.iter().map(String::as_str));
         json.text("senderHost", &self.sender_host);
         json.optional("sourceInfo", self.source_info.as_deref());
@@ -156,6 +160,14 @@ impl Object {
         self.json.raw("}");
         self.json.finish()
     }
+}
+
+/// What was found of a record, as a tag: `disposition:benign`. None as long as
+/// nobody has decided.
+fn disposition_tag<'t>(disposition: &str) -> Option<Cow<'t, str>> {
+    let is_said = !matches!(disposition, "" | "UNDECIDED" | "UNSPECIFIED");
+    let found = crate::text::cut(disposition, 64);
+    is_said.then(|| field(Cow::Owned(format!("disposition:{}", found.to_ascii_lowercase()))))
 }
 
 /// A text of the vendor's for a field: on one line, control characters

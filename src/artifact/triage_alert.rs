@@ -5,10 +5,10 @@
 
 use std::borrow::Cow;
 
-use super::alert::{Context, id_time, nested};
+use super::alert::{Context, id_time, nested, times};
 use super::identity::Version;
 use super::message;
-use super::{Artifact, field, message_type, severity};
+use super::{Artifact, cve, disposition_tag, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::times::Utc;
@@ -26,6 +26,8 @@ pub struct Details {
     pub alerted: Option<Utc>,
     /// Its own priority.
     pub priority: Option<String>,
+    /// What was found of it.
+    pub disposition: Option<String>,
     /// Name of its rule.
     pub rule_name: Option<String>,
     /// RRN of its rule.
@@ -44,6 +46,7 @@ impl Details {
             created: alert.time("created_at"),
             alerted: alert.time("alerted_at"),
             priority: owned(alert.text("priority")),
+            disposition: owned(alert.text("disposition")),
             rule_name: owned(rule.text("name")),
             rule_rrn: owned(rule.text("rrn")),
             tags: alert.texts("tags").into_iter().take(TAGS).map(|tag| field(tag).into_owned()).collect(),
@@ -102,12 +105,14 @@ impl<'a> TriageAlert<'a> {
         let title = self.members.text("title");
         let kind = self.members.text("type");
         let mut tags: Vec<Cow<'a, str>> = details.tags.into_iter().map(Cow::Owned).collect();
+        tags.extend(details.disposition.as_deref().and_then(disposition_tag));
         if details.created.is_none() {
             tags.push(Cow::Borrowed("unmapped:no-created-time"));
         }
         tags.extend(context.tags());
         let record = message::triage_line(self.raw);
         let nested = nested(context.evidence, context.actors);
+        let (start, end) = times((None, None), context.entities.seen, details.alerted, created);
         Artifact {
             id: version.id(id_time(created)),
             message_type: match details.created {
@@ -119,14 +124,15 @@ impl<'a> TriageAlert<'a> {
             action: Some("alert".to_owned()),
             tags,
             severity: severity::of_priority(details.priority.as_deref()),
+            cve: cve::first_in(&[rule_name.as_deref(), title.as_deref()]),
             rule_name: rule_name.or(title).map(field),
             rule_category: kind.or_else(|| self.members.text("external_source")).map(field),
             attack_technique_ids: context.mitre.techniques,
             sender_host: version.sender_host(api_host),
             source_info: Some(field(self.rrn.clone())),
             vendor_code: details.rule_rrn.map(|rrn| field(Cow::Owned(rrn))),
-            start: Some(details.alerted.unwrap_or(created)),
-            end: None,
+            start: Some(start),
+            end,
             entities: context.entities,
             message: message::message_of(record, &self.members, &nested),
         }

@@ -73,9 +73,10 @@ impl Drop for Host {
 }
 
 impl Host {
-    /// Starts a host and waits until it serves.
+    /// Starts a host and waits until it serves. Its log goes to standard error, apart from artifacts.
     pub fn start(command: &mut Command) -> Self {
-        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child =
+            command.args(["--log-to", "stderr"]).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let log = Captured::of(child.stderr.take().unwrap());
         let output = Captured::of(child.stdout.take().unwrap());
         let mut host = Self { child, address: String::new(), log, output };

@@ -1,7 +1,8 @@
 //! The command line.
 //!
 //! Promises: results on standard output, logs and progress on standard
-//! error; exit code 0 when all went well, 1 when something failed while
+//! error (`run`, which has no results to show, logs to standard output: see
+//! its `--log-to`); exit code 0 when all went well, 1 when something failed while
 //! running, 2 when what was given is wrong and nothing was asked of the
 //! vendor, 130 or 143 after SIGINT or SIGTERM (`run`, which ends by them in the
 //! ordinary way, gives 0). Options stay as they are.
@@ -55,9 +56,12 @@ pub struct Cli {
     command: Command,
 }
 
+/// Over the options for the log.
+const LOGGING: &str = "Logging (to standard error, but for `run`)";
+
 /// Options of every command.
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Logging (to standard error)")]
+#[command(next_help_heading = LOGGING)]
 struct Global {
     /// Least severe level shown: error, warn, info, debug, trace or off
     /// [default: info, or what HOST_HARNESS_LOG says]
@@ -128,14 +132,19 @@ pub fn main() -> ExitCode {
 
 /// Runs one command and gives the exit code.
 fn run(cli: Cli) -> Result<u8, CliError> {
+    let configured = match &cli.command {
+        Command::Run(command) => command.logging()?,
+        _ => run::Logging::default(),
+    };
     let progress = log::init(&log::Options {
         level: level(cli.global.log_level)?,
-        format: match (cli.global.log_format, &cli.command) {
-            (Some(LogFormat::Json), _) => log::Format::Json,
-            (None, Command::Run(command)) if run::wants_json(&command.config) => log::Format::Json,
-            (None | Some(LogFormat::Text), _) => log::Format::Text,
+        format: match cli.global.log_format {
+            Some(LogFormat::Json) => log::Format::Json,
+            None if configured.json => log::Format::Json,
+            None | Some(LogFormat::Text) => log::Format::Text,
         },
         timestamps: cli.global.log_timestamps,
+        to: configured.to,
     });
     let context = Context { progress };
     let runtime = tokio::runtime::Builder::new_multi_thread()

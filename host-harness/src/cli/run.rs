@@ -1,11 +1,11 @@
 //! `host-harness run`: the resident host.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
@@ -19,6 +19,7 @@ use crate::config::{self, Config, ConfigError, SinkConfig};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
+use crate::log;
 use crate::resident::board::Board;
 use crate::resident::delivery::Delivery;
 use crate::resident::poller::{ConnectorPoller, Phase};
@@ -59,12 +60,52 @@ pub(super) struct Run {
     /// it runs on from there
     #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
     clock: Option<OffsetDateTime>,
+    /// Where log lines go [default: stdout, where `docker logs … | grep` finds
+    /// them; stderr when artifacts or the result of --check go to standard
+    /// output]
+    #[arg(long, value_name = "STREAM", help_heading = super::LOGGING)]
+    log_to: Option<LogTo>,
+}
+
+/// The streams that log lines may go to.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum LogTo {
+    /// Standard output
+    Stdout,
+    /// Standard error
+    Stderr,
+}
+
+/// How to log as far as it depends on the configuration.
+#[derive(Debug, Default)]
+pub(super) struct Logging {
+    /// Whether the configuration asks for JSON log lines.
+    pub(super) json: bool,
+    /// Where lines go.
+    pub(super) to: log::To,
 }
 
 /// How long the output is given at the end.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 
 impl Run {
+    /// How to log. The configuration is read for it before there is a log; it is read again, and judged, when there is.
+    pub(super) fn logging(&self) -> Result<Logging, CliError> {
+        let config = config::load(&self.config).ok();
+        let has_artifacts = config.as_ref().is_some_and(|config| config.host.sink == SinkConfig::Stdout);
+        let to = match self.log_to {
+            Some(LogTo::Stdout) if has_artifacts && !self.check => {
+                return Err(CliError::usage("--log-to stdout would write log lines between the artifacts")
+                    .help("log to stderr, or set another sink in [host]"));
+            }
+            Some(LogTo::Stdout) => log::To::Stdout,
+            Some(LogTo::Stderr) => log::To::Stderr,
+            None if has_artifacts || self.check => log::To::Stderr,
+            None => log::To::Stdout,
+        };
+        Ok(Logging { json: config.is_some_and(|config| config.host.json_log), to })
+    }
+
     pub(super) async fn run(self) -> Result<u8, CliError> {
         // Before it is read: what is edited from here on is news, however long the start takes.
         let file = FileWatch::new(self.config.clone());
@@ -181,11 +222,6 @@ fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
         (name.clone(), origins.iter().filter_map(|text| origin(text).ok()).collect())
     };
     config.grants.iter().map(one).collect()
-}
-
-/// Whether the configuration asks for JSON log lines. It is read again, and judged, when logging works.
-pub(super) fn wants_json(file: &Path) -> bool {
-    config::load(file).is_ok_and(|config| config.host.json_log)
 }
 
 impl From<ConfigError> for CliError {

@@ -21,8 +21,9 @@ pub enum Format {
 }
 
 /// The event format: an event's field `connector` becomes the source of the
-/// line; `instance` is in the JSON form only; other fields follow the message
-/// as `key=value`.
+/// line; other fields follow the message as `key=value`. `instance` is in the
+/// JSON form, and in texts that tell of something wrong: of several tenants the
+/// operator has to know whose it is, and other lines are as the guide shows them.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Lines {
     /// Which look.
@@ -86,6 +87,12 @@ impl Fields {
         for (name, value) in &self.others {
             let _ = write!(line, " {name}=");
             escape_into(&mut line, &value.as_str().map_or_else(|| value.to_string(), str::to_owned));
+        }
+        if let Some(instance) = self.instance.as_ref().filter(|_| level <= Level::WARN) {
+            line.push_str(" instance=\"");
+            // A name with a quotation mark in it ends there nevertheless.
+            escape_into(&mut line, &instance.replace('\\', "\\\\").replace('"', "\\\""));
+            line.push('"');
         }
         line
     }
@@ -203,6 +210,20 @@ mod tests {
     fn further_fields_follow_the_message() {
         let text = logged(Lines::default(), || tracing::debug!(connector = "acme", bytes = 7, path = %"/x", "read"));
         assert_eq!(text, "[DEBUG] acme: read bytes=7 path=/x\n");
+    }
+
+    #[test]
+    fn what_is_wrong_says_of_which_instance() {
+        let text = logged(Lines::default(), || {
+            tracing::warn!(connector = "acme", instance = "us \"1\"\n", bytes = 7, "slow");
+            tracing::error!(connector = "acme", instance = "eu", "failed");
+            tracing::info!(connector = "acme", instance = "eu", "fetched 3 events");
+        });
+        assert_eq!(
+            text,
+            "[WARN] acme: slow bytes=7 instance=\"us \\\"1\\\"\\n\"\n\
+             [ERROR] acme: failed instance=\"eu\"\n[INFO] acme: fetched 3 events\n"
+        );
     }
 
     #[test]

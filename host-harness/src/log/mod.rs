@@ -3,8 +3,8 @@
 //! Why an own format: operators are told to look for
 //! `[INFO] <connector>: fetched <N> <noun>`, so a line is the level, the
 //! connector (or `host-harness`) and the message, nothing before it; the
-//! container runtime adds the time. Lines go to standard error and are whole:
-//! control characters are escaped, so nothing that a vendor sends can forge a
+//! container runtime adds the time. Lines go to one of the standard streams
+//! (see [`To`]) and are whole: control characters are escaped, so nothing that a vendor sends can forge a
 //! line or drive a terminal.
 //! Not guaranteed: what libraries log below warnings is not shown at any
 //! level, because some of them log request headers.
@@ -30,6 +30,17 @@ pub use format::{Format, Lines, escape};
 /// Environment variable with the level, used when none is given otherwise.
 pub const LEVEL_VARIABLE: &str = "HOST_HARNESS_LOG";
 
+/// Where lines go.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum To {
+    /// Standard output: of what a container writes there, `docker logs … | grep`
+    /// finds the lines; what it writes to standard error passes the pipe by.
+    Stdout,
+    /// Standard error, where lines disturb no results.
+    #[default]
+    Stderr,
+}
+
 /// How to log.
 #[derive(Clone, Debug)]
 pub struct Options {
@@ -39,6 +50,8 @@ pub struct Options {
     pub format: Format,
     /// Whether lines begin with the time (UTC).
     pub timestamps: bool,
+    /// Where lines go.
+    pub to: To,
 }
 
 /// The level out of a text such as `info`, in any case.
@@ -51,13 +64,13 @@ pub fn parse_level(text: &str) -> Result<LevelFilter, String> {
         .ok_or_else(|| format!("{text:?} is no log level; use error, warn, info, debug, trace or off"))
 }
 
-/// Starts logging to standard error, for the whole process; a second call
-/// does nothing. Progress shown through the returned handle and log lines do
+/// Starts logging, for the whole process; a second call does nothing. Progress shown through the returned handle and log lines do
 /// not disturb each other.
 pub fn init(options: &Options) -> MultiProgress {
     let progress = MultiProgress::new();
-    let lines = Lines { format: options.format, timestamps: options.timestamps, colour: colour_wanted() };
-    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(Stderr { progress: progress.clone() });
+    let lines = Lines { format: options.format, timestamps: options.timestamps, colour: colour_wanted(options.to) };
+    let stream = Stream { to: options.to, progress: progress.clone() };
+    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(stream);
     // An error here means that logging has been started already.
     let _ = tracing_subscriber::registry().with(layer).with(targets(options.level)).try_init();
     progress
@@ -73,27 +86,33 @@ fn targets(level: LevelFilter) -> Targets {
 
 /// Colour is for people at a terminal who have not declined it
 /// (<https://no-color.org>).
-fn colour_wanted() -> bool {
+fn colour_wanted(to: To) -> bool {
     let is_set = |name| std::env::var_os(name).is_some_and(|value| !value.is_empty());
-    io::stderr().is_terminal() && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
+    let is_terminal = match to {
+        To::Stdout => io::stdout().is_terminal(),
+        To::Stderr => io::stderr().is_terminal(),
+    };
+    is_terminal && !is_set("NO_COLOR") && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
 }
 
-/// Standard error, with progress bars lifted out of the way of every line.
-struct Stderr {
+/// Where lines go, with progress bars lifted out of the way of every line.
+struct Stream {
+    to: To,
     progress: MultiProgress,
 }
 
-impl<'a> MakeWriter<'a> for Stderr {
+impl<'a> MakeWriter<'a> for Stream {
     type Writer = Line<'a>;
 
     fn make_writer(&'a self) -> Line<'a> {
-        Line { progress: &self.progress }
+        Line { to: self.to, progress: &self.progress }
     }
 }
 
 /// Writes one line. The subscriber hands over whole lines, so one call is one
 /// line.
 struct Line<'a> {
+    to: To,
     progress: &'a MultiProgress,
 }
 
@@ -101,7 +120,14 @@ impl Write for Line<'_> {
     /// A reader that has gone away (`2>&1 | head`) is no reason to stop collecting: what cannot be written is dropped.
     /// An error here would make the subscriber complain on standard error as well, and panic.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        let _ = self.progress.suspend(|| io::stderr().lock().write_all(line));
+        let _ = self.progress.suspend(|| match self.to {
+            // What is in the buffer of standard output when the process ends at once would be lost.
+            To::Stdout => {
+                let mut stdout = io::stdout().lock();
+                stdout.write_all(line).and_then(|()| stdout.flush())
+            }
+            To::Stderr => io::stderr().lock().write_all(line),
+        });
         Ok(line.len())
     }
 

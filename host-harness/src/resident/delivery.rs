@@ -12,9 +12,10 @@ use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
 
-use super::board::{Board, lock};
+use super::board::Board;
 use crate::config::SinkConfig;
 use crate::instances::failure::FailureReport;
+use crate::locks::lock;
 use crate::sinks::{DrainError, LinesSink, Sink, SinkError, drain};
 use crate::store::{Store, Undelivered};
 

@@ -186,7 +186,7 @@ impl Host {
         let now = vendor.simulator.now().format(&Rfc3339)?;
         let mut child = Command::new(crate::setting::program()?)
             .current_dir(folder.path())
-            .args(["run", "--config", "conductor.toml", "--clock", &now])
+            .args(["run", "--config", "conductor.toml", "--clock", &now, "--log-to", "stderr"])
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()?;
