@@ -12,6 +12,8 @@
 //! The walk is bounded in depth, members and bytes: attackers write some of
 //! this.
 
+use std::sync::LazyLock;
+
 use super::entities::{Entities, Field};
 use crate::api::json::{Json, Part, Parts};
 use crate::api::records::{Members, same};
@@ -159,22 +161,23 @@ pub fn of_keys(keys: &[Json<'_>]) -> Entities {
 struct Found {
     /// All but the next.
     entities: Entities,
-    /// The file of the process.
-    process: Entities,
+    /// The file of the process, if there is one.
+    process: Option<Box<Entities>>,
 }
 
 impl Found {
     /// All of it. A hash that stands by itself is one of the file that there
     /// is.
     fn entities(mut self) -> Entities {
+        let Some(mut process) = self.process else { return self.entities };
         let is_file = |entities: &Entities| entities.get(Field::FileName).or(entities.get(Field::FilePath)).is_some();
         if !is_file(&self.entities)
-            && is_file(&self.process)
+            && is_file(&process)
             && let Some((rank, hash)) = self.entities.take(Field::FileHash)
         {
-            self.process.offer(Field::FileHash, rank, &hash);
+            process.offer(Field::FileHash, rank, &hash);
         }
-        self.entities.fill_from(self.process);
+        self.entities.fill_from(*process);
         self.entities
     }
 }
@@ -192,8 +195,8 @@ struct Place {
 struct Walk {
     /// What the vendor says.
     outer: Found,
-    /// What the log line says.
-    raw: Found,
+    /// What the log line says, if there is one.
+    raw: Option<Box<Found>>,
     place: Place,
     /// Members that may still be looked at.
     left: usize,
@@ -202,13 +205,15 @@ struct Walk {
 impl Walk {
     fn new() -> Self {
         let place = Place { in_process: false, in_raw: false };
-        Self { outer: Found::default(), raw: Found::default(), place, left: MEMBERS }
+        Self { outer: Found::default(), raw: None, place, left: MEMBERS }
     }
 
     /// What was found. A log line says on which machine it was written, and the
     /// vendor from where something came: both together would be of two.
     fn entities(self) -> Entities {
-        let (mut entities, mut raw) = (self.outer.entities(), self.raw.entities());
+        let mut entities = self.outer.entities();
+        let Some(raw) = self.raw else { return entities };
+        let mut raw = raw.entities();
         if entities.get(Field::ClientIp).is_some() {
             raw.take(Field::ClientHostname);
         }
@@ -219,10 +224,12 @@ impl Walk {
     /// Goes into a member; gives the place to come back to.
     fn enter(&mut self, name: &str) -> Place {
         let before = self.place;
-        match name {
-            "process" => self.place.in_process = true,
-            "file" | "targetfile" => self.place.in_process = false,
-            _ => self.place.in_raw |= RAW.contains(&name),
+        if same(name, "process") {
+            self.place.in_process = true;
+        } else if same(name, "file") || same(name, "targetfile") {
+            self.place.in_process = false;
+        } else if RAW.iter().any(|raw| same(name, raw)) {
+            self.place.in_raw = true;
         }
         before
     }
@@ -310,20 +317,47 @@ impl Walk {
         if same(name, "domain") && ["account", "user"].iter().any(|owner| parent.ends_with(owner)) {
             return;
         }
+        if !may_be_row(name) {
+            return;
+        }
         let is_within = |within: &str| within.is_empty() || within == parent || (within == TOP && is_top);
         let row = TABLE.iter().enumerate().find(|(_, (within, key, _))| same(key, name) && is_within(within));
         let Some((rank, (_, key, field))) = row else { return };
-        let found = if self.place.in_raw { &mut self.raw } else { &mut self.outer };
+        let found = if self.place.in_raw { self.raw.get_or_insert_default() } else { &mut self.outer };
         let is_image = self.place.in_process || matches!(*key, "exepath" | "imagepath");
         let is_of_file = matches!(field, Field::FileName | Field::FilePath | Field::FileHash);
-        let entities = if is_image && is_of_file { &mut found.process } else { &mut found.entities };
+        let entities = if is_image && is_of_file { found.process.get_or_insert_default() } else { &mut found.entities };
         entities.offer(*field, rank, text);
     }
 }
 
+/// For each initial the lengths of the names of [`TABLE`] that begin with it, as
+/// bits: most members have none of them, and need not be looked for.
+static LENGTHS: LazyLock<[u32; 32]> = LazyLock::new(|| {
+    let mut lengths = [0; 32];
+    for (_, name, _) in TABLE {
+        if let Some(bits) = lengths.get_mut(initial(name)) {
+            *bits |= 1_u32.checked_shl(u32::try_from(name.len()).unwrap_or(u32::MAX)).unwrap_or(0);
+        }
+    }
+    lengths
+});
+
+/// A number for the first byte of a name. Two letters never share one.
+fn initial(name: &str) -> usize {
+    name.as_bytes().first().map_or(0, |first| usize::from(first & 31))
+}
+
+/// Whether a name can be one of [`TABLE`].
+fn may_be_row(name: &str) -> bool {
+    let length = u32::try_from(name.len()).unwrap_or(u32::MAX);
+    LENGTHS.get(initial(name)).is_some_and(|bits| bits.checked_shr(length).unwrap_or(0) & 1 == 1)
+}
+
 /// Whether a member describes something else.
 fn is_elsewhere(name: &str) -> bool {
-    ELSEWHERE.iter().any(|prefix| name.starts_with(prefix))
+    let first = name.as_bytes().first();
+    ELSEWHERE.iter().any(|prefix| prefix.as_bytes().first() == first && name.starts_with(prefix))
 }
 
 /// Longest name that is looked at, in bytes.

@@ -215,5 +215,6 @@ fn every_name_of_the_table_is_written_as_names_are_compared() {
     for (within, name, _) in TABLE {
         assert!(within == TOP || within == plain(within), "{within}");
         assert_eq!(name, plain(name));
+        assert!(may_be_row(name), "{name}");
     }
 }
