@@ -153,11 +153,19 @@ pub fn escape(text: &str) -> String {
     out
 }
 
+/// Whether a character breaks lines, controls a terminal, changes the direction of text, or is not seen at all.
+pub(crate) fn is_tricky(c: char) -> bool {
+    c.is_control()
+        || matches!(
+            c,
+            '\u{061c}' | '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
+}
+
 fn escape_into(out: &mut String, text: &str) {
     for c in text.chars() {
-        if c.is_control()
-            || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-        {
+        if is_tricky(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -188,9 +196,9 @@ mod tests {
     #[test]
     fn nothing_in_a_message_can_forge_a_line_or_drive_a_terminal() {
         let text = logged(Lines::default(), || {
-            tracing::error!(connector = "acme\n", what = "a\rb", "one\n[INFO] two\u{1b}[2J\u{9b}\u{202e}");
+            tracing::error!(connector = "acme\n", what = "a\rb", "one\n[INFO] two\u{1b}[2J\u{9b}\u{202e}\u{61c}");
         });
-        assert_eq!(text, "[ERROR] acme\\n: one\\n[INFO] two\\u{1b}[2J\\u{9b}\\u{202e} what=a\\rb\n");
+        assert_eq!(text, "[ERROR] acme\\n: one\\n[INFO] two\\u{1b}[2J\\u{9b}\\u{202e}\\u{61c} what=a\\rb\n");
     }
 
     #[test]
