@@ -4,7 +4,10 @@
 //! nothing exceeds its cap; secrets are replaced and texts cleaned.
 //! Why all or nothing: a batch and its checkpoint are one transaction, so a batch that is wrong anywhere is committed
 //! nowhere.
-//! Not guaranteed: the keys of an artifact besides `id`. Cost: one pass of a JSON parser that keeps nothing.
+//! Why some characters are written as escapes: what an artifact holds is shown on terminals, and there are characters of
+//! two bytes (C1) that some of them take for the beginning of a command. To a reader of JSON nothing changes.
+//! Not guaranteed: the keys of an artifact besides `id`. Cost: one pass of a JSON parser that keeps nothing, and a search
+//! for the first byte of those characters.
 
 use super::answers::Cleaner;
 use crate::contract::types::{Artifact, Batch, Descriptor, StreamReport};
@@ -42,10 +45,7 @@ pub(super) fn check(
     if batch.artifacts.len() > limits.artifacts {
         return Err(format!("it holds {} artifacts; at most {} are allowed", batch.artifacts.len(), limits.artifacts));
     }
-    let total: usize = batch.artifacts.iter().map(|artifact| artifact.json.len()).sum();
-    if total > limits.batch_bytes {
-        return Err(format!("its artifacts have {total} bytes together; at most {} are allowed", limits.batch_bytes));
-    }
+    check_size(&batch.artifacts, limits)?;
     check_reports(&batch.reports, &streams, cleaner)?;
     let artifacts = batch
         .artifacts
@@ -55,6 +55,8 @@ pub(super) fn check(
             check_artifact(artifact, &streams, cleaner).map_err(|why| format!("artifact {at}: {why}"))
         })
         .collect::<Result<Vec<_>, _>>()?;
+    // Again, because replacing and escaping may have made them longer.
+    check_size(&artifacts, limits)?;
     let mut ids = HashSet::with_capacity(artifacts.len());
     for (at, artifact) in artifacts.iter().enumerate() {
         // All of them are UUIDs by now; as numbers they are hashed in half the time.
@@ -68,6 +70,15 @@ pub(super) fn check(
         artifacts,
         ..batch
     })
+}
+
+/// Checks that artifacts are not too large together.
+fn check_size(artifacts: &[Artifact], limits: &Limits) -> Result<(), String> {
+    let total: usize = artifacts.iter().map(|artifact| artifact.json.len()).sum();
+    if total > limits.batch_bytes {
+        return Err(format!("its artifacts have {total} bytes together; at most {} are allowed", limits.batch_bytes));
+    }
+    Ok(())
 }
 
 /// Checks that reports are about streams there are, each at most once.
@@ -118,7 +129,30 @@ fn check_artifact(artifact: Artifact, streams: &BTreeSet<&str>, cleaner: Cleaner
     if inner.id != id {
         return Err(format!("the id inside is {:?} and not {id}", cleaner.text(&inner.id)));
     }
+    // It is JSON by now, so such a character can only be in a text, where an escape means the same.
+    let json = escape_c1(&json).unwrap_or(json);
     Ok(Artifact { id, stream, json })
+}
+
+/// The JSON with its C1 control characters as escapes; nothing when there are none.
+fn escape_c1(json: &str) -> Option<String> {
+    let is_c1 = |c: char| matches!(c, '\u{80}'..='\u{9f}');
+    // Each begins with this byte, which few texts hold.
+    let first = memchr::memchr(0xc2, json.as_bytes())?;
+    if !json.get(first..)?.contains(is_c1) {
+        return None;
+    }
+    let mut escaped = String::with_capacity(json.len().saturating_add(64));
+    for part in json.split_inclusive(is_c1) {
+        match part.chars().next_back().filter(|c| is_c1(*c)) {
+            Some(c) => {
+                escaped.push_str(part.get(..part.len() - c.len_utf8()).unwrap_or_default());
+                escaped.push_str(&format!("\\u{:04x}", u32::from(c)));
+            }
+            None => escaped.push_str(part),
+        }
+    }
+    Some(escaped)
 }
 
 /// Whether a text is a UUID in the form of RFC 9562 in lower case.
@@ -201,6 +235,23 @@ mod tests {
             let why = run(batch).unwrap_err();
             assert!(why.contains(expected), "{why:?} does not say {expected:?}");
         }
+    }
+
+    #[test]
+    fn no_character_that_a_terminal_acts_upon_is_left_in_an_artifact() {
+        let mut batch = batch();
+        let json = |text: &str| format!(r#"{{"id":"{ID}","k{text}":["ü{text}","§ {text}"]}}"#);
+        batch.artifacts[0].json = json("\u{9b}31m\u{80}\u{9f}");
+        let artifact = run(batch.clone()).unwrap().artifacts.remove(0);
+        assert_eq!(artifact.json, json("\\u009b31m\\u0080\\u009f"));
+        let read = |json: &str| serde_json::from_str::<serde_json::Value>(json).unwrap();
+        assert_eq!(read(&artifact.json), read(&batch.artifacts[0].json), "to a reader nothing has changed");
+        // Others that begin with the same byte stay as they are.
+        batch.artifacts[0].json = json("\u{a0}\u{bf}");
+        assert_eq!(run(batch.clone()).unwrap().artifacts[0].json, batch.artifacts[0].json);
+        // The limit holds for what is handed on.
+        batch.artifacts[0].json = json(&"\u{9b}".repeat(100));
+        assert!(run(batch).unwrap_err().contains("bytes together"));
     }
 
     #[test]

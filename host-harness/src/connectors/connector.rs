@@ -300,7 +300,8 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
             // What was compiled once was found to be bearable.
             effort::check(bytes)?;
             let corrupt = |error: wasmtime::Error| LoadError::Corrupt { why: format!("{error:#}") };
-            let component = Component::from_binary(engine.wasmtime(), bytes).map_err(corrupt)?;
+            let component =
+                own_threads()?.install(|| Component::from_binary(engine.wasmtime(), bytes)).map_err(corrupt)?;
             if let Some(cache) = &cache {
                 let kept = component.serialize().map_err(std::io::Error::other);
                 if let Err(error) = kept.and_then(|code| cache.put(&digest, engine.compatibility(), &names, &code)) {
@@ -314,6 +315,15 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
     let pre = engine.linker().instantiate_pre(&component).map_err(mismatch)?;
     let pre = SignalConnectorPre::new(pre).map_err(mismatch)?;
     Ok(Compiled { audit, digest, pre, from_cache })
+}
+
+/// Threads to compile one component. The engine would use those of the whole process, where one that takes very long would
+/// keep all others from being compiled.
+fn own_threads() -> Result<rayon::ThreadPool, LoadError> {
+    rayon::ThreadPoolBuilder::new()
+        .thread_name(|at| format!("compile-{at}"))
+        .build()
+        .map_err(|error| LoadError::Host { why: error.to_string() })
 }
 
 /// What is in the cache, if a sound entry is there.

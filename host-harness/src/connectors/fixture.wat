@@ -206,6 +206,20 @@
       (call $get (local.get $future) (i32.const 128))
       (if (i32.load8_u (i32.const 144)) (then (return (i32.add (i32.const 600) (i32.load8_u (i32.const 152))))))
       (call $status (i32.load (i32.const 152))))
+    ;; So many requests that have an authority and no path. Each is refused at once.
+    (func $pathless (param $times i32)
+      (local $request i32)
+      (loop
+        (local.set $request (call $request (call $fields)))
+        (if (call $set-authority (local.get $request) (i32.const 1) {host}) (then unreachable))
+        (call $handle (local.get $request) (i32.const 0) (i32.const 0) (i32.const 64))
+        (if (i32.eqz (i32.load8_u (i32.const 64))) (then unreachable))
+        (br_if 0 (local.tee $times (i32.sub (local.get $times) (i32.const 1))))))
+    ;; Calls itself so many times deep.
+    (func $deep (param i32) (result i32)
+      (if (result i32) (local.get 0)
+        (then (i32.add (i32.const 1) (call $deep (i32.sub (local.get 0) (i32.const 1)))))
+        (else (i32.const 0))))
     ;; What appending a header says: 0, or 1 and the number of the error.
     (func $header (param $n i32) (param $nl i32) (result i32)
       (call $append (call $fields) (local.get $n) (local.get $nl) (local.get $n) (i32.const 1) (i32.const 64))

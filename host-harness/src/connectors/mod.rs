@@ -25,6 +25,8 @@ mod tenant;
 #[cfg(test)]
 pub(crate) mod fixtures;
 #[cfg(test)]
+mod limit_tests;
+#[cfg(test)]
 mod step_tests;
 
 pub use connector::Connector;

@@ -9,7 +9,7 @@ use crate::sandbox::{Clock, Engine, EngineOptions, Limits, StepError};
 use sha2::{Digest, Sha256};
 use std::time::Duration;
 
-fn engine_with(limits: Limits) -> Engine {
+pub(super) fn engine_with(limits: Limits) -> Engine {
     Engine::new(EngineOptions { limits, pooling: true, max_instances: 4, ..EngineOptions::default() }).unwrap()
 }
 
@@ -17,7 +17,7 @@ fn engine() -> Engine {
     engine_with(Limits::default())
 }
 
-fn options() -> TenantOptions {
+pub(super) fn options() -> TenantOptions {
     let mut secrets = Secrets::new();
     secrets.insert("api_key", "hunter2-hunter2".into()).unwrap();
     let region = types::Setting { key: "region".into(), value: types::SettingValue::Text("us".into()) };
@@ -31,12 +31,12 @@ fn options() -> TenantOptions {
     }
 }
 
-async fn tenant(engine: &Engine, component: Vec<u8>) -> Tenant {
+pub(super) async fn tenant(engine: &Engine, component: Vec<u8>) -> Tenant {
     let connector = Connector::from_bytes(engine, component, None).await.unwrap();
     connector.tenant(options()).await.unwrap()
 }
 
-fn budget() -> types::Budget {
+pub(super) fn budget() -> types::Budget {
     types::Budget { requests: 10, artifacts: 10, artifact_bytes: 1 << 20, wall_time_milliseconds: 60_000 }
 }
 
@@ -355,7 +355,7 @@ async fn more_steps_than_places_wait_for_their_turn() {
 
 /// Where the log of a test goes.
 #[derive(Clone, Default)]
-struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
+pub(super) struct Log(std::sync::Arc<std::sync::Mutex<Vec<u8>>>);
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -368,6 +368,19 @@ impl std::io::Write for Log {
     }
 }
 
+impl Log {
+    /// Keeps what this thread logs, libraries and all, until the guard is dropped.
+    pub(super) fn begin(&self) -> tracing::subscriber::DefaultGuard {
+        let writer = self.clone();
+        let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        tracing::subscriber::set_default(subscriber)
+    }
+
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
 #[tokio::test]
 async fn what_a_guest_logs_is_told_with_its_origin_and_capped() {
     let limits = Limits { log_lines: 10, log_line_bytes: 20, ..Limits::default() };
@@ -376,13 +389,11 @@ async fn what_a_guest_logs_is_told_with_its_origin_and_capped() {
     let engine = engine_with(Limits { cpu_per_step: Duration::from_millis(50), ..limits });
     let tenant = tenant(&engine, component_polling(poll)).await;
     let log = Log::default();
-    let writer = log.clone();
-    let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
     // The test has one thread, so what is set for the thread holds until the end.
-    let guard = tracing::subscriber::set_default(subscriber);
+    let guard = log.begin();
     assert_eq!(tenant.poll(None, budget()).await.0.unwrap_err().code(), "cpu-limit");
     drop(guard);
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    let text = log.text();
     assert_eq!(text.matches("xxxxxxxxxxxxxxxxxxxx…").count(), 10, "{text}");
     assert_eq!(text.matches("dropped").count(), 1, "{text}");
     assert!(
@@ -394,7 +405,7 @@ async fn what_a_guest_logs_is_told_with_its_origin_and_capped() {
 // ---- requests ---------------------------------------------------------------------
 
 /// What [`fixtures`] report for an error code of `wasi:http`, by its place in the enumeration.
-const CONNECTION_LIMIT_REACHED: u16 = 600 + 11;
+pub(super) const CONNECTION_LIMIT_REACHED: u16 = 600 + 11;
 const REQUEST_DENIED: u16 = 600 + 15;
 
 /// A server that answers every request with 200, and gives what it was sent.
@@ -423,8 +434,13 @@ async fn server() -> (String, tokio::sync::mpsc::UnboundedReceiver<String>) {
 
 /// A tenant whose `poll` does as told and whose requests go to a server.
 async fn routed(poll: &str) -> (Tenant, tokio::sync::mpsc::UnboundedReceiver<String>) {
+    routed_on(&engine(), poll).await
+}
+
+/// The same on this engine.
+pub(super) async fn routed_on(engine: &Engine, poll: &str) -> (Tenant, tokio::sync::mpsc::UnboundedReceiver<String>) {
     let (route, told) = server().await;
-    let connector = Connector::from_bytes(&engine(), component_polling(poll), None).await.unwrap();
+    let connector = Connector::from_bytes(engine, component_polling(poll), None).await.unwrap();
     let options = TenantOptions { routes: Routes::parse([route]).unwrap(), ..options() };
     (connector.tenant(options).await.unwrap(), told)
 }

@@ -16,9 +16,10 @@ use super::refusals::Asker;
 use super::resolver::{GuardedResolver, Lookup};
 use super::routes::Routes;
 use super::scrub::Scrubber;
+use super::undone::execute;
 use crate::sandbox::Limits;
 use bytes::Bytes;
-use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
+use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::BTreeSet;
@@ -131,7 +132,7 @@ impl Gate {
         let options = options.unwrap_or_default();
         let (parts, body) = request.into_parts();
         if let Err(denial) = self.decide(&parts) {
-            self.asker().refused(&meter, denial.code(), &denial);
+            self.refuse(&meter, &denial);
             return Err(Error::HttpRequestDenied);
         }
         let path = parts.uri.path_and_query().map_or("/", |target| target.as_str());
@@ -157,16 +158,10 @@ impl Gate {
         let body = tokio::time::timeout(first_byte, collect(body, self.limits.request_body_bytes))
             .await
             .map_err(|_| Error::ConnectionWriteTimeout)??;
-        let bodiless = match parts.method {
-            http::Method::GET => Some("GET"),
-            http::Method::HEAD => Some("HEAD"),
-            _ => None,
-        };
-        if let Some(method) = bodiless
-            && !body.is_empty()
-        {
-            let denial = Denial::Body { method };
-            self.asker().refused(&meter, denial.code(), &denial);
+        // Whatever else there is, a server may not expect a body with it.
+        let has_body = matches!(parts.method, http::Method::POST | http::Method::PUT | http::Method::PATCH);
+        if !has_body && !body.is_empty() {
+            self.refuse(&meter, &Denial::Body { method: parts.method.to_string() });
             return Err(Error::HttpRequestDenied);
         }
         if !meter.take_request() {
@@ -181,7 +176,7 @@ impl Gate {
         }
         // The client has its own timeout for connecting; this one covers the head as a whole.
         let started = tokio::time::Instant::now();
-        let response = tokio::time::timeout(connect.saturating_add(first_byte), self.client.execute(outgoing)).await;
+        let response = tokio::time::timeout(connect.saturating_add(first_byte), execute(&self.client, outgoing)).await;
         meter.add_time(started.elapsed());
         let response = response.map_err(|_| Error::HttpResponseTimeout)?.map_err(|error| {
             tracing::debug!(
@@ -192,8 +187,10 @@ impl Gate {
             );
             to_wasi(&error, Phase::Head)
         })?;
-        let (mut parts, body) = Response::<reqwest::Body>::from(response).into_parts();
+        let (mut parts, body) = response.into_parts();
         self.clean(&mut parts.headers)?;
+        parts.headers = apart(&parts.headers);
+        parts.extensions.clear();
         let scrubber = Scrubber::new(self.redactor.clone());
         let body = GuardedBody::new(body, place, scrubber, meter, self.limits.response_body_bytes, between_bytes);
         Ok(Response::from_parts(parts, body.boxed_unsync()))
@@ -219,7 +216,7 @@ impl Gate {
             return Err(Error::HttpRequestUriInvalid);
         }
         if let Err(denial) = self.policy.check_path(method.as_str(), url.path()) {
-            self.asker().refused(meter, denial.code(), &denial);
+            self.refuse(meter, &denial);
             return Err(Error::HttpRequestUriInvalid);
         }
         Ok(url)
@@ -230,6 +227,7 @@ impl Gate {
         for name in REPLACED {
             headers.remove(name);
         }
+        headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         // So that the other end of a route can tell what was meant.
         if let Some(host) = &self.host_header {
             headers.insert(HOST, host.clone());
@@ -246,7 +244,7 @@ impl Gate {
         if head > self.limits.response_head_bytes {
             return Err(Error::HttpResponseHeaderSectionSize(u32::try_from(head).ok()));
         }
-        // The client has undone gzip and removed the header that said so; whatever is still there was not undone.
+        // Gzip has been undone and the header that said so removed; whatever is still there was not undone.
         match headers.get(CONTENT_ENCODING).map(|value| value.as_bytes().to_ascii_lowercase()) {
             None => {}
             Some(coding) if coding == b"identity" => {
@@ -281,6 +279,11 @@ impl Gate {
             headers.remove(name);
         }
         Ok(())
+    }
+
+    /// Counts a refused request and tells why, unless enough was told.
+    pub(super) fn refuse(&self, meter: &StepMeter, denial: &Denial) {
+        self.asker().refused(meter, denial.code(), denial);
     }
 
     /// Whose requests these are.
@@ -328,6 +331,8 @@ fn client(
         .pool_max_idle_per_host(limits.requests_in_flight)
         .tcp_nodelay(true)
         .tcp_keepalive(Duration::from_secs(30))
+        // It is undone here, where more than one layer is noticed.
+        .gzip(false)
         .user_agent(concat!("signal-client/", env!("CARGO_PKG_VERSION")));
     match route {
         Some(url) => {
@@ -345,6 +350,18 @@ fn client(
         .dns_resolver(GuardedResolver::new(trusted, limits.dns_timeout, lookup))
         .build()
         .map_err(|error| NetworkError::Client { why: describe(&error) })
+}
+
+/// The same headers, in memory of their own. The client's are parts of what it has read from the connection at once, which
+/// a guest that keeps one of them would keep whole.
+fn apart(headers: &HeaderMap) -> HeaderMap {
+    let mut copied = HeaderMap::with_capacity(headers.len());
+    for (name, value) in headers {
+        if let Ok(value) = HeaderValue::from_bytes(value.as_bytes()) {
+            copied.append(name, value);
+        }
+    }
+    copied
 }
 
 /// Reads the body of a request whole.
@@ -375,4 +392,22 @@ fn describe(error: &reqwest::Error) -> String {
         next = error.source();
     }
     if text.is_empty() { "the HTTP client failed".to_owned() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn headers_that_a_guest_keeps_are_not_parts_of_what_was_read_at_once() {
+        let read = Bytes::from("one two".repeat(1000));
+        let mut headers = HeaderMap::new();
+        for part in [0..3, 4..7] {
+            headers.append("x-many", HeaderValue::from_maybe_shared(read.slice(part)).unwrap());
+        }
+        let copied = apart(&headers);
+        assert_eq!(copied, headers);
+        let within = |value: &HeaderValue| read.as_ptr_range().contains(&value.as_bytes().as_ptr());
+        assert!(headers.values().all(within) && !copied.values().any(within));
+    }
 }

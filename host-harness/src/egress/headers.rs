@@ -40,6 +40,9 @@ const FAMILIES: [&str; 4] = ["proxy-", "x-envoy-", "x-forwarded-", "x-original-"
 /// them on their own and mean no harm.
 pub(super) const REPLACED: [&str; 2] = ["accept-encoding", "content-length"];
 
+/// Other headers that say how a message is to be read, which a guest may set.
+const READ_BY: [&str; 3] = ["accept", "content-encoding", "content-type"];
+
 /// Whether a header belongs to the host whatever the connector.
 #[must_use]
 pub(crate) fn belongs_to_host(name: &HeaderName) -> bool {
@@ -54,7 +57,16 @@ pub(crate) fn belongs_to_host(name: &HeaderName) -> bool {
 /// Whether a guest may not set a header, whatever the connector.
 #[must_use]
 pub(super) fn is_forbidden(name: &HeaderName) -> bool {
-    belongs_to_host(name) || ANSWER_FORMS.contains(&plain(name).as_ref())
+    belongs_to_host(name) || ANSWER_FORMS.contains(&plain(name).as_ref()) || is_second(name)
+}
+
+/// Whether a name is another spelling, with `_`, of a header that is there already or may be. Where a server takes both for
+/// the same it might believe this one: with a length of its own, the rest of a body would be the next request.
+fn is_second(name: &HeaderName) -> bool {
+    match plain(name) {
+        Cow::Borrowed(_) => false,
+        Cow::Owned(text) => REPLACED.contains(&text.as_str()) || READ_BY.contains(&text.as_str()),
+    }
 }
 
 /// Whether servers may take two headers for the same.
@@ -141,11 +153,16 @@ mod tests {
             "range",
             "if-range",
             "accept-charset",
+            "content_length",
+            "Content_Length",
+            "accept_encoding",
+            "content_type",
+            "content_encoding",
         ] {
             assert!(forbidden(&name(header)), "{header}");
         }
         for header in
-            ["accept", "accept-version", "content-type", "user-agent", "r7-correlation-id", "retry-after", "x-other"]
+            ["accept", "accept-version", "content-type", "content-length", "user-agent", "retry-after", "x_other"]
         {
             assert!(!forbidden(&name(header)), "{header}");
         }

@@ -49,6 +49,26 @@ impl Hooks {
         Self { gate: Err(denied), meter, forbidden: forbidden_to_guests(&[]) }
     }
 
+    /// Counts, and tells of, a request that has no authority or no path and so leads nowhere.
+    pub(crate) fn refuse_incomplete(&self) {
+        self.refuse(&match &self.gate {
+            Ok(_) => Denial::Incomplete,
+            Err(_) => Denial::Everything,
+        });
+    }
+
+    /// Counts a refused request and tells why, unless enough was told.
+    fn refuse(&self, denial: &Denial) {
+        match &self.gate {
+            Ok(gate) => gate.refuse(&self.meter, denial),
+            Err(Denied { connector, most }) => {
+                // There are no secrets yet.
+                let asker = Asker { connector, instance: "", redactor: &Redactor::default(), most: *most };
+                asker.refused(&self.meter, denial.code(), denial);
+            }
+        }
+    }
+
     /// Whether any request can pass at all.
     pub(crate) fn lead_anywhere(&self) -> bool {
         self.gate.is_ok()
@@ -78,16 +98,11 @@ impl WasiHttpHooks for Hooks {
         _consumed: Box<dyn Future<Output = Result<(), Error>> + Send>,
     ) -> Box<dyn Future<Output = Sent> + Send> {
         let meter = Arc::clone(&self.meter);
-        let gate = match &self.gate {
-            Ok(gate) => Arc::clone(gate),
-            Err(Denied { connector, most }) => {
-                let denial = Denial::Everything;
-                // There are no secrets yet.
-                let asker = Asker { connector, instance: "", redactor: &Redactor::default(), most: *most };
-                asker.refused(&meter, denial.code(), &denial);
-                return Box::new(async { Err(Error::HttpRequestDenied) });
-            }
+        let Ok(gate) = &self.gate else {
+            self.refuse(&Denial::Everything);
+            return Box::new(async { Err(Error::HttpRequestDenied) });
         };
+        let gate = Arc::clone(gate);
         Box::new(async move {
             let response = gate.send(meter, request, options).await?;
             let nothing_left_to_do: Box<dyn Future<Output = Result<(), Error>> + Send> = Box::new(async { Ok(()) });
@@ -95,9 +110,10 @@ impl WasiHttpHooks for Hooks {
         })
     }
 
-    // A write larger than a whole body may be is cut into pieces by the guest's library.
+    // A larger write is cut into pieces by the guest's library. A piece of each body waits in this host's memory, and a
+    // guest may begin as many bodies as it has handles.
     fn p2_outgoing_body_chunk_size(&mut self) -> usize {
-        const MOST: usize = 64 * 1024;
+        const MOST: usize = 8 * 1024;
         self.gate.as_ref().map_or(MOST, |gate| gate.limits().request_body_bytes.clamp(1, MOST))
     }
 }

@@ -23,7 +23,10 @@ mod resolver;
 mod routes;
 mod scrub;
 mod secrets;
+mod undone;
 
+#[cfg(test)]
+mod answer_tests;
 #[cfg(test)]
 mod network_tests;
 #[cfg(test)]

@@ -45,7 +45,40 @@ async fn a_name_that_cannot_be_resolved_is_an_error_of_names() {
 #[tokio::test(start_paused = true)]
 async fn a_resolver_that_is_silent_is_a_timeout_of_names() {
     let silent: Lookup = Arc::new(|_| Box::pin(std::future::pending()));
+    let begun = tokio::time::Instant::now();
     assert_eq!(failure(&Setup { lookup: silent, ..Setup::new() }.gate()).await, "DnsTimeout");
+    let took = begun.elapsed();
+    assert!((took.as_secs_f64() - patient().dns_timeout.as_secs_f64()).abs() < 1.0, "{took:?}");
+}
+
+/// A lookup that never ends and that nobody can stop, like the operating system's; how many there are.
+fn endless() -> (Lookup, Arc<AtomicUsize>) {
+    let begun = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&begun);
+    let lookup: Lookup = Arc::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+        Box::pin(std::future::pending())
+    });
+    (lookup, begun)
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_given_up_at_once_leave_no_lookups_behind_them() {
+    let (lookup, unfinished) = endless();
+    let gate = Setup { lookup, ..Setup::new() }.gate();
+    let soon = Some(std::time::Duration::from_millis(1));
+    let options = wasmtime_wasi_http::RequestOptions {
+        connect_timeout: soon,
+        first_byte_timeout: soon,
+        between_bytes_timeout: soon,
+    };
+    let meter = Arc::new(super::StepMeter::new(500));
+    for _ in 0..500 {
+        let asked = request("https://api.example.com/v1/x");
+        gate.send(Arc::clone(&meter), asked, Some(options)).await.unwrap_err();
+    }
+    assert_eq!(meter.requests(), 500);
+    assert!(unfinished.load(Ordering::Relaxed) <= 2, "{unfinished:?}");
 }
 
 /// A TLS server for `name`, speaking HTTP/2 or HTTP/1.1 as the client likes; its port and the file of its authority.

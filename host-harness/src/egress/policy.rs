@@ -83,8 +83,11 @@ pub enum Denial {
     #[error("a {method} request has no body; send what the vendor wants to know in the path, or by a planned POST")]
     Body {
         /// Of the request.
-        method: &'static str,
+        method: String,
     },
+    /// No authority, or no path.
+    #[error("a request without an authority or without a path leads nowhere; set both")]
+    Incomplete,
     /// Any request at all, while a connector describes or configures.
     #[error("no request is allowed here: describe and configure run with every import denied")]
     Everything,
@@ -103,6 +106,7 @@ impl Denial {
             Self::AmbiguousPath { .. } => "egress-path-ambiguous",
             Self::Header { .. } => "egress-header-denied",
             Self::Body { .. } => "egress-body-denied",
+            Self::Incomplete => "egress-incomplete",
             Self::Everything => "egress-denied",
         }
     }
@@ -216,14 +220,27 @@ pub(crate) fn ambiguity(path: &str) -> Option<&'static str> {
             Ok(decoded) => decoded,
             Err(why) => return Some(why),
         };
-        // Some servers cut parameters (`;x=1`) off a segment before they look for dots.
-        let name = decoded.split(|byte| *byte == b';').next().unwrap_or_default();
-        if name == b"." || name == b".." {
-            return Some("it holds a segment of dots");
+        // What is not UTF-8 some servers read as overlong forms: two bytes for a dot.
+        let Ok(decoded) = String::from_utf8(decoded) else {
+            return Some("it holds percent-encoded bytes that are not UTF-8");
+        };
+        if decoded.contains(LIKE_SLASHES) {
+            return Some("it holds an encoded character that is taken for a slash");
+        }
+        // Some servers cut parameters (`;x=1`) off a segment before they look for dots, some spaces and dots off its end.
+        let name = decoded.split(';').next().unwrap_or_default();
+        if !segment.is_empty() && name.chars().all(|c| c.is_whitespace() || LIKE_DOTS.contains(&c)) {
+            return Some("it holds a segment of dots or spaces");
         }
     }
     None
 }
+
+/// What is a dot, or becomes one or more where text is brought into another form (NFKC, best fit).
+const LIKE_DOTS: [char; 7] = ['.', '\u{2024}', '\u{2025}', '\u{2026}', '\u{3002}', '\u{ff0e}', '\u{ff61}'];
+
+/// What becomes a slash or a backslash in the same way.
+const LIKE_SLASHES: [char; 7] = ['\u{2044}', '\u{2215}', '\u{2216}', '\u{29f8}', '\u{29f9}', '\u{ff0f}', '\u{ff3c}'];
 
 /// Undoes percent-encoding once.
 fn decode(segment: &str) -> Result<Vec<u8>, &'static str> {
@@ -322,6 +339,8 @@ mod tests {
             "a@b",
             "x%20y",
             "%C3%BC",
+            "a%20.b.%20c",
+            "a..",
         ] {
             assert_eq!(policy().check_path("GET", &format!("/idr/v2/investigations/{id}/alerts")), Ok(()), "{id}");
         }
@@ -353,6 +372,21 @@ mod tests {
             "/idr/v2/a%",
             "/idr/v2/a%2",
             "/idr/v2/a%zz",
+            "/idr/v2/%c0%ae%c0%ae/v1",
+            "/idr/v2/a%ff",
+            "/idr/v2/%c0%afv1",
+            "/idr/v2/..%20/v1",
+            "/idr/v2/%20../v1",
+            "/idr/v2/.%20./v1",
+            "/idr/v2/..%c2%a0/v1",
+            "/idr/v2/.../v1",
+            "/idr/v2/%20/v1",
+            "/idr/v2/..%20;x/v1",
+            "/idr/v2/;x/v1",
+            "/idr/v2/%ef%bc%8e%ef%bc%8e/v1",
+            "/idr/v2/%e2%80%a5/v1",
+            "/idr/v2/a%ef%bc%8fb",
+            "/idr/v2/a%e2%88%95b",
             "/idr/v2/ü",
             "/idr/v2/a b",
             "*",

@@ -270,6 +270,7 @@ async fn what_is_refused_never_reaches_the_network() {
         request_with("GET", "https://api.example.com/v1/x", &[("host", "other.example.com")], b""),
         request_with("GET", "https://api.example.com/v1/x", &[("authorization", "Bearer x")], b""),
         request_with("GET", "https://api.example.com/v1/x", &[("proxy-authorization", "Basic x")], b""),
+        request_with("POST", "https://api.example.com/v1/x", &[("content_length", "0")], b"POST /v1/y HTTP/1.1"),
     ];
     let count = u32::try_from(refused.len()).unwrap();
     for request in refused {
@@ -492,7 +493,20 @@ async fn a_request_that_has_no_body_brings_none() {
     let next = b"DELETE /v1/x HTTP/1.1\r\nhost: api.example.com\r\n\r\n";
     let error = send(&gate, request_with("GET", uri, &[], next)).await.unwrap_err();
     assert!(matches!(error, Error::HttpRequestDenied), "{error:?}");
-    assert!(server.requests().is_empty());
+    let rules = ["GET", "HEAD", "DELETE", "OPTIONS", "TRACE", "PATCH", "PUT"];
+    let rules = rules.map(|method| types::RequestRule { method: method.into(), path_prefix: "/v1/".into() }).to_vec();
+    let origin = types::Origin { scheme: types::Scheme::Https, host: "api.example.com".into(), port: 443 };
+    let policy = Policy::from_plan(&types::Plan { origin, rules });
+    let all = Setup { policy, ..Setup::routed(server.address) }.gate();
+    for method in ["HEAD", "DELETE", "OPTIONS", "TRACE"] {
+        let error = send(&all, request_with(method, uri, &[], next)).await.unwrap_err();
+        assert!(matches!(error, Error::HttpRequestDenied), "{method}: {error:?}");
+        assert!(server.requests().is_empty());
+    }
+    for method in ["PATCH", "PUT"] {
+        send(&all, request_with(method, uri, &[], next)).await.unwrap();
+    }
+    send(&all, request_with("DELETE", uri, &[], b"")).await.unwrap();
     send(&gate, request_with("POST", uri, &[], next)).await.unwrap();
     send(&gate, request_with("GET", uri, &[], b"")).await.unwrap();
 }

@@ -113,7 +113,7 @@ impl Fields {
         }
         let line = serde_json::Value::Object(object).to_string();
         // Only texts in it can have such characters, and there an escape of JSON may stand for each.
-        if line.contains(acts) { harmless(&line) } else { line }
+        if line.contains(is_tricky) { harmless(&line) } else { line }
     }
 
     fn put(&mut self, field: &Field, value: serde_json::Value) {
@@ -162,17 +162,21 @@ pub fn escape(text: &str) -> String {
     out
 }
 
-/// Whether a terminal acts upon a character, or it changes the direction of writing.
-fn acts(c: char) -> bool {
+/// Whether a character breaks lines, controls a terminal, changes the direction of text, or is not seen at all.
+pub(crate) fn is_tricky(c: char) -> bool {
     c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+        || matches!(
+            c,
+            '\u{061c}' | '\u{2028}' | '\u{2029}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'
+                | '\u{2066}'..='\u{2069}' | '\u{feff}'
+        )
 }
 
 /// A line of JSON with escapes for what a terminal acts upon.
 fn harmless(json: &str) -> String {
     let mut out = String::with_capacity(json.len());
     for c in json.chars() {
-        if acts(c) {
+        if is_tricky(c) {
             // Writing to a String cannot fail. All of them have four digits at most.
             let _ = write!(out, "\\u{:04x}", u32::from(c));
         } else {
@@ -184,7 +188,7 @@ fn harmless(json: &str) -> String {
 
 fn escape_into(out: &mut String, text: &str) {
     for c in text.chars() {
-        if acts(c) {
+        if is_tricky(c) {
             out.extend(c.escape_default());
         } else {
             out.push(c);
@@ -229,9 +233,9 @@ mod tests {
     #[test]
     fn nothing_in_a_message_can_forge_a_line_or_drive_a_terminal() {
         let text = logged(Lines::default(), || {
-            tracing::error!(connector = "acme\n", what = "a\rb", "one\n[INFO] two\u{1b}[2J\u{9b}\u{202e}");
+            tracing::error!(connector = "acme\n", what = "a\rb", "one\n[INFO] two\u{1b}[2J\u{9b}\u{202e}\u{61c}");
         });
-        assert_eq!(text, "[ERROR] acme\\n: one\\n[INFO] two\\u{1b}[2J\\u{9b}\\u{202e} what=a\\rb\n");
+        assert_eq!(text, "[ERROR] acme\\n: one\\n[INFO] two\\u{1b}[2J\\u{9b}\\u{202e}\\u{61c} what=a\\rb\n");
     }
 
     #[test]

@@ -7,7 +7,9 @@
 //! (see [`To`]) and are whole: control characters are escaped, so nothing that a vendor sends can forge a
 //! line or drive a terminal.
 //! Not guaranteed: what libraries log below warnings is not shown at any
-//! level, because some of them log request headers.
+//! level, because some of them log request headers; what the engine logs is not
+//! shown at all, because a guest decides how often it does. What there is to
+//! say of a guest, the host says itself, so many times.
 
 #[cfg(test)]
 mod capture;
@@ -25,6 +27,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 #[cfg(test)]
 pub(crate) use capture::captured;
+pub(crate) use format::is_tricky;
 pub use format::{Format, Lines, escape};
 
 /// Environment variable with the level, used when none is given otherwise.
@@ -80,6 +83,8 @@ pub fn init(options: &Options) -> MultiProgress {
 fn targets(level: LevelFilter) -> Targets {
     Targets::new()
         .with_default(level.min(LevelFilter::WARN))
+        // A prefix: the engine's other libraries are meant as well.
+        .with_target("wasmtime", LevelFilter::OFF)
         .with_target("host_harness", level)
         .with_target("insightidr_simulator", level)
 }
@@ -159,5 +164,13 @@ mod tests {
         assert!(!targets.would_enable("hyper::proto", &tracing::Level::INFO));
         assert!(targets.would_enable("hyper::proto", &tracing::Level::WARN));
         assert!(!super::targets(LevelFilter::ERROR).would_enable("hyper::proto", &tracing::Level::WARN));
+    }
+
+    #[test]
+    fn what_a_guest_can_make_the_engine_say_is_not_shown() {
+        let targets = targets(LevelFilter::TRACE);
+        for target in ["wasmtime", "wasmtime_wasi::p2", "wasmtime_wasi_http::p2::error"] {
+            assert!(!targets.would_enable(target, &tracing::Level::ERROR), "{target}");
+        }
     }
 }

@@ -57,13 +57,18 @@ impl Guest {
         let mut table = ResourceTable::new();
         table.set_max_capacity(limits.handles);
         let mut http = WasiHttpCtx::new();
-        // For headers that the guest makes. In memory a header takes a few times its bytes, and a guest may make as many
-        // as it has handles.
-        http.set_field_size_limit(limits.request_head_bytes.saturating_mul(4));
+        // For headers that the guest makes, which may be as many as it has handles. Longer than what may leave, so that a
+        // guest is told so by the error for that.
+        http.set_field_size_limit(limits.request_head_bytes.saturating_mul(2));
         let log = GuestLog::new(connector, instance, redactor, limits);
-        // Longer than what may leave, so that a guest is told so by the error for that.
+        // The same holds for paths.
         let target_bytes = limits.request_target_bytes.saturating_mul(4);
         Self { table, wasi, http, hooks, log, memory: MemoryLimiter::new(limits), stderr, target_bytes }
+    }
+
+    /// What its requests meet.
+    pub(super) fn hooks(&self) -> &Hooks {
+        &self.hooks
     }
 
     /// The log.

@@ -31,8 +31,8 @@ pub struct Limits {
     /// Bytes that one call may carry from guest to host, the results of an export included. Default 48 MiB: the
     /// largest batch, with room for its frame. What exceeds it ends the step before the host allocates it.
     pub hostcall_bytes: usize,
-    /// Handles and host resources alive at once. Default 1024: a request in flight needs about a dozen, and each may hold
-    /// a few times [`Limits::request_head_bytes`] of this host's memory.
+    /// Handles and host resources alive at once. Default 512: a request in flight needs about a dozen, and each may hold
+    /// a few times [`Limits::request_head_bytes`] of this host's memory, all together some 60 MB.
     pub handles: usize,
     /// Core instances of one component, with the small ones that toolchains add. Default 64.
     pub core_instances: usize,
@@ -110,7 +110,7 @@ impl Default for Limits {
             wall_grace: Duration::from_secs(10),
             pure_call: Duration::from_secs(5),
             hostcall_bytes: 48 * MIB,
-            handles: 1024,
+            handles: 512,
             core_instances: 64,
             memories: 2,
             tables: 16,

@@ -33,4 +33,6 @@ pub use linker::ALLOWED_IMPORTS;
 
 pub(crate) use guest::Guest;
 pub(crate) use step::{StepOptions, run};
-pub(crate) use text::{clean, is_tricky};
+pub(crate) use text::clean;
+
+pub(crate) use crate::log::is_tricky;

@@ -1,19 +1,27 @@
 //! The texts that a guest writes into a request: method, scheme, authority, path with query.
 //!
 //! What: puts a check of their lengths before the library's functions that take them. What is too long is answered
-//! like what cannot be a method, a scheme and so on at all: the function fails and the request stays as it was.
+//! like what cannot be a method, a scheme and so on at all: the function fails and the request stays as it was. And a
+//! request that lacks its authority or its path is refused, and counted, like any other that leads nowhere planned.
 //! Why: the library keeps them in this host's memory for as long as the guest keeps the request, and checks their
 //! characters only. Neither the limit on one call nor the one on handles bounds what many calls leave behind.
+//! Why requests that lack something: the library writes a line to the log for each, before anybody here is asked.
 //! Not guaranteed: that what is short enough may leave; that is for the gate to say.
 
 use super::guest::Guest;
 use wasmtime::StoreContextMut;
 use wasmtime::component::{Linker, Resource};
 use wasmtime_wasi_http::WasiHttpView as _;
-use wasmtime_wasi_http::p2::bindings::http::types::{HostOutgoingRequest, Method, OutgoingRequest, Scheme};
+use wasmtime_wasi_http::p2::bindings::http::outgoing_handler;
+use wasmtime_wasi_http::p2::bindings::http::types::{
+    ErrorCode, FutureIncomingResponse, HostOutgoingRequest, Method, OutgoingRequest, RequestOptions, Scheme,
+};
 
 /// The interface as the library links it.
 const TYPES: &str = "wasi:http/types@0.2.12";
+
+/// The interface that sends.
+const HANDLER: &str = "wasi:http/outgoing-handler@0.2.12";
 
 /// Most bytes of a method or a scheme. The longest that is registered has 17.
 const WORD: usize = 64;
@@ -70,6 +78,41 @@ pub(super) fn bound(linker: &mut Linker<Guest>) -> wasmtime::Result<()> {
             Ok((HostOutgoingRequest::set_path_with_query(&mut store.data_mut().http(), request, target)?,))
         },
     )?;
+    linker.instance(HANDLER)?.func_wrap(
+        "handle",
+        |store: StoreContextMut<'_, Guest>,
+         (request, options): (Resource<OutgoingRequest>, Option<Resource<RequestOptions>>)|
+         -> wasmtime::Result<(Sent,)> { Ok((handle(store, request, options)?,)) },
+    )?;
     linker.allow_shadowing(false);
     Ok(())
+}
+
+/// What sending answers at once.
+type Sent = Result<Resource<FutureIncomingResponse>, ErrorCode>;
+
+/// Sends a request, unless it lacks something.
+fn handle(
+    mut store: StoreContextMut<'_, Guest>,
+    request: Resource<OutgoingRequest>,
+    options: Option<Resource<RequestOptions>>,
+) -> wasmtime::Result<Sent> {
+    let guest = store.data_mut();
+    // The library copies the options and forgets them; they would take up a handle until the end of the step.
+    let given = options.as_ref().map(Resource::rep);
+    let asked = guest.http().table.get(&request)?;
+    let sent = if asked.authority.is_none() || asked.path_with_query.is_none() {
+        guest.http().table.delete(request)?;
+        guest.hooks().refuse_incomplete();
+        Err(ErrorCode::HttpRequestUriInvalid)
+    } else {
+        match outgoing_handler::Host::handle(&mut guest.http(), request, options) {
+            Ok(response) => Ok(response),
+            Err(error) => Err(error.downcast()?),
+        }
+    };
+    if let Some(rep) = given {
+        guest.http().table.delete(Resource::<RequestOptions>::new_own(rep))?;
+    }
+    Ok(sent)
 }

@@ -1,8 +1,9 @@
 //! Versions that failed, by digest.
 //!
 //! What: a record says what failed, how often, and when it may be tried again: after a minute, then after twice as
-//! long each time, up to a day. It holds for one build of the host, because another one may cope. An operator's record
-//! holds for every build and until it is released.
+//! long each time, up to a day. What has ended the host twice in a row is not tried again by itself. A record holds for
+//! one build of the host, because another one may cope. An operator's record holds for every build and until it is
+//! released.
 //! Why persisted: a version that crashes must not be tried afresh with every restart.
 //! Not guaranteed: a record that cannot be read holds nothing back. It is reported, and the version has to prove itself
 //! like any other.
@@ -17,6 +18,9 @@ const FIRST_WAIT: Duration = Duration::from_mins(1);
 
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// Code of what a host ended over.
+pub(super) const HOST_ENDED: &str = "host-ended";
 
 /// Who has put a version into quarantine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +114,9 @@ impl Quarantine {
         }
         let before = before.filter(|record| record.host_build == self.host_build);
         let failures = before.as_ref().map_or(0, |record| record.failures).saturating_add(1);
+        // A wait, however long, would only put off the end of every tenant's collecting.
+        let is_fatal = failed.code == HOST_ENDED && before.as_ref().is_some_and(|record| record.code == HOST_ENDED);
+        let wait = time::Duration::try_from(wait(failures)).unwrap_or(time::Duration::DAY);
         let (integration_type, version) = failed.version.unwrap_or_default();
         let record = Quarantined {
             digest: failed.digest.to_owned(),
@@ -122,7 +129,7 @@ impl Quarantine {
             reason: failed.reason.to_owned(),
             failures,
             since: before.map_or(now, |record| record.since),
-            retry_at: now.checked_add(time::Duration::try_from(wait(failures)).unwrap_or(time::Duration::DAY)),
+            retry_at: if is_fatal { None } else { now.checked_add(wait) },
         };
         let saved = self.home.save(Kind::Quarantine, failed.digest, &record);
         if let Err(error) = &saved {

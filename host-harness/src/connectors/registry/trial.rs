@@ -27,8 +27,8 @@ use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
 
-/// Components that are compiled at once. One uses all CPUs already; a second place keeps one that compiles for ever
-/// from holding up the others.
+/// Components that are compiled at once, each by threads of its own. One uses all CPUs already; a second place keeps one
+/// that compiles for ever from holding up the others.
 pub(super) const COMPILERS: usize = 2;
 
 /// Most bytes of a reason.

@@ -2,11 +2,13 @@
 //!
 //! Why: a compiler that takes all memory ends the whole process, and nobody is left to put the component into
 //! quarantine; without a record the host would do the same again, and again.
+//! Why a second time is the last: what has ended the host twice would end it, and with it the collecting of all tenants,
+//! after every wait there is. It stays in quarantine until an operator releases it, or another build of the host runs.
 //! Not guaranteed: that the component is to blame. Whoever kills a host while it loads something has it wait a minute,
-//! as after any failure.
+//! as after any failure; killed twice in a row over the same one, somebody has to look.
 
 use super::home::{Home, Kind};
-use super::quarantine::{Failed, Quarantine};
+use super::quarantine::{Failed, HOST_ENDED, Quarantine};
 use time::OffsetDateTime;
 
 /// A record of something that is being loaded; removed when this is dropped.
@@ -42,7 +44,7 @@ pub(super) fn settle(home: &Home, quarantine: &Quarantine, now: OffsetDateTime) 
     });
     for digest in digests {
         let reason = "the host ended while it was compiling and trying this component";
-        quarantine.put(Failed { digest: &digest, version: None, file: "", code: "host-ended", reason }, now);
+        quarantine.put(Failed { digest: &digest, version: None, file: "", code: HOST_ENDED, reason }, now);
         tracing::error!(digest, "a connector goes into quarantine: {reason}");
         if let Err(error) = home.remove(Kind::Trying, &digest) {
             tracing::warn!("{error}");

@@ -154,3 +154,32 @@ async fn what_a_host_ended_over_is_in_quarantine_when_it_starts_again() {
     assert_eq!(world.serving(), "1.0.0");
     assert!(fs::read_dir(record.parent().unwrap()).unwrap().next().is_none());
 }
+
+#[tokio::test]
+async fn what_a_host_ended_over_twice_is_not_tried_again_until_it_is_released() {
+    let mut world = World::new();
+    let bytes = Fixture::version("1.0.0").build();
+    let digest = hex(&Sha256::digest(&bytes));
+    let record = world.state().join(format!("connectors/trying/{digest}.json"));
+    world.put(FILE, &bytes);
+    for _ in 0..2 {
+        fs::write(&record, "null").unwrap();
+        world.restart();
+        world.scan().await;
+        assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "host-ended".into()));
+        // Time for another try after the first end, when the host ends again.
+        world.advance(61);
+    }
+    for days in [1, 30, 365] {
+        world.advance(days * 24 * 3600);
+        world.restart();
+        world.scan().await;
+        assert_eq!(world.fate(FILE), (ConnectorState::Quarantined, "host-ended".into()), "after {days} days");
+    }
+    let text = fs::read_to_string(world.state().join(format!("connectors/quarantine/{digest}.json"))).unwrap();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+    assert_eq!((&record["failures"], &record["retry_at"]), (&2.into(), &serde_json::Value::Null));
+    fs::remove_file(world.state().join(format!("connectors/quarantine/{digest}.json"))).unwrap();
+    world.scan().await;
+    assert_eq!(world.serving(), "1.0.0");
+}
