@@ -412,6 +412,8 @@ fn a_page_of_alerts_that_can_never_be_read_hides_no_other_page() {
         }));
         polls(&mut tenant, 2);
         assert_eq!(actions(&tenant, "alert"), 250, "page {page}");
+        let one = tenant.store.values().find(|one| one["action"] != "alert").unwrap();
+        assert!(one["tags"].to_string().contains("alerts-cut"), "it says that it lacks some: {}", one["tags"]);
         tenant.link.spoils = None;
         polls(&mut tenant, 4);
         assert_eq!(actions(&tenant, "alert"), 350);

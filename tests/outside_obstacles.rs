@@ -308,7 +308,7 @@ fn a_search_that_fails_when_it_finds_many_is_cut_until_it_answers() {
                 (response.status, response.body) = (code, Vec::new());
             }
         }));
-        polls(&mut tenant, 30);
+        polls(&mut tenant, 6);
         assert_eq!(missing(&tenant, &outside).len(), 0, "{code}");
         let last = tenant.cycle();
         assert!(last.failure.is_none() && last.degraded.is_empty(), "{code}: {last:#?}");

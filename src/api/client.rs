@@ -14,7 +14,6 @@
 //! finish; what they bring is used.
 
 use std::cell::{Cell, RefCell};
-use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
@@ -128,6 +127,13 @@ impl Family {
     }
 }
 
+/// The bit of an endpoint within its family: of several one may be limited for itself.
+fn endpoint(target: &str) -> u8 {
+    let path = target.split('?').next().unwrap_or(target);
+    let names = ["/search", "/rrns", "/evidences", "/actors"];
+    names.iter().zip([1, 2, 4, 8]).find(|(name, _)| path.ends_with(*name)).map_or(16, |(_, bit)| bit)
+}
+
 /// What is left of an allowance, as last heard.
 #[derive(Debug, Clone, Copy, Default)]
 struct Allowance {
@@ -174,8 +180,8 @@ impl Limit {
 struct Api {
     /// Requests in a row that it has not answered.
     strikes: Cell<u32>,
-    /// Whether it has answered a request in this step.
-    answered: Cell<bool>,
+    /// The endpoints that have answered a request in this step, as [`endpoint`] has them.
+    answered: Cell<u8>,
     /// What has ended requests to it.
     halted: RefCell<Option<Box<Failure>>>,
 }
@@ -202,8 +208,6 @@ pub struct Client<'a, T, C> {
     latency: Cell<Duration>,
     heeds_allowance: bool,
     heard: Cell<bool>,
-    /// Whether the step has got anything done.
-    progress: Rc<Cell<bool>>,
     /// By [`Family`].
     apis: [Api; 7],
     v2: Limit,
@@ -227,7 +231,6 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             latency: Cell::default(),
             heeds_allowance: true,
             heard: Cell::new(false),
-            progress: Rc::default(),
             apis: Default::default(),
             v2: Limit::default(),
             v1: Limit::default(),
@@ -257,12 +260,6 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     #[must_use]
     pub fn making(self, concurrency: usize) -> Self {
         Self { concurrency, ..self }
-    }
-
-    /// The same client, which looks there whether the step has got anything done.
-    #[must_use]
-    pub fn watching(self, progress: &Rc<Cell<bool>>) -> Self {
-        Self { progress: Rc::clone(progress), ..self }
     }
 
     /// The region requests go to.
@@ -330,9 +327,19 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.api(Family::Triage).halted.borrow().is_some()
     }
 
-    /// Does not count the failures of lists so far: the next is asked for to go around what has failed.
+    /// Counts the failures of lists so far as one: the next is asked for to go around what has failed.
     pub fn forgive_lists(&self) {
-        self.api(Family::Lists).strikes.set(0);
+        self.forgive(Family::Lists);
+    }
+
+    /// The same of the Alert Triage API.
+    pub fn forgive_triage(&self) {
+        self.forgive(Family::Triage);
+    }
+
+    fn forgive(&self, family: Family) {
+        let strikes = &self.api(family).strikes;
+        strikes.set(strikes.get().min(1));
     }
 
     /// Whether the vendor has answered in this step, and so has said what is left
@@ -381,9 +388,9 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
     /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile. A limit that is reached at
-    /// the first request of a step, or in one that has got nothing done, and does not hold for lists of investigations, has
-    /// been waited for in vain: that family is as good as down, and nothing else waits for it. Any other is waited for: what
-    /// is collected slowly is collected whole.
+    /// the first request of a step to an endpoint, and does not hold for lists of investigations, has been waited for in
+    /// vain: that family is as good as down, and nothing else waits for it. Any other is waited for: what is collected
+    /// slowly is collected whole.
     async fn judged(&self, request: &Request, failure: Box<Failure>) -> Stop {
         let family = Family::of(&request.target);
         let api = self.api(family);
@@ -394,7 +401,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let (control, reason) = match failure.reason {
             FailureReason::Unauthorized if family == Family::Triage => (calls::validate(), FailureReason::Forbidden),
             FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
-            FailureReason::RateLimited if !(api.answered.get() && self.progress.get()) => {
+            FailureReason::RateLimited if api.answered.get() & endpoint(&request.target) == 0 => {
                 (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
             _ => return Stop::Failed(failure),
@@ -510,11 +517,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         allowance.set(after);
         match errors::from_response(request, &response, self.region, now) {
             None => {
-                api.answered.set(true);
+                api.answered.set(api.answered.get() | endpoint(&request.target));
                 Ok(response)
             }
             Some(mut failure) => {
-                if self.api(Family::Lists).answered.get() {
+                if self.api(Family::Lists).answered.get() != 0 {
                     errors::narrow(&mut failure);
                 }
                 Err(Stop::Failed(Box::new(failure)))
@@ -548,7 +555,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                 FailureReason::Unavailable | FailureReason::Timeout => {
                     api.strikes.set(api.strikes.get().saturating_add(1));
                     // There is no time to wait in vain again.
-                    let is_slow = took >= self.wall_time / 4 && !api.answered.get();
+                    let is_slow = took >= self.wall_time / 4 && api.answered.get() == 0;
                     if api.strikes.get() >= STRIKES || is_slow && family != Family::Lists {
                         api.halt(failure);
                     }

@@ -115,16 +115,20 @@ pub fn triage(body: &[u8], index: u64) -> Result<Page<'_>, String> {
 ///
 /// What is wrong with it, for the operator.
 pub fn triage_rrns(body: &[u8], index: u64) -> Result<Page<'_>, String> {
-    triage_of(body, index, &["rrns"])
+    triage_in_parts(body, index, &["rrns"])
 }
 
 fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
+    triage_in_parts(body, index, names)?.whole()
+}
+
+fn triage_in_parts<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
     let body = Body::read(body, names)?;
     whole(&body.members)?;
     let page = Envelope::of(body)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     let total_rows = page.number("total_items")?;
-    page.checked(total_rows, more, index, PAGE_SIZE)?.whole()
+    page.checked(total_rows, more, index, PAGE_SIZE)
 }
 
 /// Reads a page of comments: some have no `metadata`.

@@ -12,6 +12,7 @@
 //! without them and owed the rest; a failure that concerns every request leaves
 //! it for the next step as if it had not been seen.
 
+use std::borrow::Cow;
 use std::future::Future;
 
 use futures::future::LocalBoxFuture;
@@ -206,7 +207,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 records: alerts.iter().map(|alert| message::line(alert.raw)).collect(),
                 single: false,
             };
-            self.output.push(investigation.artifact(ordinal, host, &[nested], now).into_contract(INVESTIGATIONS));
+            let mut artifact = investigation.artifact(ordinal, host, &[nested], now);
+            // Its other alerts have artifacts of their own, now or later.
+            if listed.stop.is_some() || listed.next_page.is_some() || work.from_page > 0 {
+                artifact.tags.push(Cow::Borrowed("alerts-cut"));
+            }
+            self.output.push(artifact.into_contract(INVESTIGATIONS));
             self.output.count(INVESTIGATIONS, 1);
             known.ordinal = ordinal;
             known.fingerprint = investigation.fingerprint();
@@ -233,7 +239,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         // In a step that could do nothing else, young ones wait
                         // like those without evidence: the next step would do no
                         // more.
-                        Enriched::Untouched => untouched |= self.output.progress.get() || !self.is_young(alert.created),
+                        Enriched::Untouched => untouched |= self.output.progress || !self.is_young(alert.created),
                         // Its evidence is asked for again while its investigation
                         // is owed another look, which is as long as it may be late.
                         Enriched::Waiting | Enriched::Ready(_) => {}
@@ -282,9 +288,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         known.open = investigation.is_open();
         known.listed = self.state.number;
-        if before.as_ref() != Some(&known) {
-            self.output.progress.set(true);
-        }
+        self.output.progress |= before.as_ref() != Some(&known);
         self.state.known.put(investigation.rrn.clone().into_owned(), known, before.is_none());
     }
 

@@ -157,6 +157,8 @@ pub enum Phase {
 pub struct Detour {
     /// Seconds of the next window; none is all that is left.
     pub span: Option<i64>,
+    /// Seconds of a window that is passed over if it fails; less than an hour is one.
+    pub least: i64,
     /// Windows in a row that have failed, the first included.
     pub failed: u32,
 }

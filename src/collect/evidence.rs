@@ -183,7 +183,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Err(Stop::Failed(failure)) if is_absence(&failure) => Access::missing(&failure, now),
             Err(stop) => return Err(stop),
         };
-        self.output.progress.set(true);
+        self.output.progress = true;
         Ok(())
     }
 

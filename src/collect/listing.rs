@@ -63,7 +63,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     }
                 }
             }
-            self.output.progress.set(true);
+            self.output.progress = true;
         }
         self.enter(Phase::Gained(0));
         Ok(())

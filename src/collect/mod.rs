@@ -118,10 +118,8 @@ pub async fn step_within<T: Transport, C: Clock>(
     state.bounds = Bounds { overlap_minutes: settings.overlap_minutes, ..bounds };
     let heedless = state.rate_limited >= HEEDLESS_AFTER;
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
-    let client = Client::new(transport, clock, settings.region, &budget)
-        .heedless(heedless)
-        .making(settings.concurrency)
-        .watching(&output.progress);
+    let client =
+        Client::new(transport, clock, settings.region, &budget).heedless(heedless).making(settings.concurrency);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (noted, listed, unlisted) = (0, false, None);
     let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted };
@@ -166,7 +164,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some(cycle) = &mut self.state.cycle {
             cycle.phase = phase;
         }
-        self.output.progress.set(true);
+        self.output.progress = true;
     }
 
     /// When the cycle began.

@@ -1,8 +1,5 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
-use std::cell::Cell;
-use std::rc::Rc;
-
 use super::alerts::failures;
 use super::checkpoint::{Known, Phase};
 use super::evidence;
@@ -30,14 +27,13 @@ pub struct Output {
     /// The first failure of each stream.
     failures: Vec<(&'static str, Failure)>,
     /// Whether anything was learned that is worth committing.
-    /// The client looks at it too.
-    pub progress: Rc<Cell<bool>>,
+    pub progress: bool,
 }
 
 impl Output {
     /// Adds an artifact.
     pub fn push(&mut self, artifact: Artifact) {
-        self.progress.set(true);
+        self.progress = true;
         self.bytes = self.bytes.saturating_add(u64::try_from(artifact.json.len()).unwrap_or(u64::MAX));
         self.artifacts.push(artifact);
     }
@@ -91,7 +87,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // A step that got nothing done where the one before had ended: the next would do no more, and all else would
         // wait for that. So the cycle goes on behind it.
         let is_stuck =
-            !self.output.progress.get() && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
+            !self.output.progress && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
         let mut goes_on = false;
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
@@ -104,7 +100,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.state.cycle = None;
                 (is_stale, None)
             }
-            Err(Stop::Spent) if self.output.progress.get() => {
+            Err(Stop::Spent) if self.output.progress => {
                 // What was found to be junk is so until the cycle ends, and so is that the vendor limits the rate without a
                 // word: a step that took on less because of it would be followed by one that takes on too much again.
                 if self.state.rate_limited < HEEDLESS_AFTER && self.client.is_told_allowance() {
@@ -118,11 +114,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             Err(Stop::Spent) => return Err(exhausted()),
             Err(Stop::Allowance(wait)) => {
-                let in_vain = !self.output.progress.get();
+                let in_vain = !self.output.progress;
                 self.state.rate_limited = if in_vain { self.state.rate_limited.saturating_add(1) } else { 0 };
                 (true, Some(wait))
             }
-            Err(Stop::Failed(failure)) if !(self.output.progress.get() || is_stuck && is_local(&failure)) => {
+            Err(Stop::Failed(failure)) if !(self.output.progress || is_stuck && is_local(&failure)) => {
                 return Err(*failure);
             }
             Err(Stop::Failed(failure)) => {
@@ -135,7 +131,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 // Nothing is wrong with what is listed: beginning anew would end here again.
                 goes_on = failure.reason == FailureReason::RateLimited
-                    || self.output.progress.get() && matches!(failure.retry, RetryAdvice::AfterSeconds(_));
+                    || self.output.progress && matches!(failure.retry, RetryAdvice::AfterSeconds(_));
                 let failed = *failure;
                 self.output.degrade(INVESTIGATIONS, failed.clone());
                 if self.settings.collect_alerts {

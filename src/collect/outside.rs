@@ -44,7 +44,9 @@ use crate::times::Utc;
 
 /// Longest window of one search, in microseconds: the vendor takes 6 months.
 const LONGEST: i64 = 28 * 86_400 * 1_000_000;
-/// Shortest window that is cut in half, in microseconds.
+/// What is tried next of a window that cannot be read: one in so many.
+const SHARE: i64 = 16;
+/// Shortest window that is cut, in microseconds.
 const SHORTEST: i64 = 2_000;
 /// RRNs of a window above which it is cut in half.
 const MOST: u64 = 1_000;
@@ -94,8 +96,8 @@ enum Rrns {
     All(Vec<String>),
     /// So many times as many as may be at a time, about.
     TooMany(i64),
-    /// Not as many as it says, and how.
-    Fewer(Vec<String>, Box<Failure>),
+    /// Not as many as it says, and how. The flag tells whether all of it was read: then it counts what it does not list.
+    Fewer(Vec<String>, Box<Failure>, bool),
 }
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
@@ -116,18 +118,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // What became visible late is looked for once more.
         let again = |done: Utc| done.min(end).plus_seconds(overlap.saturating_neg());
         let mut from = reached.or(self.state.beyond.uninvestigated.map(again)).or(self.state.floor).unwrap_or(end);
-        // What failed in the last cycle need not be all of it.
-        let mut span = (LONGEST >> self.state.beyond.outside_failures.saturating_mul(4).min(28)).max(SHORTEST);
+        let mut span = LONGEST;
+        let mut passed = false;
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
-            match self.outside_window(from, until).await {
+            match self.outside_window(from, until, &mut passed).await {
                 Ok(None) => {
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     // What fails may lie behind it still, and what was listed before says nothing about that.
                     if beyond.uninvestigated < Some(until) {
                         beyond.uninvestigated = Some(until);
-                        beyond.outside_failures = beyond.outside_failures.min(1);
+                        beyond.outside_failures = if passed { HELD } else { beyond.outside_failures.min(1) };
                     }
                     // Not only at the end: what is remembered of a long backlog would outgrow the checkpoint.
                     self.forget_outside(overlap);
@@ -138,7 +140,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(stop) => return self.outside_failed(stop),
             }
         }
-        self.state.beyond.outside_failures = 0;
+        self.state.beyond.outside_failures = if passed { HELD } else { 0 };
         Ok(())
     }
 
@@ -161,7 +163,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Collects one window. Gives the length to try instead if it is too long.
-    async fn outside_window(&mut self, from: Utc, until: Utc) -> Result<Option<i64>, Stop> {
+    /// `passed` is set where it is passed over what it counts and does not list.
+    async fn outside_window(&mut self, from: Utc, until: Utc, passed: &mut bool) -> Result<Option<i64>, Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
@@ -169,13 +172,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let rrns = match self.outside_rrns(from, until).await? {
             Rrns::All(rrns) => rrns,
             Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
-            Rrns::Fewer(rrns, failure) => {
+            Rrns::Fewer(rrns, failure, is_read) => {
                 // They are there, whatever else is.
-                let found = !rrns.is_empty();
                 self.outside_new(rrns, until).await?;
                 let failures = &mut self.state.beyond.outside_failures;
-                if span > if found && *failures >= HELD { LONGEST_PASSED } else { SHORTEST } {
-                    return Ok(Some((span / 2).max(SHORTEST)));
+                if span > if is_read && *failures >= HELD { LONGEST_PASSED } else { SHORTEST } {
+                    return Ok(Some((span / if is_read { 2 } else { SHARE }).max(SHORTEST)));
+                }
+                if is_read && *failures >= HELD {
+                    // It may do so always.
+                    *passed = true;
+                    self.output.degrade(UNINVESTIGATED, errors::passed_over(*failure));
+                    return Ok(None);
                 }
                 if !(HELD..HELD + MOST_PASSED).contains(failures) {
                     *failures = if *failures < HELD { *failures } else { 0 };
@@ -216,7 +224,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         && !self.client.is_triage_halted()
                         && self.state.beyond.outside_failures > 0 =>
                 {
-                    return Ok(Rrns::Fewer(rrns, failure));
+                    self.client.forgive_triage();
+                    return Ok(Rrns::Fewer(rrns, failure, false));
                 }
                 Err(stop) => return Err(stop),
             };
@@ -227,10 +236,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(why) if self.state.beyond.outside_failures == 0 => {
                     return Err(Stop::Failed(Box::new(malformed(&why))));
                 }
-                Err(why) => return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why)))),
+                Err(why) => return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why)), false)),
             };
             if pages.is_again(&page) {
-                return Ok(Rrns::Fewer(rrns, Box::new(malformed("the same page again"))));
+                return Ok(Rrns::Fewer(rrns, Box::new(malformed("the same page again")), false));
             }
             for rrn in page.rows.iter().filter_map(|raw| Json::from(raw).scalar()) {
                 if seen.insert(hash64([rrn.as_bytes()]), 0).is_none() {
@@ -243,7 +252,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if can_be_cut && page.total_rows > most {
                 return Ok(Rrns::TooMany(i64::try_from(page.total_rows / most).unwrap_or(i64::MAX).saturating_add(1)));
             }
-            if page.more && index < MOST_PAGES {
+            if page.more && page.short.is_none() && index < MOST_PAGES {
                 index = index.saturating_add(1);
                 continue;
             }
@@ -252,7 +261,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             if tries >= AGAIN {
                 let why = format!("{} different alerts where its totals promise {}", rrns.len(), page.total_rows);
-                return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why))));
+                return Ok(Rrns::Fewer(rrns, Box::new(malformed(&why)), true));
             }
             (index, tries, pages) = (0, tries + 1, paging::Pages::default());
         }
@@ -388,7 +397,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let Failures { mut own, alone: mut others } = self.failures_of(rrn);
         *if alone { &mut others } else { &mut own } += 1;
         self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), Failures { own, alone: others }.created());
-        self.output.progress.set(true);
+        self.output.progress = true;
         own >= HELD || others >= HELD_ALONE
     }
 
@@ -409,7 +418,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Notes that an alert, created then, needs not be read again.
     fn done_with(&mut self, rrn: &str, created: i64) {
         self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), created);
-        self.output.progress.set(true);
+        self.output.progress = true;
     }
 
     /// Turns alerts into artifacts.

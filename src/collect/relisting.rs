@@ -13,9 +13,9 @@
 //! it is for the middle of the listing.
 //!
 //! A page that fails, or lacks rows, is gone around: what it would have shown is
-//! listed in windows that begin with an hour and become longer as long as that
-//! goes well. A window that cannot be listed is passed over, and if the next
-//! cannot either, twice as much. What lies in it is looked at by the next such
+//! listed in windows that become longer as long as that goes well, and much
+//! shorter where it does not. An hour that cannot be listed is passed over, and
+//! if what follows cannot either, twice as much. What lies in it is looked at by the next such
 //! listing, and what of it is not closed is read singly, as if it had left the
 //! list. A page that is never answered takes most of a step, so the way around it
 //! goes on in the next one.
@@ -36,7 +36,9 @@ const HOUR: i64 = 3_600;
 /// Seconds after which everything is listed again.
 const EVERYTHING: i64 = 6 * HOUR;
 /// Windows in a row that fail, after which the list itself is taken to be at fault.
-const MOST_IN_A_ROW: u32 = 4;
+const MOST_IN_A_ROW: u32 = 8;
+/// What of a window that has failed is tried next: one in so many.
+const SHARE: i64 = 16;
 /// What of the investigations that are remembered may be noted to be gone back
 /// to: one in so many.
 const NOTED_SHARE: usize = 4;
@@ -61,7 +63,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // What a step before this one has led to.
         self.work_off(window, whole, detour).await?;
         let is_resumed = window.after >= self.cycle_began().plus_seconds(-DAY * KEPT_DAYS);
-        let Detour { mut span, mut failed } = detour;
+        let Detour { mut span, mut least, mut failed } = detour;
+        least = least.max(HOUR);
         let mut end_is_missing = None;
         loop {
             let end = span.map_or(window.before, |span| window.after.plus_seconds(span).min(window.before));
@@ -80,24 +83,26 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     if failed > MOST_IN_A_ROW {
                         return Err(stop);
                     }
-                    if let Some(passed) = span.filter(|_| failed > 1) {
+                    let tried = end.seconds_since(window.after);
+                    if tried > least {
+                        span = Some((tried / SHARE).max(least));
+                    } else {
                         window = Window { after: end, index: 0, ..window };
-                        span = Some(passed.saturating_mul(2));
+                        least = least.saturating_mul(2);
+                        span = Some(least);
                         if end >= window.before {
                             end_is_missing = Some(stop);
                             break;
                         }
-                    } else {
-                        span = Some(HOUR);
                     }
-                    self.enter(Phase::Around(window, whole, Detour { span, failed }));
+                    self.enter(Phase::Around(window, whole, Detour { span, least, failed }));
                     continue;
                 }
             }
-            failed = 0;
-            self.enter(Phase::Around(window, whole, Detour { span, failed }));
+            (least, failed) = (HOUR, 0);
+            self.enter(Phase::Around(window, whole, Detour { span, least, failed }));
             if self.noted > self.state.known.len() / NOTED_SHARE {
-                self.work_off(window, whole, Detour { span, failed }).await?;
+                self.work_off(window, whole, Detour { span, least, failed }).await?;
             }
         }
         // The end of the list may be missing, but not all of it.

@@ -253,7 +253,7 @@ mod tests {
     fn nothing_in_a_json_line_drives_a_terminal_and_it_says_the_same() {
         let message = "ä\u{9b}2J \u{202e}forged\u{2066}\u{7f}\u{1b}";
         let text = logged(Lines { format: Format::Json, ..Lines::default() }, || tracing::info!("{message}"));
-        assert!(!text.trim_end().chars().any(acts), "{text:?}");
+        assert!(!text.trim_end().chars().any(is_tricky), "{text:?}");
         assert!(text.contains("ä\\u009b2J \\u202eforged\\u2066\\u007f\\u001b"), "{text}");
         let object: serde_json::Value = serde_json::from_str(&text).expect("JSON");
         assert_eq!(object["message"], message);
