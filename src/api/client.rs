@@ -207,6 +207,10 @@ pub struct Client<'a, T, C> {
     /// How long answers have taken, of late and about.
     latency: Cell<Duration>,
     heeds_allowance: bool,
+    /// Whether some time has passed since the step before: this one begins a cycle, or a limit has ended that.
+    has_waited: bool,
+    /// Whether the step has got anything done.
+    progress: Cell<bool>,
     heard: Cell<bool>,
     /// By [`Family`].
     apis: [Api; 7],
@@ -230,12 +234,19 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             concurrency: 1,
             latency: Cell::default(),
             heeds_allowance: true,
+            has_waited: false,
+            progress: Cell::new(false),
             heard: Cell::new(false),
             apis: Default::default(),
             v2: Limit::default(),
             v1: Limit::default(),
             triage: Limit::default(),
         }
+    }
+
+    /// Notes whether the step has got anything done.
+    pub fn note(&self, progress: bool) {
+        self.progress.set(progress);
     }
 
     /// How long the step has gone on.
@@ -254,6 +265,12 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     #[must_use]
     pub fn heedless(self, heedless: bool) -> Self {
         Self { heeds_allowance: !heedless, ..self }
+    }
+
+    /// The same client, in a step before which some time has passed or not.
+    #[must_use]
+    pub fn waited(self, has_waited: bool) -> Self {
+        Self { has_waited, ..self }
     }
 
     /// The same client, of which so many requests are made at the same time.
@@ -278,13 +295,16 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.requests_left.get() < requests || self.elapsed() >= self.wall_time / 5 * 4
     }
 
-    /// Makes sure that the vendor answers at all, which is asked when it does not answer something.
+    /// Whether the vendor answers any list at all, and soon, which is asked when it does not answer one of them.
     ///
     /// # Errors
     ///
-    /// [`Stop`], as said there.
-    pub async fn is_alive(&self) -> Result<(), Stop> {
-        self.once(&calls::validate()).await.map(drop)
+    /// There is no time to ask.
+    pub async fn is_alive(&self) -> Result<bool, Stop> {
+        if self.is_spent(1) {
+            return Err(Stop::Spent);
+        }
+        Ok(self.once(&calls::any_investigation(self.now()), self.wall_time / 6).await.is_ok())
     }
 
     /// Requests that may still be made: what is left to the step, in requests or in time for answers that take as long as
@@ -358,7 +378,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let mut failed = None;
         let began = self.elapsed();
         let outcome = loop {
-            match self.once(request).await {
+            match self.once(request, Duration::MAX).await {
                 Err(Stop::Failed(failure))
                     if tries < TRIES
                         && self.may_repeat(request, &failure)
@@ -388,9 +408,9 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
     /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile. A limit that is reached at
-    /// the first request of a step to an endpoint, and does not hold for lists of investigations, has been waited for in
-    /// vain: that family is as good as down, and nothing else waits for it. Any other is waited for: what is collected
-    /// slowly is collected whole.
+    /// the first request of a step that was waited for, and does not hold for lists of investigations, has been waited for in
+    /// vain: that family is as good as down, and nothing else waits for it. So is one at the first request to one of its
+    /// endpoints, if the step has got nothing done. Any other is waited for: what is collected slowly is collected whole.
     async fn judged(&self, request: &Request, failure: Box<Failure>) -> Stop {
         let family = Family::of(&request.target);
         let api = self.api(family);
@@ -401,12 +421,16 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let (control, reason) = match failure.reason {
             FailureReason::Unauthorized if family == Family::Triage => (calls::validate(), FailureReason::Forbidden),
             FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
-            FailureReason::RateLimited if api.answered.get() & endpoint(&request.target) == 0 => {
+            FailureReason::RateLimited
+                if self.has_waited
+                    && (api.answered.get() == 0
+                        || !self.progress.get() && api.answered.get() & endpoint(&request.target) == 0) =>
+            {
                 (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
             _ => return Stop::Failed(failure),
         };
-        match self.once(&control).await {
+        match self.once(&control, Duration::MAX).await {
             Ok(_) => {
                 let failure = Box::new(Failure { reason, ..*failure });
                 api.halt(&failure);
@@ -462,8 +486,8 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         }
     }
 
-    /// One try.
-    async fn once(&self, request: &Request) -> Result<Response, Stop> {
+    /// One try, of so long at most.
+    async fn once(&self, request: &Request, most: Duration) -> Result<Response, Stop> {
         let family = Family::of(&request.target);
         let api = self.api(family);
         if let Some(failure) = api.halted.borrow().as_ref() {
@@ -490,7 +514,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         allowance.set(Allowance { in_flight: before.in_flight + 1, sent: number, ..before });
         // Of a fifth that is kept, a quarter is for what is done with the answer.
         let began = self.elapsed();
-        let patience = (self.wall_time / 20 * 19).saturating_sub(began);
+        let patience = (self.wall_time / 20 * 19).saturating_sub(began).min(most);
         let outcome = self.transport.send(request, patience).await;
         let mut after = allowance.get();
         after.in_flight = after.in_flight.saturating_sub(1);

@@ -121,6 +121,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     async fn collect_group(&mut self, group: &[Work<'_>]) -> Result<(), Stop> {
+        self.client.note(self.output.progress);
         let known = self.state.known.find(group.iter().map(|work| work.investigation.rrn.as_ref()));
         let (listed, extras) = self.list_group(group, &known).await;
         let alerts: Vec<Vec<Alert<'_>>> =

@@ -82,9 +82,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // A step has no time to wait in vain for each of its requests.
         if failure.reason == FailureReason::Timeout {
             match self.client.is_alive().await {
-                Ok(()) => {}
-                Err(Stop::Spent) => return Err(Stop::Spent),
-                Err(_) => return Err(Stop::Failed(failure)),
+                Ok(true) => {}
+                Ok(false) => return Err(Stop::Failed(failure)),
+                Err(stop) => return Err(stop),
             }
         }
         self.output.degrade(INVESTIGATIONS, *failure);

@@ -54,6 +54,10 @@ use revisit::Round;
 /// if not, the vendor refuses.
 const HEEDLESS_AFTER: u32 = 8;
 
+/// Marks in [`Checkpoint::rate_limited`] that the last step did not end by a limit, but by its budget: the next follows at
+/// once.
+const WENT_ON: u32 = 1 << 16;
+
 /// One step under way.
 pub struct Step<'a, T, C> {
     client: Client<'a, T, C>,
@@ -116,10 +120,15 @@ pub async fn step_within<T: Transport, C: Clock>(
         Some(_) | None => Checkpoint::new(host),
     };
     state.bounds = Bounds { overlap_minutes: settings.overlap_minutes, ..bounds };
+    let went_on = state.rate_limited & WENT_ON != 0;
+    state.rate_limited &= !WENT_ON;
+    let has_waited = state.cycle.is_none() || state.rate_limited > 0 && !went_on;
     let heedless = state.rate_limited >= HEEDLESS_AFTER;
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
-    let client =
-        Client::new(transport, clock, settings.region, &budget).heedless(heedless).making(settings.concurrency);
+    let client = Client::new(transport, clock, settings.region, &budget)
+        .heedless(heedless)
+        .making(settings.concurrency)
+        .waited(has_waited);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
     let (noted, listed, unlisted) = (0, false, None);
     let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted };

@@ -4,7 +4,7 @@ use super::alerts::failures;
 use super::checkpoint::{Known, Phase};
 use super::evidence;
 use super::memory::OWED;
-use super::{HEEDLESS_AFTER, Step};
+use super::{HEEDLESS_AFTER, Step, WENT_ON};
 use crate::api::client::{Stop, is_local};
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -88,7 +88,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // wait for that. So the cycle goes on behind it.
         let is_stuck =
             !self.output.progress && self.state.cycle.as_ref().is_some_and(|cycle| cycle.phase != Phase::New);
-        let mut goes_on = false;
+        let (mut goes_on, mut went_on) = (false, false);
         let (more, retry_after_seconds) = match outcome {
             Ok(()) => {
                 self.state.rate_limited = 0;
@@ -106,6 +106,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 if self.state.rate_limited < HEEDLESS_AFTER && self.client.is_told_allowance() {
                     self.state.rate_limited = 0;
                 }
+                went_on = true;
                 (true, None)
             }
             Err(Stop::Spent) if is_stuck => {
@@ -148,6 +149,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             "InsightIDR limits the rate of requests again and again: increase the Polling Interval to 15 minutes."
                 .to_owned()
         });
+        if went_on && self.state.rate_limited > 0 {
+            self.state.rate_limited |= WENT_ON;
+        }
         let reports = self.reports();
         Ok(Batch {
             checkpoint: self.state.encode()?,

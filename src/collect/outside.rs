@@ -273,6 +273,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
+        self.client.note(self.output.progress);
         let names: Vec<&str> = rrns.iter().map(String::as_str).collect();
         let (mut records, mut unread, mut refused) = (Vec::new(), None, Vec::new());
         let (mut gone, mut why) = (Vec::new(), None);
@@ -423,6 +424,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Turns alerts into artifacts.
     async fn outside_group(&mut self, alerts: &[(TriageAlert<'_>, &RawValue)]) -> Result<(), Stop> {
+        self.client.note(self.output.progress);
         let (host, now) = (self.settings.region.host, self.cycle_began());
         let rrns: Vec<&str> = alerts.iter().map(|(alert, _)| alert.rrn.as_ref()).collect();
         let read: Vec<Read<&RawValue>> = alerts.iter().map(|(_, raw)| Ok(Some(*raw))).collect();

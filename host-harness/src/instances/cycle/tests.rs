@@ -476,10 +476,10 @@ async fn the_log_lines_of_a_cycle_are_those_that_operators_look_for() {
     insta::assert_snapshot!(text, @r#"
     [INFO] acme-siem: fetched 2 events
     [INFO] acme-siem: fetched 0 alerts
-    [ERROR] acme-siem: alerts failed: the vendor said no (HTTP 503, unavailable). Ask again.
-    [WARN] acme-siem: evidence unavailable: the vendor said no (HTTP 403, forbidden). Ask again.
-    [ERROR] acme-siem: poll failed: the vendor said no (HTTP 401, unauthorized). Ask again.
-    [WARN] acme-siem: Poll every 15 minutes.
+    [ERROR] acme-siem: alerts failed: the vendor said no (HTTP 503, unavailable). Ask again. instance="us"
+    [WARN] acme-siem: evidence unavailable: the vendor said no (HTTP 403, forbidden). Ask again. instance="us"
+    [ERROR] acme-siem: poll failed: the vendor said no (HTTP 401, unauthorized). Ask again. instance="us"
+    [WARN] acme-siem: Poll every 15 minutes. instance="us"
     [INFO] acme-siem: instance "us" degraded: 2 new and 0 repeated artifacts, 4 requests in 1 step, 7 ms
     "#);
 }

@@ -32,19 +32,21 @@ async fn two_files_with_the_same_new_component_serve_as_one_and_the_other_is_tol
     std::os::unix::fs::symlink(FILE, world.directory().join(OTHER)).unwrap();
     #[cfg(not(unix))]
     world.version(OTHER, "1.0.0");
+    // Which of the two is judged first is not said.
+    let beside = |world: &World| {
+        let serves = |row: &ConnectorReport| row.file == OTHER && row.state == ConnectorState::Serving;
+        world.fate(if world.registry.report().iter().any(serves) { FILE } else { OTHER })
+    };
     for _ in 0..2 {
         world.scan().await;
-        assert_eq!(
-            (world.serving(), world.fate(OTHER)),
-            ("1.0.0".into(), (ConnectorState::Refused, "duplicate".into()))
-        );
+        assert_eq!((world.serving(), beside(&world)), ("1.0.0".into(), (ConnectorState::Refused, "duplicate".into())));
     }
     // The same for an update.
     world.version(FILE, "1.1.0");
     #[cfg(not(unix))]
     world.version(OTHER, "1.1.0");
     world.scan().await;
-    assert_eq!((world.serving(), world.fate(OTHER)), ("1.1.0".into(), (ConnectorState::Refused, "duplicate".into())));
+    assert_eq!((world.serving(), beside(&world)), ("1.1.0".into(), (ConnectorState::Refused, "duplicate".into())));
 }
 
 #[tokio::test]

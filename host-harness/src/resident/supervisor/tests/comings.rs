@@ -252,7 +252,7 @@ async fn how_instances_stand_is_kept_later_when_it_cannot_be_kept_now() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     let stage = Stage::at(dir, began, 4, |_, _| (0, good()));
     stage.apply(&[("a", "id = \"a\""), ("b", "id = \"b\"")]).await;
-    assert_eq!(stage.status("a").past.polls["ok"], count);
+    assert!(stage.status("a").past.polls["ok"] >= count);
     assert!(stage.status("b").past.polls["ok"] > 0, "though it was removed meanwhile");
 }
 
