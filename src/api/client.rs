@@ -576,7 +576,9 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
                 FailureReason::Unauthorized | FailureReason::RateLimited => {
                     self.apis.iter().for_each(|api| api.halt(failure));
                 }
-                FailureReason::Unavailable | FailureReason::Timeout => {
+                // Answers that break off, each in all its tries, are none.
+                FailureReason::MalformedResponse if failure.http_status.is_some() => {}
+                FailureReason::Unavailable | FailureReason::Timeout | FailureReason::MalformedResponse => {
                     api.strikes.set(api.strikes.get().saturating_add(1));
                     // There is no time to wait in vain again.
                     let is_slow = took >= self.wall_time / 4 && api.answered.get() == 0;
