@@ -164,7 +164,7 @@ fn every_failure_says_what_to_do_and_the_next_good_poll_collects_everything() {
             None,
             "asked for again",
         ),
-        case("alerts 403", vec![Rule::new(alerts, status(403))], "forbidden", Some(403), "read access"),
+        case("alerts 403", vec![Rule::new(alerts, status(403))], "forbidden", Some(403), "may not read this endpoint"),
         case(
             "alerts {}",
             vec![Rule::new(alerts, Fault::EmptyObject {})],

@@ -154,7 +154,7 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
     let told = desk.status(&["--url", &url, "--config", "conductor.toml"]);
     assert_eq!(told.code, 2, "{told:?}");
     let told = desk.status(&["--url", &url, "--token", "file:no-such-file"]);
-    assert!(told.code == 1 && told.stderr.contains("no-such-file"), "{told:?}");
+    assert!(told.code == 2 && told.stderr.contains("no-such-file"), "{told:?}");
 
     // The table, by each way to ask.
     let by_config = desk.status(&["--config", "conductor.toml"]);
