@@ -28,8 +28,8 @@ use crate::secrets::{SECRET, assert_none};
 pub(crate) fn limits() -> Limits {
     Limits {
         memory_bytes: 32 << 20,
-        cpu_per_step: Duration::from_millis(500),
-        pure_call: Duration::from_millis(500),
+        cpu_per_step: Duration::from_millis(1_000),
+        pure_call: Duration::from_millis(1_000),
         wall_per_step: Duration::from_secs(5),
         wall_grace: Duration::from_secs(1),
         response_body_bytes: 2 << 20,
