@@ -7,34 +7,12 @@ mod common;
 use std::cell::Cell;
 use std::time::Duration;
 
-use common::native::{Tenant, empty, start, status};
+use common::native::{Tenant, actions, empty, missing, new_one, polls, start, status};
 use insightidr_simulator::{AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 
 const LIST: &str = "/idr/v2/investigations";
-
-/// Polls every ten minutes.
-fn polls(tenant: &mut Tenant, count: usize) {
-    for _ in 0..count {
-        tenant.advance(Duration::from_secs(600));
-        tenant.cycle();
-    }
-}
-
-fn actions(tenant: &Tenant, action: &str) -> usize {
-    tenant.store.values().filter(|artifact| artifact["action"] == action).count()
-}
-
-/// An investigation of now with one alert: its RRN.
-fn new_one(tenant: &Tenant) -> String {
-    let now = tenant.link.simulator.now();
-    tenant.link.simulator.change_world(|world| {
-        let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
-        world.add_alert(Some(id), AlertSpec::new(now, now)).unwrap();
-        world.investigation_rrn(id).unwrap().to_owned()
-    })
-}
 
 /// So many investigations, two hours apart, every second one closed: their RRNs, the oldest first. Each has an alert.
 fn two_hours_apart(world: &mut World, count: i64) -> Vec<String> {
@@ -48,11 +26,6 @@ fn two_hours_apart(world: &mut World, count: i64) -> Vec<String> {
         rrns.push(world.investigation_rrn(id).unwrap().to_owned());
     }
     rrns
-}
-
-fn missing<'r>(tenant: &Tenant, rrns: &'r [String]) -> Vec<&'r String> {
-    let collected = tenant.collected();
-    rrns.iter().filter(|rrn| !collected.contains_key(*rrn)).collect()
 }
 
 /// No list with one of these records on it can be read.

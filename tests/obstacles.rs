@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::{Tenant, empty, start, status};
+use common::native::{Tenant, actions, empty, polls, start, status};
 use insightidr_simulator::{
     AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World,
 };
@@ -42,14 +42,6 @@ fn steps_until(tenant: &mut Tenant, is_wanted: impl Fn(&Tenant) -> bool) {
     panic!("never as wanted: {:?}", phase(tenant));
 }
 
-/// Polls every ten minutes.
-fn polls(tenant: &mut Tenant, count: usize) {
-    for _ in 0..count {
-        tenant.advance(Duration::from_secs(600));
-        tenant.cycle();
-    }
-}
-
 fn polls_without_faults(tenant: &mut Tenant, count: usize) {
     tenant.link.simulator.set_faults(FaultProfile::default());
     polls(tenant, count);
@@ -67,10 +59,6 @@ fn new_one(tenant: &Tenant) -> String {
 fn closed(world: &mut World, created: OffsetDateTime) -> insightidr_simulator::InvestigationId {
     let spec = InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(created, created) };
     world.add_investigation(spec).unwrap()
-}
-
-fn actions(tenant: &Tenant, action: &str) -> usize {
-    tenant.store.values().filter(|artifact| artifact["action"] == action).count()
 }
 
 #[test]

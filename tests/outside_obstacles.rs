@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::{Tenant, empty, start, status};
+use common::native::{Tenant, empty, missing, start, status};
 use insightidr_simulator::{
     AlertSpec, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, World, WorldConfig,
 };
@@ -30,11 +30,6 @@ fn polls(tenant: &mut Tenant, count: usize) {
         tenant.cycle();
         tenant.advance(Duration::from_secs(600));
     }
-}
-
-fn missing<'r>(tenant: &Tenant, rrns: &'r [String]) -> Vec<&'r String> {
-    let collected = tenant.collected();
-    rrns.iter().filter(|rrn| !collected.contains_key(*rrn)).collect()
 }
 
 #[test]

@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::{Cycle, Tenant, empty, start, status};
+use common::native::{Cycle, Tenant, empty, missing, new_one, polls, start, status};
 use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{FailureReason, Setting, SettingValue};
@@ -34,33 +34,8 @@ fn an_hour_apart(world: &mut World, count: i64) -> Vec<String> {
     (0..count).map(add).collect()
 }
 
-/// One of now.
-fn new_one(tenant: &Tenant) -> String {
-    let now = tenant.link.simulator.now();
-    tenant.link.simulator.change_world(|world| {
-        let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
-        world.add_alert(Some(id), AlertSpec::new(now, now)).unwrap();
-        world.investigation_rrn(id).unwrap().to_owned()
-    })
-}
-
-/// Polls every ten minutes: the last cycle.
-fn polls(tenant: &mut Tenant, count: usize) -> Cycle {
-    let mut last = Cycle::default();
-    for _ in 0..count {
-        tenant.advance(Duration::from_secs(600));
-        last = tenant.cycle();
-    }
-    last
-}
-
 fn faults(tenant: &Tenant, path: &str, fault: Fault) {
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new(path, fault)]));
-}
-
-fn missing<'r>(tenant: &Tenant, rrns: &'r [String]) -> Vec<&'r String> {
-    let collected = tenant.collected();
-    rrns.iter().filter(|rrn| !collected.contains_key(*rrn)).collect()
 }
 
 fn whole_alerts(tenant: &Tenant) -> usize {

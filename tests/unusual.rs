@@ -6,7 +6,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::native::{Tenant, empty, start, status};
+use common::native::{Tenant, actions, empty, start, status};
 use insightidr_simulator::{
     AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, SimulatorConfig, World, WorldConfig,
 };
@@ -185,10 +185,6 @@ fn polls(tenant: &mut Tenant, count: usize) {
         tenant.cycle();
     }
     sound(tenant);
-}
-
-fn actions(tenant: &Tenant, action: &str) -> usize {
-    tenant.store.values().filter(|artifact| artifact["action"] == action).count()
 }
 
 #[test]

@@ -7,7 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use insightidr_simulator::{
-    ApiKey, ClockMode, Fault, Outcome, Request as SimRequest, Simulator, SimulatorConfig, World, WorldConfig,
+    AlertSpec, ApiKey, ClockMode, Fault, InvestigationSpec, Outcome, Request as SimRequest, Simulator, SimulatorConfig,
+    World, WorldConfig,
 };
 use pollster::block_on;
 use rapid7_insightidr::api::transport::{
@@ -361,4 +362,35 @@ impl Tenant {
         }
         found
     }
+}
+
+/// Polls so many times, every ten minutes: the last cycle.
+pub fn polls(tenant: &mut Tenant, count: usize) -> Cycle {
+    let mut last = Cycle::default();
+    for _ in 0..count {
+        tenant.advance(Duration::from_secs(600));
+        last = tenant.cycle();
+    }
+    last
+}
+
+/// Makes an investigation of now with one alert: its RRN.
+pub fn new_one(tenant: &Tenant) -> String {
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
+        world.add_alert(Some(id), AlertSpec::new(now, now)).unwrap();
+        world.investigation_rrn(id).unwrap().to_owned()
+    })
+}
+
+/// How many artifacts with this action were collected.
+pub fn actions(tenant: &Tenant, action: &str) -> usize {
+    tenant.store.values().filter(|artifact| artifact["action"] == action).count()
+}
+
+/// Those of these records that were not collected.
+pub fn missing<'r>(tenant: &Tenant, rrns: &'r [String]) -> Vec<&'r String> {
+    let collected = tenant.collected();
+    rrns.iter().filter(|rrn| !collected.contains_key(*rrn)).collect()
 }
