@@ -13,13 +13,14 @@
 //! Not guaranteed: requests that are under way when the client halts still
 //! finish; what they bring is used.
 
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::time::Duration;
 
 use serde_json::value::RawValue;
 
 use super::calls;
 use super::errors;
+use super::families::{Allowance, Api, Family, Limit, RESERVE, endpoint};
 use super::rate;
 use super::records::Members;
 use super::transport::{Clock, Request, Response, Transport, TransportErrorKind};
@@ -34,8 +35,6 @@ const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Requests that fail one after the other, each with all its tries, before an
 /// outage is taken for granted.
 const STRIKES: u32 = 3;
-/// Requests of the allowance that are left to others with the same key.
-const RESERVE: u64 = 2;
 /// Wait when the allowance is used up and the vendor does not say for how long.
 const UNKNOWN_RESET: u64 = 60;
 /// Seconds for which nothing waits that can do without the API whose allowance is used up for so long.
@@ -83,114 +82,6 @@ impl Stop {
 #[must_use]
 pub const fn is_local(failure: &Failure) -> bool {
     !matches!(failure.reason, FailureReason::Unauthorized | FailureReason::RateLimited)
-}
-
-/// Kinds of requests that fail each on their own: for the vendor they are different services, and what one of them cannot
-/// answer says nothing about the others.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Family {
-    /// Lists of investigations, and whatever else has no family of its own: without them nothing can be done.
-    Lists,
-    /// Single investigations.
-    Singles,
-    /// The alerts of an investigation.
-    AlertLists,
-    /// The Alert Triage API.
-    Triage,
-    /// Alerts of other products.
-    Products,
-    /// Comments.
-    Comments,
-    /// Restricted evidence.
-    Restricted,
-}
-
-impl Family {
-    fn of(target: &str) -> Self {
-        let path = target.split('?').next().unwrap_or(target);
-        let single = path.strip_prefix(calls::INVESTIGATIONS).and_then(|rest| rest.strip_prefix('/'));
-        if path.starts_with(calls::TRIAGE) {
-            Self::Triage
-        } else if path.ends_with("/rapid7-product-alerts") {
-            Self::Products
-        } else if path.starts_with(calls::COMMENTS) {
-            Self::Comments
-        } else if path.starts_with(calls::RESTRICTED) {
-            Self::Restricted
-        } else if single.is_some_and(|rest| rest.ends_with("/alerts")) {
-            Self::AlertLists
-        } else if single.is_some() {
-            Self::Singles
-        } else {
-            Self::Lists
-        }
-    }
-}
-
-/// The bit of an endpoint within its family: of several one may be limited for itself.
-fn endpoint(target: &str) -> u8 {
-    let path = target.split('?').next().unwrap_or(target);
-    let names = ["/search", "/rrns", "/evidences", "/actors"];
-    names.iter().zip([1, 2, 4, 8]).find(|(name, _)| path.ends_with(*name)).map_or(16, |(_, bit)| bit)
-}
-
-/// What is left of an allowance, as last heard.
-#[derive(Debug, Clone, Copy, Default)]
-struct Allowance {
-    remaining: Option<u64>,
-    wait: Option<u64>,
-    in_flight: u64,
-    /// Requests sent so far, and which of them said what is left.
-    sent: u64,
-    heard_by: u64,
-}
-
-impl Allowance {
-    /// Hears what the answer to the request with this number says. Answers come
-    /// in any order: an older one that promises more was overtaken.
-    fn hear(&mut self, number: u64, rate: rate::Rate) {
-        let Some(remaining) = rate.remaining else { return };
-        if number > self.heard_by || self.remaining.is_none_or(|known| remaining < known) {
-            self.remaining = Some(remaining);
-            self.wait = rate.wait;
-            self.heard_by = self.heard_by.max(number);
-        }
-    }
-}
-
-/// An allowance in a step. Each of the vendor's APIs (`/idr/v2`, `/idr/v1`, `/idr/at`) may have one of its own; where it
-/// is shared, their answers say so.
-#[derive(Default)]
-struct Limit {
-    allowance: Cell<Allowance>,
-    /// The most that was said to be left of it.
-    most: Cell<Option<u64>>,
-}
-
-impl Limit {
-    /// Whether another request may be made, beside those under way.
-    fn has_more(&self) -> bool {
-        let Allowance { remaining, in_flight, .. } = self.allowance.get();
-        remaining.is_none_or(|remaining| remaining > in_flight + RESERVE)
-    }
-}
-
-/// What is known in a step of requests of a [`Family`].
-#[derive(Default)]
-struct Api {
-    /// Requests in a row that it has not answered.
-    strikes: Cell<u32>,
-    /// The endpoints that have answered a request in this step, as [`endpoint`] has them.
-    answered: Cell<u8>,
-    /// What has ended requests to it.
-    halted: RefCell<Option<Box<Failure>>>,
-}
-
-impl Api {
-    /// Ends requests to it.
-    fn halt(&self, why: &Failure) {
-        self.halted.borrow_mut().get_or_insert_with(|| Box::new(why.clone()));
-    }
 }
 
 /// Sends requests for one step.
@@ -249,6 +140,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.progress.set(progress);
     }
 
+    /// How long a step takes on anything: the rest is kept for the requests under way.
+    fn time(&self) -> Duration {
+        self.wall_time / 5 * 4
+    }
+
     /// How long the step has gone on.
     fn elapsed(&self) -> Duration {
         self.clock.elapsed().saturating_sub(self.started)
@@ -292,7 +188,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Whether the step should take on nothing more: less than `requests` are
     /// left, or no time.
     pub fn is_spent(&self, requests: u32) -> bool {
-        self.requests_left.get() < requests || self.elapsed() >= self.wall_time / 5 * 4
+        self.requests_left.get() < requests || self.elapsed() >= self.time()
     }
 
     /// Whether the vendor answers any list at all, and soon, which is asked when it does not answer one of them.
@@ -310,7 +206,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// Requests that may still be made: what is left to the step, in requests or in time for answers that take as long as
     /// they have so far, or of the vendor's allowance as last heard, whichever is less.
     pub fn requests_left(&self) -> usize {
-        let time = (self.wall_time / 5 * 4).saturating_sub(self.elapsed());
+        let time = self.time().saturating_sub(self.elapsed());
         let rounds = time.as_millis().checked_div(self.latency.get().as_millis());
         let in_time = rounds.and_then(|rounds| usize::try_from(rounds).ok()?.checked_mul(self.concurrency));
         let allowed = self
@@ -591,25 +487,5 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             Err(Stop::Spent | Stop::Allowance(_)) => {}
         }
         outcome
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_that_was_overtaken_does_not_promise_what_is_used_up() {
-        let rate = |remaining| rate::Rate { remaining: Some(remaining), wait: Some(remaining) };
-        let mut allowance = Allowance::default();
-        allowance.hear(2, rate(7));
-        allowance.hear(1, rate(8));
-        assert_eq!((allowance.remaining, allowance.wait), (Some(7), Some(7)));
-        allowance.hear(1, rate(3));
-        assert_eq!(allowance.remaining, Some(3), "the lower of two is the safe one");
-        allowance.hear(3, rate::Rate { remaining: None, wait: Some(1) });
-        assert_eq!(allowance.wait, Some(3), "who does not say it says nothing");
-        allowance.hear(4, rate(50));
-        assert_eq!(allowance.remaining, Some(50), "a later request sees a new window");
     }
 }

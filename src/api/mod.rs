@@ -2,6 +2,7 @@
 //!
 //! - [`transport`]: the two things the outside must provide, HTTP and clocks;
 //! - [`client`]: one request: budget, allowance, retries, answer to failure;
+//! - `families`: kinds of requests, each of which fails for itself;
 //! - [`rate`]: the rate headers;
 //! - [`errors`]: failures with the remedies of the operator's guide;
 //! - [`paging`]: the envelopes of lists, read strictly;
@@ -11,6 +12,7 @@
 pub mod calls;
 pub mod client;
 pub mod errors;
+mod families;
 pub mod json;
 pub mod paging;
 pub mod rate;

@@ -11,12 +11,13 @@
 //! resolver is used. Some dozens of tenants that all have slow names make others wait for theirs.
 
 use super::addresses;
+use crate::locks::lock;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use std::collections::{BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -68,7 +69,7 @@ impl Lookups {
 
     /// A lookup of this name that somebody has begun and that may still be answered in time.
     fn under_way(&self, name: &str) -> Option<Answer> {
-        let latest = self.latest.lock().unwrap_or_else(PoisonError::into_inner);
+        let latest = lock(&self.latest);
         let (begun, answer) = latest.get(name)?;
         (answer.peek().is_none() && begun.elapsed() < self.patience).then(|| answer.clone())
     }
@@ -91,10 +92,7 @@ impl Lookups {
         let answer: BoxFuture<'static, _> =
             Box::pin(async move { work.await.unwrap_or_else(|error| Err(Arc::new(std::io::Error::other(error)))) });
         let answer = answer.shared();
-        self.latest
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(name.to_owned(), (Instant::now(), answer.clone()));
+        lock(&self.latest).insert(name.to_owned(), (Instant::now(), answer.clone()));
         Ok(answer)
     }
 }
