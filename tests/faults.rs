@@ -136,16 +136,22 @@ struct Stage {
     connector: Connector,
     store: Store,
     instance: Instance,
+    /// Milliseconds of a step.
+    wall_time: u64,
     _dir: tempfile::TempDir,
 }
 
 impl Stage {
     async fn of(connector: &Connector) -> Self {
+        Self::with(connector, Clock::virtual_at, 60_000).await
+    }
+
+    async fn with(connector: &Connector, clock: fn(OffsetDateTime) -> Clock, wall_time: u64) -> Self {
         let keys = vec![ApiKey::new("us", key("us"))];
         let simulator =
             Simulator::new(world(), SimulatorConfig { keys, clock: ClockMode::Frozen, ..SimulatorConfig::default() });
         let server = Server::start(simulator.clone()).await.unwrap();
-        let clock = Clock::virtual_at(simulator.now());
+        let clock = clock(simulator.now());
         let mut secrets = Secrets::new();
         secrets.insert("api_key", key("us").into()).unwrap();
         let tenant = connector
@@ -166,7 +172,7 @@ impl Stage {
         let dir = tempfile::tempdir().unwrap();
         let store = Store::open(dir.path()).unwrap();
         let instance = store.instance("acme", &connector.descriptor().name, simulator.now()).unwrap();
-        Self { simulator, server, clock, tenant, connector: connector.clone(), store, instance, _dir: dir }
+        Self { simulator, server, clock, tenant, connector: connector.clone(), store, instance, wall_time, _dir: dir }
     }
 
     fn advance(&self, by: Duration) {
@@ -180,7 +186,7 @@ impl Stage {
                 requests: 500,
                 artifacts: 5_000,
                 artifact_bytes: 16 << 20,
-                wall_time_milliseconds: 60_000,
+                wall_time_milliseconds: self.wall_time,
             },
             most_steps: 200,
             longest_turn: Duration::MAX,
@@ -368,4 +374,17 @@ async fn a_vendor_that_does_not_answer_is_not_waited_for_for_ever() {
     let patience = Duration::from_secs(2);
     let limits = Limits { first_byte_timeout: patience, between_bytes_timeout: patience, ..Limits::default() };
     insta::assert_snapshot!(table(EngineOptions { limits, ..EngineOptions::default() }, slow_rows()).await);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_answer_that_drips_is_given_up_before_the_host_ends_the_step() {
+    let engine = Engine::new(EngineOptions::default()).unwrap();
+    let connector = Connector::load(&engine, &connector(), None).await.unwrap();
+    // Real time: what a guest sees of a virtual clock stands still while it waits.
+    let stage = Stage::with(&connector, Clock::starting_at, 3_000).await;
+    let drip = Rule::new(LIST, Fault::Drip { bytes: 16, ms: 400 });
+    stage.simulator.set_faults(FaultProfile::new([drip]));
+    let cycle = stage.cycle().await;
+    let failure = cycle.failure.expect("nothing could be collected");
+    assert_eq!(failure.code, "timeout", "{failure:?}");
 }

@@ -83,8 +83,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if failure.reason == FailureReason::Timeout {
             match self.client.is_alive().await {
                 Ok(true) => {}
-                Ok(false) => return Err(Stop::Failed(failure)),
-                Err(stop) => return Err(stop),
+                // Where the step has got nothing done, there is more to say than that it is over.
+                Err(stop) if self.output.progress => return Err(stop),
+                Ok(false) | Err(_) => return Err(Stop::Failed(failure)),
             }
         }
         self.output.degrade(INVESTIGATIONS, *failure);
