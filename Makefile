@@ -25,7 +25,7 @@ test: component guests ## Run all tests: unit, simulator, host, and the real com
 
 soak: component guests ## Run the random tests for long: thousands of scenarios, hundreds of kills
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
-		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test completeness --test crash --test fuzz -- --nocapture
+		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test connector --test host -- --nocapture completeness:: fuzz:: crash::
 
 bench: component host ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll

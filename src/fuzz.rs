@@ -1,7 +1,7 @@
 //! Targets for fuzzers: bytes from outside go in, and nothing may panic or
 //! grow beyond a bound.
 //!
-//! Used by the property tests on stable (`tests/fuzz.rs`) and by the
+//! Used by the property tests on stable (`tests/connector/fuzz.rs`) and by the
 //! coverage-guided targets in `fuzz/`. Not part of the component.
 
 use serde_json::value::RawValue;

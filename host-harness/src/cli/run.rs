@@ -22,6 +22,7 @@ use crate::http::{Access, Site, serve};
 use crate::log;
 use crate::resident::board::Board;
 use crate::resident::delivery::Delivery;
+use crate::resident::guard::guarded;
 use crate::resident::poller::{ConnectorPoller, Phase};
 use crate::resident::resolve;
 use crate::resident::retention::Retention;
@@ -154,7 +155,13 @@ impl Run {
             if let Ok(address) = listener.local_addr() {
                 tracing::info!("status, metrics and search at http://{address}");
             }
-            tokio::spawn(serve(site, listener))
+            let board = Arc::clone(&board);
+            let serving = async {
+                if let Err(error) = serve(site, listener).await {
+                    tracing::error!("the HTTP server has ended: {error}");
+                }
+            };
+            tokio::spawn(async move { guarded(&board, "the HTTP server", serving).await })
         });
         let live = supervisor.live(now_for_live);
         let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
@@ -163,7 +170,7 @@ impl Run {
         let granting = registry.clone();
         tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
         // Aside, since compiling takes its time: status is shown and a stop is obeyed meanwhile.
-        tokio::spawn(async move {
+        let connectors = async move {
             // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
             // moment ago is judged at the second look.
             registry.scan(&*live).await;
@@ -174,7 +181,9 @@ impl Run {
                 tracing::error!("{problem}");
             }
             registry.watch(&*live, std::future::pending()).await;
-        });
+        };
+        let of_connectors = Arc::clone(&board);
+        tokio::spawn(async move { guarded(&of_connectors, "the watcher of connectors", connectors).await });
 
         signals.next().await;
         tracing::info!("stopping: polls at hand finish their step");

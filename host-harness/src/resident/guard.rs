@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use super::board::Board;
 
 /// Does something; should it panic, that is told, and the health of the host is that of one that stops.
-pub(super) async fn guarded(board: &Board, what: &str, work: impl Future<Output = ()>) {
+pub(crate) async fn guarded(board: &Board, what: &str, work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {
         tracing::error!("the host is broken: {what} has panicked; report this, and start the host again");
         board.change_host(|host| host.stopping = true);

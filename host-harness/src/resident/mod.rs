@@ -8,7 +8,7 @@ pub mod board;
 pub mod delivery;
 mod earlier;
 mod fixed;
-mod guard;
+pub(crate) mod guard;
 pub mod poller;
 pub mod resolve;
 pub mod retention;

@@ -3,7 +3,7 @@
 //! What it does is chosen by the setting `behaviour`, `EXPORT:ACT` (for example `poll:spin`), with details in the setting
 //! `argument`. What it does in `describe`, which has no settings, stands in [`MARKER`]: a test writes over it in the
 //! built component. So one component is a hundred hostile ones.
-//! It proves that a host contains, tells and survives all of it (tests/hostile.rs).
+//! It proves that a host contains, tells and survives all of it (tests/host/hostile.rs).
 
 // Built natively, as part of the workspace, there is nothing to export.
 #![cfg(target_arch = "wasm32")]

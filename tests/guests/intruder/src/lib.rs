@@ -1,7 +1,7 @@
 //! A connector that reaches for files and sockets with nothing but its standard library, as any Rust program would.
 //!
 //! Whatever is compiled from such code imports `wasi:filesystem` and `wasi:sockets`. It proves that a host refuses it by
-//! these imports before a line of it runs (tests/hostile/reach.rs). Everything else about it is in order.
+//! these imports before a line of it runs (tests/host/hostile/reach.rs). Everything else about it is in order.
 
 // Built natively, as part of the workspace, there is nothing to export.
 #![cfg(target_arch = "wasm32")]

@@ -1,5 +1,5 @@
 //! What a new version has to show on live instances. That nothing of it is kept is proved where there is a store:
-//! `nothing_of_a_canary_step_is_kept` in tests/running/probation.rs.
+//! `nothing_of_a_canary_step_is_kept` in tests/host/running/probation.rs.
 
 use super::*;
 

@@ -1,0 +1,31 @@
+//! The connector, compiled natively, against the simulator in process and in virtual time.
+//!
+//! All in one program: each that had one of its own would compile the whole collection anew.
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests may fail loudly, and nothing outside uses them"
+)]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+mod apart;
+mod changes;
+mod collection;
+mod completeness;
+mod dedup;
+mod evidence_obstacles;
+mod fuzz;
+mod golden;
+mod large_tenant;
+mod obstacles;
+mod outside;
+mod outside_obstacles;
+mod requests;
+mod unanswered;
+mod unusual;
+mod volume;

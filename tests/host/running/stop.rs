@@ -1,0 +1,135 @@
+//! SIGTERM and SIGINT while steps are in flight: the vendor holds its answers back until the test says so.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use host_harness::store::{Counts, Reader};
+use insightidr_simulator::SimulatorConfig;
+
+use crate::running::site::{Site, alone, collected, insightidr};
+use crate::running::upkeep::{TENANTS, Upkeep};
+
+/// A host with two tenants who have collected something and whose next step is in flight.
+fn in_the_middle() -> Upkeep {
+    let mut upkeep = Upkeep::start();
+    upkeep.install("v1");
+    upkeep.until_served_by("1.0.0");
+    upkeep.gate.close(TENANTS.len());
+    // What was stored before is out, so that nothing but the steps is in flight.
+    upkeep.host.until("everything is delivered", |host| {
+        host.get("/metrics").1.lines().any(|line| line == "signal_client_outbox_depth 0").then_some(())
+    });
+    upkeep
+}
+
+/// What is in the store.
+fn counts(site: &Site) -> Counts {
+    Reader::open(&site.path("state")).unwrap().counts().unwrap()
+}
+
+#[test]
+fn a_signal_in_the_middle_of_a_step_waits_for_it_stores_it_and_begins_no_other() {
+    for signal in ["TERM", "INT"] {
+        let Upkeep { site, vendor, mut host, gate } = in_the_middle();
+        let before = (counts(&site).artifacts, vendor.requests().len());
+        host.signal(signal);
+        host.until("it says that it stops", |host| (host.get("/healthz").0 == 503).then_some(()));
+        let status = host.status();
+        assert_eq!(
+            (&status["host"]["stopping"], &status["host"]["polls_running"]),
+            (&true.into(), &TENANTS.len().into()),
+            "the steps are waited for: {status:#}"
+        );
+        assert!(host.child.try_wait().unwrap().is_none());
+        gate.open();
+        let ended = host.end();
+        assert_eq!(ended.code, 0, "{}", ended.log);
+        assert!(ended.log.contains("stopping: polls at hand finish their step"), "{}", ended.log);
+        assert!(ended.log.trim_end().ends_with("[INFO] host-harness: stopped"), "{}", ended.log);
+        let after = (counts(&site).artifacts, vendor.requests().len());
+        assert_eq!(
+            after,
+            (before.0 + TENANTS.len() as u64, before.1),
+            "the steps at hand are stored, no other is begun"
+        );
+        assert_eq!(counts(&site).undelivered, 0);
+        Upkeep::assert_each_once(&site, &["1.0.0"]);
+
+        let host = site.start(&[]);
+        goes_on(Upkeep { site, vendor, host, gate });
+    }
+}
+
+/// A host that was started again polls both tenants and loses nothing.
+fn goes_on(mut again: Upkeep) {
+    again.until_served_by("1.0.0");
+    again.until_both_go_on("1.0.0");
+    again.end(&["1.0.0"]);
+}
+
+#[test]
+fn a_hangup_changes_nothing_and_is_told() {
+    let site = Site::new();
+    site.configure("");
+    let mut host = site.start(&[]);
+    host.signal("HUP");
+    host.until("it is told", |host| host.log().contains("SIGHUP changes nothing").then_some(()));
+    assert_eq!(host.get("/healthz").0, 200);
+    assert_eq!(host.stop("TERM").code, 0);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once_with_nothing_of_the_step_and_the_next_start_goes_on() {
+    for (signal, code) in [("TERM", 143), ("INT", 130)] {
+        let Upkeep { site, vendor, mut host, gate } = in_the_middle();
+        let before = counts(&site).artifacts;
+        host.signal(signal);
+        host.until("it says that it stops", |host| (host.get("/healthz").0 == 503).then_some(()));
+        host.signal(signal);
+        let ended = host.end();
+        assert_eq!(ended.code, code, "{}", ended.log);
+        assert!(ended.log.contains("stopped at once"), "{}", ended.log);
+        assert_eq!(counts(&site).artifacts, before, "the vendor has not answered yet");
+        Upkeep::assert_each_once(&site, &["1.0.0"]);
+
+        gate.open();
+        let host = site.start(&[]);
+        goes_on(Upkeep { site, vendor, host, gate });
+    }
+}
+
+#[test]
+fn a_collection_from_insightidr_that_is_stopped_in_a_step_is_complete_after_the_next_start() {
+    let alone = alone();
+    for (signals, code) in [(1, 0), (2, 143)] {
+        let slow = SimulatorConfig { latency: Duration::from_millis(150), ..SimulatorConfig::default() };
+        let site = Site::with(30, slow);
+        site.install_insightidr();
+        site.configure(&insightidr("us"));
+        let mut host = site.start(&[]);
+        // Beyond what the trial of the connector asks.
+        host.until("a step of the poll is under way", |host| {
+            let polls = host.instance("us").unwrap()["polling"] == true;
+            (polls && site.stage.simulator.request_count() > 25).then_some(())
+        });
+        host.signal("TERM");
+        host.until("it says that it stops", |host| (host.get("/healthz").0 == 503).then_some(()));
+        for _ in 1..signals {
+            host.signal("TERM");
+        }
+        let ended = host.end();
+        assert_eq!(ended.code, code, "{}", ended.log);
+        let first = collected(&site);
+        if code == 0 {
+            assert_eq!(counts(&site).artifacts, first.len() as u64, "what the step returned is stored and delivered");
+        } else {
+            assert_eq!(first, BTreeMap::new(), "nothing of a step that was not waited for");
+        }
+
+        let mut host = site.start(&[]);
+        host.until_state("us", "ok");
+        assert_eq!(host.stop("TERM").code, 0);
+        assert_eq!(collected(&site).keys().collect::<Vec<_>>(), alone.keys().collect::<Vec<_>>());
+        assert_eq!(counts(&site).artifacts, alone.len() as u64);
+    }
+}
