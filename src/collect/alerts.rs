@@ -127,6 +127,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let alerts: Vec<Vec<Alert<'_>>> =
             listed.iter().map(|listed| listed.rows.iter().map(Alert::of).collect()).collect();
         let (enriched, mut stop) = self.enrich(&known, &alerts).await;
+        self.note_answers(&extras);
         let results = group.iter().zip(known).zip(&listed).zip(&alerts).zip(enriched).zip(extras);
         for (((((work, found), listed), alerts), enriched), extras) in results {
             if !listed.is_untouched(work.from_page) {

@@ -295,7 +295,9 @@ impl Checkpoint {
             let wide = |size: usize| u64::try_from(size).unwrap_or(u64::MAX);
             let room = wide(most_bytes.saturating_sub(rest.len()));
             let fit = wide(self.known.len()).saturating_mul(room) / wide(bytes.max(1));
-            self.forget(usize::try_from(fit).unwrap_or(usize::MAX).min(self.known.len()) / 10 * 9);
+            let fit = usize::try_from(fit).unwrap_or(usize::MAX).min(self.known.len());
+            // Always at least one, so that this ends.
+            self.forget(fit.saturating_sub(fit.div_ceil(10).max(1)));
         };
         // The blocks stay where they are: what is before them has its place, and what is behind is short.
         let mut bytes = self.known.into_buffer();
@@ -450,6 +452,23 @@ mod tests {
         let mut newer = good;
         newer[5] = FORMAT + 1;
         assert!(Checkpoint::decode(newer).unwrap_err().message.contains("written by a newer version"));
+    }
+
+    #[test]
+    fn of_a_few_that_are_too_large_together_most_are_kept() {
+        let mut checkpoint = Checkpoint::new("h");
+        checkpoint.bounds.bytes = 100_000;
+        for number in 0..9i64 {
+            // Of no order, so that they do not become small.
+            let alerts = (0..2_000_u64).map(|at| at.wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ number as u64).collect();
+            checkpoint.known.insert(
+                format!("rrn:investigation:us:org:investigation:{number:012}"),
+                Known { created: number, alerts, ..Known::default() },
+            );
+        }
+        let checkpoint = Checkpoint::decode(checkpoint.encode().unwrap()).unwrap();
+        let kept: Vec<i64> = checkpoint.known.iter().map(|(_, known)| known.created).collect();
+        assert!(kept.len() >= 4 && kept.last() == Some(&8), "{kept:?}");
     }
 
     #[test]

@@ -74,6 +74,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         kinds.filter_map(|((kind, wanted), access)| (wanted && !access.is_missing(began)).then_some(kind)).collect()
     }
 
+    /// Notes which endpoints have answered for any investigation of a group, before one that they do not know yet can make
+    /// them look as if they were not there.
+    pub(super) fn note_answers(&mut self, of_group: &[Vec<ReadExtra>]) {
+        for read in of_group.iter().flatten().filter(|read| read.end.is_ok()) {
+            if let Some(access) = self.state.beyond.extras.get_mut(read.kind as usize) {
+                *access = Access::Available;
+            }
+        }
+    }
+
     /// Turns what was read of an investigation into artifacts. Tells what is
     /// missing that has to be asked for again.
     ///
@@ -93,7 +103,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         for ReadExtra { kind, rows, end } in extras {
             let Some(access) = self.state.beyond.extras.get_mut(kind as usize) else { continue };
             match end {
-                Ok(()) => *access = Access::Available,
+                Ok(()) => {}
                 Err(Stop::Failed(failure))
                     if failure.reason == FailureReason::NotFound && *access == Access::Available =>
                 {

@@ -127,7 +127,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .filter(|(_, (_, may_be_read))| self.settings.collect_evidence && **may_be_read)
             .map(|(at, (rrn, _))| (*rrn, is_last(at)))
             .map(|(rrn, last)| boxed(async move { Answer::Context(Box::new(read(client, rrn, room, last).await)) }));
-        let mut answers = fan_out(self.settings.concurrency, rules.chain(contexts)).await.into_iter();
+        // As many alerts at once as can be finished with what is left: each takes two requests, and a step that spends all of
+        // them on first halves finishes none, nor does the next.
+        let left = client.requests_left().saturating_sub(rules.len());
+        let at_once = self.settings.concurrency.min(left / 2).max(1);
+        let mut answers = fan_out(at_once, rules.chain(contexts)).await.into_iter();
         let mut failed_rules = Vec::new();
         for ((rule, _), answer) in unknown.into_iter().zip(answers.by_ref()) {
             match answer {

@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::common::faults::faults;
-use crate::common::native::{KEY, Tenant};
+use crate::common::native::{KEY, Tenant, empty, start};
 use insightidr_simulator::{
     AlertSpec, ApiKey, Fault, FaultProfile, InvestigationSpec, RateLimit, Rule, SimulatorConfig, Truth,
     TruthInvestigation, World, WorldConfig,
 };
-use rapid7_insightidr::contract::{Budget, FailureReason};
+use rapid7_insightidr::contract::{Budget, FailureReason, Setting, SettingValue};
 
 fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(60 * minutes)
@@ -113,6 +113,36 @@ fn a_step_of_ten_requests_still_gets_there() {
     assert!(cycle.failure.is_none(), "{cycle:#?}");
     assert_eq!(missing(&tenant, start, start), Vec::<String>::new());
     assert!(cycle.steps > 10);
+}
+
+#[test]
+fn evidence_gets_there_with_few_requests_a_step_however_many_are_made_at_once() {
+    for (requests, concurrency) in [(10, 8), (12, 8), (16, 8), (10, 32), (24, 32), (40, 32)] {
+        for (investigations, alerts) in [(1, 6), (2, 2), (6, 10), (1, 30)] {
+            let mut world = empty();
+            let now = start();
+            for number in 0..investigations {
+                let at = now - time::Duration::minutes(120 + number);
+                let id = world.add_investigation(InvestigationSpec::new(at, at)).unwrap();
+                for _ in 0..alerts {
+                    let evidence = Some(vec![r#"{"source_ip":"198.51.100.7"}"#.to_owned()]);
+                    world.add_alert(Some(id), AlertSpec { evidence, ..AlertSpec::new(at, at) }).unwrap();
+                }
+            }
+            let mut tenant = Tenant::of(world);
+            // Answers take their time, so that requests are under way together.
+            tenant.link.pace = Duration::from_millis(1);
+            tenant
+                .settings
+                .push(Setting { key: "max_concurrent_requests".to_owned(), value: SettingValue::Integer(concurrency) });
+            tenant.budget.requests = requests;
+            let cycle = tenant.cycle();
+            let what = format!("{investigations} x {alerts}, {requests} requests, {concurrency} at once");
+            assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{what}: {cycle:#?}");
+            let collected = tenant.collected().len();
+            assert_eq!(collected, (investigations * (1 + alerts)) as usize, "{what}");
+        }
+    }
 }
 
 #[test]

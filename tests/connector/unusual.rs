@@ -227,6 +227,21 @@ fn what_is_404_once_at_an_endpoint_that_is_there_is_asked_for_again() {
 }
 
 #[test]
+fn a_404_for_one_investigation_is_not_believed_where_another_is_answered_at_the_same_time() {
+    let mut world = empty();
+    for _ in 0..3 {
+        let id = one_with_an_alert(&mut world);
+        world.add_product_alert(id, PRODUCT_ALERT).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    // Nothing is known of the endpoint yet.
+    tenant.link.simulator.set_faults(on("/idr/v2/investigations/*/rapid7-product-alerts", status(404), 1));
+    assert_eq!(tenant.cycle().unavailable, Vec::<String>::new());
+    polls(&mut tenant, 8);
+    assert_eq!(actions(&tenant, "product_alert"), 3);
+}
+
+#[test]
 fn an_alert_waits_for_what_its_rule_says_when_that_cannot_be_read() {
     let mut checked = 0;
     for seconds in 0..6 {

@@ -120,7 +120,9 @@ impl Context {
 #[must_use]
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
-    match run(cli) {
+    let result = run(cli);
+    log::finish();
+    match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
             // `eprintln!` would panic when nobody reads standard error any more.
@@ -145,6 +147,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         },
         timestamps: cli.global.log_timestamps,
         to: configured.to,
+        aside: matches!(cli.command, Command::Run(_)),
     });
     let context = Context { progress };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -152,6 +155,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         .build()
         .map_err(|error| CliError::failed(format!("cannot start: {error}")))?;
     drive(runtime, async {
+        signals::survive_size_limits();
         match cli.command {
             Command::Inspect(command) => command.run(&context).await,
             Command::Check(command) => command.run(&context).await,

@@ -135,7 +135,7 @@ impl Run {
 
         let now = clock.clone();
         let board = Arc::new(Board::new(Arc::new(move || now.now()), host.parallel_polls));
-        let delivery = Delivery::start(store.clone(), host.sink.clone(), Arc::clone(&board))
+        let delivery = Delivery::start(store.clone(), host.sink.clone(), host.sink_lines, Arc::clone(&board))
             .map_err(|error| CliError::failed(format!("cannot start the delivery: {error}")))?;
         let bell = delivery.bell();
         if let Some(days) = host.keep_artifacts_days {
@@ -191,6 +191,7 @@ impl Run {
         tokio::spawn(async move {
             let code = signals.next().await;
             tracing::warn!("stopped at once");
+            log::finish();
             std::process::exit(i32::from(code));
         });
         // Health says so from now on; everything else is served until the end.

@@ -10,7 +10,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::output;
-use crate::log::escape;
+use crate::log::{escape, harmless};
 use crate::store::{Hit, Reader, remark};
 
 /// Search the artifacts that were collected
@@ -93,7 +93,9 @@ impl Search {
         if !self.pretty {
             return json;
         }
-        serde_json::from_str::<Value>(&json).map_or(json, |value| format!("{value:#}"))
+        // Parsing has undone the escapes of what drives terminals.
+        let spread = |value: Value| format!("{value:#}").lines().map(harmless).collect::<Vec<_>>().join("\n");
+        serde_json::from_str(&json).map_or(json, spread)
     }
 }
 

@@ -20,6 +20,15 @@ pub(super) fn ignore_hangup() -> Result<(), CliError> {
     Ok(())
 }
 
+/// From now on writing beyond the limit of a file's size (`ulimit -f`) fails, as on a full disk, and does not end the
+/// process. Where that cannot be, it stays as it was.
+pub(super) fn survive_size_limits() {
+    /// SIGXFSZ, on Linux and macOS.
+    const SIGXFSZ: i32 = 25;
+    // The handler stays when the listener goes.
+    drop(signal(SignalKind::from_raw(SIGXFSZ)));
+}
+
 /// Listens for one kind.
 fn listen(kind: SignalKind) -> Result<Signal, CliError> {
     signal(kind).map_err(|error| CliError::failed(format!("cannot listen for signals: {error}")))

@@ -49,6 +49,9 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
         return Err(ConfigError { problems }.into());
     }
     let enabled = config.instances.iter().filter(|instance| instance.enabled).count();
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
+    }
     output::print(&format!(
         "{}: sound; {}, {enabled} of them enabled\n",
         escape(&config.file.display().to_string()),

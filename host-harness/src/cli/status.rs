@@ -321,6 +321,15 @@ fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
             lines.push(format!("  {} unavailable: {}", escape(text(stream, "/name")), sentence(failure)));
         }
     }
+    if let Some(since) = moment(one, "/behind_since") {
+        let limit = moment(one, "/not_before")
+            .filter(|until| *until > now)
+            .map_or_else(String::new, |until| format!("; it asks not to be called for another {}", span(until - now)));
+        lines.push(format!(
+            "  behind since {} ago: the vendor has more, which is collected turn by turn{limit}",
+            span(now - since)
+        ));
+    }
     let hint = text(one, "/hint");
     if !hint.is_empty() {
         lines.push(format!("  {}", escape(hint)));

@@ -12,6 +12,7 @@ mod reader;
 pub mod watch;
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use std::time::Duration;
 use crate::contract::types::Setting;
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
+use crate::sinks::LineForm;
 
 pub use parse::{DEFAULT_PORT, parse};
 pub(crate) use problem::suggestion;
@@ -40,6 +42,35 @@ pub struct Config {
     pub grants: BTreeMap<String, Vec<String>>,
     /// `[[instance]]`, in the order of the file. Each is shared with what polls it.
     pub instances: Vec<Arc<InstanceConfig>>,
+}
+
+impl Config {
+    /// What is sound and yet hardly meant: enabled instances of one type that take their secrets from the same places, and so
+    /// collect the records of one tenant twice, under two names. One sentence for each instance that comes second.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        let mut first: BTreeMap<(&str, Vec<(&str, String)>), &str> = BTreeMap::new();
+        let mut doubts = Vec::new();
+        for one in self.instances.iter().filter(|one| one.enabled && !one.secrets.is_empty()) {
+            let mut secrets: Vec<_> =
+                one.secrets.iter().map(|(key, source)| (key.as_str(), format!("{source:?}"))).collect();
+            secrets.sort_unstable();
+            match first.entry((&one.integration_type, secrets)) {
+                Entry::Vacant(free) => {
+                    free.insert(&one.name);
+                }
+                Entry::Occupied(other) => doubts.push(format!(
+                    "{}:{}: the instances {:?} and {:?} have the same secrets: what one tenant has is collected twice, under both \
+                     names; give each its own, or remove one",
+                    self.file.display(),
+                    one.place.line,
+                    other.get(),
+                    one.name
+                )),
+            }
+        }
+        doubts
+    }
 }
 
 /// What concerns the host as a whole.
@@ -69,6 +100,8 @@ pub struct HostConfig {
     pub routes: Routes,
     /// Where artifacts go.
     pub sink: SinkConfig,
+    /// What its lines are.
+    pub sink_lines: LineForm,
     /// Within what time of its start an instance is first polled; its interval when nothing is said.
     pub first_poll_within: Option<Duration>,
     /// Days for which artifacts are kept, 1 to 3650; for ever when nothing is said.
@@ -178,6 +211,7 @@ impl HostConfig {
         compare("parallel_polls", self.parallel_polls == new.parallel_polls);
         compare("log_format", self.json_log == new.json_log);
         compare("sink", self.sink == new.sink);
+        compare("sink_lines", self.sink_lines == new.sink_lines);
         compare("keep_artifacts_days", self.keep_artifacts_days == new.keep_artifacts_days);
         keys
     }
@@ -214,7 +248,7 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
 pub(crate) fn read(file: &Path) -> std::io::Result<Vec<u8>> {
     use std::io::Read;
     let mut bytes = Vec::new();
-    std::fs::File::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
+    watch::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MOST_BYTES {
         return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
     }

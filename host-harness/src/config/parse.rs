@@ -20,6 +20,7 @@ use crate::connectors::serving::integration_type;
 use crate::contract::types::{Setting, SettingValue};
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
+use crate::sinks::LineForm;
 use crate::store::is_instance_name;
 
 /// Port on loopback where status and metrics are served when nothing is said.
@@ -119,6 +120,14 @@ impl<'a> Parser<'a> {
             place.sink = line(sink.at);
             self.sink(&section, &sink)
         });
+        let sink_lines = section.text("sink_lines").map_or(LineForm::default(), |form| match form.value.as_str() {
+            "artifact" => LineForm::Artifact,
+            "with-instance" => LineForm::WithInstance,
+            _ => {
+                section.wrong(form.at, "sink_lines", "\"artifact\" or \"with-instance\"");
+                LineForm::default()
+            }
+        });
         let first = section.integer("first_poll_within_seconds", 0..86_401);
         let keep = section.integer("keep_artifacts_days", 1..3_651);
         section.finish();
@@ -137,6 +146,7 @@ impl<'a> Parser<'a> {
             network,
             routes,
             sink,
+            sink_lines,
             first_poll_within: first.map(|first| Duration::from_secs(first.value.unsigned_abs())),
             keep_artifacts_days: keep.and_then(|days| u16::try_from(days.value).ok()),
             place,

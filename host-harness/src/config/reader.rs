@@ -21,23 +21,26 @@ pub(super) struct At<T> {
 pub(super) struct Report<'a> {
     file: &'a str,
     text: &'a str,
+    /// Where each line begins, in order.
+    starts: Vec<usize>,
     problems: RefCell<Vec<(usize, Problem)>>,
 }
 
 impl<'a> Report<'a> {
     pub(super) fn new(file: &'a str, text: &'a str) -> Self {
-        Self { file, text, problems: RefCell::default() }
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        let starts = std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect();
+        Self { file, text, starts, problems: RefCell::default() }
     }
 
     /// Line of a byte offset, from 1.
     pub(super) fn line(&self, at: usize) -> usize {
-        self.before(at).bytes().filter(|byte| *byte == b'\n').count() + 1
+        self.starts.partition_point(|start| *start <= at)
     }
 
     /// Byte offset at which a line begins.
     pub(super) fn offset(&self, line: usize) -> usize {
-        let breaks = self.text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        line.checked_sub(2).and_then(|at| breaks.map(|(at, _)| at + 1).nth(at)).unwrap_or(0)
+        line.checked_sub(1).and_then(|at| self.starts.get(at)).copied().unwrap_or(0)
     }
 
     fn before(&self, at: usize) -> &str {
@@ -50,8 +53,8 @@ impl<'a> Report<'a> {
 
     /// Notes what is wrong at a place.
     pub(super) fn problem(&self, at: usize, code: &'static str, reason: impl Into<String>, help: impl Into<String>) {
-        let before = self.before(at);
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
+        let start = self.offset(self.line(at));
+        let column = self.before(at).get(start..).unwrap_or_default().chars().count() + 1;
         self.problems.borrow_mut().push((
             at,
             Problem {

@@ -6,9 +6,9 @@
 //! young that a change might not show in its times.
 //! Not guaranteed: changes that are undone between two looks are not seen.
 
-use std::fs::Metadata;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, Metadata};
+use std::io::{ErrorKind, Read};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -43,9 +43,11 @@ impl Look {
         {
             return before.clone();
         }
+        // A pipe or a device could keep whoever opens it waiting for ever.
+        let is_file = metadata.as_ref().is_some_and(Metadata::is_file);
         let age =
             metadata.and_then(|data| data.modified().ok()).and_then(|at| SystemTime::now().duration_since(at).ok());
-        Self { meta, digest: digest(path), settled: age.is_some_and(|age| age > YOUNG) }
+        Self { meta, digest: is_file.then(|| digest(path)).flatten(), settled: age.is_some_and(|age| age > YOUNG) }
     }
 
     /// Whether the content is another one; no content is one, too.
@@ -59,6 +61,19 @@ impl Look {
     pub fn digest(&self) -> Option<&[u8; 32]> {
         self.digest.as_ref()
     }
+}
+
+/// Opens a file to read it.
+///
+/// # Errors
+/// Also for a named pipe, which would keep this waiting until somebody writes to it. One that this process was given open,
+/// as `<(…)` of a shell does, is read.
+pub(crate) fn open(path: &Path) -> std::io::Result<File> {
+    let is_given = ["/dev/fd/", "/proc/self/fd/", "/dev/stdin"].iter().any(|place| path.starts_with(place));
+    if !is_given && std::fs::metadata(path)?.file_type().is_fifo() {
+        return Err(std::io::Error::new(ErrorKind::InvalidInput, "it is a pipe and no file"));
+    }
+    File::open(path)
 }
 
 fn identity(data: &Metadata) -> [i64; 7] {

@@ -73,6 +73,12 @@ impl Snapshot {
         if let Some(loaded) = host.config.loaded {
             page.sample("config_loaded_timestamp_seconds", &[], unix(loaded));
         }
+        page.family(
+            "log_lines_dropped_total",
+            "counter",
+            "Log lines that were dropped because whoever reads them stood still.",
+        );
+        page.sample("log_lines_dropped_total", &[], count(crate::log::dropped()));
         page.family("delivered_total", "counter", "Artifacts that the sink has taken since the start.");
         page.sample("delivered_total", &[], count(host.sink.delivered));
         if !host.sink.is_there {
@@ -95,6 +101,10 @@ impl Snapshot {
                 let value = f64::from(u8::from(one.state == state));
                 page.sample("instance_state", &[instance, kind, ("state", state.as_str())], value);
             }
+        }
+        page.family("instance_behind", "gauge", "Whether the vendor has more than the last poll could collect.");
+        for one in &self.instances {
+            page.sample("instance_behind", &labels(one), f64::from(u8::from(one.past.behind_since.is_some())));
         }
         page.family(
             "back_off_seconds",

@@ -64,6 +64,8 @@ async fn connection(site: Arc<Site>, stream: TcpStream) {
     let service = service_fn(move |request| respond(Arc::clone(&site), request));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
+        // Whoever asks again takes a place again; idle ones would keep others from theirs.
+        .keep_alive(false)
         .header_read_timeout(HEAD_WITHIN)
         .max_buf_size(HEAD_BYTES)
         .max_headers(64)

@@ -133,8 +133,8 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             cycle.add_usage(&usage);
             let batch = result?;
             self.tell(cycle, &batch, &usage);
-            idle =
-                if batch.artifacts.is_empty() && checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
+            // Whatever it brought: from the same checkpoint the next step brings the same.
+            idle = if checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
             checkpoint = Some(batch.checkpoint.clone());
             let (more, wait) = (batch.more, batch.retry_after_seconds);
             let is_ahead = more
@@ -205,7 +205,7 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         tokio::task::spawn_blocking(move || store.checkpoint(&instance))
             .await
             .map_err(|error| {
-                FailureReport::new("internal", format!("reading the checkpoint broke off: {error}"), "Report this.")
+                FailureReport::new("host-error", format!("reading the checkpoint broke off: {error}"), "Report this.")
             })?
             .map_err(|error| FailureReport::from(&error))
     }
@@ -230,7 +230,7 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         *commit = None;
         let (committed, batch) = outcome
             .map_err(|error| {
-                FailureReport::new("internal", format!("storing a step broke off: {error}"), "Report this.")
+                FailureReport::new("host-error", format!("storing a step broke off: {error}"), "Report this.")
             })?
             .map_err(|error| FailureReport::from(&error))?;
         cycle.add_step(committed);
@@ -261,8 +261,8 @@ fn no_progress(cycle: &Cycle) -> Result<End, FailureReport> {
     }
     Err(FailureReport::new(
         "no-progress",
-        format!("the connector asked {MOST_IDLE_STEPS} times to go on without having collected anything"),
-        "Report this to whoever maintains the connector.",
+        format!("the connector asked {MOST_IDLE_STEPS} times to go on without having moved its checkpoint"),
+        "Report this to whoever maintains the connector: a checkpoint has to move before there can be `more`.",
     ))
 }
 

@@ -267,7 +267,7 @@ impl Cycle {
                 tracing::info!(
                     connector,
                     instance,
-                    "the vendor asks not to be called for {seconds} s: more is waiting, the next poll goes on from there"
+                    "instance {instance:?}: the vendor asks not to be called for {seconds} s: more is waiting, the next poll goes on from there"
                 );
             }
             End::Complete | End::Postponed | End::Failed => {}

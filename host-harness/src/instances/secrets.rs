@@ -5,13 +5,13 @@
 //! environment variable or a file, and no message here ever holds its value,
 //! nor a source that might be one given by mistake.
 
-use std::fs::File;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
 
+use crate::config::watch;
 use crate::contract::types::{Descriptor, SettingKind};
 use crate::egress::{SecretError, Secrets};
 
@@ -227,7 +227,7 @@ impl Source {
             },
             Self::File(path) => {
                 let unreadable = |source| SourceError::Unreadable { key: key.to_owned(), path: path.clone(), source };
-                let file = File::open(path).map_err(unreadable)?;
+                let file = watch::open(path).map_err(unreadable)?;
                 let metadata = file.metadata().map_err(unreadable)?;
                 if metadata.is_file() && metadata.mode() & 0o044 != 0 {
                     tracing::warn!(

@@ -17,18 +17,23 @@ mod format;
 
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
+use std::sync::{Mutex, OnceLock};
 
 use indicatif::MultiProgress;
 use tracing::level_filters::LevelFilter;
+use tracing_appender::non_blocking::{ErrorCounter, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::fmt::writer::BoxMakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 #[cfg(test)]
 pub(crate) use capture::captured;
-pub(crate) use format::is_tricky;
 pub use format::{Format, Lines, escape};
+pub(crate) use format::{harmless, is_tricky};
+
+use crate::locks::lock;
 
 /// Environment variable with the level, used when none is given otherwise.
 pub const LEVEL_VARIABLE: &str = "HOST_HARNESS_LOG";
@@ -55,6 +60,29 @@ pub struct Options {
     pub timestamps: bool,
     /// Where lines go.
     pub to: To,
+    /// Whether a thread writes them: then whoever reads them may stand still and nobody waits. What it does not take is
+    /// dropped when [`MOST_WAITING`] lines wait, and counted; [`finish`] has to be called at the end.
+    pub aside: bool,
+}
+
+/// Most lines that wait for whoever reads them.
+pub const MOST_WAITING: usize = 10_000;
+
+/// The thread that writes lines, until it is told to finish.
+static WRITER: Mutex<Option<WorkerGuard>> = Mutex::new(None);
+
+/// What it has dropped.
+static DROPPED: OnceLock<ErrorCounter> = OnceLock::new();
+
+/// Lines that nobody will see, because whoever reads them stood still.
+#[must_use]
+pub fn dropped() -> u64 {
+    DROPPED.get().map_or(0, |dropped| u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX))
+}
+
+/// Waits until all lines are written, about a second at most.
+pub fn finish() {
+    drop(lock(&WRITER).take());
 }
 
 /// The level out of a text such as `info`, in any case.
@@ -73,7 +101,18 @@ pub fn init(options: &Options) -> MultiProgress {
     let progress = MultiProgress::new();
     let lines = Lines { format: options.format, timestamps: options.timestamps, colour: colour_wanted(options.to) };
     let stream = Stream { to: options.to, progress: progress.clone() };
-    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(stream);
+    let writer = if options.aside {
+        let (writer, guard) = NonBlockingBuilder::default()
+            .buffered_lines_limit(MOST_WAITING)
+            .thread_name("log")
+            .finish(Line { to: options.to, progress: progress.clone() });
+        let _ = DROPPED.set(writer.error_counter());
+        *lock(&WRITER) = Some(guard);
+        BoxMakeWriter::new(writer)
+    } else {
+        BoxMakeWriter::new(stream)
+    };
+    let layer = tracing_subscriber::fmt::layer().event_format(lines).with_writer(writer);
     // An error here means that logging has been started already.
     let _ = tracing_subscriber::registry().with(layer).with(targets(options.level)).try_init();
     progress
@@ -106,22 +145,22 @@ struct Stream {
     progress: MultiProgress,
 }
 
-impl<'a> MakeWriter<'a> for Stream {
-    type Writer = Line<'a>;
+impl MakeWriter<'_> for Stream {
+    type Writer = Line;
 
-    fn make_writer(&'a self) -> Line<'a> {
-        Line { to: self.to, progress: &self.progress }
+    fn make_writer(&self) -> Line {
+        Line { to: self.to, progress: self.progress.clone() }
     }
 }
 
 /// Writes one line. The subscriber hands over whole lines, so one call is one
 /// line.
-struct Line<'a> {
+struct Line {
     to: To,
-    progress: &'a MultiProgress,
+    progress: MultiProgress,
 }
 
-impl Write for Line<'_> {
+impl Write for Line {
     /// A reader that has gone away (`2>&1 | head`) is no reason to stop collecting: what cannot be written is dropped.
     /// An error here would make the subscriber complain on standard error as well, and panic.
     fn write(&mut self, line: &[u8]) -> io::Result<usize> {

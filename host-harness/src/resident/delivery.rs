@@ -16,7 +16,7 @@ use super::board::Board;
 use crate::config::SinkConfig;
 use crate::instances::failure::FailureReport;
 use crate::locks::lock;
-use crate::sinks::{DrainError, LinesSink, Sink, SinkError, drain};
+use crate::sinks::{DrainError, LineForm, LinesSink, Sink, SinkError, drain};
 use crate::store::{Store, Undelivered};
 
 /// How often the outbox is looked at even when nobody says that something is in it.
@@ -57,11 +57,17 @@ impl Delivery {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(store: Store, sink: SinkConfig, board: Arc<Board>) -> std::io::Result<Self> {
-        Self::start_with(store, sink, board, BLOCKED_AFTER)
+    pub fn start(store: Store, sink: SinkConfig, form: LineForm, board: Arc<Board>) -> std::io::Result<Self> {
+        Self::start_with(store, sink, form, board, BLOCKED_AFTER)
     }
 
-    fn start_with(store: Store, sink: SinkConfig, board: Arc<Board>, blocked_after: Duration) -> std::io::Result<Self> {
+    fn start_with(
+        store: Store,
+        sink: SinkConfig,
+        form: LineForm,
+        board: Arc<Board>,
+        blocked_after: Duration,
+    ) -> std::io::Result<Self> {
         // Sinks are asynchronous; this one waits for nothing but them.
         let runtime = tokio::runtime::Builder::new_current_thread().build()?;
         let (ring, rung) = sync_channel(1);
@@ -75,7 +81,7 @@ impl Delivery {
         let progress = Arc::new(Progress::default());
         tokio::spawn(watch(Arc::downgrade(&progress), Arc::clone(&board), blocked_after));
         std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
-            run(&runtime, &store, &sink, &board, &progress, &rung, &stop);
+            run(&runtime, &store, (&sink, form), &board, &progress, &rung, &stop);
             // Whoever waited may have given up.
             let _ = done.send(());
         })?;
@@ -172,7 +178,7 @@ async fn watch(progress: Weak<Progress>, board: Arc<Board>, blocked_after: Durat
 fn run(
     runtime: &Runtime,
     store: &Store,
-    sink: &SinkConfig,
+    (sink, form): (&SinkConfig, LineForm),
     board: &Board,
     progress: &Progress,
     rung: &Receiver<()>,
@@ -184,7 +190,7 @@ fn run(
         let last = stop.load(Ordering::Acquire);
         let result = match sink {
             SinkConfig::None => Ok(()),
-            _ => round(runtime, store, sink, &mut lines, board, progress),
+            _ => round(runtime, store, (sink, form), &mut lines, board, progress),
         };
         progress.rests();
         let wait = match result {
@@ -232,7 +238,7 @@ fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -
 fn round(
     runtime: &Runtime,
     store: &Store,
-    sink: &SinkConfig,
+    (sink, form): (&SinkConfig, LineForm),
     lines: &mut Option<LinesSink>,
     board: &Board,
     progress: &Progress,
@@ -246,8 +252,8 @@ fn round(
         Some(lines) => lines,
         None => lines.insert(match sink {
             SinkConfig::None => return Ok(()),
-            SinkConfig::Stdout => LinesSink::open("-".as_ref())?,
-            SinkConfig::File(path) => LinesSink::open(path)?,
+            SinkConfig::Stdout => LinesSink::open("-".as_ref())?.of_form(form),
+            SinkConfig::File(path) => LinesSink::open(path)?.of_form(form),
         }),
     };
     for instance in waiting {
@@ -303,7 +309,8 @@ mod tests {
         put(&store, "gone", 1..4);
         let file = dir.path().join("out");
         let delivery =
-            Delivery::start(store.clone(), SinkConfig::File(file.clone()), Arc::clone(&board)).expect("start");
+            Delivery::start(store.clone(), SinkConfig::File(file.clone()), LineForm::Artifact, Arc::clone(&board))
+                .expect("start");
         put(&store, "acme", 4..6);
         delivery.bell().ring();
         delivery.stop(Duration::from_secs(60)).await;
@@ -318,8 +325,10 @@ mod tests {
         let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
         put(&store, "acme", 1..4);
         let file = dir.path().join("missing/out");
-        let start =
-            || Delivery::start(store.clone(), SinkConfig::File(file.clone()), Arc::clone(&board)).expect("start");
+        let start = || {
+            Delivery::start(store.clone(), SinkConfig::File(file.clone()), LineForm::Artifact, Arc::clone(&board))
+                .expect("start")
+        };
         start().stop(Duration::from_secs(60)).await;
         let failure = board.host().sink.failure.expect("failure");
         assert_eq!(failure.code, "output-unwritable");
@@ -338,7 +347,8 @@ mod tests {
         let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
         rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("pipe");
         let (sink, after) = (SinkConfig::File(pipe.clone()), Duration::from_millis(200));
-        let delivery = Delivery::start_with(store.clone(), sink, Arc::clone(&board), after).expect("start");
+        let delivery =
+            Delivery::start_with(store.clone(), sink, LineForm::Artifact, Arc::clone(&board), after).expect("start");
         let until = async |is_blocked: bool| {
             for _ in 0..1_000 {
                 let failure = board.host().sink.failure;
@@ -362,7 +372,8 @@ mod tests {
         let store = Store::open(&dir.path().join("state")).expect("store");
         let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
         put(&store, "acme", 1..4);
-        let delivery = Delivery::start(store.clone(), SinkConfig::None, Arc::clone(&board)).expect("start");
+        let delivery =
+            Delivery::start(store.clone(), SinkConfig::None, LineForm::Artifact, Arc::clone(&board)).expect("start");
         delivery.stop(Duration::from_secs(60)).await;
         assert_eq!((store.counts().expect("counts").undelivered, board.host().sink.target.as_str()), (3, "none"));
     }
@@ -400,7 +411,8 @@ mod tests {
         put(&store, "acme", 1..4);
         let file = dir.path().join("missing/out");
         let delivery =
-            Delivery::start(store.clone(), SinkConfig::File(file.clone()), Arc::clone(&board)).expect("start");
+            Delivery::start(store.clone(), SinkConfig::File(file.clone()), LineForm::Artifact, Arc::clone(&board))
+                .expect("start");
         while board.host().sink.failure.is_none() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }

@@ -457,7 +457,7 @@ fn same_content(one: &[Look], other: &[Look]) -> bool {
 async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FailureReport> {
     tokio::task::spawn_blocking(work)
         .await
-        .map_err(|error| FailureReport::new("internal", format!("the host broke off: {error}"), "Report this."))
+        .map_err(|error| FailureReport::new("host-error", format!("the host broke off: {error}"), "Report this."))
 }
 
 #[cfg(test)]

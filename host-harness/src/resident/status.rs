@@ -132,6 +132,10 @@ pub struct Past {
     /// Since when something has been wrong without a break.
     #[serde(with = "time::serde::rfc3339::option")]
     pub failing_since: Option<OffsetDateTime>,
+    /// Since when the vendor has had more than polls could collect without a break: a backlog, or an allowance that is too
+    /// small.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub behind_since: Option<OffsetDateTime>,
     /// The connector's hint for the operator.
     pub hint: Option<String>,
     /// Streams, in the order of the connector's description.
@@ -249,6 +253,14 @@ impl Past {
         self.began(cycle.outcome(), started);
         self.last = Work::of(cycle);
         self.total.add(self.last);
+        match cycle.end {
+            End::Complete => self.behind_since = None,
+            End::StepLimit | End::Deferred | End::Postponed => {
+                self.behind_since.get_or_insert(started);
+            }
+            // Nobody knows.
+            End::Interrupted | End::Failed => {}
+        }
         self.hint.clone_from(&cycle.hint);
         // Another version may describe others.
         self.streams.retain(|known| cycle.described.contains(&known.name));
@@ -386,6 +398,21 @@ mod tests {
 
     fn at(seconds: i64) -> OffsetDateTime {
         OffsetDateTime::from_unix_timestamp(seconds).expect("time")
+    }
+
+    #[test]
+    fn an_instance_is_behind_from_the_first_poll_that_leaves_something_to_the_first_that_does_not() {
+        let mut past = Past::default();
+        let mut poll = |end, seconds| {
+            let cycle = Cycle { end, ..cycle(1, StreamState::Ok) };
+            past.polled(&cycle, version(), at(seconds));
+            past.behind_since
+        };
+        assert_eq!(poll(End::Complete, 1), None);
+        assert_eq!(poll(End::Deferred, 2), Some(at(2)));
+        assert_eq!(poll(End::StepLimit, 3), Some(at(2)));
+        assert_eq!(poll(End::Failed, 4), Some(at(2)), "nobody knows");
+        assert_eq!(poll(End::Complete, 5), None);
     }
 
     #[test]

@@ -228,6 +228,9 @@ pub fn loaded(board: &Board, config: &Config, needs_restart: Vec<&'static str>) 
         config.file.display(),
         crate::instances::report::counted(config.instances.len() as u64, "instance")
     );
+    for doubt in config.doubts() {
+        tracing::warn!("{doubt}");
+    }
     let now = board.now();
     board.change_host(|host| {
         host.config.file.clone_from(&config.file);

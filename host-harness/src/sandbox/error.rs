@@ -122,14 +122,13 @@ impl StepError {
                     .to_owned()
             }
             Self::MemoryLimit { .. } => {
-                "Give the step a smaller budget, or raise the memory limit if the connector really needs more."
-                    .to_owned()
+                "Give the step a smaller budget. If that does not help, this is a defect of the connector.".to_owned()
             }
             Self::CpuLimit { .. } => {
                 "Give the step a smaller budget. If that does not help, this is a defect of the connector.".to_owned()
             }
             Self::WallClock { .. } => {
-                "The vendor or the network is slow. The step is tried again; if this repeats, check the connection."
+                "The vendor or the network is slow, or the connector waits for nothing. The step is tried again; if this repeats, check the connection."
                     .to_owned()
             }
             Self::Host { .. } => {

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | good, or only some stream failed | at the next tick of the interval, not before what the vendor asked for |
 //! | the same, the vendor asked for a pause in between | when that is over |
-//! | the same, and there is more after as many steps as a turn has | after all others that are due |
+//! | the same, and there is more after as many steps as a turn has | after all others that are due; after an hour of turns with nothing new, at the next tick |
 //! | unavailable, timeout, malformed response, store or host in trouble | 30 s (or the interval, if shorter), doubled each time, at most 15 min |
 //! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min, never less than the interval |
 //! | somebody has to change something: key, right, region, setting, secret, connector | 15 min (or the interval, if longer), or as soon as it was changed |
@@ -28,6 +28,10 @@ const FIRST: Duration = Duration::from_secs(30);
 
 /// Wait between the turns of a long cycle.
 const BETWEEN_TURNS: Duration = Duration::from_secs(1);
+
+/// Turns in a row without anything new. A turn takes a minute at most: a long list of what has not changed is gone through
+/// in them, and a connector that only says that there is more does not keep its vendor busy for ever.
+const MOST_IDLE_TURNS: u32 = 60;
 
 /// How a poll went, as far as the wait depends on it.
 #[derive(Clone, Debug)]
@@ -85,6 +89,8 @@ pub enum Wait {
 pub struct BackOff {
     /// Polls in a row that were followed by a back-off.
     pub failures: u32,
+    /// Turns of a long cycle in a row that stored nothing new.
+    pub idle_turns: u32,
 }
 
 /// What kind of failure it is.
@@ -120,9 +126,11 @@ impl BackOff {
             return Wait::BackOff(self.delay(kind, interval, random).max(asked));
         }
         self.failures = 0;
+        let is_idle = outcome.end == End::StepLimit && !outcome.progress;
+        self.idle_turns = if is_idle { self.idle_turns.saturating_add(1) } else { 0 };
         match outcome.end {
             End::Deferred => Wait::Turn(asked.max(BETWEEN_TURNS)),
-            End::StepLimit if outcome.progress => Wait::Turn(asked.max(BETWEEN_TURNS)),
+            End::StepLimit if self.idle_turns <= MOST_IDLE_TURNS => Wait::Turn(asked.max(BETWEEN_TURNS)),
             _ => Wait::Tick(asked),
         }
     }
@@ -221,7 +229,7 @@ mod tests {
             other in 0.55_f64..1.0,
         ) {
             let (failure, interval) = (failure(code), Duration::from_mins(minutes));
-            let wait = |random| match (BackOff { failures }).after(&failed(&failure, asked), interval, random) {
+            let wait = |random| match (BackOff { failures, ..BackOff::default() }).after(&failed(&failure, asked), interval, random) {
                 Wait::BackOff(wait) => wait,
                 other => panic!("{other:?}"),
             };
@@ -278,7 +286,7 @@ mod tests {
 
     #[test]
     fn a_success_ends_the_back_off() {
-        let mut back_off = BackOff { failures: 5 };
+        let mut back_off = BackOff { failures: 5, ..BackOff::default() };
         assert_eq!(back_off.after(&good(End::Complete, true, None), INTERVAL, 0.5), Wait::Tick(Duration::ZERO));
         assert_eq!(back_off.failures, 0);
         let wait = back_off.after(&good(End::Complete, false, Some(400)), INTERVAL, 0.0);
@@ -286,10 +294,17 @@ mod tests {
     }
 
     #[test]
-    fn a_long_cycle_goes_on_after_the_others_and_one_without_progress_waits_its_interval() {
+    fn a_long_cycle_goes_on_after_the_others_and_one_that_finds_nothing_for_an_hour_waits_its_interval() {
         let mut back_off = BackOff::default();
-        assert_eq!(back_off.after(&good(End::StepLimit, true, None), INTERVAL, 0.5), Wait::Turn(BETWEEN_TURNS));
-        assert_eq!(back_off.after(&good(End::StepLimit, false, None), INTERVAL, 0.5), Wait::Tick(Duration::ZERO));
+        let mut turn = |progress| back_off.after(&good(End::StepLimit, progress, None), INTERVAL, 0.5);
+        for _ in 0..2 {
+            assert_eq!(turn(true), Wait::Turn(BETWEEN_TURNS));
+            for _ in 0..MOST_IDLE_TURNS {
+                assert_eq!(turn(false), Wait::Turn(BETWEEN_TURNS));
+            }
+            assert_eq!(turn(false), Wait::Tick(Duration::ZERO));
+            assert_eq!(turn(false), Wait::Tick(Duration::ZERO), "until it finds something, or is done");
+        }
         let wait = back_off.after(&good(End::Deferred, false, Some(90)), INTERVAL, 0.0);
         assert_eq!(wait, Wait::Turn(Duration::from_secs(90)));
     }
@@ -316,9 +331,9 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_that_fails_neither_adds_to_a_pause_that_the_vendor_asks_for_nor_makes_turns_of_idle_steps() {
+    fn a_stream_that_fails_adds_nothing_to_a_pause_that_the_vendor_asks_for_and_the_backlog_goes_on() {
         let failure = failure("unavailable");
-        let mut back_off = BackOff { failures: 3 };
+        let mut back_off = BackOff { failures: 3, ..BackOff::default() };
         let degraded = |end, progress, retry_after| Outcome {
             status: Status::Degraded,
             failure: Some(&failure),
@@ -327,7 +342,7 @@ mod tests {
         let wait = back_off.after(&degraded(End::Deferred, false, Some(90)), INTERVAL, 0.0);
         assert_eq!((wait, back_off.failures), (Wait::Turn(Duration::from_secs(90)), 0));
         let wait = back_off.after(&degraded(End::StepLimit, false, None), INTERVAL, 0.0);
-        assert_eq!(wait, Wait::Tick(Duration::ZERO));
+        assert_eq!(wait, Wait::Turn(BETWEEN_TURNS));
         // Where nothing at all was collected it is an outage.
         let nothing = Outcome { status: Status::Failed, ..degraded(End::Deferred, false, None) };
         assert_eq!(back_off.after(&nothing, INTERVAL, 1.0), Wait::BackOff(FIRST));

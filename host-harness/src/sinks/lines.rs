@@ -16,6 +16,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use serde_json::value::RawValue;
+
 use super::{Sink, SinkError};
 use crate::store::Undelivered;
 
@@ -34,6 +36,27 @@ pub struct LinesSink {
     stream: Option<File>,
     /// Whether the last delivery into the stream ended within a line.
     is_within_line: bool,
+    form: LineForm,
+}
+
+/// What a line is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LineForm {
+    /// The artifact, as the connector made it.
+    #[default]
+    Artifact,
+    /// An object with the artifact as a member, beside the name of the instance that collected it. For who collects for
+    /// several tenants into one output: an artifact itself does not say whose it is.
+    WithInstance,
+}
+
+/// See [`LineForm::WithInstance`].
+#[derive(serde::Serialize)]
+struct WithInstance<'a> {
+    instance: &'a str,
+    id: String,
+    stream: &'a str,
+    artifact: &'a RawValue,
 }
 
 /// What is behind a path.
@@ -54,7 +77,7 @@ impl LinesSink {
     /// line, and the artifact comes again as a whole.
     pub fn open(output: &Path) -> Result<Self, SinkError> {
         let path = (output.as_os_str() != "-").then(|| output.to_owned());
-        let mut sink = Self { path, stream: None, is_within_line: false };
+        let mut sink = Self { path, stream: None, is_within_line: false, form: LineForm::default() };
         match &sink.path {
             None => sink.open_standard()?,
             Some(path) => match open(path).map_err(|source| sink.cannot_open(source))? {
@@ -63,6 +86,12 @@ impl LinesSink {
             },
         }
         Ok(sink)
+    }
+
+    /// The same with lines of this form.
+    #[must_use]
+    pub fn of_form(self, form: LineForm) -> Self {
+        Self { form, ..self }
     }
 
     /// Lets go of a pipe or a device until the next delivery.
@@ -110,7 +139,7 @@ impl LinesSink {
     fn deliver_to_stream(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
         let Some(stream) = &self.stream else { return Ok(()) };
         let mut output = Tracked { output: stream, written: 0, is_within_line: self.is_within_line };
-        let result = lines(&mut output, self.is_within_line, artifacts);
+        let result = lines(&mut output, self.is_within_line, self.form, artifacts);
         self.is_within_line = output.is_within_line;
         if result.is_err() {
             // Whoever reads a pipe may come back.
@@ -137,7 +166,10 @@ impl Sink for LinesSink {
     async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
         if self.stream.is_none() {
             match self.path.clone() {
-                Some(path) => return self.deliver_to(&path, artifacts, |file| append(file, &path, artifacts)),
+                Some(path) => {
+                    let form = self.form;
+                    return self.deliver_to(&path, artifacts, |file| append(file, &path, form, artifacts));
+                }
                 None => self.open_standard()?,
             }
         }
@@ -168,14 +200,14 @@ impl<W: Write> Write for Tracked<W> {
 }
 
 /// Appends to a file and waits for the disk. On failure the file is as long as before, unless others write to it as well.
-fn append(file: &File, path: &Path, artifacts: &[Undelivered]) -> io::Result<()> {
+fn append(file: &File, path: &Path, form: LineForm, artifacts: &[Undelivered]) -> io::Result<()> {
     let is_within_line = !ends_with_line_end(path)?;
     if is_within_line {
         tracing::warn!("{} ended within a line; the line was ended, its artifact comes again", path.display());
     }
     let before = file.metadata()?.len();
     let mut output = Tracked { output: file, written: 0, is_within_line };
-    let result = lines(&mut output, is_within_line, artifacts).and_then(|()| file.sync_data());
+    let result = lines(&mut output, is_within_line, form, artifacts).and_then(|()| file.sync_data());
     if result.is_err() {
         take_back(file, before, output.written);
     }
@@ -192,13 +224,20 @@ fn take_back(file: &File, before: u64, written: u64) {
 
 /// Writes artifacts, one a line, and flushes. Whole lines at a time: whoever reads a file while it grows meets no half of one.
 /// A line that was begun is ended first.
-fn lines(mut output: impl Write, is_within_line: bool, artifacts: &[Undelivered]) -> io::Result<()> {
+fn lines(mut output: impl Write, is_within_line: bool, form: LineForm, artifacts: &[Undelivered]) -> io::Result<()> {
     let mut buffer = Vec::with_capacity(BUFFER);
     if is_within_line && !artifacts.is_empty() {
         buffer.push(b'\n');
     }
     for artifact in artifacts {
-        buffer.extend_from_slice(artifact.json.as_bytes());
+        match form {
+            LineForm::Artifact => buffer.extend_from_slice(artifact.json.as_bytes()),
+            LineForm::WithInstance => {
+                let Undelivered { instance, id, stream, json, .. } = artifact;
+                let artifact = serde_json::from_str(json)?;
+                serde_json::to_writer(&mut buffer, &WithInstance { instance, id: id.to_string(), stream, artifact })?;
+            }
+        }
         buffer.push(b'\n');
         if buffer.len() >= BUFFER {
             output.write_all(&buffer)?;

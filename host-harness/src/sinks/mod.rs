@@ -13,7 +13,7 @@ use std::future::Future;
 
 use crate::store::{Instance, Store, StoreError, Undelivered};
 
-pub use lines::LinesSink;
+pub use lines::{LineForm, LinesSink};
 
 /// How many artifacts are delivered at a time: enough to make the wait for
 /// the disk small, few enough to bound memory.

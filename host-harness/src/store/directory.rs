@@ -13,6 +13,8 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{Access, access};
+
 use super::{StoreError, schema};
 
 /// Name of the database inside the directory.
@@ -60,7 +62,13 @@ pub(super) fn prepare(dir: &Path) -> Result<DirectoryLock, StoreError> {
 /// Refuses a directory that somebody else could change. One that is not there is fine: it is made for this user alone.
 pub(super) fn check_private(dir: &Path) -> Result<(), StoreError> {
     let metadata = match fs::metadata(dir) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        // It is made at the start, where it can be.
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let above = dir.ancestors().skip(1).find(|above| above.as_os_str().is_empty() || above.exists());
+            let above = above.filter(|above| !above.as_os_str().is_empty()).unwrap_or(Path::new("."));
+            return access(above, Access::WRITE_OK | Access::EXEC_OK)
+                .map_err(|error| failed("create the state directory", dir)(error.into()));
+        }
         other => other.map_err(failed("look at the state directory", dir))?,
     };
     let user = rustix::process::geteuid().as_raw();

@@ -9,7 +9,7 @@
 //! the same artifacts are not delivered again and again meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use rusqlite::{TransactionBehavior, params};
 use uuid::Uuid;
@@ -24,6 +24,8 @@ const PORTION_BYTES: usize = 16 << 20;
 /// An artifact that waits for delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
+    /// Name of the instance that collected it.
+    pub instance: Arc<str>,
     /// Its id, for sinks that recognise repetitions.
     pub id: Uuid,
     /// Its data stream.
@@ -39,6 +41,7 @@ impl Store {
     /// about 16 MiB; empty only when nothing waits.
     pub fn undelivered(&self, instance: &Instance, limit: u32) -> Result<Vec<Undelivered>, StoreError> {
         self.record_delivered(instance)?;
+        let name: Arc<str> = instance.name.as_str().into();
         self.database.with(|connection| {
             let mut statement = connection.prepare_cached(
                 "SELECT a.seq, a.id, a.stream, a.json FROM outbox o JOIN artifact a ON a.seq = o.artifact
@@ -46,7 +49,13 @@ impl Store {
             )?;
             let rows = statement.query_map(params![instance.key, limit], |row| {
                 let Key(id) = row.get(1)?;
-                Ok(Undelivered { seq: row.get(0)?, id, stream: row.get(2)?, json: row.get(3)? })
+                Ok(Undelivered {
+                    instance: Arc::clone(&name),
+                    seq: row.get(0)?,
+                    id,
+                    stream: row.get(2)?,
+                    json: row.get(3)?,
+                })
             })?;
             let mut portion = Vec::new();
             let mut bytes = 0_usize;

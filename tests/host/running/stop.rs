@@ -1,11 +1,15 @@
 //! SIGTERM and SIGINT while steps are in flight: the vendor holds its answers back until the test says so.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::{BufRead, BufReader};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use host_harness::store::{Counts, Reader};
 use insightidr_simulator::SimulatorConfig;
 
+use crate::common::host::key;
+use crate::common::process::PATIENCE;
 use crate::running::site::{Site, alone, collected, insightidr};
 use crate::running::upkeep::{TENANTS, Upkeep};
 
@@ -65,6 +69,70 @@ fn goes_on(mut again: Upkeep) {
     again.until_served_by("1.0.0");
     again.until_both_go_on("1.0.0");
     again.end(&["1.0.0"]);
+}
+
+#[test]
+fn a_reader_of_the_log_who_stands_still_keeps_the_host_neither_from_working_nor_from_ending() {
+    let site = Site::new();
+    site.configure("");
+    let mut command = site.stage.command(&["run", "--config", "conductor.toml", "--log-to", "stdout"]);
+    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut log = BufReader::new(child.stdout.take().unwrap());
+    let address = loop {
+        let mut line = String::new();
+        assert_ne!(log.read_line(&mut line).unwrap(), 0, "it serves before it ends");
+        if let Some((_, address)) = line.split_once("status, metrics and search at ") {
+            break address.trim().to_owned();
+        }
+    };
+    // More than any pipe holds, in one edit. Nobody reads it.
+    let text = std::fs::read_to_string(site.path("conductor.toml")).unwrap();
+    let wrong: String = (0..4_000).map(|number| format!("[unknown_table_{number}]\n")).collect();
+    std::fs::write(site.path("conductor.toml"), text + &wrong).unwrap();
+    let ask = |target: &str| {
+        let url = format!("{address}{target}");
+        let curl = Command::new("curl").args(["-s", "--max-time", "20", &url]).output().unwrap();
+        String::from_utf8_lossy(&curl.stdout).into_owned()
+    };
+    let began = Instant::now();
+    while !ask("/metrics").contains("signal_client_config_problems 4000") {
+        assert!(began.elapsed() < PATIENCE, "the edit is judged, and the host answers: {}", ask("/metrics"));
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    let pid = child.id().to_string();
+    assert!(Command::new("kill").args(["-s", "TERM", &pid]).status().unwrap().success());
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > PATIENCE {
+            child.kill().unwrap();
+            panic!("it does not end");
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn pipes_in_the_place_of_files_are_refused_and_hold_nothing_up() {
+    let site = Site::new();
+    site.install_insightidr();
+    site.configure(&insightidr("us"));
+    let make_pipe = |name: &str| {
+        std::fs::remove_file(site.path(name)).unwrap();
+        assert!(Command::new("mkfifo").arg(site.path(name)).status().unwrap().success());
+    };
+    make_pipe("us.key");
+    let mut host = site.start(&[]);
+    let failed = host.until_state("us", "failed");
+    assert!(failed["failure"]["message"].as_str().unwrap().contains("it is a pipe and no file"), "{failed:#}");
+    site.secret("us.key", &key("us"));
+    host.until_state("us", "ok");
+    make_pipe("conductor.toml");
+    host.until("the configuration is refused", |host| {
+        let status = host.status();
+        (status["host"]["config"]["problems"][0]["code"] == "config-unreadable").then_some(())
+    });
+    assert_eq!(host.get("/healthz").0, 200);
+    assert_eq!(host.stop("TERM").code, 0);
 }
 
 #[test]

@@ -26,6 +26,26 @@ fn what_is_left_out_has_a_default_and_paths_begin_beside_the_file() {
 }
 
 #[test]
+fn two_that_collect_for_one_tenant_are_doubted() {
+    let one = |name: &str, key: &str, more: &str| {
+        format!(
+            "[[instance]]\nname = {name:?}\nintegration_type = \"acme-siem\"\n{more}\n[instance.settings]\n\
+             [instance.secrets]\napi_key = {key:?}\n"
+        )
+    };
+    let doubts = |instances: &[String]| good(&format!("{HOST}{}", instances.concat())).doubts();
+    let (a, b) = (one("a", "file:one.key", ""), one("b", "file:two.key", ""));
+    assert_eq!(doubts(&[a.clone(), b.clone()]), Vec::<String>::new());
+    assert_eq!(doubts(&[a.clone(), one("c", "file:one.key", "enabled = false")]), Vec::<String>::new());
+    let doubts = doubts(&[a, b, one("c", "file:one.key", "")]);
+    assert_eq!(doubts.len(), 1);
+    assert!(
+        doubts[0].starts_with("/etc/hh/conductor.toml:18: the instances \"a\" and \"c\" have the same secrets"),
+        "{doubts:?}"
+    );
+}
+
+#[test]
 fn everything_that_can_be_said_is_understood() {
     let config = good(
         r#"

@@ -99,7 +99,7 @@ impl NotGranted {
             )
         } else {
             format!(
-                "To allow it, run `host-harness connectors confirm {integration_type}`; else correct the settings, or go back to the version before."
+                "To allow it, run `host-harness connectors confirm --config FILE {integration_type}`; else correct the settings, or go back to the version before."
             )
         }
     }

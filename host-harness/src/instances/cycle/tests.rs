@@ -290,6 +290,15 @@ async fn a_connector_that_goes_in_a_circle_is_stopped() {
 }
 
 #[tokio::test]
+async fn a_connector_that_brings_the_same_page_for_ever_is_stopped_as_well() {
+    let bench = Bench::new();
+    let collector = Scripted::new(std::iter::repeat_with(|| Ok(batch(0..3, "a", true))).take(6));
+    let cycle = bench.cycle(&collector).await;
+    assert_eq!((cycle.steps, cycle.new), (4, 3));
+    assert_eq!(cycle.first_failure().map(|f| f.code.as_str()), Some("no-progress"));
+}
+
+#[tokio::test]
 async fn the_limit_of_steps_ends_the_cycle_without_a_failure() {
     let mut bench = Bench::new();
     bench.options.most_steps = 2;

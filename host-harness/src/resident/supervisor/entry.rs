@@ -7,7 +7,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::resident::poller::{Polled, Record};
-use crate::schedule::{BackOff, Outcome, Wait, fraction, next_tick, spread};
+use crate::schedule::{BackOff, LONGEST_RETRY_AFTER, Outcome, Wait, fraction, next_tick, spread};
 
 /// How soon an instance is polled when what it failed of was changed.
 const SOON: Duration = Duration::from_secs(3);
@@ -61,7 +61,8 @@ impl Entry {
             Polled::Cycle(cycle, _) => Outcome::of(cycle),
             Polled::NotBegun(failure) => Outcome::not_begun(failure),
         };
-        let asked = outcome.retry_after.is_some();
+        // Not until the poll that is due after it: whoever corrects something is polled as soon as the vendor allows it.
+        self.not_before = outcome.retry_after.map(|asked| now + asked.min(LONGEST_RETRY_AFTER));
         let wait = self.back_off.after(&outcome, self.interval, random);
         let due = match wait {
             Wait::Tick(least) => {
@@ -71,7 +72,6 @@ impl Entry {
             }
             Wait::Turn(wait) | Wait::BackOff(wait) => now + wait,
         };
-        self.not_before = asked.then_some(due);
         if self.changed && self.back_off.failures > 0 {
             return (self.soon(id, now), Some(self.back_off.failures));
         }

@@ -20,6 +20,7 @@ use crate::config::{Config, ConfigError};
 use crate::locks::lock;
 use crate::resident::poller::{Record, same};
 use crate::resident::status::{InstanceStatus, Past, State};
+use crate::schedule::LONGEST_RETRY_AFTER;
 use crate::store::Instance;
 
 impl Work {
@@ -114,6 +115,10 @@ impl Work {
                 }
             }
             None => {
+                // A clock that was ahead when it was written says nothing of when it is over.
+                let was_ahead = status.past.last_poll.is_some_and(|last| last > wall);
+                let latest = wall + LONGEST_RETRY_AFTER;
+                status.past.not_before = status.past.not_before.filter(|time| !was_ahead && *time <= latest);
                 let until = |time: OffsetDateTime| Duration::try_from(time - wall).ok().map(|wait| now + wait);
                 let not_before = status.past.not_before.and_then(until);
                 let mut entry = Entry::new(Arc::clone(&record), interval, not_before, now);

@@ -135,6 +135,47 @@ async fn the_pause_a_vendor_asks_for_is_kept_even_over_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whoever_corrects_something_waits_for_the_vendor_and_not_for_the_back_off_besides() {
+    let stage = Stage::new(4, |_, count| {
+        let Polled::Cycle(mut cycle, version) = failed("unauthorized") else { unreachable!() };
+        if let Some(failure) = cycle.failure.as_mut().filter(|_| count == 0) {
+            failure.retry = Retry::After(Duration::from_secs(90));
+        }
+        (0, Polled::Cycle(cycle, version))
+    });
+    stage.apply(&[("a", "")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(3).await;
+    let gaps = stage.gaps("a");
+    assert!((88..=100).contains(&gaps[0]), "the vendor's 90 s, not the 15 min of a key that is refused: {gaps:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_clock_that_was_ahead_has_written_holds_nobody_up() {
+    let limited = |_: &str, _: usize| {
+        let mut cycle = cycle(End::Deferred);
+        cycle.retry_after = Some(Duration::from_mins(60));
+        (0, of(cycle))
+    };
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let stage = Stage::at(dir, Instant::now() - Duration::from_hours(200 * 24), 4, limited);
+    stage.apply(&[("a", "")]).await;
+    minutes(6).await;
+    assert_eq!(stage.polls("a").len(), 1);
+    let dir = stage.end().await;
+
+    let stage = Stage::at(dir, Instant::now(), 4, |_, _| (0, good()));
+    stage.apply(&[("a", "")]).await;
+    assert_eq!(stage.status("a").past.not_before, None);
+    minutes(6).await;
+    assert!(!stage.polls("a").is_empty(), "it is polled within its interval");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_key_that_is_refused_is_tried_slowly_shown_at_once_and_tried_soon_when_it_was_changed() {
     let stage = Stage::new(4, |_, count| (0, if count < 4 { failed("unauthorized") } else { good() }));
     stage.apply(&[("a", "poll_interval_minutes = 1")]).await;

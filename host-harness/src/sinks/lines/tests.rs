@@ -44,6 +44,20 @@ fn ids(file: &Path) -> Vec<u128> {
 }
 
 #[tokio::test]
+async fn a_line_says_whose_it_is_when_that_is_wanted() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let file = dir.path().join("out.jsonl");
+    let (store, instance) = waiting(dir.path(), 1..2);
+    let mut sink = LinesSink::open(&file).expect("sink").of_form(LineForm::WithInstance);
+    drain(&store, &instance, &mut sink, &mut 0).await.expect("drained");
+    let id = "00000000-0000-0000-0000-000000000001";
+    assert_eq!(
+        fs::read_to_string(&file).expect("output"),
+        format!("{{\"instance\":\"acme\",\"id\":\"{id}\",\"stream\":\"alerts\",\"artifact\":{{\"id\":\"{id}\"}}}}\n")
+    );
+}
+
+#[tokio::test]
 async fn artifacts_are_appended_one_a_line_and_leave_the_outbox() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let file = dir.path().join("out.jsonl");
@@ -80,7 +94,7 @@ fn lines_are_written_some_at_a_time_and_whole() {
     let (store, instance) = waiting(dir.path(), 0..count.into());
     let artifacts = store.undelivered(&instance, count).expect("waiting");
     let mut pieces = Pieces(Vec::new());
-    lines(&mut pieces, false, &artifacts).expect("written");
+    lines(&mut pieces, false, LineForm::Artifact, &artifacts).expect("written");
     assert!((3..6).contains(&pieces.0.len()), "{} pieces", pieces.0.len());
     assert!(pieces.0.iter().all(|piece| piece.is_empty() || piece.ends_with(b"}\n")));
     let lines = pieces.0.concat().split(|byte| *byte == b'\n').count() - 1;
@@ -159,7 +173,7 @@ fn what_was_cut_off_is_known_to_the_byte() {
     let line = artifacts[0].json.len() + 1;
     for (room, is_within_line) in [(0, false), (line - 1, true), (line, false), (line + 1, true)] {
         let mut output = Tracked { output: Narrow(Vec::new(), room), written: 0, is_within_line: false };
-        lines(&mut output, false, &artifacts).expect_err("full");
+        lines(&mut output, false, LineForm::Artifact, &artifacts).expect_err("full");
         assert_eq!((output.written, output.is_within_line), (room as u64, is_within_line), "{room}");
     }
 }
@@ -170,7 +184,7 @@ async fn a_line_that_was_cut_off_in_a_pipe_is_ended_by_the_next_delivery() {
     let (store, instance) = waiting(dir.path(), 1..2);
     let file = dir.path().join("stream");
     let stream = Some(File::create(&file).expect("file"));
-    let mut sink = LinesSink { path: None, stream, is_within_line: true };
+    let mut sink = LinesSink { path: None, stream, is_within_line: true, form: LineForm::Artifact };
     drain(&store, &instance, &mut sink, &mut 0).await.expect("drained");
     assert!(fs::read_to_string(&file).expect("output").starts_with("\n{"));
     assert!(!sink.is_within_line);
@@ -242,7 +256,7 @@ fn a_file_that_is_gone_when_its_lines_are_written_gets_them_again_in_its_place()
     for removals in 0..4 {
         let mut left = removals;
         let delivered = sink.deliver_to(&file, &all, |opened| {
-            append(opened, &file, &all)?;
+            append(opened, &file, LineForm::Artifact, &all)?;
             if left == 0 {
                 return Ok(());
             }
