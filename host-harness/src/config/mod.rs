@@ -49,13 +49,12 @@ impl Config {
     /// collect the records of one tenant twice, under two names. One sentence for each instance that comes second.
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
-        let mut first: BTreeMap<(&str, Vec<(&str, String)>), &str> = BTreeMap::new();
+        let mut first: BTreeMap<String, &str> = BTreeMap::new();
         let mut doubts = Vec::new();
         for one in self.instances.iter().filter(|one| one.enabled && !one.secrets.is_empty()) {
-            let mut secrets: Vec<_> =
-                one.secrets.iter().map(|(key, source)| (key.as_str(), format!("{source:?}"))).collect();
-            secrets.sort_unstable();
-            match first.entry((&one.integration_type, secrets)) {
+            let mut secrets: Vec<_> = one.secrets.iter().collect();
+            secrets.sort_unstable_by_key(|(key, _)| key);
+            match first.entry(format!("{} {secrets:?}", one.integration_type)) {
                 Entry::Vacant(free) => {
                     free.insert(&one.name);
                 }
