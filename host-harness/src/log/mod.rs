@@ -18,6 +18,7 @@ mod format;
 use std::io::{self, IsTerminal, Write};
 use std::str::FromStr;
 use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
 
 use indicatif::MultiProgress;
 use tracing::level_filters::LevelFilter;
@@ -80,9 +81,21 @@ pub fn dropped() -> u64 {
     DROPPED.get().map_or(0, |dropped| u64::try_from(dropped.dropped_lines()).unwrap_or(u64::MAX))
 }
 
-/// Waits until all lines are written, about a second at most.
+/// How long the last lines are waited for: longer than the writer's own patience with its reader.
+const FINISH_WITHIN: Duration = Duration::from_secs(2);
+
+/// Waits until all lines are written, two seconds at most.
 pub fn finish() {
-    drop(lock(&WRITER).take());
+    let Some(writer) = lock(&WRITER).take() else { return };
+    let (done, ended) = std::sync::mpsc::channel();
+    // Aside: where too many lines wait, the writer says so on standard output, which is what nobody may be reading.
+    let waiting = std::thread::Builder::new().spawn(move || {
+        drop(writer);
+        let _ = done.send(());
+    });
+    if waiting.is_ok() {
+        let _ = ended.recv_timeout(FINISH_WITHIN);
+    }
 }
 
 /// The level out of a text such as `info`, in any case.

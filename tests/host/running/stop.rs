@@ -85,9 +85,9 @@ fn a_reader_of_the_log_who_stands_still_keeps_the_host_neither_from_working_nor_
             break address.trim().to_owned();
         }
     };
-    // More than any pipe holds, in one edit. Nobody reads it.
+    // More than a pipe holds and waits for a reader, in one edit. Nobody reads it.
     let text = std::fs::read_to_string(site.path("conductor.toml")).unwrap();
-    let wrong: String = (0..4_000).map(|number| format!("[unknown_table_{number}]\n")).collect();
+    let wrong: String = (0..12_000).map(|number| format!("[unknown_table_{number}]\n")).collect();
     std::fs::write(site.path("conductor.toml"), text + &wrong).unwrap();
     let ask = |target: &str| {
         let url = format!("{address}{target}");
@@ -95,8 +95,16 @@ fn a_reader_of_the_log_who_stands_still_keeps_the_host_neither_from_working_nor_
         String::from_utf8_lossy(&curl.stdout).into_owned()
     };
     let began = Instant::now();
-    while !ask("/metrics").contains("signal_client_config_problems 4000") {
-        assert!(began.elapsed() < PATIENCE, "the edit is judged, and the host answers: {}", ask("/metrics"));
+    let dropped = |metrics: &str| {
+        let line = metrics.lines().find_map(|line| line.strip_prefix("signal_client_log_lines_dropped_total "));
+        line.is_some_and(|count| count != "0")
+    };
+    loop {
+        let metrics = ask("/metrics");
+        if metrics.contains("signal_client_config_problems 12000") && dropped(&metrics) {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "the edit is judged, lines are dropped, and the host answers: {metrics}");
         std::thread::sleep(Duration::from_millis(50));
     }
     let pid = child.id().to_string();
