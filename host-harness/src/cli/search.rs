@@ -5,13 +5,12 @@ use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::Value;
-use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::output;
 use crate::log::{escape, harmless};
-use crate::store::{Hit, Reader, remark};
+use crate::store::{Attributed, Hit, Reader, remark};
 
 /// Search the artifacts that were collected
 ///
@@ -89,37 +88,19 @@ impl Search {
 
     /// The artifact as it is, alone or with where it comes from, or spread.
     fn json(&self, hit: &Hit) -> String {
-        let json = if self.with_instance { with_instance(hit) } else { hit.json.clone() };
-        if !self.pretty {
-            return json;
-        }
-        // Parsing has undone the escapes of what drives terminals.
-        let spread = |value: Value| format!("{value:#}").lines().map(harmless).collect::<Vec<_>>().join("\n");
-        serde_json::from_str(&json).map_or(json, spread)
+        let json = if self.with_instance {
+            serde_json::to_string(&Attributed::from(hit)).unwrap_or_default()
+        } else {
+            hit.json.clone()
+        };
+        if self.pretty { spread(&json) } else { json }
     }
 }
 
-/// An artifact with where it comes from.
-#[derive(serde::Serialize)]
-struct Whole<'a> {
-    instance: &'a str,
-    id: String,
-    stream: &'a str,
-    stored: String,
-    artifact: &'a RawValue,
-}
-
-/// A hit as one object, with the artifact as it is.
-fn with_instance(hit: &Hit) -> String {
-    let whole = Whole {
-        instance: &hit.instance,
-        id: hit.id.to_string(),
-        stream: &hit.stream,
-        stored: hit.stored.format(&Rfc3339).unwrap_or_default(),
-        // What is stored is JSON.
-        artifact: serde_json::from_str(&hit.json).unwrap_or(RawValue::NULL),
-    };
-    serde_json::to_string(&whole).unwrap_or_default()
+/// JSON over several lines. What drives terminals is escaped again, which parsing has undone.
+fn spread(json: &str) -> String {
+    let Ok(value) = serde_json::from_str::<Value>(json) else { return json.to_owned() };
+    format!("{value:#}").lines().map(harmless).collect::<Vec<_>>().join("\n")
 }
 
 /// Longest title shown in a line, in characters.
@@ -156,6 +137,7 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
+    use crate::log::is_tricky;
 
     fn hit(json: &str) -> Hit {
         Hit {
@@ -185,8 +167,10 @@ mod tests {
     }
 
     #[test]
-    fn a_hit_can_be_shown_with_its_instance_and_the_artifact_is_not_touched() {
-        let shown = with_instance(&hit("{\"b\":1.0,\"a\": 2}"));
-        insta::assert_snapshot!(shown, @r#"{"instance":"acme","id":"00000000-0000-0000-0000-000000000001","stream":"alerts","stored":"1970-01-01T00:00:00Z","artifact":{"b":1.0,"a": 2}}"#);
+    fn a_spread_artifact_is_the_same_json_and_drives_no_terminal() {
+        let artifact = serde_json::json!({ "a": "\u{9b}31m \u{202e} \u{e0041}", "b": [1] });
+        let shown = spread(&artifact.to_string());
+        assert!(shown.lines().count() > 3 && !shown.chars().any(|c| c != '\n' && is_tricky(c)), "{shown}");
+        assert_eq!(serde_json::from_str::<Value>(&shown).expect("JSON"), artifact);
     }
 }

@@ -14,7 +14,6 @@ use http::request::Parts;
 use http::{HeaderValue, Method, Response, StatusCode};
 use http_body_util::Full;
 use serde_json::json;
-use serde_json::value::RawValue;
 use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
 
@@ -22,7 +21,7 @@ use super::access::{Access, Refusal};
 use super::metrics::Snapshot;
 use crate::connectors::serving::Serving;
 use crate::resident::board::Board;
-use crate::store::{Reader, StoreError};
+use crate::store::{Attributed, Reader, StoreError};
 
 /// Artifacts on one page when nothing is said, and at most.
 const LIMIT: (u32, u32) = (20, 100);
@@ -159,23 +158,13 @@ impl Site {
         let mut bytes = 0;
         let mut complete = true;
         let mut page = Vec::new();
-        for hit in hits {
+        for hit in &hits {
             bytes += hit.json.len();
             if bytes > MOST_BYTES && !page.is_empty() {
                 complete = false;
                 break;
             }
-            // What is stored is JSON; what is not by an accident is shown as text.
-            let artifact = RawValue::from_string(hit.json.clone())
-                .or_else(|_| serde_json::value::to_raw_value(&hit.json))
-                .unwrap_or_else(|_| RawValue::NULL.to_owned());
-            page.push(Found {
-                instance: hit.instance,
-                id: hit.id.to_string(),
-                stream: hit.stream,
-                stored: hit.stored.format(&Rfc3339).unwrap_or_default(),
-                artifact,
-            });
+            page.push(Attributed::from(hit));
         }
         let page = FoundPage { artifacts: page, complete };
         answer(StatusCode::OK, JSON, serde_json::to_string(&page).unwrap_or_default())
@@ -200,21 +189,11 @@ impl Site {
 
 /// The page of `/artifacts`.
 #[derive(serde::Serialize)]
-struct FoundPage {
+struct FoundPage<'a> {
     /// Those found, stored last first.
-    artifacts: Vec<Found>,
+    artifacts: Vec<Attributed<'a>>,
     /// Whether all that were asked for are here; the page has a limit in bytes.
     complete: bool,
-}
-
-/// An artifact on it.
-#[derive(serde::Serialize)]
-struct Found {
-    instance: String,
-    id: String,
-    stream: String,
-    stored: String,
-    artifact: Box<RawValue>,
 }
 
 const JSON: &str = "application/json";

@@ -81,7 +81,7 @@ impl Delivery {
         let progress = Arc::new(Progress::default());
         tokio::spawn(watch(Arc::downgrade(&progress), Arc::clone(&board), blocked_after));
         std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
-            run(&runtime, &store, (&sink, form), &board, &progress, &rung, &stop);
+            run(&runtime, &store, &Output { sink, form }, &board, &progress, &rung, &stop);
             // Whoever waited may have given up.
             let _ = done.send(());
         })?;
@@ -101,6 +101,24 @@ impl Delivery {
         if tokio::time::timeout(within, self.ended).await.is_err() {
             tracing::warn!("the output takes no data; what is left is delivered after the next start");
         }
+    }
+}
+
+/// Where artifacts go, and how.
+struct Output {
+    sink: SinkConfig,
+    form: LineForm,
+}
+
+impl Output {
+    /// Opens it, if there is one.
+    fn open(&self) -> Result<Option<LinesSink>, SinkError> {
+        let lines = match &self.sink {
+            SinkConfig::None => return Ok(None),
+            SinkConfig::Stdout => LinesSink::open("-".as_ref())?,
+            SinkConfig::File(path) => LinesSink::open(path)?,
+        };
+        Ok(Some(lines.of_form(self.form)))
     }
 }
 
@@ -178,7 +196,7 @@ async fn watch(progress: Weak<Progress>, board: Arc<Board>, blocked_after: Durat
 fn run(
     runtime: &Runtime,
     store: &Store,
-    (sink, form): (&SinkConfig, LineForm),
+    output: &Output,
     board: &Board,
     progress: &Progress,
     rung: &Receiver<()>,
@@ -188,10 +206,7 @@ fn run(
     let mut lines = None;
     loop {
         let last = stop.load(Ordering::Acquire);
-        let result = match sink {
-            SinkConfig::None => Ok(()),
-            _ => round(runtime, store, (sink, form), &mut lines, board, progress),
-        };
+        let result = round(runtime, store, output, &mut lines, board, progress);
         progress.rests();
         let wait = match result {
             Ok(()) => {
@@ -238,7 +253,7 @@ fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -
 fn round(
     runtime: &Runtime,
     store: &Store,
-    (sink, form): (&SinkConfig, LineForm),
+    output: &Output,
     lines: &mut Option<LinesSink>,
     board: &Board,
     progress: &Progress,
@@ -250,11 +265,10 @@ fn round(
     progress.moved();
     let lines = match lines {
         Some(lines) => lines,
-        None => lines.insert(match sink {
-            SinkConfig::None => return Ok(()),
-            SinkConfig::Stdout => LinesSink::open("-".as_ref())?.of_form(form),
-            SinkConfig::File(path) => LinesSink::open(path)?.of_form(form),
-        }),
+        None => match output.open()? {
+            Some(opened) => lines.insert(opened),
+            None => return Ok(()),
+        },
     };
     for instance in waiting {
         let mut delivered = 0;

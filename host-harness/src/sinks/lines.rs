@@ -16,10 +16,8 @@ use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use serde_json::value::RawValue;
-
 use super::{Sink, SinkError};
-use crate::store::Undelivered;
+use crate::store::{Attributed, Undelivered};
 
 /// Bytes of lines after which they are written. Few, because a delivery has megabytes, which are in memory already.
 const BUFFER: usize = 128 << 10;
@@ -45,18 +43,8 @@ pub enum LineForm {
     /// The artifact, as the connector made it.
     #[default]
     Artifact,
-    /// An object with the artifact as a member, beside the name of the instance that collected it. For who collects for
-    /// several tenants into one output: an artifact itself does not say whose it is.
+    /// An [`Attributed`] artifact: for who collects for several tenants into one output.
     WithInstance,
-}
-
-/// See [`LineForm::WithInstance`].
-#[derive(serde::Serialize)]
-struct WithInstance<'a> {
-    instance: &'a str,
-    id: String,
-    stream: &'a str,
-    artifact: &'a RawValue,
 }
 
 /// What is behind a path.
@@ -232,11 +220,7 @@ fn lines(mut output: impl Write, is_within_line: bool, form: LineForm, artifacts
     for artifact in artifacts {
         match form {
             LineForm::Artifact => buffer.extend_from_slice(artifact.json.as_bytes()),
-            LineForm::WithInstance => {
-                let Undelivered { instance, id, stream, json, .. } = artifact;
-                let artifact = serde_json::from_str(json)?;
-                serde_json::to_writer(&mut buffer, &WithInstance { instance, id: id.to_string(), stream, artifact })?;
-            }
+            LineForm::WithInstance => serde_json::to_writer(&mut buffer, &Attributed::from(artifact))?,
         }
         buffer.push(b'\n');
         if buffer.len() >= BUFFER {

@@ -7,6 +7,7 @@
 //! Not guaranteed: two processes cannot write one directory (the second gets
 //! [`StoreError::Locked`]); reading beside a writer is fine.
 
+mod attributed;
 mod commit;
 mod directory;
 mod error;
@@ -33,6 +34,7 @@ use rusqlite::{Connection, ErrorCode};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+pub use attributed::Attributed;
 pub use commit::Committed;
 pub use error::StoreError;
 pub use identity::{Identity, is_instance_name};

@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, MutexGuard, PoisonError};
 
 use rusqlite::{TransactionBehavior, params};
+use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::key::Key;
-use super::{Instance, Store, StoreError};
+use super::{Instance, Store, StoreError, from_millis};
 
 /// Bytes of artifacts after which a portion ends, so that a backlog of large
 /// ones takes no more memory than the largest step did.
@@ -30,6 +31,8 @@ pub struct Undelivered {
     pub id: Uuid,
     /// Its data stream.
     pub stream: String,
+    /// When it was stored.
+    pub stored: OffsetDateTime,
     /// The artifact, one line.
     pub json: String,
     /// Its row.
@@ -44,7 +47,7 @@ impl Store {
         let name: Arc<str> = instance.name.as_str().into();
         self.database.with(|connection| {
             let mut statement = connection.prepare_cached(
-                "SELECT a.seq, a.id, a.stream, a.json FROM outbox o JOIN artifact a ON a.seq = o.artifact
+                "SELECT a.seq, a.id, a.stream, a.json, a.stored FROM outbox o JOIN artifact a ON a.seq = o.artifact
                  WHERE o.instance = ?1 ORDER BY o.artifact LIMIT ?2",
             )?;
             let rows = statement.query_map(params![instance.key, limit], |row| {
@@ -55,6 +58,7 @@ impl Store {
                     id,
                     stream: row.get(2)?,
                     json: row.get(3)?,
+                    stored: from_millis(row.get(4)?),
                 })
             })?;
             let mut portion = Vec::new();

@@ -53,7 +53,9 @@ async fn a_line_says_whose_it_is_when_that_is_wanted() {
     let id = "00000000-0000-0000-0000-000000000001";
     assert_eq!(
         fs::read_to_string(&file).expect("output"),
-        format!("{{\"instance\":\"acme\",\"id\":\"{id}\",\"stream\":\"alerts\",\"artifact\":{{\"id\":\"{id}\"}}}}\n")
+        format!(
+            "{{\"instance\":\"acme\",\"id\":\"{id}\",\"stream\":\"alerts\",\"stored\":\"1970-01-01T00:00:00Z\",\"artifact\":{{\"id\":\"{id}\"}}}}\n"
+        )
     );
 }
 
