@@ -35,10 +35,12 @@ pub fn is_plain(text: &str) -> bool {
 }
 
 /// Control characters, and the characters that end a line or turn the
-/// direction of text in terminals and browsers.
+/// direction of text in terminals and browsers. Those that are merely not seen
+/// belong to names and titles (Persian, emoji); hosts escape them where they
+/// show a text.
 fn is_control(character: char) -> bool {
     character.is_control()
-        || matches!(character, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+        || matches!(character, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// The longest start of `text` of at most `most` bytes that ends between two
@@ -222,6 +224,9 @@ mod tests {
     #[test]
     fn control_characters_cannot_forge_a_line() {
         assert_eq!(shown("a\n[INFO] b\u{1b}[31m\u{202e}x", 64), "a\\n[INFO] b\\u{1b}[31m\\u{202e}x");
+        assert_eq!(shown("\u{200f}\u{61c}", 64), "\\u{200f}\\u{61c}");
+        let seen = "می\u{200c}خواهم 👩\u{200d}💻";
+        assert_eq!(shown(seen, 64), seen, "what joins letters is part of a text");
         assert_eq!(shown("äöü", 2), "äö…");
         assert_eq!(shown("äö", 2), "äö");
     }
