@@ -292,6 +292,30 @@ fn a_rate_limit_is_waited_for_within_the_poll() {
 }
 
 #[test]
+fn files_that_may_not_grow_any_further_are_a_failure_and_not_the_end_of_the_process() {
+    let stage = Stage::of(World::generate(&config(18, 200)));
+    let arguments = stage.command(&[]);
+    let clock = stage.simulator.now().format(&time::format_description::well_known::Rfc3339).unwrap();
+    let route = format!("us.api.insight.rapid7.com={}", stage.url());
+    let connector = crate::common::host::connector();
+    let mut shell = std::process::Command::new("sh");
+    // Of 512 bytes: less than the store needs.
+    shell.args(["-c", "ulimit -f 300; exec \"$0\" \"$@\""]).arg(arguments.get_program());
+    shell.current_dir(stage.dir.path()).env("KEY_US", key("us"));
+    shell.args(["poll", "--connector", connector.to_str().unwrap(), "--instance", "us", "--state", "state"]);
+    shell.args(["--cache", crate::common::host::CACHE, "--set", "region=us", "--secret", "api_key=env:KEY_US"]);
+    shell.args(["--route", &route, "--clock", &clock]);
+    let output = shell.output().unwrap();
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(told.contains("error: the database state/state.sqlite failed"), "{told}");
+    // With room again nothing is missing.
+    let start = stage.simulator.now();
+    stage.poll("us").assert_ok();
+    assert_eq!(stage.missing("us", start), Vec::<String>::new());
+}
+
+#[test]
 fn what_a_poll_stored_and_could_not_deliver_comes_out_of_the_next_one() {
     let stage = Stage::of(World::generate(&config(17, 20)));
     let unwritable = stage.poll_with("us", &["--max-steps", "1"]);

@@ -326,8 +326,8 @@ fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
             .filter(|until| *until > now)
             .map_or_else(String::new, |until| format!("; it asks not to be called for another {}", span(until - now)));
         lines.push(format!(
-            "  behind since {} ago: the vendor has more, which is collected turn by turn{limit}",
-            span(now - since)
+            "  behind since {}: the vendor has more, which is collected turn by turn{limit}",
+            ago(Some(since), now)
         ));
     }
     let hint = text(one, "/hint");
@@ -414,6 +414,21 @@ mod tests {
         Acme US  acme  ok        12 s ago   in 4 min   3 events (120), 0 alerts (7)
         off      acme  disabled  -          -          -
         ");
+    }
+
+    #[test]
+    fn whoever_is_behind_is_shown_so_and_for_how_long_the_vendor_wants_peace() {
+        let mut status = status();
+        status["instances"][0]["behind_since"] = "2026-01-15T09:00:00Z".into();
+        let line = "  behind since 3 h ago: the vendor has more, which is collected turn by turn";
+        assert!(page(&status).contains(&format!("{line}\n")), "{}", page(&status));
+        assert!(is_good(&status), "it is at work");
+        status["instances"][0]["not_before"] = "2026-01-15T12:10:00Z".into();
+        assert!(
+            page(&status).contains(&format!("{line}; it asks not to be called for another 10 min")),
+            "{}",
+            page(&status)
+        );
     }
 
     #[test]

@@ -145,6 +145,25 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_pipe_in_the_place_of_a_file_is_not_waited_for_and_one_that_was_given_is_read() {
+        use std::io::Write;
+        use std::os::fd::AsRawFd;
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("pipe");
+        assert!(std::process::Command::new("mkfifo").arg(&path).status().expect("mkfifo").success());
+        assert_eq!(open(&path).expect_err("must fail").to_string(), "it is a pipe and no file");
+        assert_eq!(Look::at(&path, None).digest(), None);
+        // What `<(…)` of a shell is.
+        let (given, mut writer) = std::io::pipe().expect("pipe");
+        writer.write_all(b"one").expect("written");
+        drop(writer);
+        let mut read = String::new();
+        let path = format!("/dev/fd/{}", given.as_raw_fd());
+        open(Path::new(&path)).expect("opened").read_to_string(&mut read).expect("read");
+        assert_eq!(read, "one");
+    }
+
+    #[test]
     fn a_content_is_reported_once_when_it_has_come_to_rest() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let path = dir.path().join("f");

@@ -308,8 +308,6 @@ impl Work {
                     seconds: due.saturating_duration_since(now).as_secs(),
                     until: at(due),
                 });
-                status.past.not_before =
-                    self.entries.get(&id).and_then(|entry| entry.not_before).filter(|until| *until > now).map(at);
             }
         });
     }

@@ -4,7 +4,7 @@
 //! |---|---|
 //! | good, or only some stream failed | at the next tick of the interval, not before what the vendor asked for |
 //! | the same, the vendor asked for a pause in between | when that is over |
-//! | the same, and there is more after as many steps as a turn has | after all others that are due; after an hour of turns with nothing new, at the next tick |
+//! | the same, and there is more after as many steps as a turn has | after all others that are due; after sixty turns with nothing new, at the next tick |
 //! | unavailable, timeout, malformed response, store or host in trouble | 30 s (or the interval, if shorter), doubled each time, at most 15 min |
 //! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min, never less than the interval |
 //! | somebody has to change something: key, right, region, setting, secret, connector | 15 min (or the interval, if longer), or as soon as it was changed |
@@ -29,8 +29,8 @@ const FIRST: Duration = Duration::from_secs(30);
 /// Wait between the turns of a long cycle.
 const BETWEEN_TURNS: Duration = Duration::from_secs(1);
 
-/// Turns in a row without anything new. A turn takes a minute at most: a long list of what has not changed is gone through
-/// in them, and a connector that only says that there is more does not keep its vendor busy for ever.
+/// Turns without anything new, of ten steps or a minute each: a long list of what has not changed is gone through in them,
+/// and a connector that only says that there is more does not keep its vendor busy for ever.
 const MOST_IDLE_TURNS: u32 = 60;
 
 /// How a poll went, as far as the wait depends on it.
@@ -294,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_cycle_goes_on_after_the_others_and_one_that_finds_nothing_for_an_hour_waits_its_interval() {
+    fn a_long_cycle_goes_on_after_the_others_and_one_that_finds_nothing_in_sixty_turns_waits_its_interval() {
         let mut back_off = BackOff::default();
         let mut turn = |progress| back_off.after(&good(End::StepLimit, progress, None), INTERVAL, 0.5);
         for _ in 0..2 {

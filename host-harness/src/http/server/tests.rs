@@ -133,6 +133,15 @@ async fn every_page_is_there_and_nothing_is_to_be_stored_or_guessed_at() {
 }
 
 #[tokio::test]
+async fn a_connection_serves_one_request_and_makes_room() {
+    let stage = Stage::new(false).await;
+    let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";
+    let answer = stage.raw(request.repeat(3).as_bytes()).await;
+    assert_eq!(answer.matches("HTTP/1.1 200").count(), 1, "{answer}");
+    assert!(answer.to_ascii_lowercase().contains("connection: close"), "{answer}");
+}
+
+#[tokio::test]
 async fn health_says_when_the_host_stops() {
     let stage = Stage::new(true).await;
     assert_eq!(stage.get("/healthz").await, (200, serde_json::json!({ "status": "ok" })), "without the token");
