@@ -24,7 +24,7 @@ const DATA: &[&str] = &["data"];
 pub struct Page<'a> {
     /// The rows, raw.
     pub rows: Vec<&'a RawValue>,
-    /// Rows of the whole list, as this page says.
+    /// Rows of the whole list, as this page says; where it does not, those up to its end.
     pub total_rows: u64,
     /// Whether pages may follow: the totals say so, or the page is full, since
     /// totals have been seen to move.
@@ -255,8 +255,12 @@ impl<'a> Envelope<'a> {
     }
 
     /// The page of a `/idr/v2` list. `size` of the metadata is not looked at: the vendor sometimes gives the rows returned
-    /// instead of the rows asked for.
+    /// instead of the rows asked for. It gives totals "if possible": without any, the list ends with a page that is not full.
     fn v2(self, asked: u64, size: u64) -> Result<Page<'a>, String> {
+        if ["total_pages", "total_data"].iter().all(|key| self.metadata.text(key).is_none()) {
+            let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
+            return self.checked(asked.saturating_mul(size).saturating_add(rows), false, asked, size);
+        }
         let total_pages = self.number("total_pages")?;
         let total_rows = self.number("total_data")?;
         self.checked(total_rows, asked.saturating_add(1) < total_pages, asked, size)
@@ -302,6 +306,9 @@ mod tests {
             (r#"{"data":[],"metadata":{"index":0,"total_pages":-1,"total_data":0}}"#, "no `total_pages`"),
             (r#"{"data":[{"a":1}],"metadata":{"index":0"#, "EOF"),
             (r#"{"data":[],"metadata":{"index":1,"total_pages":1,"total_data":0}}"#, "page 1 instead of page 0"),
+            (r#"{"data":[],"metadata":{"index":0,"total_pages":1}}"#, "no `total_data`"),
+            (r#"{"data":[],"metadata":{"index":1}}"#, "page 1 instead of page 0"),
+            (r#"{"data":[],"metadata":{}}"#, "no `index`"),
             (
                 r#"{"data":[1],"metadata":{"index":0,"total_pages":1,"total_data":2}}"#,
                 "1 rows where its totals promise 2",

@@ -30,7 +30,7 @@ const BYTES: usize = 256 * 1024;
 /// name with another before it counts only within a member of that name, or
 /// with [`TOP`] only in the record itself. Of two that fill the same field the
 /// upper one wins.
-const TABLE: [(&str, &str, Field); 69] = [
+const TABLE: [(&str, &str, Field); 71] = [
     ("", "sourceip", Field::ClientIp),
     ("", "sourceaddress", Field::ClientIp),
     ("", "sourceipaddress", Field::ClientIp),
@@ -66,6 +66,7 @@ const TABLE: [(&str, &str, Field); 69] = [
     ("", "query", Field::Fqdn),
     ("", "fqdn", Field::Fqdn),
     ("", "domain", Field::Fqdn),
+    ("", "urlhost", Field::Fqdn),
     ("", "topprivatedomain", Field::Fqdn),
     // The account is what was used; the user is often the person's full name.
     ("", "account", Field::UserName),
@@ -98,6 +99,7 @@ const TABLE: [(&str, &str, Field); 69] = [
     ("", "md5", Field::FileHash),
     ("process", "name", Field::Program),
     ("", "processname", Field::Program),
+    ("", "actorprocessimagename", Field::Program),
     ("", "appname", Field::Program),
     ("process", "pid", Field::Pid),
     ("", "url", Field::Uri),
@@ -108,7 +110,8 @@ const TABLE: [(&str, &str, Field); 69] = [
 /// Members that describe something else than what happened: the parent of the
 /// process, where an address lies, what an indicator is, what a tenant has added
 /// under names of its own.
-const ELSEWHERE: [&str; 6] = ["parent", "geoip", "grandparent", "eventsource", "hashreputation", "customdata"];
+const ELSEWHERE: [&str; 7] =
+    ["parent", "geoip", "grandparent", "causality", "eventsource", "hashreputation", "customdata"];
 
 /// Within these stands the log line as its source wrote it.
 const RAW: [&str; 2] = ["sourcejson", "sourcedata"];

@@ -99,6 +99,13 @@ impl<'a> Investigation<'a> {
         !self.members.text("source").is_some_and(|source| matches!(source.as_ref(), "USER" | "MANUAL"))
     }
 
+    /// Whether its row does not tell when it gains an alert: the time of the latest one is null at times, for
+    /// investigations that have alerts, too.
+    #[must_use]
+    pub fn hides_alerts(&self) -> bool {
+        self.members.time("latest_alert_time").is_none()
+    }
+
     /// Whether it could have alerts to ask for.
     #[must_use]
     pub fn is_identified(&self) -> bool {

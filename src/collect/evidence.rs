@@ -56,8 +56,7 @@ pub enum Enriched {
 /// The API, in messages.
 pub(super) const NAME: &str = "the Alert Triage API";
 /// What can be done where it is missing.
-pub(super) const REMEDY: &str =
-    "Alerts come without evidence until then; to have it, ask Rapid7 for the Alerts experience.";
+pub(super) const REMEDY: &str = "Alerts come without evidence until then; to have it, use a key whose role may read alerts, and ask Rapid7 for the Alerts experience if that does not help.";
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Reads the evidence of all alerts of a group that are new. The results

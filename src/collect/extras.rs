@@ -153,10 +153,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 }
 
-/// Whether a listing for changes shows that somebody may have written a comment.
-/// Those are read in the next cycle, one investigation at a time, so that each
-/// step gets on.
-pub(super) fn may_have_comments(row: &Investigation<'_>, listing: Listing, since: Option<Utc>) -> bool {
+/// Whether a listing for changes shows that something may have come to an
+/// investigation that its row does not tell: a comment, or an alert where the row
+/// does not say when the latest one was. Those are read in the next cycle, one
+/// investigation at a time, so that each step gets on.
+pub(super) fn may_have_changed_within(row: &Investigation<'_>, listing: Listing, since: Option<Utc>) -> bool {
     let looked_at =
         || row.members.time("last_accessed").is_some_and(|accessed| since.is_none_or(|since| accessed > since));
     match listing {

@@ -25,7 +25,7 @@ use super::access::is_absence;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
 use super::condensed::{Kept, Trace};
-use super::extras::may_have_comments;
+use super::extras::may_have_changed_within;
 use crate::api::calls;
 use crate::api::client::{Stop, is_local};
 use crate::api::paging::{self, PAGE_SIZE};
@@ -156,8 +156,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) async fn take(&mut self, rows: &[Investigation<'_>], listing: Listing) -> Result<(), Stop> {
         let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
-        let (comments, since, began) =
-            (self.settings.collect_comments, self.looked_through(listing), self.cycle_began());
+        let (settings, since, began) = (self.settings, self.looked_through(listing), self.cycle_began());
+        // Tens of thousands that nobody ever closes may have no alerts at all.
+        let may_have_more = |row: &Investigation<'_>, has_alerts: bool| {
+            (settings.collect_comments || settings.collect_alerts && has_alerts && row.hides_alerts())
+                && may_have_changed_within(row, listing, since)
+        };
         let number = self.state.number;
         let floor = self.state.floor;
         // A listing of what is older than the look-back for the first time: nothing of it was known.
@@ -171,10 +175,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 let has_gained = known.silent && all;
                 match Work::if_needed(row, Some(&known).filter(|_| !has_gained)) {
                     Some(needed) => work.push(needed),
-                    None if comments
-                        && !known.silent
+                    None if !known.silent
                         && known.owed == Owed::Nothing
-                        && may_have_comments(row, listing, since) =>
+                        && may_have_more(row, !known.alerts.is_empty()) =>
                     {
                         known.owed = Owed::Until(began);
                         self.noted = self.noted.saturating_add(1);
@@ -185,8 +188,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 continue;
             }
             match past {
-                Some(Kept::Same) if !(comments && within && may_have_comments(row, listing, since)) => {}
-                // It was forgotten as it is, but work is left, or somebody may have written a comment.
+                Some(Kept::Same) if !(within && may_have_more(row, false)) => {}
+                // It was forgotten as it is, but work is left, or there may be more that belongs to it.
                 Some(Kept::Same | Kept::Owed) => {
                     let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
                     self.state.known.put(row.rrn.clone().into_owned(), known, true);
@@ -264,11 +267,12 @@ pub(super) enum Listing {
 }
 
 /// Whether the rows are in the order and the window that were asked for, to
-/// the millisecond.
+/// the millisecond; at its beginning to the minute, to which a server may cut
+/// it: what comes too early is known, or new.
 fn check_order(rows: &[Investigation<'_>], window: Window) -> Result<(), &'static str> {
-    let mut before = window.after.floor_millisecond();
+    let mut before = window.after.floor_millisecond().plus_seconds(-60);
     for created in rows.iter().filter_map(|row| row.created).map(Utc::floor_millisecond) {
-        if created < window.after.floor_millisecond() || created > window.before {
+        if created < window.after.floor_millisecond().plus_seconds(-60) || created > window.before {
             return Err("investigations outside the window that was asked for");
         }
         if created < before {

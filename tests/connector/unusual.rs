@@ -411,3 +411,64 @@ fn an_outage_of_the_triage_api_alone_does_not_hold_up_investigations() {
     let cycle = tenant.cycle();
     assert!(cycle.fetched["investigations"] > 250, "{cycle:#?}");
 }
+
+#[test]
+fn an_alert_that_the_row_of_its_investigation_does_not_tell_is_found_with_the_listing_of_everything() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(3);
+    let one = world
+        .add_investigation(InvestigationSpec { untimed: true, ..InvestigationSpec::new(created, created) })
+        .unwrap();
+    let added = |world: &mut World, at| world.add_alert(Some(one), AlertSpec::new(at, at)).unwrap();
+    added(&mut world, created);
+    let gained = start() + time::Duration::minutes(30);
+    added(&mut world, gained);
+    let mut tenant = Tenant::of(world);
+    assert_eq!(actions(&tenant, "alert"), 0);
+    sound(&mut tenant);
+    assert_eq!(actions(&tenant, "alert"), 1);
+    // The listing notes it, the poll after it reads its alerts.
+    for _ in 0..2 {
+        tenant.advance(Duration::from_secs(6 * 3_600));
+        sound(&mut tenant);
+    }
+    assert_eq!(actions(&tenant, "alert"), 2);
+    let investigations = tenant.store.len() - actions(&tenant, "alert");
+    assert_eq!(investigations, 1, "its row has not changed");
+}
+
+#[test]
+fn a_server_that_cuts_the_beginning_of_a_window_to_whole_minutes_holds_nothing_up() {
+    for cut in [1, 60] {
+        let mut world = empty();
+        for number in 0..300 {
+            let created = start() - time::Duration::hours(1) + time::Duration::milliseconds(100 * number + 500);
+            world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        }
+        let config = SimulatorConfig { start_cut: Duration::from_secs(cut), ..SimulatorConfig::default() };
+        let mut tenant = Tenant::with(world, config);
+        let cycle = sound(&mut tenant);
+        assert_eq!(cycle.new, 300, "cut to {cut} s");
+        tenant.advance(Duration::from_secs(300));
+        assert_eq!(sound(&mut tenant).new, 0);
+        assert!(tenant.again.is_empty());
+    }
+}
+
+#[test]
+fn lists_without_totals_end_with_a_page_that_is_not_full() {
+    let mut world = empty();
+    for number in 0..200 {
+        let created = start() - time::Duration::hours(30) + time::Duration::minutes(number);
+        let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        for alert in 0..(if number == 0 { 230 } else { 1 }) {
+            let at = created + time::Duration::seconds(alert);
+            world.add_alert(Some(one), AlertSpec::new(at, at)).unwrap();
+        }
+    }
+    let mut tenant = Tenant::with(world, SimulatorConfig { no_totals: true, ..SimulatorConfig::default() });
+    sound(&mut tenant);
+    assert_eq!(actions(&tenant, "alert"), 429);
+    tenant.advance(Duration::from_secs(300));
+    assert_eq!(sound(&mut tenant).new, 0);
+}

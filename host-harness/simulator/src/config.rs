@@ -69,6 +69,9 @@ pub struct WorldConfig {
     pub retention_days: u32,
     /// People view, assign, prioritise, close and reopen.
     pub changes: bool,
+    /// Of a hundred investigations so many never show `first_alert_time` and `latest_alert_time`, whatever alerts they
+    /// have: at the vendor they are null at times (facts 6.1).
+    pub untimed_percent: u8,
 }
 
 impl Default for WorldConfig {
@@ -91,6 +94,7 @@ impl Default for WorldConfig {
             restricted_evidence: false,
             retention_days: 396,
             changes: true,
+            untimed_percent: 0,
         }
     }
 }
@@ -241,6 +245,11 @@ pub struct SimulatorConfig {
     pub start: Option<OffsetDateTime>,
     /// Where rows without an alert time are sorted.
     pub null_times: NullTimes,
+    /// The beginning of a window of investigations is cut to a multiple of this, as servers do whose times are whole
+    /// seconds; zero takes it as it is.
+    pub start_cut: Duration,
+    /// Lists of `/idr/v2` leave out `total_data` and `total_pages`, which the vendor gives "if possible".
+    pub no_totals: bool,
     /// `POST /idr/at/alerts/ops/rrns` leaves out MITRE codes as the search does, so that only single reads have them.
     pub thin_hydration: bool,
     /// Requests without the `Accept-version` that is documented for their family, or with another, are 400. Clients that
@@ -278,6 +287,8 @@ impl Default for SimulatorConfig {
             clock: ClockMode::Running,
             start: None,
             null_times: NullTimes::First,
+            start_cut: Duration::ZERO,
+            no_totals: false,
             thin_hydration: false,
             versions_needed: false,
             loose_rrns: false,

@@ -58,6 +58,8 @@ pub struct TruthInvestigation {
     /// When it disappears, if it does.
     #[serde(with = "time::serde::rfc3339::option")]
     pub gone_at: Option<OffsetDateTime>,
+    /// Whether its row never shows when its alerts were.
+    pub untimed: bool,
     /// Its versions, oldest first; the first one begins at `visible_at`.
     pub versions: Vec<TruthVersion>,
     /// When it was looked at and nothing else changed.
@@ -170,6 +172,7 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
             created: date(one.created),
             visible_at: date(one.visible),
             gone_at: one.gone.map(date),
+            untimed: one.untimed,
             versions: versions
                 .into_iter()
                 .filter_map(|state| {

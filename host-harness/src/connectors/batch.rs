@@ -2,6 +2,8 @@
 //!
 //! What: artifacts are one-line JSON objects that hold their own id, ids are UUIDs and unique, streams are known,
 //! nothing exceeds its cap; secrets are replaced and texts cleaned.
+//! Why in two parts: what the next step and people are given (checkpoint, reports, hint) is checked at once; the artifacts,
+//! which take long, beside the next step.
 //! Why all or nothing: a batch and its checkpoint are one transaction, so a batch that is wrong anywhere is committed
 //! nowhere.
 //! Why some characters are written as escapes: what an artifact holds is shown on terminals, and there are characters of
@@ -24,17 +26,17 @@ struct WithId<'a> {
     id: Cow<'a, str>,
 }
 
-/// Checks and cleans a batch.
+/// Checks and cleans everything of a batch but its artifacts: what the next step and people are given. Takes no longer
+/// for many artifacts than for few.
 ///
 /// # Errors
-/// What is wrong, and where.
-pub(super) fn check(
+/// What is wrong.
+pub(super) fn check_frame(
     batch: Batch,
     descriptor: &Descriptor,
     limits: &Limits,
     cleaner: Cleaner<'_>,
 ) -> Result<Batch, String> {
-    let streams: BTreeSet<&str> = descriptor.streams.iter().map(|stream| stream.name.as_str()).collect();
     if batch.checkpoint.len() > limits.checkpoint_bytes {
         return Err(format!(
             "the checkpoint has {} bytes; at most {} are allowed",
@@ -46,9 +48,22 @@ pub(super) fn check(
         return Err(format!("it holds {} artifacts; at most {} are allowed", batch.artifacts.len(), limits.artifacts));
     }
     check_size(&batch.artifacts, limits)?;
-    check_reports(&batch.reports, &streams, cleaner)?;
-    let artifacts = batch
-        .artifacts
+    check_reports(&batch.reports, &streams(descriptor), cleaner)?;
+    Ok(Batch { reports: cleaner.reports(batch.reports), hint: batch.hint.map(|hint| cleaner.text(&hint)), ..batch })
+}
+
+/// Checks and cleans the artifacts of a batch.
+///
+/// # Errors
+/// What is wrong, and where.
+pub(super) fn check_artifacts(
+    artifacts: Vec<Artifact>,
+    descriptor: &Descriptor,
+    limits: &Limits,
+    cleaner: Cleaner<'_>,
+) -> Result<Vec<Artifact>, String> {
+    let streams = streams(descriptor);
+    let artifacts = artifacts
         .into_iter()
         .enumerate()
         .map(|(at, artifact)| {
@@ -64,12 +79,12 @@ pub(super) fn check(
             return Err(format!("artifact {at}: the id {} occurs twice in the batch", artifact.id));
         }
     }
-    Ok(Batch {
-        reports: cleaner.reports(batch.reports),
-        hint: batch.hint.map(|hint| cleaner.text(&hint)),
-        artifacts,
-        ..batch
-    })
+    Ok(artifacts)
+}
+
+/// The names of the streams that are described.
+pub(super) fn streams(descriptor: &Descriptor) -> BTreeSet<&str> {
+    descriptor.streams.iter().map(|stream| stream.name.as_str()).collect()
 }
 
 /// Checks that artifacts are not too large together.
@@ -196,7 +211,10 @@ mod tests {
 
     fn run(batch: Batch) -> Result<Batch, String> {
         let limits = Limits { checkpoint_bytes: 10, artifacts: 3, batch_bytes: 1000, ..Limits::default() };
-        check(batch, &fixtures::descriptor(), &limits, Cleaner { redactor: &redactor(), most: 200 })
+        let (descriptor, redactor) = (fixtures::descriptor(), redactor());
+        let cleaner = Cleaner { redactor: &redactor, most: 200 };
+        let batch = check_frame(batch, &descriptor, &limits, cleaner)?;
+        Ok(Batch { artifacts: check_artifacts(batch.artifacts, &descriptor, &limits, cleaner)?, ..batch })
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub use error::TenantError;
 pub use plan::PlanError;
 pub use tenant::Tenant;
 pub use tenant::TenantOptions;
+pub use tenant::Unchecked;
 
 /// Bytes in lower-case hexadecimal.
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -6,7 +6,7 @@
 //! Not guaranteed: steps of one tenant may overlap when a caller lets them; keeping them apart is the scheduler's task.
 
 use super::answers::Cleaner;
-use super::batch::{self, check_reports};
+use super::batch::{check_artifacts, check_frame, check_reports, streams};
 use super::connector::Connector;
 use super::error::TenantError;
 use super::registry::NotGranted;
@@ -137,8 +137,7 @@ impl Tenant {
         let cleaner = self.cleaner();
         let report = result.and_then(|answer| match answer {
             Ok(report) => {
-                let streams = &self.inner.connector.descriptor().streams;
-                let streams = streams.iter().map(|stream| stream.name.as_str()).collect();
+                let streams = streams(self.inner.connector.descriptor());
                 check_reports(&report.reports, &streams, cleaner).map_err(|why| StepError::BadBatch { why })?;
                 Ok(cleaner.check_report(report))
             }
@@ -154,6 +153,16 @@ impl Tenant {
         checkpoint: Option<Vec<u8>>,
         budget: types::Budget,
     ) -> (Result<types::Batch, StepError>, Usage) {
+        let (result, usage) = self.poll_unchecked(checkpoint, budget).await;
+        (result.and_then(Unchecked::check), usage)
+    }
+
+    /// The same, and leaves the check of the artifacts to the caller, who may do it beside the next step.
+    pub async fn poll_unchecked(
+        &self,
+        checkpoint: Option<Vec<u8>>,
+        budget: types::Budget,
+    ) -> (Result<Unchecked, StepError>, Usage) {
         let connector = &self.inner.connector;
         let limits = connector.engine().limits();
         let settings = Arc::clone(&self.inner.settings);
@@ -168,7 +177,8 @@ impl Tenant {
         })
         .await;
         let batch = result.and_then(|answer| match answer {
-            Ok(batch) => batch::check(batch, connector.descriptor(), limits, self.cleaner())
+            Ok(batch) => check_frame(batch, connector.descriptor(), limits, self.cleaner())
+                .map(|batch| Unchecked { batch, tenant: self.clone() })
                 .map_err(|why| StepError::BadBatch { why }),
             Err(failure) => Err(StepError::Failure(self.cleaner().failure(failure))),
         });
@@ -192,6 +202,34 @@ impl Tenant {
     /// How its texts are cleaned.
     fn cleaner(&self) -> Cleaner<'_> {
         Cleaner { redactor: &self.inner.redactor, most: self.inner.connector.engine().limits().text_bytes }
+    }
+}
+
+/// A batch whose artifacts are still to be checked; everything else of it has been.
+#[derive(Debug)]
+pub struct Unchecked {
+    batch: types::Batch,
+    tenant: Tenant,
+}
+
+impl Unchecked {
+    /// The batch. Its artifacts are as the guest gave them, and there are no more of them than are allowed.
+    #[must_use]
+    pub fn batch(&self) -> &types::Batch {
+        &self.batch
+    }
+
+    /// Checks and cleans the artifacts. It takes milliseconds for a thousand of them, and waits for nothing.
+    ///
+    /// # Errors
+    /// [`StepError::BadBatch`] when one of them is against the contract.
+    pub fn check(self) -> Result<types::Batch, StepError> {
+        let Self { batch, tenant } = self;
+        let connector = &tenant.inner.connector;
+        let checked =
+            check_artifacts(batch.artifacts, connector.descriptor(), connector.engine().limits(), tenant.cleaner());
+        let artifacts = checked.map_err(|why| StepError::BadBatch { why })?;
+        Ok(types::Batch { artifacts, ..batch })
     }
 }
 

@@ -6,10 +6,10 @@
 //! committed; a failure leaves the last committed checkpoint in place. So
 //! whatever happens, the next cycle goes on from what is stored.
 //!
-//! While a step is committed the next one is under way: storing takes as long
-//! as collecting when the vendor is fast. That is safe because a step is a pure
+//! While a step is checked and committed the next one is under way: that takes
+//! as long as collecting when the vendor is fast. That is safe because a step is a pure
 //! transaction: it knows nothing but the checkpoint it was given, and when the
-//! commit before it fails, what it has yielded is dropped. A crash in between
+//! check or the commit before it fails, what it has yielded is dropped. A crash in between
 //! costs the requests of two steps instead of one.
 //! Not guaranteed: a cycle is no transaction, its steps are.
 
@@ -21,13 +21,13 @@ use time::OffsetDateTime;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-use super::collector::Collector;
+use super::collector::{Collector, Yield};
 use super::failure::FailureReport;
 use super::report::{Cycle, End};
 use crate::contract::types::{Batch, Budget, DataStream};
 use crate::sandbox::Usage;
 use crate::sinks::{Sink, drain};
-use crate::store::{Committed, Instance, Store, StoreError};
+use crate::store::{Committed, Instance, Store};
 
 /// How a cycle may go on.
 #[derive(Clone, Debug)]
@@ -85,9 +85,9 @@ pub struct Run<'a, C, S> {
     pub surroundings: Surroundings<'a>,
 }
 
-/// A commit on its own thread, where blocking is fine. It comes to its end
-/// even when nobody waits for it.
-type Commit = JoinHandle<Result<(Committed, Batch), StoreError>>;
+/// The check and the commit of a step on a thread of their own, where blocking
+/// is fine. They come to their end even when nobody waits for them.
+type Commit = JoinHandle<Result<(Committed, Batch), FailureReport>>;
 
 impl<C: Collector, S: Sink> Run<'_, C, S> {
     /// Runs one cycle. It never fails as such: what went wrong is in the
@@ -131,8 +131,9 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         loop {
             let (result, usage) = polled;
             cycle.add_usage(&usage);
-            let batch = result?;
-            self.tell(cycle, &batch, &usage);
+            let yielded = result?;
+            let batch = yielded.batch();
+            self.tell(cycle, batch, &usage);
             // Whatever it brought: from the same checkpoint the next step brings the same.
             idle = if checkpoint.as_ref() == Some(&batch.checkpoint) { idle + 1 } else { 0 };
             checkpoint = Some(batch.checkpoint.clone());
@@ -144,11 +145,11 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
                 && !(self.surroundings.stopping)();
             if is_ahead {
                 let next = async { Ok(collector.poll(checkpoint.clone(), budget).await) };
-                ((), polled) = tokio::try_join!(self.keep(batch, cycle, commit), next)?;
+                ((), polled) = tokio::try_join!(self.keep(yielded, cycle, commit), next)?;
                 self.deliver(cycle).await;
                 continue;
             }
-            self.keep(batch, cycle, commit).await?;
+            self.keep(yielded, cycle, commit).await?;
             self.deliver(cycle).await;
             if !more {
                 return Ok(End::Complete);
@@ -210,11 +211,19 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             .map_err(|error| FailureReport::from(&error))
     }
 
-    /// Commits a step.
-    async fn keep(&self, batch: Batch, cycle: &mut Cycle, commit: &mut Option<Commit>) -> Result<(), FailureReport> {
+    /// Checks and commits a step.
+    async fn keep(
+        &self,
+        yielded: C::Yield,
+        cycle: &mut Cycle,
+        commit: &mut Option<Commit>,
+    ) -> Result<(), FailureReport> {
         let (store, instance, now) = (self.store.clone(), self.instance.clone(), (self.surroundings.now)());
         *commit = Some(tokio::task::spawn_blocking(move || {
-            let committed = store.commit_step(&instance, &batch, now)?;
+            let mut batch = yielded.checked()?;
+            let committed = store.commit_step(&instance, &batch, now).map_err(|error| FailureReport::from(&error))?;
+            // Let go of here, where it takes nobody's time.
+            batch.artifacts.clear();
             Ok((committed, batch))
         }));
         self.stored(cycle, commit).await?;
@@ -228,11 +237,9 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         let Some(handle) = commit else { return Ok(()) };
         let outcome = handle.await;
         *commit = None;
-        let (committed, batch) = outcome
-            .map_err(|error| {
-                FailureReport::new("host-error", format!("storing a step broke off: {error}"), "Report this.")
-            })?
-            .map_err(|error| FailureReport::from(&error))?;
+        let (committed, batch) = outcome.map_err(|error| {
+            FailureReport::new("host-error", format!("storing a step broke off: {error}"), "Report this.")
+        })??;
         cycle.add_step(committed);
         cycle.add_reports(self.streams, &batch.reports);
         cycle.hint = batch.hint.or(cycle.hint.take());

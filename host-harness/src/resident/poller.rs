@@ -23,8 +23,8 @@ use crate::config::watch::Look;
 use crate::config::{Config, InstanceConfig, Problem};
 use crate::connectors::registry::outcome;
 use crate::connectors::serving::{LiveInstance, NotReady, PollOutcome, Serving};
-use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions};
-use crate::contract::types::{Batch, Budget};
+use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions, Unchecked};
+use crate::contract::types::Budget;
 use crate::instances::collector::Collector;
 use crate::instances::cycle::{CycleOptions, Run, Surroundings};
 use crate::instances::failure::{FailureReport, Retry, as_sentence};
@@ -299,7 +299,9 @@ struct Observed<'a> {
 }
 
 impl Collector for Observed<'_> {
-    async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
+    type Yield = Unchecked;
+
+    async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Unchecked, FailureReport>, Usage) {
         let (result, usage) = Collector::poll(self.tenant, checkpoint, budget).await;
         self.board.count_step(self.tenant.connector().slug(), usage.wall, &usage.request_times);
         (result, usage)

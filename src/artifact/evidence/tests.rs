@@ -218,3 +218,12 @@ fn every_name_of_the_table_is_written_as_names_are_compared() {
         assert!(may_be_row(name), "{name}");
     }
 }
+
+#[test]
+fn the_acting_process_of_third_party_alerts_and_the_host_of_a_web_request_are_found() {
+    let cortex = r#"{"actor_process_image_name":"powershell.exe","causality_actor_process_image_name":"winword.exe",
+        "causality_actor_process_image_path":"C:\\Office\\winword.exe"}"#;
+    assert_eq!(of(cortex), pairs([("program", "powershell.exe")]));
+    let proxy = r#"{"url_host":"files.example","url":"https://files.example/a?b","top_private_domain":"example"}"#;
+    assert_eq!(of(proxy), pairs([("fqdn", "files.example"), ("uri", "https://files.example/a?b")]));
+}

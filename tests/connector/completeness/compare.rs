@@ -153,6 +153,19 @@ impl Comparison<'_> {
             && alert.triage_visible_at - alert.created <= self.scenario.overlap()
     }
 
+    /// Whether its investigation's row tells of it; if not, whether it was there when that was worked on, or the listing of
+    /// everything has come upon it since.
+    fn is_told(&self, alert: &TruthAlert, rrn: &str) -> bool {
+        let Some(one) = self.truth.investigations.iter().find(|one| one.rrn == rrn) else { return false };
+        if !one.untimed {
+            return true;
+        }
+        let is_open = shown(one, self.truth.now).is_some_and(|version| !is_closed(&version));
+        let is_listed = is_open && alert.visible_at + EVERYTHING < self.truth.now;
+        one.created > self.floor
+            && self.worked_on(one).is_some_and(|worked_on| is_listed || alert.visible_at <= worked_on)
+    }
+
     fn alert(&self, alert: &TruthAlert) {
         let overlap = self.scenario.overlap();
         let count = self.count(&alert.id);
@@ -160,7 +173,7 @@ impl Comparison<'_> {
         let collected = |rrn: &String| self.versions.contains_key(rrn);
         let wanted = match &alert.investigation {
             Some(rrn) if has_joined(alert) => collected(rrn) && self.is_in_triage_in_time(alert),
-            Some(rrn) => collected(rrn) && self.is_in_time(alert),
+            Some(rrn) => collected(rrn) && self.is_in_time(alert) && self.is_told(alert, rrn),
             None => self.is_in_triage_in_time(alert),
         };
         if wanted && self.scenario.ways.alerts && alert.visible_at + overlap < self.truth.now {

@@ -65,6 +65,12 @@ pub struct Place {
     /// What is missing is 404 and not 403.
     pub missing_is_404: bool,
     pub nulls_last: bool,
+    /// Of a hundred rows so many never show when their alerts were.
+    pub untimed: u8,
+    /// Seconds to a multiple of which windows are cut at their beginning.
+    pub start_cut: u64,
+    /// Lists have no totals.
+    pub no_totals: bool,
     /// In so many of a thousand minutes the triage API answers with a part of its data.
     pub silent_regions: u16,
     /// Requests a minute.
@@ -138,6 +144,9 @@ prop_compose! {
         [rate_limit, triage_rate_limit] in prop::array::uniform2(prop::option::weighted(0.3, 40_u32..300)),
         silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
         pace in prop_oneof![3 => Just(0_u64), 1 => 1_u64..3_000],
+        untimed in prop_oneof![2 => Just(0_u8), 1 => 1_u8..=100],
+        start_cut in prop_oneof![4 => Just(0_u64), 1 => Just(1_u64), 1 => Just(60_u64)],
+        no_totals in prop::bool::weighted(0.1),
         // Now and then several pages of alerts, or of evidence, and then of little.
         (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
     ) -> Place {
@@ -146,6 +155,7 @@ prop_compose! {
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
             triage_rate_limit, rate_headers, silent_regions, loose_rrns, pace,
+            untimed, start_cut, no_totals,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -238,6 +248,7 @@ impl Scenario {
             evidence_per_alert: place.evidence,
             triage: place.triage,
             restricted_evidence: place.restricted,
+            untimed_percent: place.untimed,
             horizon_days: u32::try_from(minutes / 1_440 + 1).unwrap(),
             ..WorldConfig::default()
         });
@@ -253,6 +264,8 @@ impl Scenario {
                 silent_regions: place.silent_regions,
                 no_triage_status: missing,
                 no_restricted_status: missing,
+                start_cut: Duration::from_secs(place.start_cut),
+                no_totals: place.no_totals,
                 null_times: if place.nulls_last { NullTimes::Last } else { NullTimes::First },
                 ..SimulatorConfig::default()
             },

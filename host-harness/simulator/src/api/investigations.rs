@@ -27,6 +27,8 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
 /// A page of a selection within a window.
 pub(super) fn rows(call: &Call<'_>, selection: &Selection, window: (Micros, Micros), page: Page) -> Reply {
     let now = call.instant();
+    let cut = Micros::try_from(call.config.start_cut.as_micros()).unwrap_or(Micros::MAX).max(1);
+    let window = (window.0 - window.0.rem_euclid(cut), window.1);
     let listed = call.snapshot.page(call.timeline, selection, window, call.config.null_times, now, page);
     let rows: Vec<Bytes> = listed
         .rows

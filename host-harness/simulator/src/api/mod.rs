@@ -166,5 +166,8 @@ impl Call<'_> {
 fn metadata(call: &Call<'_>, page: Page, shown: usize, total: usize) -> Value {
     let odd = mix(call.timeline.world.seed, page.index) % 2 == 1;
     let size = if odd && shown > 0 { shown as u64 } else { page.size };
+    if call.config.no_totals {
+        return json!({"metadata": {"index": page.index, "size": size}});
+    }
     json!({"metadata": {"index": page.index, "size": size, "total_pages": (total as u64).div_ceil(page.size), "total_data": total}})
 }

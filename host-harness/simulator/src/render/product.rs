@@ -84,7 +84,8 @@ impl Drawn {
                 let details = json!({"alert_id": id, "alert_type": "Honey File", "agent_action_taken": action});
                 // An object in the specification, an array in one payload.
                 let details = if array { json!([details]) } else { details };
-                ("INSIGHT_AGENT", "insight_agent_details", details)
+                // And the type with a space, beside the array.
+                (if array { "INSIGHT AGENT" } else { "INSIGHT_AGENT" }, "insight_agent_details", details)
             }
         }
     }

@@ -82,6 +82,7 @@ impl World {
             created: micros(spec.created),
             visible: micros(spec.visible_at),
             gone: None,
+            untimed: spec.untimed,
             first: spec.into_fields(),
             changes: Vec::new(),
             alerts: Vec::new(),

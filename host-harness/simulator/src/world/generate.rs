@@ -123,6 +123,7 @@ impl Plan<'_> {
             product_alerts: Vec::new(),
             comments: Vec::new(),
             generated: true,
+            untimed: mix(seed, 0x7173) % 100 < u64::from(self.config.untimed_percent),
         };
         if self.config.changes {
             self.changes(&mut investigation, &mut dice);

@@ -116,6 +116,8 @@ pub(crate) struct Investigation {
     pub(crate) comments: Vec<(Micros, String)>,
     /// Generated: comments and product alerts come from the seed as well.
     pub(crate) generated: bool,
+    /// Its row never shows when its alerts were.
+    pub(crate) untimed: bool,
 }
 
 /// What a test pinned of an alert.

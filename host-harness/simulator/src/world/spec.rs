@@ -49,6 +49,8 @@ pub struct InvestigationSpec {
     pub created: OffsetDateTime,
     /// When it first shows in any answer.
     pub visible_at: OffsetDateTime,
+    /// Its row never shows when its alerts were.
+    pub untimed: bool,
     /// The row, verbatim; wins over the members.
     pub json: Option<String>,
 }
@@ -69,6 +71,7 @@ impl InvestigationSpec {
             tags: None,
             created,
             visible_at,
+            untimed: false,
             json: None,
         }
     }

@@ -161,12 +161,15 @@ fn states(world: &World, investigation: &Investigation) -> Vec<State> {
             continue;
         };
         if at > last.at {
-            let next = after(last, at, &event);
-            states.push(next);
+            let next = after(last, at, &event, investigation.untimed);
+            // A row that shows nothing of its alerts is not another one for them.
+            if !(investigation.untimed && matches!(event, Event::Alert { .. })) {
+                states.push(next);
+            }
         } else {
             // Before it is visible, or at the same instant as the state before: one state.
             let before = (last.at, last.viewed_only);
-            *last = after(last, at, &event);
+            *last = after(last, at, &event, investigation.untimed);
             last.viewed_only &= before.1;
             last.at = before.0;
         }
@@ -188,7 +191,7 @@ fn read_times(state: &mut State) {
 }
 
 /// The state that an event leads to.
-fn after(last: &State, at: Micros, event: &Event<'_>) -> State {
+fn after(last: &State, at: Micros, event: &Event<'_>, is_untimed: bool) -> State {
     let mut next = State {
         at,
         fields: last.fields.clone(),
@@ -200,6 +203,7 @@ fn after(last: &State, at: Micros, event: &Event<'_>) -> State {
         rendered: OnceLock::new(),
     };
     match event {
+        Event::Alert { .. } if is_untimed => {}
         Event::Alert { created, detection } => {
             next.first_alert = Some(next.first_alert.map_or(*created, |first| first.min(*created)));
             next.latest_alert = next.latest_alert.max(Some(*created));

@@ -30,7 +30,20 @@ impl Scripted {
     }
 }
 
+/// Nothing is left to be checked.
+impl Yield for Batch {
+    fn batch(&self) -> &Batch {
+        self
+    }
+
+    fn checked(self) -> Result<Batch, FailureReport> {
+        Ok(self)
+    }
+}
+
 impl Collector for Scripted {
+    type Yield = Batch;
+
     async fn poll(&self, checkpoint: Option<Vec<u8>>, _: Budget) -> (Result<Batch, FailureReport>, Usage) {
         self.checkpoints.lock().expect("lock").push(checkpoint);
         let answer = self.answers.lock().expect("lock").pop_front();
@@ -378,6 +391,8 @@ impl Sink for Beside<'_> {
 struct Slow<'a>(Scripted, &'a AtomicU32);
 
 impl Collector for Slow<'_> {
+    type Yield = Batch;
+
     async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
         self.1.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -426,6 +441,8 @@ struct Holding {
 }
 
 impl Collector for Holding {
+    type Yield = Batch;
+
     async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
         let change = if checkpoint.is_none() { "BEGIN IMMEDIATE" } else { "ROLLBACK" };
         self.lock.lock().expect("lock").execute_batch(change).expect("the lock of the database");
@@ -441,6 +458,47 @@ async fn the_next_step_is_under_way_while_one_is_stored() {
     let cycle = bench.cycle(&Holding { script, lock: Mutex::new(database) }).await;
     assert_eq!((cycle.end, cycle.steps, cycle.new, cycle.repeated), (End::Complete, 2, 5, 1));
     assert_eq!(bench.checkpoint().as_deref(), Some("b"));
+}
+
+/// A step that is found to be against the contract no sooner than the next one is under way.
+struct Refused(Batch, std::sync::mpsc::Receiver<()>);
+
+impl Yield for Refused {
+    fn batch(&self) -> &Batch {
+        &self.0
+    }
+
+    fn checked(self) -> Result<Batch, FailureReport> {
+        self.1.recv_timeout(Duration::from_secs(60)).expect("the next step");
+        Err(FailureReport::new("bad-batch", "artifact 0: it is not a JSON object".to_owned(), "Report this."))
+    }
+}
+
+/// Yields one that is refused, and then waits for ever.
+struct Refusing(Mutex<Option<std::sync::mpsc::Sender<()>>>);
+
+impl Collector for Refusing {
+    type Yield = Refused;
+
+    async fn poll(&self, _: Option<Vec<u8>>, _: Budget) -> (Result<Refused, FailureReport>, Usage) {
+        let before = self.0.lock().expect("lock").take();
+        if let Some(next) = before {
+            next.send(()).expect("somebody checks");
+            return std::future::pending().await;
+        }
+        let (next, checks) = std::sync::mpsc::channel();
+        *self.0.lock().expect("lock") = Some(next);
+        (Ok(Refused(batch(1..3, "a", true), checks)), Usage::default())
+    }
+}
+
+#[tokio::test]
+async fn artifacts_are_checked_beside_the_next_step_and_if_they_are_refused_neither_step_counts() {
+    let bench = Bench::new();
+    let cycle = bench.cycle(&Refusing(Mutex::default())).await;
+    assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Failed, 0, 0));
+    assert_eq!(cycle.first_failure().map(|f| f.code.as_str()), Some("bad-batch"));
+    assert_eq!((bench.checkpoint(), bench.store.counts().expect("counts").artifacts), (None, 0));
 }
 
 #[tokio::test]
