@@ -26,6 +26,8 @@ pub struct Page<'a> {
     pub rows: Vec<&'a RawValue>,
     /// Rows of the whole list, as this page says; where it does not, those up to its end.
     pub total_rows: u64,
+    /// Whether it says so.
+    pub has_totals: bool,
     /// Whether pages may follow: the totals say so, or the page is full, since
     /// totals have been seen to move.
     pub more: bool,
@@ -143,7 +145,7 @@ pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> 
     }
     let rows = body.rows?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(Page { rows, total_rows: count, more: count >= size, short: None })
+    Ok(Page { rows, total_rows: count, has_totals: false, more: count >= size, short: None })
 }
 
 /// Reads a list that is nothing but an array.
@@ -259,7 +261,8 @@ impl<'a> Envelope<'a> {
     fn v2(self, asked: u64, size: u64) -> Result<Page<'a>, String> {
         if ["total_pages", "total_data"].iter().all(|key| self.metadata.text(key).is_none()) {
             let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
-            return self.checked(asked.saturating_mul(size).saturating_add(rows), false, asked, size);
+            let page = self.checked(asked.saturating_mul(size).saturating_add(rows), false, asked, size)?;
+            return Ok(Page { has_totals: false, ..page });
         }
         let total_pages = self.number("total_pages")?;
         let total_rows = self.number("total_data")?;
@@ -278,7 +281,7 @@ impl<'a> Envelope<'a> {
         if more && rows == 0 {
             return Err("an empty page with pages behind it".to_owned());
         }
-        Ok(Page { rows: self.rows, total_rows, more: more || rows >= size, short })
+        Ok(Page { rows: self.rows, total_rows, has_totals: true, more: more || rows >= size, short })
     }
 }
 

@@ -82,6 +82,7 @@ impl<'a> Extra<'a> {
         detail: Option<Detail<'a>>,
         investigation: &Investigation<'_>,
     ) -> Self {
+        let several = detail.as_ref().filter(|detail| detail.has_others);
         // After its member, because the type is that of the element: of its first alert, and in one spelling or another.
         let product = match &detail {
             Some(detail) => Some(detail.product.clone()),
@@ -99,7 +100,8 @@ impl<'a> Extra<'a> {
             (Kind::Comment, Some(rrn)) => rrn,
             (_, own) => {
                 let own = own.unwrap_or_else(|| {
-                    let content = detail.as_ref().map_or(raw, |detail| detail.raw);
+                    // All of an element that is one: two may differ in nothing but what stands beside the details.
+                    let content = several.map_or(raw, |detail| detail.raw);
                     format!("{:016x}", hash64([crate::text::compact_json(content.get()).as_bytes()]))
                 });
                 let of = match kind {
@@ -263,16 +265,13 @@ mod tests {
             let host = artifact.entities.get(entities::Field::ClientHostname);
             assert_eq!(host, (name == Some("Malware")).then_some("pc-9"));
         }
-        // Whether it stands alone or beside others, with an id or without one.
-        for own in [r#"{"alert_id":"7"}"#, r#"{"alert_type":"Phishing"}"#] {
-            let alone = raw(&format!(r#"{{"type":"THREAT COMMAND","threat_command_details":{own}}}"#));
-            let beside = raw(&format!(
-                r#"{{"type":"INSIGHT AGENT","threat_command_details":{own},"insight_agent_details":[{{"alert_id":"8"}}]}}"#
-            ));
-            let alone = only(Kind::ProductAlert, &alone, &of);
-            assert!(Extra::all_of(Kind::ProductAlert, &beside, &of).iter().any(|extra| extra.key() == alone.key()));
-            assert_eq!(alone.artifact(&of, "us.example", Utc(0)).rule_category.as_deref(), Some("THREAT_COMMAND"));
-        }
+        // Whether it stands alone or beside others.
+        let own = r#""threat_command_details":{"alert_id":"7"}"#;
+        let alone = raw(&format!(r#"{{"type":"THREAT COMMAND",{own}}}"#));
+        let beside = raw(&format!(r#"{{"type":"INSIGHT AGENT",{own},"insight_agent_details":[{{"alert_id":"8"}}]}}"#));
+        let alone = only(Kind::ProductAlert, &alone, &of);
+        assert!(Extra::all_of(Kind::ProductAlert, &beside, &of).iter().any(|extra| extra.key() == alone.key()));
+        assert_eq!(alone.artifact(&of, "us.example", Utc(0)).rule_category.as_deref(), Some("THREAT_COMMAND"));
         let (one, other) = (raw(r#"{"type":"X"}"#), raw(r#"{"type":"X","a":1}"#));
         assert_ne!(
             only(Kind::ProductAlert, &one, &of).key(),

@@ -64,8 +64,10 @@ pub async fn check<T: Transport, C: Clock>(
     }
     Ok(CheckReport {
         summary: format!(
-            "The key works in region {} ({}); {} investigation(s) are there to be read.",
-            settings.region.code, settings.region.label, page.total_rows
+            "The key works in region {} ({}); {} are there to be read.",
+            settings.region.code,
+            settings.region.label,
+            if page.has_totals { format!("{} investigation(s)", page.total_rows) } else { "investigations".to_owned() }
         ),
         reports,
     })

@@ -157,9 +157,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
         let (settings, since, began) = (self.settings, self.looked_through(listing), self.cycle_began());
-        // Tens of thousands that nobody ever closes may have no alerts at all.
+        // Tens of thousands that nobody ever closes may have no alerts at all. That somebody has looked at one says nothing
+        // of alerts.
+        let reads_alerts = settings.collect_alerts && listing == Listing::Everything;
         let may_have_more = |row: &Investigation<'_>, has_alerts: bool| {
-            (settings.collect_comments || settings.collect_alerts && has_alerts && row.hides_alerts())
+            (settings.collect_comments || reads_alerts && has_alerts && row.hides_alerts())
                 && may_have_changed_within(row, listing, since)
         };
         let number = self.state.number;

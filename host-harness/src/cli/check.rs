@@ -1,33 +1,45 @@
 //! `host-harness check`: proves key, region and access before an instance is
 //! polled.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde_json::json;
 
 use super::error::{CliError, EXIT_FAILED};
 use super::options::{self, InstanceOptions};
-use super::{Context, output};
+use super::{Context, check_config, output};
 use crate::contract::types::{CheckReport, StreamState};
 use crate::instances::failure::FailureReport;
 use crate::log::escape;
 
 /// Try settings and secrets with a few light requests
 ///
-/// Nothing is collected or stored. Exit code 0: everything can be collected or
-/// is knowingly not offered; 1: something cannot be; 2: wrong usage, settings
-/// or files.
+/// Nothing is collected or stored. With --config it is done for the instances
+/// of a configuration, also while a host runs with it. Exit code 0: everything
+/// can be collected or is knowingly not offered; 1: something cannot be; 2:
+/// wrong usage, settings or files.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   host-harness check --connector connector.wasm --set region=us --secret api_key=env:API_KEY
-  host-harness check --connector connector.wasm --set region=us --secret api_key=file:/etc/acme.key")]
+  host-harness check --connector connector.wasm --set region=us --secret api_key=file:/etc/acme.key
+  host-harness check --config /etc/host-harness/conductor.toml --instance acme-us")]
 pub(super) struct Check {
+    /// The connector, a WebAssembly component
+    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    connector: Option<PathBuf>,
+    /// A configuration of `run`: check its instances, those that are disabled
+    /// only by name
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["connector", "settings", "secrets", "routes", "ca_files", "proxy"])]
+    config: Option<PathBuf>,
+    /// Only this instance of the configuration, by its name or id
+    #[arg(long, value_name = "NAME", requires = "config")]
+    instance: Option<String>,
     #[command(flatten)]
-    instance: InstanceOptions,
+    options: InstanceOptions,
     /// Directory in which the compiled connector is kept
-    #[arg(long, value_name = "DIR")]
+    #[arg(long, value_name = "DIR", conflicts_with = "config")]
     cache: Option<PathBuf>,
     /// Print the result as one JSON object
     #[arg(long)]
@@ -39,9 +51,13 @@ const NAME: &str = "check";
 
 impl Check {
     pub(super) async fn run(self, context: &Context) -> Result<u8, CliError> {
-        let understood = self.instance.understand()?;
+        let understood = self.options.understand()?;
+        let Some(connector) = &self.connector else {
+            let config = self.config.as_deref().unwrap_or(Path::new(""));
+            return check_config::run(context, config, self.instance.as_deref(), &understood.clock, self.json).await;
+        };
         let spinner = context.spinner("loading the connector");
-        let connector = options::load(&self.instance.connector, self.cache.as_deref()).await?;
+        let connector = options::load(connector, self.cache.as_deref()).await?;
         let tenant = understood.tenant(&connector, NAME).await?;
         spinner.set_message("asking the vendor");
         let (result, usage) = tenant.check().await;
@@ -67,12 +83,12 @@ impl Check {
 }
 
 /// Whether everything can be collected or is knowingly not offered.
-fn is_good(report: &CheckReport) -> bool {
+pub(super) fn is_good(report: &CheckReport) -> bool {
     !report.reports.iter().any(|report| matches!(report.state, StreamState::Degraded(_)))
 }
 
 /// For people.
-fn page(report: &CheckReport) -> String {
+pub(super) fn page(report: &CheckReport) -> String {
     let rows: Vec<Vec<String>> = report
         .reports
         .iter()
@@ -91,7 +107,11 @@ fn page(report: &CheckReport) -> String {
 }
 
 /// For programs.
-fn as_json(connector: &str, result: &Result<CheckReport, FailureReport>, requests: u32) -> serde_json::Value {
+pub(super) fn as_json(
+    connector: &str,
+    result: &Result<CheckReport, FailureReport>,
+    requests: u32,
+) -> serde_json::Value {
     let streams: Vec<_> =
         result.iter().flat_map(|report| &report.reports).map(super::poll_report::stream_of_check).collect();
     json!({

@@ -1,8 +1,6 @@
 //! `host-harness connectors`: which connectors serve, and what is done about
 //! those that do not.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -10,7 +8,7 @@ use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
 use super::output;
-use crate::config;
+use super::state::State;
 use crate::connectors::registry::{Granted, Operator, OperatorError};
 use crate::connectors::serving::ConnectorReport;
 use crate::log::escape;
@@ -82,45 +80,26 @@ enum Action {
     },
 }
 
-/// Where the host keeps its state.
-#[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
-struct State {
-    /// The host's state directory
-    #[arg(long, value_name = "DIR")]
-    state: Option<PathBuf>,
-    /// The host's configuration, which names it
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-impl State {
-    fn operator(self) -> Result<Operator, CliError> {
-        let state = match (self.state, self.config) {
-            (Some(state), _) => state,
-            (None, Some(config)) => config::load(&config)?.host.state,
-            // The group of the two is required.
-            (None, None) => return Err(CliError::usage("give --state or --config")),
-        };
-        Ok(Operator::at(&state)?)
-    }
+/// What an operator does about the connectors of a host.
+fn operator(state: State) -> Result<Operator, CliError> {
+    Ok(Operator::at(&state.directory()?)?)
 }
 
 impl Connectors {
     pub(super) fn run(self) -> Result<u8, CliError> {
         match self.action {
-            Action::List { state, grants, json } => list(&state.operator()?, grants, json)?,
+            Action::List { state, grants, json } => list(&operator(state)?, grants, json)?,
             Action::Quarantine { state, which, reason } => {
-                let digest = state.operator()?.quarantine(&which, &reason, OffsetDateTime::now_utc())?;
+                let digest = operator(state)?.quarantine(&which, &reason, OffsetDateTime::now_utc())?;
                 output::print(&format!("{digest} is in quarantine\n"))?;
             }
             Action::Release { state, which, all: _ } => {
-                let released = state.operator()?.release(which.as_deref())?;
+                let released = operator(state)?.release(which.as_deref())?;
                 let lines: String = released.iter().map(|digest| format!("{digest} is released\n")).collect();
                 output::print(&lines)?;
             }
             Action::Confirm { state, which } => {
-                let confirmed = state.operator()?.confirm(&which, OffsetDateTime::now_utc())?;
+                let confirmed = operator(state)?.confirm(&which, OffsetDateTime::now_utc())?;
                 let mut text =
                     format!("{} {} is granted:\n", escape(&confirmed.integration_type), escape(&confirmed.version));
                 for right in confirmed.granted {

@@ -8,9 +8,11 @@
 //! ordinary way, gives 0). Options stay as they are.
 
 mod check;
+mod check_config;
 mod connectors;
 mod error;
 mod inspect;
+mod instances;
 mod open_files;
 mod options;
 mod output;
@@ -21,6 +23,7 @@ mod search;
 mod signals;
 mod simulate;
 mod soundness;
+mod state;
 mod status;
 
 use std::io::Write as _;
@@ -93,6 +96,7 @@ enum Command {
     Run(run::Run),
     Status(status::Status),
     Connectors(connectors::Connectors),
+    Instances(instances::Instances),
     Search(search::Search),
     Simulate(simulate::Simulate),
 }
@@ -163,6 +167,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
             Command::Run(command) => command.run().await,
             Command::Status(command) => command.run().await,
             Command::Connectors(command) => command.run(),
+            Command::Instances(command) => command.run(&context),
             Command::Search(command) => command.run(),
             Command::Simulate(command) => command.run().await,
         }

@@ -15,12 +15,9 @@ use crate::instances::settings::SettingsError;
 use crate::instances::{secrets, settings};
 use crate::sandbox::{Clock, Engine, EngineOptions};
 
-/// Which connector, for whom, and how to reach the vendor.
+/// For whom, and how to reach the vendor.
 #[derive(Debug, Args)]
 pub(super) struct InstanceOptions {
-    /// The connector, a WebAssembly component
-    #[arg(long, value_name = "FILE")]
-    pub(super) connector: PathBuf,
     /// A setting of the connector (see `inspect`); may be repeated
     #[arg(long = "set", value_name = "KEY=VALUE", num_args = 1..)]
     settings: Vec<String>,

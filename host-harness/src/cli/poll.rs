@@ -38,6 +38,9 @@ Examples:
       --secret api_key=env:API_KEY --route api.example.com=http://127.0.0.1:8811 \\
       --clock 2026-01-15T12:00:00Z --state ./state --json")]
 pub(super) struct Poll {
+    /// The connector, a WebAssembly component
+    #[arg(long, value_name = "FILE")]
+    connector: PathBuf,
     #[command(flatten)]
     options: InstanceOptions,
     /// Name of the instance; its progress is kept under this name
@@ -85,13 +88,13 @@ impl Poll {
         }
         let understood = self.options.understand()?;
         let spinner = context.spinner("loading the connector");
-        if File::open(&self.options.connector).is_err() {
+        if File::open(&self.connector).is_err() {
             // Says why; a state directory is not made for nothing.
-            options::load(&self.options.connector, None).await?;
+            options::load(&self.connector, None).await?;
         }
         let store = Store::open(&self.state)?;
         let cache = self.cache.clone().unwrap_or_else(|| self.state.join("cache"));
-        let connector = options::load(&self.options.connector, Some(&cache)).await?;
+        let connector = options::load(&self.connector, Some(&cache)).await?;
         let tenant = understood.tenant(&connector, &self.instance).await?;
         let instance = store.instance(&self.instance, connector.slug(), understood.clock.now())?;
         let mut sink = self.out.as_deref().map(LinesSink::open).transpose()?;
@@ -133,7 +136,7 @@ impl Poll {
         .await;
         spinner.finish_and_clear();
 
-        cycle.log(connector.slug(), &instance.name);
+        cycle.log(connector.slug(), &instance.name, |_| false);
         let output_name = self.out.as_ref().map(|path| path.display().to_string());
         let polled = Polled {
             instance: &instance.name,

@@ -227,7 +227,7 @@ fn registry(config: &Config, engine: Engine, clock: &Clock) -> Result<Registry, 
 }
 
 /// The origins that the configuration grants, as the registry writes them.
-fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
+pub(super) fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
     let one = |(name, origins): (&String, &Vec<String>)| {
         (name.clone(), origins.iter().filter_map(|text| origin(text).ok()).collect())
     };

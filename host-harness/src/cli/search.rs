@@ -18,8 +18,9 @@ use crate::store::{Attributed, Hit, Reader, remark};
 /// either, NOT before a word leaves out what has it, both in capitals. Words
 /// without an OR between them belong closer together; brackets change that.
 /// Fields narrow a word down: src_ip: dst_ip: hostname: user: severity:
-/// stream:; -severity:low leaves out what has it there. Any other word with a
-/// hyphen before it is looked for as it is. Quotes keep words together, a * at
+/// stream:; -severity:low, or NOT severity:low, leaves out what has it there.
+/// Any other word with a hyphen before it is looked for as it is (what begins
+/// with one comes behind a -- by itself). Quotes keep words together, a * at
 /// the end of a word stands for any ending, behind a dot for whatever follows.
 /// A time is found by its month (2026-01*), day (2026-01-15), hour, minute or
 /// second (2026-01-15T11:59, 2026-01-15 11:59), as it is written; a UUID as a
@@ -38,7 +39,7 @@ Examples:
   host-harness search --state ./state 'severity:(high OR critical) NOT stream:alerts'
   host-harness search --state ./state --json --pretty --limit 1")]
 pub(super) struct Search {
-    /// The directory that was given to poll
+    /// The state directory of `poll` or `run`
     #[arg(long, value_name = "DIR")]
     state: PathBuf,
     /// Show at most this many

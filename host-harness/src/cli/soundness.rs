@@ -61,7 +61,7 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
 }
 
 /// The connectors of the configured directory.
-async fn connectors(
+pub(super) async fn connectors(
     config: &Config,
     engine: &Engine,
     cache: Option<&Path>,

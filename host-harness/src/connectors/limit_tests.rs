@@ -57,6 +57,23 @@ async fn no_more_steps_run_at_once_than_there_are_places_for() {
     assert_eq!(took.await, [10, 10, 20], "the third began when a place was free");
 }
 
+#[tokio::test(start_paused = true)]
+async fn steps_that_hang_hold_up_neither_a_new_connector_nor_the_settings_of_a_new_tenant() {
+    let limits = Limits { wall_per_step: Duration::from_secs(100), ..Limits::default() };
+    let options = EngineOptions { limits, pooling: false, max_instances: 1, ..EngineOptions::default() };
+    let engine = Engine::new(options).unwrap();
+    let hanging = tenant(&engine, component_polling(WAITING)).await;
+    let began = Instant::now();
+    let polls = futures::future::join_all((0..2).map(|_| hanging.poll(None, budget())));
+    let beside = async {
+        tokio::task::yield_now().await;
+        // Described, and configured.
+        tenant(&engine, component()).await;
+        assert!(began.elapsed() < Duration::from_secs(100), "{:?}", began.elapsed());
+    };
+    futures::join!(polls, beside);
+}
+
 #[tokio::test]
 async fn requests_that_lead_nowhere_do_not_flood_the_log() {
     let flood = "(call $pathless (i32.const 300))";

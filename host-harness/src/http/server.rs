@@ -40,10 +40,12 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub async fn serve(site: Arc<Site>, listener: TcpListener) -> io::Result<()> {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     let mut connections = JoinSet::new();
+    let mut is_refusing = false;
     loop {
         let place = Arc::clone(&places).acquire_owned().await.map_err(io::Error::other)?;
         match listener.accept().await {
             Ok((stream, _)) => {
+                is_refusing = false;
                 let site = Arc::clone(&site);
                 connections.spawn(async move {
                     let _place = place;
@@ -51,7 +53,11 @@ pub async fn serve(site: Arc<Site>, listener: TcpListener) -> io::Result<()> {
                 });
             }
             Err(failure) => {
-                tracing::warn!("a connection could not be taken: {failure}");
+                // Once: it goes on ten times a second for as long as there are no handles.
+                if !is_refusing {
+                    tracing::warn!("connections cannot be taken for now: {failure}");
+                }
+                is_refusing = true;
                 tokio::time::sleep(PAUSE).await;
             }
         }

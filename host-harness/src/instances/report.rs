@@ -223,7 +223,9 @@ impl Cycle {
 
     /// Writes the log lines of the cycle: the count of every announced stream
     /// that was reported on and of every other that had something, what failed, what is unavailable, a summary.
-    pub fn log(&self, connector: &str, instance: &str) {
+    /// `told` says of which streams it was told before that they are unavailable: they are for as long as the tenant is as
+    /// it is, and who polls every five minutes would say so every five minutes.
+    pub fn log(&self, connector: &str, instance: &str, told: impl Fn(&str) -> bool) {
         for stream in &self.streams {
             if stream.announced || stream.fetched > 0 {
                 tracing::info!(connector, instance, "fetched {} {}", stream.fetched, stream.noun);
@@ -235,6 +237,7 @@ impl Cycle {
                 State::Degraded(failure) => {
                     tracing::error!(connector, instance, "{} failed: {}", stream.name, failure.sentence());
                 }
+                State::Unavailable(_) if told(&stream.name) => {}
                 State::Unavailable(failure) => {
                     tracing::warn!(connector, instance, "{} unavailable: {}", stream.name, failure.sentence());
                 }

@@ -5,6 +5,7 @@
 //! Why it is watched: writing to a pipe that nobody reads ends only when somebody does, and says nothing meanwhile.
 //! Promise: at least once, in the order of arrival for every instance, also for instances that are gone by now.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::board::Board;
+use super::guard::broken;
 use crate::config::SinkConfig;
 use crate::instances::failure::FailureReport;
 use crate::locks::lock;
@@ -81,7 +83,11 @@ impl Delivery {
         let progress = Arc::new(Progress::default());
         tokio::spawn(watch(Arc::downgrade(&progress), Arc::clone(&board), blocked_after));
         std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
-            run(&runtime, &store, &Output { sink, form }, &board, &progress, &rung, &stop);
+            let board = Arc::clone(&board);
+            let work = || run(&runtime, &store, &Output { sink, form }, &board, &progress, &rung, &stop);
+            if catch_unwind(AssertUnwindSafe(work)).is_err() {
+                broken(&board, "the delivery");
+            }
             // Whoever waited may have given up.
             let _ = done.send(());
         })?;
@@ -151,16 +157,30 @@ impl Progress {
     }
 }
 
-/// A sink whose progress is noted.
+/// A sink whose progress is noted, and shown: a backlog may take hours.
 struct Noted<'a> {
     sink: &'a mut LinesSink,
     progress: &'a Progress,
+    board: &'a Board,
 }
 
 impl Sink for Noted<'_> {
     async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
         let result = self.sink.deliver(artifacts).await;
         self.progress.moved();
+        if result.is_ok() {
+            // That it takes something after it stood still is told by who watches.
+            let was_down = self.board.host().sink.failure.is_some_and(|failure| failure.code != BLOCKED);
+            self.board.change_host(|host| {
+                host.sink.delivered += u64::try_from(artifacts.len()).unwrap_or(u64::MAX);
+                if was_down {
+                    host.sink.failure = None;
+                }
+            });
+            if was_down {
+                tracing::info!("the output takes artifacts again");
+            }
+        }
         result
     }
 }
@@ -206,11 +226,16 @@ fn run(
     let mut lines = None;
     loop {
         let last = stop.load(Ordering::Acquire);
-        let result = round(runtime, store, output, &mut lines, board, progress);
+        // Nothing has to be looked for where nothing takes it.
+        let result = match output.sink {
+            SinkConfig::None => Ok(()),
+            _ => round(runtime, store, output, &mut lines, board, progress),
+        };
         progress.rests();
         let wait = match result {
             Ok(()) => {
-                if failures > 0 {
+                // Nothing had to be delivered, or that was told.
+                if board.host().sink.failure.is_some_and(|failure| failure.code != BLOCKED) {
                     tracing::info!("the output takes artifacts again");
                 }
                 failures = 0;
@@ -219,7 +244,8 @@ fn run(
             }
             Err(error) => {
                 let failure = FailureReport::from(&error);
-                if failures == 0 {
+                // Or it has taken something since that was said.
+                if failures == 0 || board.host().sink.failure.is_none() {
                     tracing::error!("delivery failed: {}", failure.sentence());
                 }
                 board.change_host(|host| host.sink.failure = Some(failure));
@@ -271,9 +297,8 @@ fn round(
         },
     };
     for instance in waiting {
-        let mut delivered = 0;
-        let result = runtime.block_on(drain(store, &instance, &mut Noted { sink: lines, progress }, &mut delivered));
-        board.change_host(|host| host.sink.delivered += delivered);
+        let mut noted = Noted { sink: lines, progress, board };
+        let result = runtime.block_on(drain(store, &instance, &mut noted, &mut 0));
         if result.is_err() {
             lines.release();
         }

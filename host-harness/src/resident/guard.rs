@@ -14,9 +14,14 @@ use super::board::Board;
 /// Does something; should it panic, that is told, and the health of the host is that of one that stops.
 pub(crate) async fn guarded(board: &Board, what: &str, work: impl Future<Output = ()>) {
     if AssertUnwindSafe(work).catch_unwind().await.is_err() {
-        tracing::error!("the host is broken: {what} has panicked; report this, and start the host again");
-        board.change_host(|host| host.stopping = true);
+        broken(board, what);
     }
+}
+
+/// Tells that something has panicked, and lets the health of the host be that of one that stops.
+pub(super) fn broken(board: &Board, what: &str) {
+    tracing::error!("the host is broken: {what} has panicked; report this, and start the host again");
+    board.change_host(|host| host.stopping = true);
 }
 
 #[cfg(test)]

@@ -17,6 +17,7 @@ mod shelf;
 pub mod status;
 pub mod supervisor;
 pub mod tally;
+pub(crate) mod tenant;
 pub mod watcher;
 
 pub use fixed::FixedConnectors;

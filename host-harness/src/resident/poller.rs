@@ -6,7 +6,7 @@
 //! many of them: thousands of idle tenants must not hold thousands of clients.
 //! Not guaranteed: a secret in an environment variable is never new, because no process sees another's environment.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,17 +19,17 @@ use uuid::Uuid;
 use super::board::Board;
 use super::resolve;
 use super::status::Version;
+use super::tenant::{changed_by_somebody, from_tenant, make, misfit, on_a_thread, options, stalled};
 use crate::config::watch::Look;
-use crate::config::{Config, InstanceConfig, Problem};
-use crate::connectors::registry::outcome;
+use crate::config::{Config, InstanceConfig};
 use crate::connectors::serving::{LiveInstance, NotReady, PollOutcome, Serving};
-use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions, Unchecked};
+use crate::connectors::{Connector, Tenant, TenantError, Unchecked};
 use crate::contract::types::Budget;
 use crate::instances::collector::Collector;
 use crate::instances::cycle::{CycleOptions, Run, Surroundings};
-use crate::instances::failure::{FailureReport, Retry, as_sentence};
-use crate::instances::report::Cycle;
-use crate::instances::secrets::{self, Source, SourceError};
+use crate::instances::failure::FailureReport;
+use crate::instances::report::{Cycle, State};
+use crate::instances::secrets::Source;
 use crate::locks::lock;
 use crate::sandbox::{Clock, Usage};
 use crate::sinks::LinesSink;
@@ -109,6 +109,34 @@ struct Inner {
     /// Told of the instance after every step that stored something.
     stored: Box<dyn Fn() + Send + Sync>,
     kept: Mutex<HashMap<Uuid, Kept>>,
+    /// Streams that were told to be unavailable, by instance.
+    unavailable: Mutex<HashMap<Uuid, HashSet<String>>>,
+    /// Instances whose files are being looked at.
+    looking: Arc<Mutex<HashSet<Uuid>>>,
+}
+
+/// What is looked at before a poll.
+const FILES: &str = "looking at the files of its secrets and certificates";
+
+/// Looks that are under way at most: more than there are polls at once, so that only file systems that do not answer use
+/// them up, and half of the threads that the runtime has for what blocks.
+const MOST_LOOKS: usize = 256;
+
+/// A look at the files of an instance, for as long as it takes.
+struct Looking(Arc<Mutex<HashSet<Uuid>>>, Uuid);
+
+impl Looking {
+    /// Begins one, unless one is under way, or so many that threads have to be left for others.
+    fn begin(all: &Arc<Mutex<HashSet<Uuid>>>, id: Uuid) -> Option<Self> {
+        let mut under_way = lock(all);
+        (under_way.len() < MOST_LOOKS && under_way.insert(id)).then(|| Self(Arc::clone(all), id))
+    }
+}
+
+impl Drop for Looking {
+    fn drop(&mut self) {
+        lock(&self.0).remove(&self.1);
+    }
 }
 
 /// A tenant and what it was made of.
@@ -128,7 +156,16 @@ impl ConnectorPoller {
         clock: Clock,
         stored: impl Fn() + Send + Sync + 'static,
     ) -> Self {
-        let inner = Inner { serving, store, board, clock, stored: Box::new(stored), kept: Mutex::default() };
+        let inner = Inner {
+            serving,
+            store,
+            board,
+            clock,
+            stored: Box::new(stored),
+            kept: Mutex::default(),
+            unavailable: Mutex::default(),
+            looking: Arc::default(),
+        };
         Self { inner: Arc::new(inner) }
     }
 }
@@ -146,7 +183,11 @@ impl Poller for ConnectorPoller {
     fn poll(&self, record: Arc<Record>, stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
-            match inner.tenant(&record).await {
+            let tenant = match inner.try_store(record.instance.id).await {
+                Ok(()) => inner.tenant(&record).await,
+                Err(failure) => Err(failure),
+            };
+            match tenant {
                 Ok(tenant) => inner.cycle(&record, &tenant, stop).await,
                 Err(failure) => {
                     let slug = record.config.integration_type.replace('_', "-");
@@ -160,6 +201,7 @@ impl Poller for ConnectorPoller {
 
     fn forget(&self, id: Uuid) {
         lock(&self.inner.kept).remove(&id);
+        lock(&self.inner.unavailable).remove(&id);
     }
 }
 
@@ -172,26 +214,20 @@ impl Inner {
             changed_by_somebody("connector-missing", format!("no connector serves {}", config.integration_type), help)
         })?;
         let id = record.instance.id;
-        let looks = {
-            let before = lock(&self.kept).get(&id).map(|kept| kept.looks.clone()).unwrap_or_default();
-            let files = files(config, &record.whole);
-            on_a_thread(move || look(&files, &before)).await?
-        };
-        if let Some(kept) = lock(&self.kept).get_mut(&id)
-            && kept.tenant.connector().digest() == connector.digest()
-            && same(&kept.record, record)
-            && same_content(&kept.looks, &looks)
-        {
-            // What the operator grants may have changed since it was made.
-            kept.tenant.admit().map_err(|error| from_tenant(&TenantError::NotGranted(error), record, &connector))?;
-            kept.used = self.clock.now();
-            kept.looks = looks;
-            return Ok(kept.tenant.clone());
+        let looks = self.look(record).await?;
+        if let Some(tenant) = self.kept(record, &connector, &looks) {
+            // What the operator grants may have changed since it was made. It is read from the disk: not under a lock.
+            tenant
+                .admit()
+                .map_err(|error| from_tenant(&TenantError::NotGranted(error), config, &record.whole, &connector))?;
+            return Ok(tenant);
         }
-        let tenant = make(record, &connector, self.clock.clone()).await.map_err(|(failure, outcome)| {
-            self.serving.polled(&connector, id, outcome);
-            failure
-        })?;
+        let tenant = make(&record.config, &record.whole, &connector, self.clock.clone()).await.map_err(
+            |(failure, outcome)| {
+                self.serving.polled(&connector, id, outcome);
+                failure
+            },
+        )?;
         let mut all = lock(&self.kept);
         all.remove(&id);
         if all.len() >= MOST_KEPT
@@ -201,6 +237,33 @@ impl Inner {
         }
         all.insert(id, Kept { tenant: tenant.clone(), record: Arc::clone(record), looks, used: self.clock.now() });
         Ok(tenant)
+    }
+
+    /// What the files of an instance look like now. A file system may not answer for hours: the thread that waits for it
+    /// is left to itself, and until it is back no other looks at the same files.
+    async fn look(&self, record: &Record) -> Result<Vec<Look>, FailureReport> {
+        let id = record.instance.id;
+        let before = lock(&self.kept).get(&id).map(|kept| kept.looks.clone()).unwrap_or_default();
+        let files = files(&record.config, &record.whole);
+        let Some(looking) = Looking::begin(&self.looking, id) else { return Err(stalled(FILES)) };
+        on_a_thread(FILES, move || {
+            let _looking = looking;
+            look(&files, &before)
+        })
+        .await
+    }
+
+    /// The kept tenant, if it is still right.
+    fn kept(&self, record: &Arc<Record>, connector: &Connector, looks: &[Look]) -> Option<Tenant> {
+        let mut all = lock(&self.kept);
+        let kept = all.get_mut(&record.instance.id).filter(|kept| {
+            kept.tenant.connector().digest() == connector.digest()
+                && same(&kept.record, record)
+                && same_content(&kept.looks, looks)
+        })?;
+        kept.used = self.clock.now();
+        kept.looks = looks.to_vec();
+        Some(kept.tenant.clone())
     }
 
     /// What to do about an instance that nothing serves.
@@ -225,6 +288,30 @@ impl Inner {
                 .trim_end_matches('?'),
             ),
         }
+    }
+
+    /// Whether what an instance collects can be stored, as far as its last poll gives reason to doubt it: what is asked of
+    /// a vendor and cannot be stored is asked for again, and takes from its allowance every time.
+    async fn try_store(&self, id: Uuid) -> Result<(), FailureReport> {
+        let failure = self.board.instance(id).and_then(|status| status.past.failure);
+        let store = self.store.clone();
+        let tried = match failure.as_ref().map(|failure| failure.code.as_str()) {
+            Some("state-full") => on_a_thread("trying whether there is room", move || store.try_room()).await?,
+            Some("state-gone") => on_a_thread("looking at the database", move || store.in_place()).await?,
+            _ => Ok(()),
+        };
+        tried.map_err(|error| FailureReport::from(&error))
+    }
+
+    /// Notes which streams are unavailable now, and gives those of which that was told before, since the start.
+    fn tell_unavailable(&self, id: Uuid, cycle: &Cycle) -> HashSet<String> {
+        // A cycle that says nothing of streams changes nothing.
+        if cycle.streams.is_empty() {
+            return HashSet::new();
+        }
+        let unavailable = cycle.streams.iter().filter(|stream| matches!(stream.state, State::Unavailable(_)));
+        let now = unavailable.map(|stream| stream.name.clone()).collect();
+        lock(&self.unavailable).insert(id, now).unwrap_or_default()
     }
 
     /// One cycle, with its log lines.
@@ -260,7 +347,8 @@ impl Inner {
                 }
             })
             .await;
-        cycle.log(connector.slug(), &record.config.name);
+        let before = self.tell_unavailable(record.instance.id, &cycle);
+        cycle.log(connector.slug(), &record.config.name, |stream| before.contains(stream));
         self.serving.polled(connector, record.instance.id, verdict(&cycle));
         let version =
             Version { version: connector.descriptor().version.clone(), digest: connector.digest().to_owned() };
@@ -308,55 +396,6 @@ impl Collector for Observed<'_> {
     }
 }
 
-/// Makes a tenant for an instance; or why not, and what that says about the connector.
-async fn make(record: &Record, connector: &Connector, clock: Clock) -> Result<Tenant, (FailureReport, PollOutcome)> {
-    if let Some(failure) = misfit(record, connector) {
-        return Err((failure, PollOutcome::Inconclusive));
-    }
-    let options = options(record, clock).await.map_err(|failure| (failure, PollOutcome::Inconclusive))?;
-    connector.tenant(options).await.map_err(|error| {
-        let outcome = match &error {
-            TenantError::Configure(ConfigureError::Step(error)) => outcome(error, &Usage::default()),
-            TenantError::Configure(ConfigureError::Plan(_)) => PollOutcome::ConnectorFailed,
-            _ => PollOutcome::Inconclusive,
-        };
-        (from_tenant(&error, record, connector), outcome)
-    })
-}
-
-/// The first thing in an instance's configuration that does not fit the connector's form.
-fn misfit(record: &Record, connector: &Connector) -> Option<FailureReport> {
-    let problems = resolve::check_form(&record.whole.file, &record.config, connector.descriptor());
-    problems.first().map(from_problem)
-}
-
-/// What a tenant is made of, secrets read.
-async fn options(record: &Record, clock: Clock) -> Result<TenantOptions, FailureReport> {
-    let sources = record.config.secrets.clone();
-    let line =
-        move |key: &str, record: &Record| format!("{}:{}", record.whole.file.display(), record.config.line_of(key));
-    let secrets = on_a_thread(move || secrets::take(&sources)).await?.map_err(|error| {
-        let (key, help) = match &error {
-            SourceError::Unset { key, name } => (
-                Some(key.clone()),
-                format!("Set {name} in the environment of the host and start it again, or keep the secret in a file."),
-            ),
-            SourceError::Unreadable { key, .. } => (Some(key.clone()), as_sentence(&error.help())),
-            other => (None, as_sentence(&other.help())),
-        };
-        let place = key.map(|key| format!("{}: ", line(&key, record))).unwrap_or_default();
-        changed_by_somebody(error.code(), format!("{place}{error}"), help)
-    })?;
-    Ok(TenantOptions {
-        name: record.config.name.clone(),
-        settings: record.config.settings.clone(),
-        secrets,
-        routes: record.whole.host.routes.clone(),
-        clock,
-        network: record.whole.host.network.clone(),
-    })
-}
-
 /// An instance for a new version to prove itself on, or why it cannot be set up for that version: what a poll would
 /// refuse is to show before the version serves.
 pub(super) async fn live(
@@ -366,14 +405,14 @@ pub(super) async fn live(
     clock: Clock,
 ) -> Result<LiveInstance, NotReady> {
     let (store, instance) = (store.clone(), record.instance.clone());
-    let steps = on_a_thread(move || store.steps(&instance))
+    let steps = on_a_thread("reading its progress", move || store.steps(&instance))
         .await
         .and_then(|read| read.map_err(|error| FailureReport::from(&error)));
     // Every step leaves one.
     let has_checkpoint = matches!(steps, Ok(1..));
-    let options = match misfit(record, connector) {
+    let options = match misfit(&record.config, &record.whole, connector) {
         Some(failure) => Err(failure),
-        None => options(record, clock).await,
+        None => options(&record.config, &record.whole, clock).await,
     };
     let ready = match (options, steps) {
         (Ok(options), Ok(_)) => Ok(LiveInstance { id: record.instance.id, options, has_checkpoint }),
@@ -390,36 +429,9 @@ pub(super) async fn live(
 /// The checkpoint of an instance, for a new version to try itself on.
 pub(super) async fn checkpoint(record: &Record, store: &Store) -> Result<Option<Vec<u8>>, FailureReport> {
     let (store, instance) = (store.clone(), record.instance.clone());
-    on_a_thread(move || store.checkpoint(&instance))
+    on_a_thread("reading its progress", move || store.checkpoint(&instance))
         .await
         .and_then(|read| read.map_err(|error| FailureReport::from(&error)))
-}
-
-/// Why a tenant cannot be made, at the line of the configuration that is to blame.
-fn from_tenant(error: &TenantError, record: &Record, connector: &Connector) -> FailureReport {
-    if let TenantError::Configure(error @ ConfigureError::Fields(_)) = error
-        && let [first, ..] =
-            resolve::refused(&record.whole.file, &record.config, connector.descriptor(), error).as_slice()
-    {
-        return from_problem(first);
-    }
-    if let TenantError::NotGranted(error) = error {
-        return changed_by_somebody(error.code(), error.to_string(), error.remedy());
-    }
-    let place = format!("{}:{}: ", record.whole.file.display(), record.config.place.line);
-    changed_by_somebody(error.code(), format!("{place}{error}"), "Correct the configuration.".to_owned())
-}
-
-/// A problem of the configuration as the failure of a poll.
-fn from_problem(problem: &Problem) -> FailureReport {
-    let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
-    let message = format!("{}{place}: {}", problem.file, problem.reason);
-    changed_by_somebody(problem.code, message, as_sentence(problem.help.trim_end_matches('?')))
-}
-
-/// A failure that stays until somebody changes something.
-fn changed_by_somebody(code: &str, message: String, help: String) -> FailureReport {
-    FailureReport { retry: Retry::AfterChange, ..FailureReport::new(code, message, help) }
 }
 
 /// Whether a tenant made for one record serves the other.
@@ -453,13 +465,6 @@ fn look(files: &[impl AsRef<Path>], before: &[Look]) -> Vec<Look> {
 /// Whether two series of looks saw the same contents.
 fn same_content(one: &[Look], other: &[Look]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(a, b)| !a.differs(b))
-}
-
-/// Runs something that may block.
-async fn on_a_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, FailureReport> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| FailureReport::new("host-error", format!("the host broke off: {error}"), "Report this."))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
+use super::tenant::ANSWERS_WITHIN;
 use crate::config::{Config, InstanceConfig, Problem, suggestion};
 use crate::connectors::{ConfigureError, Connector};
 use crate::contract::types::{Descriptor, Plan, Scheme};
@@ -75,7 +76,9 @@ async fn redactor(instance: &InstanceConfig) -> Redactor {
         readable.retain(|source| secrets::take(std::slice::from_ref(source)).is_ok());
         secrets::take(&readable).map(|secrets| Redactor::new(&secrets)).unwrap_or_default()
     };
-    tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    // As far as they can be read: a file system that does not answer must not hold up an edit.
+    let read = tokio::time::timeout(ANSWERS_WITHIN, tokio::task::spawn_blocking(read));
+    read.await.ok().and_then(Result::ok).unwrap_or_default()
 }
 
 /// What is wrong with interval, settings' and secrets' names.

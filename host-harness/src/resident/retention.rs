@@ -1,11 +1,16 @@
 //! The retention: artifacts that are older than the operator wants to keep are let go of.
 //!
 //! Why in small portions with pauses: a commit of a poll never waits for more than one of them.
+//! Why slowly at first: what goes does not come again, and a clock may be wrong, at the start of a machine above all. Until
+//! the clock has gone as it should for a day, a look lets go of no more than what was stored within a day of the oldest.
 //! Not guaranteed: that what is old goes at once; it is looked for every hour. See [`crate::store::Store::forget`] for what
 //! stays.
 
 use std::sync::Arc;
 use std::time::Duration;
+
+use time::OffsetDateTime;
+use tokio::time::Instant;
 
 use super::board::Board;
 use super::guard::guarded;
@@ -41,11 +46,13 @@ impl Retention {
     }
 
     async fn work(self) {
+        let mut trust = Trust::new(self.board.now());
         let mut looks = tokio::time::interval(EVERY);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             looks.tick().await;
-            match self.once().await {
+            let is_trusted = trust.look(self.board.now());
+            match self.once(is_trusted).await {
                 Ok(0) => {}
                 Ok(gone) => tracing::info!(
                     "let go of {} that {} kept for {}",
@@ -58,9 +65,15 @@ impl Retention {
         }
     }
 
-    /// Lets go of all that is old now, and gives how many these were.
-    async fn once(&self) -> Result<u64, StoreError> {
-        let before = self.board.now() - time::Duration::days(self.days.into());
+    /// Lets go of what is old now, of a day's worth of it where the clock is not trusted, and gives how many these were.
+    async fn once(&self, is_trusted: bool) -> Result<u64, StoreError> {
+        let mut before = self.board.now() - time::Duration::days(self.days.into());
+        if !is_trusted {
+            let store = self.store.clone();
+            let Ok(oldest) = tokio::task::spawn_blocking(move || store.oldest()).await else { return Ok(0) };
+            let Some(oldest) = oldest? else { return Ok(0) };
+            before = before.min(oldest.saturating_add(time::Duration::DAY));
+        }
         let mut all = 0;
         loop {
             let (store, undelivered) = (self.store.clone(), self.undelivered);
@@ -77,9 +90,41 @@ impl Retention {
     }
 }
 
+/// How long the clock has gone as it should: as far as the one that nobody sets.
+struct Trust {
+    since: Instant,
+    last: (Instant, OffsetDateTime),
+}
+
+/// How long it has to.
+const TRUSTED_AFTER: Duration = Duration::from_hours(24);
+
+/// What it may be off by between two looks.
+const MOST_OFF: time::Duration = time::Duration::minutes(10);
+
+impl Trust {
+    fn new(wall: OffsetDateTime) -> Self {
+        let now = Instant::now();
+        Self { since: now, last: (now, wall) }
+    }
+
+    /// Looks at the clock; tells whether it is trusted.
+    fn look(&mut self, wall: OffsetDateTime) -> bool {
+        let now = Instant::now();
+        let (then, shown) = self.last;
+        self.last = (now, wall);
+        let passed = time::Duration::try_from(now - then).unwrap_or(time::Duration::MAX);
+        if ((wall - shown) - passed).abs() > MOST_OFF {
+            tracing::warn!("the clock was set, or the machine stood still: for a day old artifacts go slowly only");
+            self.since = now;
+        }
+        now - self.since >= TRUSTED_AFTER
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use time::OffsetDateTime;
+    use std::sync::Mutex;
 
     use super::*;
     use crate::contract::types::{Artifact, Batch};
@@ -115,6 +160,46 @@ mod tests {
         tokio::time::sleep(Duration::from_mins(150)).await;
         assert_eq!(left(), 1, "the portions of one look");
         tokio::time::sleep(Duration::from_hours(3)).await;
+        assert_eq!(left(), 0);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_wrong_for_a_while_costs_a_days_worth_a_look_and_what_is_old_goes_within_two_days_all_the_same()
+     {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(dir.path()).expect("store");
+        let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("time");
+        let instance = store.instance("acme", "acme-siem", start).expect("instance");
+        for day in 0..60_u128 {
+            let id = uuid::Uuid::from_u128(day).to_string();
+            let artifacts = vec![Artifact { json: format!(r#"{{"id":"{id}"}}"#), id, stream: "records".into() }];
+            let batch = Batch {
+                artifacts,
+                checkpoint: Vec::new(),
+                more: false,
+                reports: Vec::new(),
+                retry_after_seconds: None,
+                hint: None,
+            };
+            let stored = start - time::Duration::days(60) + Duration::from_hours(24 * u64::try_from(day).expect("few"));
+            store.commit_step(&instance, &batch, stored).expect("committed");
+        }
+        // A year ahead at the start, for half an hour.
+        let ahead = Arc::new(Mutex::new(time::Duration::days(365)));
+        let (began, by) = (tokio::time::Instant::now(), Arc::clone(&ahead));
+        let clock = move || start + began.elapsed() + *by.lock().expect("lock");
+        let board = Arc::new(Board::new(Arc::new(clock), 1));
+        tokio::spawn(Retention { store: store.clone(), board, days: 90, undelivered: true }.run());
+        let left = || store.search("", None, 10_000).expect("found").len();
+        tokio::time::sleep(Duration::from_mins(30)).await;
+        assert_eq!(left(), 59, "one day's worth");
+        *ahead.lock().expect("lock") = time::Duration::ZERO;
+        tokio::time::sleep(Duration::from_hours(72)).await;
+        assert_eq!(left(), 59, "nothing is old");
+        // It really is another time: the operator may have wanted that much kept.
+        *ahead.lock().expect("lock") = time::Duration::days(365);
+        tokio::time::sleep(Duration::from_hours(3)).await;
+        assert!((54..59).contains(&left()), "{}", left());
+        tokio::time::sleep(Duration::from_hours(26)).await;
         assert_eq!(left(), 0);
     }
 }

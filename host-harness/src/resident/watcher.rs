@@ -7,11 +7,12 @@
 //! Not guaranteed: an edit is judged when the file has been the same in two looks, so four seconds after it was saved.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use tokio::sync::watch;
+use tokio::task::{JoinSet, spawn_blocking};
 use tokio::time::Instant;
 use uuid::Uuid;
 
@@ -20,17 +21,24 @@ use super::guard::guarded;
 use super::poller::{Phase, Record, files};
 use super::resolve;
 use super::supervisor::{Supervisor, unchanged};
+use super::tenant::ANSWERS_WITHIN;
 use crate::config::watch::{EVERY, FileWatch, Look};
 use crate::config::{self, Config, ConfigError};
 use crate::connectors::registry::NotGranted;
 use crate::connectors::serving::Serving;
+use crate::locks::lock;
 
 /// After how long an edit that was refused is judged again.
 const JUDGE_AGAIN: Duration = Duration::from_secs(30);
 
 /// Watches until it is told to stop.
 pub struct Watcher {
-    file: FileWatch,
+    file: Arc<Mutex<FileWatch>>,
+    /// Looks at the files of instances that are under way, one for each directory: a file system that does not answer holds
+    /// up nothing but those that lie there.
+    looking: JoinSet<(PathBuf, HashMap<PathBuf, Look>)>,
+    /// Their directories.
+    under_way: HashSet<PathBuf>,
     /// When the edit that was refused last is judged again.
     again: Option<Instant>,
     running: Arc<Config>,
@@ -57,8 +65,24 @@ impl Watcher {
     ) -> Self {
         let config = Arc::clone(&running);
         let (looks, versions) = (HashMap::new(), HashMap::new());
-        let mut watcher = Self { file, again: None, running, supervisor, serving, board, looks, versions };
-        watcher.know_files(&config);
+        let file = Arc::new(Mutex::new(file));
+        let mut watcher = Self {
+            file,
+            looking: JoinSet::new(),
+            under_way: HashSet::new(),
+            again: None,
+            running,
+            supervisor,
+            serving,
+            board,
+            looks,
+            versions,
+        };
+        // At the start, before anything else is under way; but a file system that does not answer must not keep it up.
+        let unknown = unknown_files(&watcher.looks, &config);
+        let (seen, looked) = std::sync::mpsc::channel();
+        std::thread::spawn(move || seen.send(look(unknown, &HashMap::new())));
+        watcher.looks = looked.recv_timeout(ANSWERS_WITHIN).unwrap_or_default();
         watcher
     }
 
@@ -76,28 +100,64 @@ impl Watcher {
         let mut ticks = tokio::time::interval(EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            let connectors = tokio::select! {
+            let seen = tokio::select! {
                 _ = stop.wait_for(|phase| *phase != Phase::Running) => return,
-                _ = ticks.tick() => false,
-                Ok(()) = changes.changed() => true,
+                Some(looked) = self.looking.join_next() => Seen::Files(looked.unwrap_or_default()),
+                _ = ticks.tick() => Seen::Time,
+                Ok(()) = changes.changed() => Seen::Connectors,
             };
-            let woken = if connectors {
-                let records = self.supervisor.records();
-                let mut woken = self.new_connectors(&records);
-                if !woken.is_empty() && self.again.is_some() {
-                    // At the next look: the file may be being written.
-                    self.again = Some(Instant::now());
+            let woken = match seen {
+                Seen::Files((directory, looks)) => {
+                    self.under_way.remove(&directory);
+                    self.new_files(looks, &self.supervisor.records())
                 }
-                woken.extend(self.not_granted(&records));
-                woken
-            } else {
-                let edited = self.file.look();
-                if edited || (self.file.is_at_rest() && self.again.is_some_and(|at| at <= Instant::now())) {
-                    self.reload(edited, &granting).await;
+                Seen::Connectors => {
+                    let records = self.supervisor.records();
+                    let mut woken = self.new_connectors(&records);
+                    if !woken.is_empty() && self.again.is_some() {
+                        // At the next look: the file may be being written.
+                        self.again = Some(Instant::now());
+                    }
+                    woken.extend(self.not_granted(&records));
+                    woken
                 }
-                self.new_files(&self.supervisor.records())
+                Seen::Time => {
+                    let (edited, is_at_rest) = self.look_at_configuration().await;
+                    if edited || (is_at_rest && self.again.is_some_and(|at| at <= Instant::now())) {
+                        self.reload(edited, &granting).await;
+                    }
+                    self.look_at_files();
+                    Vec::new()
+                }
             };
             self.supervisor.wake(woken);
+        }
+    }
+
+    /// Looks at the configuration: whether it has another content, and whether nothing is being written.
+    async fn look_at_configuration(&self) -> (bool, bool) {
+        let file = Arc::clone(&self.file);
+        let look = move || {
+            let mut file = lock(&file);
+            (file.look(), file.is_at_rest())
+        };
+        spawn_blocking(look).await.unwrap_or_default()
+    }
+
+    /// Begins to look at the files of instances, but where the last look is still under way.
+    fn look_at_files(&mut self) {
+        let mut directories: HashMap<PathBuf, HashSet<PathBuf>> = HashMap::new();
+        for file in all_files(&self.supervisor.records()) {
+            let directory = file.parent().unwrap_or(Path::new("")).to_owned();
+            directories.entry(directory).or_default().insert(file);
+        }
+        for (directory, files) in directories {
+            if !self.under_way.insert(directory.clone()) {
+                continue;
+            }
+            let known = |file: &PathBuf| Some((file.clone(), self.looks.get(file)?.clone()));
+            let before: HashMap<PathBuf, Look> = files.iter().filter_map(known).collect();
+            self.looking.spawn_blocking(move || (directory, look(files, &before)));
         }
     }
 
@@ -135,7 +195,7 @@ impl Watcher {
         if !problems.is_empty() {
             return Err(ConfigError { problems });
         }
-        self.know_files(&config);
+        self.know_files(&config).await;
         self.know_connectors(&config);
         self.supervisor.apply(Arc::clone(&config)).await?;
         // Not before: what is refused grants nothing. Whoever was polled in between and lacked it is woken.
@@ -144,9 +204,12 @@ impl Watcher {
     }
 
     /// Looks at the files of instances that were not looked at before.
-    fn know_files(&mut self, config: &Config) {
-        for file in config.instances.iter().flat_map(|instance| files(instance, config)) {
-            self.looks.entry(file).or_insert_with_key(|file| Look::at(file, None));
+    async fn know_files(&mut self, config: &Config) {
+        let unknown = unknown_files(&self.looks, config);
+        // Those of a file system that does not answer are new when it does.
+        let looking = spawn_blocking(move || look(unknown, &HashMap::new()));
+        if let Ok(Ok(looks)) = tokio::time::timeout(ANSWERS_WITHIN, looking).await {
+            self.looks.extend(looks);
         }
     }
 
@@ -166,19 +229,14 @@ impl Watcher {
     }
 
     /// The instances with a file that has another content than at the last look.
-    fn new_files(&mut self, records: &[Arc<Record>]) -> Vec<Uuid> {
-        let all: HashSet<PathBuf> = records.iter().flat_map(|record| files(&record.config, &record.whole)).collect();
-        let mut changed = HashSet::new();
-        let mut looks = HashMap::with_capacity(all.len());
-        for file in all {
-            let before = self.looks.remove(&file);
-            let now = Look::at(&file, before.as_ref());
-            if before.is_some_and(|before| before.differs(&now)) {
-                changed.insert(file.clone());
-            }
-            looks.insert(file, now);
-        }
-        self.looks = looks;
+    fn new_files(&mut self, looks: HashMap<PathBuf, Look>, records: &[Arc<Record>]) -> Vec<Uuid> {
+        let is_new = |file: &PathBuf, now: &Look| self.looks.get(file).is_some_and(|before| before.differs(now));
+        let changed: HashSet<PathBuf> =
+            looks.iter().filter(|(file, now)| is_new(file, now)).map(|(file, _)| file.clone()).collect();
+        // Those of instances that are gone are forgotten; those of instances that came meanwhile stay known.
+        let all = all_files(records);
+        self.looks.extend(looks);
+        self.looks.retain(|file, _| all.contains(file));
         let new = |record: &&Arc<Record>| {
             record.config.enabled && files(&record.config, &record.whole).iter().any(|file| changed.contains(file))
         };
@@ -218,6 +276,36 @@ impl Watcher {
         self.versions = versions;
         new
     }
+}
+
+/// What the watcher has seen.
+enum Seen {
+    /// The files of instances in a directory.
+    Files((PathBuf, HashMap<PathBuf, Look>)),
+    /// That other connectors serve, or something else is granted.
+    Connectors,
+    /// That it is time to look.
+    Time,
+}
+
+/// Looks at files; `before` is what they looked like.
+fn look(files: HashSet<PathBuf>, before: &HashMap<PathBuf, Look>) -> HashMap<PathBuf, Look> {
+    let one = |file: PathBuf| {
+        let look = Look::at(&file, before.get(&file));
+        (file, look)
+    };
+    files.into_iter().map(one).collect()
+}
+
+/// The files that instances are polled with.
+fn all_files(records: &[Arc<Record>]) -> HashSet<PathBuf> {
+    records.iter().flat_map(|record| files(&record.config, &record.whole)).collect()
+}
+
+/// Those of a configuration that were not looked at before.
+fn unknown_files(looks: &HashMap<PathBuf, Look>, config: &Config) -> HashSet<PathBuf> {
+    let all = config.instances.iter().flat_map(|instance| files(instance, config));
+    all.filter(|file| !looks.contains_key(file)).collect()
 }
 
 /// Writes on the board that a configuration was taken.

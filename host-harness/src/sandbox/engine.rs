@@ -33,7 +33,7 @@ pub struct EngineOptions {
     pub limits: Limits,
     /// Whether instances come from a pool. Default true.
     pub pooling: bool,
-    /// Most steps that run at once, over all tenants. Default 64; each reserves address space, not memory, in the
+    /// Most steps that run at once, over all tenants, besides `describe` and `configure`. Default 64; each reserves address space, not memory, in the
     /// pool: 4 GiB for each of the linear memories that a component may have.
     pub max_instances: u32,
     /// Whether the instructions of guests are counted ([`super::Usage::instructions`]). Default false: it costs a tenth
@@ -59,6 +59,7 @@ struct Inner {
     linker: Linker<Guest>,
     limits: Limits,
     places: Semaphore,
+    pure_places: Semaphore,
     pooling: bool,
     count_instructions: bool,
     compatibility: String,
@@ -75,9 +76,10 @@ impl Engine {
     pub fn new(options: EngineOptions) -> Result<Self, SandboxError> {
         let EngineOptions { limits, pooling, max_instances, count_instructions } = options;
         let max_instances = max_instances.max(1);
+        let in_pool = max_instances.saturating_add(PURE_PLACES);
         let failed = |error: wasmtime::Error| SandboxError::Engine { why: format!("{error:#}") };
         let pooled = if pooling {
-            wasmtime::Engine::new(config(&limits, Some(max_instances)).consume_fuel(count_instructions))
+            wasmtime::Engine::new(config(&limits, Some(in_pool)).consume_fuel(count_instructions))
                 .inspect_err(|error| {
                     tracing::warn!("no pool for instances, they will start more slowly: {error:#}");
                 })
@@ -99,7 +101,8 @@ impl Engine {
         let inner = Inner {
             linker,
             limits,
-            places: Semaphore::new(usize::try_from(max_instances).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS)),
+            places: semaphore(max_instances),
+            pure_places: semaphore(PURE_PLACES),
             pooling,
             count_instructions,
             compatibility,
@@ -137,9 +140,9 @@ impl Engine {
         &self.inner.linker
     }
 
-    /// Places for instances that run at once.
-    pub(super) fn places(&self) -> &Semaphore {
-        &self.inner.places
+    /// Places for steps that run at once: for those that reach the network, or for those that only compute.
+    pub(super) fn places(&self, is_pure: bool) -> &Semaphore {
+        if is_pure { &self.inner.pure_places } else { &self.inner.places }
     }
 
     /// A digest, in hexadecimal, of everything that compiled code depends on: wasmtime's version, the configuration
@@ -153,6 +156,15 @@ impl std::fmt::Debug for Engine {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Engine").field("pooling", &self.inner.pooling).finish_non_exhaustive()
     }
+}
+
+/// Places for `describe` and `configure` besides those for steps: polls that hang at a vendor must hold up neither an
+/// edit nor a new connector.
+const PURE_PLACES: u32 = 4;
+
+/// So many places.
+fn semaphore(places: u32) -> Semaphore {
+    Semaphore::new(usize::try_from(places).unwrap_or(usize::MAX).min(Semaphore::MAX_PERMITS))
 }
 
 /// The only place where wasmtime is configured.

@@ -56,7 +56,7 @@ where
     R: Send,
     C: for<'s> FnOnce(&'s SignalConnector, &'s mut Store<Guest>) -> BoxFuture<'s, wasmtime::Result<R>> + Send,
 {
-    let Ok(_place) = engine.places().acquire().await else {
+    let Ok(_place) = engine.places(options.gate.is_none()).acquire().await else {
         return (Err(StepError::Host { why: "the engine is shutting down".to_owned() }), Usage::default());
     };
     let limits = engine.limits();

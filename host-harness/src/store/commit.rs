@@ -47,13 +47,15 @@ impl Store {
 
     /// Stores a step: its artifacts, unless their ids are stored already,
     /// and its checkpoint, in one transaction that has reached the disk when
-    /// this returns. On any failure nothing of it is stored.
+    /// this returns. On any failure nothing of it is stored; one is that the
+    /// database is not under its name any more.
     pub fn commit_step(
         &self,
         instance: &Instance,
         batch: &Batch,
         now: OffsetDateTime,
     ) -> Result<Committed, StoreError> {
+        self.in_place()?;
         let ids = batch
             .artifacts
             .iter()
@@ -62,7 +64,7 @@ impl Store {
             })
             .collect::<Result<Vec<_>, _>>()?;
         let now = to_millis(now);
-        self.database.with(|connection| {
+        self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let committed = insert(&transaction, instance.key, &batch.artifacts, &ids, now)?;
             transaction

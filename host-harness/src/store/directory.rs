@@ -59,6 +59,63 @@ pub(super) fn prepare(dir: &Path) -> Result<DirectoryLock, StoreError> {
     Ok(lock)
 }
 
+/// Makes the empty file, for this user alone, that a copy of the database is written into.
+pub(super) fn make_copy(database: &Path) -> Result<PathBuf, StoreError> {
+    let copy = database.with_extension("copy");
+    let made = OpenOptions::new().create(true).write(true).truncate(true).mode(0o600).open(&copy);
+    made.map_err(failed("make a copy of the database as", &copy))?;
+    Ok(copy)
+}
+
+/// Puts the copy in the place of the database, once it is on the disk.
+pub(super) fn take_copy(copy: &Path, database: &Path) -> Result<(), StoreError> {
+    let synced = File::open(copy).and_then(|file| file.sync_all());
+    synced.and_then(|()| fs::rename(copy, database)).map_err(failed("replace the database", database))?;
+    let directory = database.parent().unwrap_or(Path::new("."));
+    File::open(directory).and_then(|directory| directory.sync_all()).map_err(failed("replace the database", database))
+}
+
+/// Removes a copy that was not finished. If it stays it is written over the next time.
+pub(super) fn drop_copy(copy: &Path) {
+    let _ = fs::remove_file(copy);
+}
+
+/// Which file it is, whatever its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Inode(u64, u64);
+
+/// The file that a path leads to now, if it leads to one.
+pub(super) fn inode(path: &Path) -> Result<Option<Inode>, StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) => Ok(Some(Inode(metadata.dev(), metadata.ino()))),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failed("look at the database", path)(error)),
+    }
+}
+
+/// Bytes that are written to see whether there is room: as many as a small step takes.
+const ROOM: usize = 1 << 20;
+
+/// Says whether there is room beside the database, by taking some and giving it back.
+pub(super) fn try_room(database: &Path) -> Result<(), StoreError> {
+    let path = database.with_file_name("room");
+    let written = OpenOptions::new()
+        .create(true)
+        .write(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&path)
+        .and_then(|mut file| file.write_all(&[1; ROOM]).and_then(|()| file.sync_all()));
+    // If it stays it is written over the next time.
+    let _ = fs::remove_file(&path);
+    match written {
+        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
+            Err(StoreError::Full { path: database.to_owned() })
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Refuses a directory that somebody else could change. One that is not there is fine: it is made for this user alone.
 pub(super) fn check_private(dir: &Path) -> Result<(), StoreError> {
     let metadata = match fs::metadata(dir) {

@@ -43,6 +43,12 @@ pub enum StoreError {
         /// Whose it is, or who can write to it.
         why: &'static str,
     },
+    /// The database is not any more where it was opened.
+    #[error("the database {} was removed or replaced while this host used it", path.display())]
+    Gone {
+        /// The file.
+        path: PathBuf,
+    },
     /// There is no store to read.
     #[error("there is no state in {}", path.display())]
     Missing {
@@ -114,6 +120,12 @@ pub enum StoreError {
     /// Two names or ids lead to one instance.
     #[error("this is the same instance as one before: one has the id of the other")]
     Twice,
+    /// One instance has this name, and another one has it as its id.
+    #[error("{name:?} is the name of one instance and the id of another")]
+    Ambiguous {
+        /// What was asked for.
+        name: String,
+    },
     /// No instance has this name.
     #[error("no instance {name:?} in this state directory; there is {}", list(known))]
     UnknownInstance {
@@ -163,6 +175,7 @@ impl StoreError {
             Self::Unreadable { .. } => "state-unreadable",
             Self::Locked { .. } => "state-locked",
             Self::Exposed { .. } => "state-not-private",
+            Self::Gone { .. } => "state-gone",
             Self::Missing { .. } => "state-missing",
             Self::Foreign { .. } => "state-foreign",
             Self::Newer { .. } => "state-newer",
@@ -174,6 +187,7 @@ impl StoreError {
             Self::OtherConnector { .. } => "instance-of-other-connector",
             Self::Twice => "config-twice",
             Self::UnknownInstance { .. } => "instance-unknown",
+            Self::Ambiguous { .. } => "instance-ambiguous",
             Self::ArtifactId { .. } => "artifact-id",
             Self::Query { .. } => "query-too-long",
             Self::TooLong { .. } => "search-too-long",
@@ -192,6 +206,9 @@ impl StoreError {
             Self::Exposed { .. } => {
                 "make it this user's alone (chown, chmod go-w), or name a directory below it, which is made for this user alone"
             }
+            Self::Gone { .. } => {
+                "stop the host, put the state directory back or leave what is there now, and start it; nothing more is collected until then"
+            }
             Self::Missing { .. } => "name the directory that was given to `poll --state`, or poll first",
             Self::Foreign { .. } => "give an empty or new directory; nothing was changed in this one",
             Self::Newer { .. } => "use the newer host-harness that wrote it, or another directory; nothing was changed",
@@ -204,7 +221,8 @@ impl StoreError {
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "choose another name for this instance",
             Self::Twice => "give each its own id and name",
-            Self::UnknownInstance { .. } => "leave --instance out to search all of them",
+            Self::Ambiguous { .. } => "see `host-harness instances list`, and name it by what no other has",
+            Self::UnknownInstance { .. } => "name one of these",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
             Self::Query { .. } => "search for fewer words",
             Self::TooLong { newest: true, .. } => "ask for fewer artifacts, or when the machine has less to do",

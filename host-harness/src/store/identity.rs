@@ -60,8 +60,9 @@ impl Store {
         if let Some((at, one)) = wanted.iter().enumerate().find(|(_, one)| !is_instance_name(one.name)) {
             return Err((at, StoreError::Name { name: one.name.to_owned() }));
         }
+        self.in_place().map_err(|error| (0, error))?;
         let mut at = 0;
-        let found = self.database.with(|connection| {
+        let found = self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let mut found = Vec::with_capacity(wanted.len());
             let mut keys = HashSet::with_capacity(wanted.len());

@@ -21,6 +21,7 @@ mod retention;
 mod schema;
 mod search;
 mod standing;
+mod tenants;
 mod text;
 mod typed;
 mod words;
@@ -34,12 +35,15 @@ use rusqlite::{Connection, ErrorCode};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use crate::locks::lock;
+
 pub use attributed::Attributed;
 pub use commit::Committed;
 pub use error::StoreError;
 pub use identity::{Identity, is_instance_name};
 pub use outbox::Undelivered;
 pub use search::Hit;
+pub use tenants::Standing;
 
 /// An instance as the store knows it: state belongs to `id`, whatever the
 /// name becomes.
@@ -72,6 +76,8 @@ pub struct Counts {
 #[derive(Clone, Debug)]
 pub struct Store {
     database: Database,
+    /// The file that it was opened in.
+    file: directory::Inode,
     /// Numbers of artifacts, by instance, that were delivered while that could not be recorded.
     delivered: Arc<Mutex<BTreeMap<i64, BTreeSet<i64>>>>,
     /// Held until the last clone is gone.
@@ -95,6 +101,8 @@ const STEPS_OF_A_LOOK: i32 = 1_000;
 struct Database {
     connection: Arc<Mutex<Connection>>,
     path: Arc<PathBuf>,
+    /// When it was last found to be in use by another program for too long.
+    busy: Arc<Mutex<Option<Instant>>>,
 }
 
 /// What whoever asks for this should know of how the query is taken, if there is something.
@@ -121,7 +129,28 @@ impl Store {
         let lock = directory::prepare(dir)?;
         let path = directory::database(dir);
         let connection = schema::open_writer(&path)?;
-        Ok(Self { database: Database::new(connection, path), delivered: Arc::default(), _lock: Arc::new(lock) })
+        let file = directory::inode(&path)?.ok_or_else(|| StoreError::Gone { path: path.clone() })?;
+        Ok(Self { database: Database::new(connection, path), file, delivered: Arc::default(), _lock: Arc::new(lock) })
+    }
+
+    /// Whether the file that was opened is still the one under its name: SQLite would go on writing into one that nobody
+    /// finds again.
+    ///
+    /// # Errors
+    /// [`StoreError::Gone`] when it is not.
+    pub fn in_place(&self) -> Result<(), StoreError> {
+        match directory::inode(&self.database.path)? {
+            Some(now) if now == self.file => Ok(()),
+            _ => Err(StoreError::Gone { path: self.database.path.to_path_buf() }),
+        }
+    }
+
+    /// Whether there is room on the disk again for a step, which is tried.
+    ///
+    /// # Errors
+    /// [`StoreError::Full`] when there is none; what else is in the way shows when something is stored.
+    pub fn try_room(&self) -> Result<(), StoreError> {
+        directory::try_room(&self.database.path)
     }
 
     /// See [`Reader::search`].
@@ -199,7 +228,7 @@ impl Reader {
 
 impl Database {
     fn new(connection: Connection, path: PathBuf) -> Self {
-        Self { connection: Arc::new(Mutex::new(connection)), path: Arc::new(path) }
+        Self { connection: Arc::new(Mutex::new(connection)), path: Arc::new(path), busy: Arc::default() }
     }
 
     /// The connection. A panic of an earlier holder has rolled its
@@ -211,6 +240,23 @@ impl Database {
     /// Runs `work` on the connection and explains its failure.
     fn with<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
         work(&mut self.lock()).map_err(|source| schema::classify(&self.path, source))
+    }
+
+    /// The same for what writes. Where somebody else keeps the database to himself, one waits for that, and fails; whoever
+    /// queued behind him meanwhile to write as well fails with him instead of waiting as long again, one after the other.
+    fn write<T>(&self, work: impl FnOnce(&mut Connection) -> rusqlite::Result<T>) -> Result<T, StoreError> {
+        let asked = Instant::now();
+        let mut connection = self.lock();
+        if lock(&self.busy).is_some_and(|found| found > asked) {
+            return Err(StoreError::Busy { path: self.path.to_path_buf() });
+        }
+        work(&mut connection).map_err(|source| {
+            let error = schema::classify(&self.path, source);
+            if matches!(error, StoreError::Busy { .. }) {
+                *lock(&self.busy) = Some(Instant::now());
+            }
+            error
+        })
     }
 
     /// The same, but SQLite gives up when `work` takes longer than `within`.

@@ -82,7 +82,7 @@ impl Store {
             connection
                 .prepare_cached(
                     "SELECT key, id, name, connector FROM instance
-                     WHERE key IN (SELECT DISTINCT instance FROM outbox) ORDER BY key",
+                     WHERE EXISTS (SELECT 1 FROM outbox WHERE outbox.instance = key) ORDER BY key",
                 )?
                 .query_map([], super::identity::row)?
                 .collect()
@@ -101,7 +101,7 @@ impl Store {
     fn record_delivered(&self, instance: &Instance) -> Result<(), StoreError> {
         let mut unrecorded = self.unrecorded();
         let Some(delivered) = unrecorded.get(&instance.key) else { return Ok(()) };
-        self.database.with(|connection| {
+        self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut statement =

@@ -7,12 +7,23 @@
 //! Not guaranteed: that what is old goes while something older has to stay, because no sink has taken it yet or the
 //! clock was ahead when it came.
 
-use rusqlite::{TransactionBehavior, params};
+use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use time::OffsetDateTime;
 
-use super::{Store, StoreError, to_millis};
+use super::{Store, StoreError, from_millis, to_millis};
 
 impl Store {
+    /// When the artifact that has been stored for longest was stored; none when there is no artifact.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn oldest(&self) -> Result<Option<OffsetDateTime>, StoreError> {
+        self.database.with(|connection| {
+            let mut first = connection.prepare_cached("SELECT stored FROM artifact ORDER BY seq LIMIT 1")?;
+            first.query_row([], |row| row.get(0)).optional().map(|stored| stored.map(from_millis))
+        })
+    }
+
     /// Lets go of at most `most` artifacts that were stored before a time, the oldest first, and gives how many these
     /// were: less than `most` when there are no more. What no sink has taken yet stays, unless `undelivered` says that
     /// there is none.
@@ -21,7 +32,7 @@ impl Store {
     /// When the database cannot be written. Nothing has gone then.
     pub fn forget(&self, before: OffsetDateTime, undelivered: bool, most: u32) -> Result<u32, StoreError> {
         let before = to_millis(before);
-        self.database.with(|connection| {
+        self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let rows: Vec<(i64, i64, Vec<u8>, i64, bool)> = transaction
                 .prepare_cached(

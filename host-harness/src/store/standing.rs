@@ -22,7 +22,7 @@ impl Store {
 
     /// Keeps how instances stand, in place of what was kept of them before, all in one transaction.
     pub fn keep_standings(&self, standings: &[(Instance, String)], now: OffsetDateTime) -> Result<(), StoreError> {
-        self.database.with(|connection| {
+        self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             {
                 let mut statement = transaction.prepare_cached(

@@ -8,4 +8,5 @@ mod retention;
 mod secrecy;
 mod site;
 mod stop;
+mod tenants;
 mod upkeep;

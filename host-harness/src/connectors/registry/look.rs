@@ -13,13 +13,14 @@ use super::state::{Basis, Effect, Served};
 use super::trial::{NotLoaded, shown};
 use super::{Inner, lock};
 use crate::connectors::Connector;
-use crate::connectors::serving::{ConnectorState, integration_type};
+use crate::connectors::serving::{ConnectorState, LiveInstances, integration_type};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use uuid::Uuid;
 
 impl Inner {
     /// Looks at the directory and the records, does at once what needs no compiling, and says what else is to be done.
-    pub(super) async fn look(&self) -> Vec<Job> {
+    pub(super) async fn look(&self, live: &dyn LiveInstances) -> Vec<Job> {
         self.restored.get_or_init(|| self.restore()).await;
         let files = Arc::clone(&self.files);
         let look = tokio::task::spawn_blocking(move || lock(&files).look()).await;
@@ -42,7 +43,7 @@ impl Inner {
             self.gone(file);
         }
         self.obey_operator();
-        self.pass_time();
+        self.pass_time(live);
         self.see_grants();
         self.due(look.settled)
     }
@@ -128,14 +129,17 @@ impl Inner {
     }
 
     /// Ends probations whose time is over.
-    fn pass_time(&self) {
+    fn pass_time(&self, live: &dyn LiveInstances) {
         let now = self.clock.now();
+        let types: Vec<String> = lock(&self.state).serving.keys().cloned().collect();
+        let ids: BTreeMap<String, Vec<Uuid>> = types.into_iter().map(|name| (name.clone(), live.ids(&name))).collect();
         let mut state = lock(&self.state);
         let over: Vec<_> = state
             .serving
             .iter_mut()
             .filter_map(|(name, served)| {
-                (served.pass_time(now) == Effect::Proven)
+                let live = ids.get(name).map_or(&[][..], Vec::as_slice);
+                (served.pass_time(now, live) == Effect::Proven)
                     .then(|| (name.clone(), served.connector.clone(), served.file.clone()))
             })
             .collect();

@@ -186,7 +186,7 @@ impl Registry {
     /// next scan.
     pub async fn scan(&self, live: &dyn LiveInstances) {
         let mut judgements: FuturesUnordered<_> =
-            self.inner.look().await.into_iter().map(|job| self.inner.judge(job, live)).collect();
+            self.inner.look(live).await.into_iter().map(|job| self.inner.judge(job, live)).collect();
         while judgements.next().await.is_some() {}
         self.inner.publish().await;
     }
@@ -202,7 +202,7 @@ impl Registry {
                 biased;
                 () = &mut stop => return,
                 Some(()) = judgements.next(), if !judgements.is_empty() => {}
-                _ = looks.tick() => judgements.extend(self.inner.look().await.into_iter().map(|job| self.inner.judge(job, live))),
+                _ = looks.tick() => judgements.extend(self.inner.look(live).await.into_iter().map(|job| self.inner.judge(job, live))),
             }
             self.inner.publish().await;
         }

@@ -5,13 +5,19 @@
 //! Why through files: it works in the same way whether the host runs or not, and needs no way into the host.
 //! Not guaranteed: that the report is newer than the host's last change; it says when it was written.
 
+use super::super::Connector;
 use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
+use super::grant::Grant;
 use super::home::{Home, Kind, RecordError};
-use super::pins::{Held, Pin, confirm};
+use super::pins::{Ceiling, Held, NotGranted, Pin, confirm};
 use super::quarantine::{By, Quarantined};
 use super::report::Written;
 use super::trial::shown;
+use crate::contract::types;
+use crate::instances::failure::FailureReport;
+use crate::sandbox::Clock;
 use serde::Serialize;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -177,6 +183,63 @@ impl Operator {
         }
         listing.granted.sort_by(|a, b| a.integration_type.cmp(&b.integration_type));
         Ok(listing)
+    }
+
+    /// Whether a host with these records would let instances of this component poll: it serves, and is neither held nor in
+    /// quarantine. Of a host that has said nothing yet nothing is known, and everything let through.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn would_serve(&self, connector: &Connector) -> Result<(), FailureReport> {
+        let unreadable = |error: OperatorError| FailureReport::new(error.code(), error.to_string(), error.help());
+        let listing = self.list().map_err(unreadable)?;
+        let kind = integration_type(connector.slug());
+        let of_type: Vec<&ConnectorReport> = listing
+            .connectors
+            .iter()
+            .filter(|row| row.integration_type == kind || row.digest == connector.digest())
+            .collect();
+        let in_state = |state: ConnectorState| move |row: &&&ConnectorReport| row.state == state;
+        let own = || of_type.iter().filter(|row| row.digest == connector.digest());
+        // What serves may also be held, for an instance that wants to go elsewhere.
+        let own = own()
+            .find(in_state(ConnectorState::Quarantined))
+            .or_else(|| own().find(in_state(ConnectorState::Serving)))
+            .or_else(|| own().next());
+        let serves =
+            of_type.iter().filter(|row| row.digest != connector.digest()).find(in_state(ConnectorState::Serving));
+        match (own, serves) {
+            (Some(own), _) if own.state == ConnectorState::Serving => Ok(()),
+            (None, None) => Ok(()),
+            (own, other) => {
+                let state = own.map_or("not judged yet", |own| own.state.name());
+                let reason = own.and_then(|own| own.reason.as_ref()).map_or_else(String::new, |why| format!(": {why}"));
+                let other = other.map_or_else(String::new, |other| format!("; version {} serves", other.version));
+                let message = format!(
+                    "version {} in the directory of connectors is {state} by the host{reason}{other}",
+                    connector.descriptor().version
+                );
+                Err(FailureReport::new(
+                    "connector-missing",
+                    message,
+                    "Nothing is sent by what the host does not let serve: see `host-harness connectors list`.",
+                ))
+            }
+        }
+    }
+
+    /// Whether it would let an instance with this plan poll. `origins` are those that the configuration grants, by type.
+    ///
+    /// # Errors
+    /// When the plan lies outside of what is granted.
+    pub fn would_admit(
+        &self,
+        connector: &Connector,
+        plan: &types::Plan,
+        origins: BTreeMap<String, BTreeSet<String>>,
+    ) -> Result<(), NotGranted> {
+        let ceiling = Ceiling::new(self.home.clone(), Clock::system(), origins);
+        ceiling.check(connector, &Grant::asked(connector.descriptor(), plan))
     }
 
     /// Puts a version into quarantine until it is released. `which` is a type (then what serves it is meant), a file,

@@ -9,7 +9,10 @@
 //! like any other.
 
 use super::home::{Home, Kind, RecordError};
+use crate::locks::lock;
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
 
@@ -66,7 +69,11 @@ impl Quarantined {
     pub(super) fn holds(&self, host_build: &str, now: OffsetDateTime) -> bool {
         match self.by {
             By::Operator => true,
-            By::Host => self.host_build == host_build && self.retry_at.is_none_or(|at| at > now),
+            // What is further off than any wait was written by a clock that was ahead.
+            By::Host => {
+                self.host_build == host_build
+                    && self.retry_at.is_none_or(|at| at > now && (at - now).unsigned_abs() <= LONGEST_WAIT)
+            }
         }
     }
 }
@@ -91,12 +98,14 @@ pub(super) struct Failed<'a> {
 pub(super) struct Quarantine {
     home: Home,
     host_build: String,
+    /// Records that could not be read, and why, so that it is said once: what serves is looked up every two seconds.
+    told: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl Quarantine {
     /// The records in `home`. `host_build` is a digest of everything that may make a version fail here only.
     pub(super) fn new(home: Home, host_build: String) -> Self {
-        Self { home, host_build }
+        Self { home, host_build, told: Arc::default() }
     }
 
     /// The record that holds a version back now, if one does.
@@ -148,11 +157,19 @@ impl Quarantine {
 
     /// A record that can be read.
     fn load(&self, digest: &str) -> Option<Quarantined> {
-        self.home
-            .load(Kind::Quarantine, digest)
-            .inspect_err(|error| tracing::warn!("a quarantine does not hold, its version is tried again: {error}"))
-            .ok()
-            .flatten()
+        let loaded = self.home.load(Kind::Quarantine, digest);
+        let mut told = lock(&self.told);
+        match &loaded {
+            Ok(_) => drop(told.remove(digest)),
+            Err(error) => {
+                let text = error.to_string();
+                if told.get(digest) != Some(&text) {
+                    tracing::warn!("a quarantine does not hold, its version is tried again: {error}");
+                    told.insert(digest.to_owned(), text);
+                }
+            }
+        }
+        loaded.ok().flatten()
     }
 }
 
@@ -195,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_clock_wrote_that_was_ahead_does_not_hold_for_ever() {
+        let (_folder, quarantine) = quarantine();
+        let ahead = NOON + time::Duration::days(3_650);
+        quarantine.put(failed(), ahead);
+        assert!(quarantine.holding("d", ahead).is_some());
+        assert_eq!(quarantine.holding("d", NOON), None);
+    }
+
+    #[test]
     fn another_build_of_the_host_starts_afresh() {
         let (folder, quarantine) = quarantine();
         quarantine.put(failed(), NOON);
@@ -225,7 +251,10 @@ mod tests {
         let (_folder, quarantine) = quarantine();
         let path = quarantine.home.directory(Kind::Quarantine).join("d.json");
         std::fs::write(&path, "{\"digest\":").unwrap();
-        let log = crate::log::captured(|| assert_eq!(quarantine.holding("d", NOON), None));
+        let log = crate::log::captured(|| {
+            assert_eq!(quarantine.holding("d", NOON), None);
+            assert_eq!(quarantine.holding("d", NOON), None, "which is said once");
+        });
         assert!(log.contains("quarantine/d.json") && log.lines().count() == 1, "{log}");
         assert_eq!(quarantine.put(failed(), NOON).0.failures, 1);
         assert!(quarantine.holding("d", NOON).is_some());

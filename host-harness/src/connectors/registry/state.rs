@@ -100,12 +100,11 @@ impl Served {
         if *failures >= MOST_FAILURES { Effect::Failed } else { Effect::None }
     }
 
-    /// Ends a probation whose time is over.
-    pub(super) fn pass_time(&mut self, now: OffsetDateTime) -> Effect {
-        match &self.probation {
-            Some(probation) if probation.until <= now => self.end_probation(),
-            _ => Effect::None,
-        }
+    /// Ends a probation whose time is over, or of whose instances none is left that has anything to show.
+    pub(super) fn pass_time(&mut self, now: OffsetDateTime, live: &[Uuid]) -> Effect {
+        let Some(probation) = &mut self.probation else { return Effect::None };
+        probation.awaited.retain(|instance, _| live.contains(instance));
+        if probation.until <= now || probation.awaited.is_empty() { self.end_probation() } else { Effect::None }
     }
 
     /// Lets go of the version before.

@@ -177,9 +177,11 @@ pub(super) async fn prove(
             Some(Err(NotReady { id, name, has_checkpoint, failure })) => {
                 found.instances.push((id, has_checkpoint));
                 let text = shown(&format!("instance {name}: {}", failure.message));
+                // A store that is in use, or a disk that does not answer, says nothing of any version.
+                let is_of_host = failure.code == "host-error" || failure.code.starts_with("state-");
                 let is_ready_for_old = match old {
-                    Some(old) => matches!(live.ready(id, old).await, Some(Ok(_))),
-                    None => false,
+                    Some(old) if !is_of_host => matches!(live.ready(id, old).await, Some(Ok(_))),
+                    _ => false,
                 };
                 if is_ready_for_old {
                     return Finding::Failed(Fault { code: "invalid-settings", reason: text });

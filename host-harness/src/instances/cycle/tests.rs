@@ -539,7 +539,7 @@ async fn the_log_lines_of_a_cycle_are_those_that_operators_look_for() {
     only.hint = Some("Poll every 15 minutes.".into());
     let mut cycle = bench.cycle(&Scripted::new([Ok(only), failed(FailureReason::Unauthorized, 401)])).await;
     cycle.elapsed = Duration::from_millis(7);
-    let text = crate::log::captured(|| cycle.log("acme-siem", "us"));
+    let text = crate::log::captured(|| cycle.log("acme-siem", "us", |_| false));
     insta::assert_snapshot!(text, @r#"
     [INFO] acme-siem: fetched 2 events
     [INFO] acme-siem: fetched 0 alerts
@@ -549,6 +549,9 @@ async fn the_log_lines_of_a_cycle_are_those_that_operators_look_for() {
     [WARN] acme-siem: Poll every 15 minutes. instance="us"
     [INFO] acme-siem: instance "us" degraded: 2 new and 0 repeated artifacts, 4 requests in 1 step, 7 ms
     "#);
+    let again = crate::log::captured(|| cycle.log("acme-siem", "us", |stream| stream == "evidence"));
+    assert_eq!(again.lines().count(), text.lines().count() - 1, "{again}");
+    assert!(!again.contains("evidence"), "{again}");
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use super::*;
 use crate::config::parse;
 use crate::connectors::fixtures::Fixture;
+use crate::instances::failure::Retry;
 use crate::instances::report::End;
 use crate::resident::shelf::Shelf;
 use crate::store::Identity;

@@ -43,6 +43,17 @@ async fn three_failures_of_one_instance_bring_the_old_version_back() {
 }
 
 #[tokio::test]
+async fn nobody_waits_for_an_instance_that_is_gone_to_show_anything() {
+    let (world, one, two) = on_probation().await;
+    world.polled(&world.current(), one, &[Worked]);
+    world.scan().await;
+    assert!(world.registry.report()[0].reason.is_some(), "the other one has still to work");
+    world.live.0.lock().unwrap().retain(|instance| instance.0 != two);
+    world.scan().await;
+    assert_eq!((world.serving(), world.registry.report()[0].reason.clone()), ("2.0.0".into(), None));
+}
+
+#[tokio::test]
 async fn a_version_that_has_worked_for_all_stays_whatever_happens_later() {
     let (world, one, two) = on_probation().await;
     let new = world.current();

@@ -1,0 +1,140 @@
+//! `host-harness check --config`: the same check for instances of a
+//! configuration, with their connectors, secrets, routes and proxy.
+//!
+//! Why one after the other: a check is a few light requests, and several
+//! instances may share a key and its allowance.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::error::{CliError, EXIT_FAILED};
+use super::run::granted;
+use super::soundness::connectors;
+use super::{Context, check, output};
+use crate::config::{self, Config, InstanceConfig};
+use crate::connectors::registry::Operator;
+use crate::connectors::serving::Serving as _;
+use crate::contract::types::CheckReport;
+use crate::instances::failure::FailureReport;
+use crate::log::escape;
+use crate::resident::tenant::{changed_by_somebody, make};
+use crate::resident::{FixedConnectors, resolve};
+use crate::sandbox::{Clock, Engine, EngineOptions};
+
+/// What came of the check of one instance.
+struct Checked {
+    result: Result<CheckReport, FailureReport>,
+    requests: u32,
+}
+
+/// Checks one instance of a configuration, or all that are enabled.
+pub(super) async fn run(
+    context: &Context,
+    file: &Path,
+    only: Option<&str>,
+    clock: &Clock,
+    json: bool,
+) -> Result<u8, CliError> {
+    let config = config::load(file)?;
+    let chosen = choose(&config, only)?;
+    let spinner = context.spinner("loading the connectors");
+    let engine = Engine::new(EngineOptions::default())?;
+    let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
+    let serving = connectors(&config, &engine, cache, clock).await?;
+    let mut all_good = true;
+    let mut values = Vec::new();
+    for instance in chosen {
+        spinner.set_message(format!("asking the vendor for {}", escape(&instance.name)));
+        let Checked { result, requests } = check(&config, instance, &serving, clock).await;
+        all_good &= result.as_ref().is_ok_and(check::is_good);
+        if json {
+            values.push(as_json(instance, &result, requests));
+            continue;
+        }
+        let text = match &result {
+            Ok(report) => check::page(report),
+            Err(failure) => format!("failed: {}\n", escape(&failure.sentence())),
+        };
+        let title = format!("{} ({})", escape(&instance.name), escape(&instance.integration_type));
+        spinner.suspend(|| output::print(&format!("{title}\n{}", indented(&text))))?;
+    }
+    spinner.finish_and_clear();
+    if json {
+        output::print_json(&json!({ "ok": all_good, "instances": values }), false)?;
+    }
+    Ok(if all_good { 0 } else { EXIT_FAILED })
+}
+
+/// The instances to check.
+fn choose<'c>(config: &'c Config, only: Option<&str>) -> Result<Vec<&'c InstanceConfig>, CliError> {
+    let mut all = config.instances.iter().map(AsRef::as_ref);
+    let Some(name) = only else {
+        let enabled: Vec<_> = all.filter(|instance: &&InstanceConfig| instance.enabled).collect();
+        return if enabled.is_empty() {
+            Err(CliError::usage(format!("{} has no enabled instance", config.file.display()))
+                .help("name one with --instance, or enable one"))
+        } else {
+            Ok(enabled)
+        };
+    };
+    let is_it = |instance: &&InstanceConfig| instance.name == name || instance.handle.as_deref() == Some(name);
+    all.find(is_it).map(|found| vec![found]).ok_or_else(|| {
+        let known = config.instances.iter().map(|instance| instance.name.as_str());
+        CliError::usage(format!("{} has no instance {name:?}", config.file.display()))
+            .help(config::suggestion(name, known))
+    })
+}
+
+/// Checks one.
+async fn check(config: &Config, instance: &InstanceConfig, serving: &FixedConnectors, clock: &Clock) -> Checked {
+    let failed = |failure| Checked { result: Err(failure), requests: 0 };
+    let Some(connector) = serving.current(&instance.integration_type) else {
+        let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
+        return failed(changed_by_somebody(
+            "connector-missing",
+            format!("no connector in {} serves {}", config.host.connectors.display(), instance.integration_type),
+            config::suggestion(&instance.integration_type, known.iter().map(String::as_str)),
+        ));
+    };
+    // Nothing is asked by what the host would not let ask, and nothing goes where it would not go. A host that has never
+    // run has judged nothing.
+    let operator = Operator::at(&config.host.state).ok();
+    if let Some(operator) = &operator
+        && let Err(failure) = operator.would_serve(&connector)
+    {
+        return failed(failure);
+    }
+    let tenant = match make(instance, config, &connector, clock.clone()).await {
+        Ok(tenant) => tenant,
+        Err((failure, _)) => return failed(failure),
+    };
+    if let Some(problem) = resolve::check_grant(&config.file, instance, tenant.plan(), config) {
+        let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
+        let message = format!("{}{line}: {}", problem.file, problem.reason);
+        return failed(changed_by_somebody(problem.code, message, problem.help));
+    }
+    if let Some(operator) = &operator
+        && let Err(error) = operator.would_admit(&connector, tenant.plan(), granted(config))
+    {
+        return failed(changed_by_somebody(error.code(), error.to_string(), error.remedy()));
+    }
+    let (result, usage) = tenant.check().await;
+    Checked { result: result.map_err(|error| FailureReport::from(&error)), requests: usage.requests }
+}
+
+/// For programs.
+fn as_json(instance: &InstanceConfig, result: &Result<CheckReport, FailureReport>, requests: u32) -> Value {
+    let slug = instance.integration_type.replace('_', "-");
+    let mut value = check::as_json(&slug, result, requests);
+    if let Some(members) = value.as_object_mut() {
+        members.insert("instance".to_owned(), json!(instance.name));
+        members.insert("id".to_owned(), json!(instance.handle));
+    }
+    value
+}
+
+/// Two spaces further in.
+fn indented(text: &str) -> String {
+    text.lines().map(|line| format!("  {line}\n")).collect()
+}

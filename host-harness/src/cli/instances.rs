@@ -1,0 +1,248 @@
+//! `host-harness instances`: which instances a state directory knows, and what
+//! becomes of those that begin again or have left.
+
+use std::path::Path;
+
+use clap::{Args, Subcommand};
+use serde_json::json;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::error::{CliError, EXIT_USAGE};
+use super::state::State;
+use super::{Context, output};
+use crate::instances::report::counted;
+use crate::log::escape;
+use crate::store::{Instance, Reader, Standing, Store};
+
+/// List instances, let one begin again, remove one that has left
+///
+/// Works on a state directory, as the user of the host. All but `list` need it
+/// for themselves: stop the host first.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  host-harness instances list --config /etc/host-harness/conductor.toml
+  host-harness instances reset --state ./state acme-us
+  host-harness instances remove --state ./state acme-us --yes
+  host-harness instances scrub --state ./state")]
+pub(super) struct Instances {
+    #[command(subcommand)]
+    action: Action,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+enum Action {
+    /// Show every instance that the state directory knows, also those that are
+    /// in no configuration any more
+    List {
+        #[command(flatten)]
+        state: State,
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Let an instance begin again: its next poll collects the whole look-back
+    ///
+    /// Artifacts that are stored stay, and none is stored twice; what has
+    /// changed since it was first collected comes once more, as it is now. For
+    /// one whose look-back was made longer, or whose progress cannot be read.
+    Reset {
+        #[command(flatten)]
+        state: State,
+        /// Its name, or the id that the configuration gave it
+        #[arg(value_name = "INSTANCE")]
+        name: String,
+    },
+    /// Remove an instance with its progress and all of its artifacts
+    ///
+    /// Take it out of the configuration first, or it begins anew. What an
+    /// output has taken is not touched.
+    Remove {
+        #[command(flatten)]
+        state: State,
+        /// Its name, or the id that the configuration gave it
+        #[arg(value_name = "INSTANCE")]
+        name: String,
+        /// Really do it
+        #[arg(long)]
+        yes: bool,
+        /// Remove also artifacts that no output has taken yet
+        #[arg(long)]
+        undelivered: bool,
+    },
+    /// Write the database anew, so that nothing is left in it of what was
+    /// removed, and it is no larger than it has to be
+    ///
+    /// It needs the time and the room of a copy.
+    Scrub {
+        #[command(flatten)]
+        state: State,
+    },
+}
+
+/// Artifacts that are removed in one transaction.
+const PORTION: u32 = 1_000;
+
+impl Instances {
+    pub(super) fn run(self, context: &Context) -> Result<u8, CliError> {
+        match self.action {
+            Action::List { state, json } => {
+                let all = Reader::open(&state.directory()?)?.instances()?;
+                if json {
+                    let all: Vec<_> = all.iter().map(as_json).collect();
+                    output::print_json(&json!({ "instances": all }), true)?;
+                } else {
+                    output::print(&page(&all))?;
+                }
+                Ok(0)
+            }
+            Action::Reset { state, name } => {
+                let (store, instance) = open(&state.directory()?, &name)?;
+                let had_progress = store.begin_again(&instance)?;
+                output::print(&format!(
+                    "{}: {}\n",
+                    escape(&instance.name),
+                    if had_progress {
+                        "its next poll collects the whole look-back again; what is stored and has not changed is not stored twice"
+                    } else {
+                        "it had no progress; its next poll collects the whole look-back"
+                    }
+                ))?;
+                Ok(0)
+            }
+            Action::Remove { state, name, yes, undelivered } => {
+                let directory = state.directory()?;
+                let (store, instance) = open(&directory, &name)?;
+                let there = standing(&directory, &instance)?;
+                if there.undelivered > 0 && !undelivered {
+                    let waiting = counted(there.undelivered, "artifact");
+                    return Err(CliError::usage(format!("no output has taken {waiting} of {} yet", instance.name))
+                        .help("start the host until they are delivered, or add --undelivered to remove them as well"));
+                }
+                let what = format!("{} with {}", escape(&instance.name), counted(there.artifacts, "artifact"));
+                if !yes {
+                    output::print(&format!("{what} would be removed for good; add --yes to do it\n"))?;
+                    return Ok(EXIT_USAGE);
+                }
+                remove(context, &store, &instance)?;
+                output::print(&format!("{what} is removed; see `instances scrub`\n"))?;
+                Ok(0)
+            }
+            Action::Scrub { state } => {
+                let directory = state.directory()?;
+                Reader::open(&directory)?;
+                let store = Store::open(&directory)?;
+                let spinner = context.spinner("writing the database anew");
+                store.scrub()?;
+                spinner.finish_and_clear();
+                output::print("the database was written anew\n")?;
+                Ok(0)
+            }
+        }
+    }
+}
+
+/// The store, for this process alone, and an instance of it.
+fn open(directory: &Path, name: &str) -> Result<(Store, Instance), CliError> {
+    // A directory without a store is a slip of the pen; opening it for writing would make one.
+    Reader::open(directory)?;
+    let store = Store::open(directory)?;
+    let instance = store.known(name)?;
+    Ok((store, instance))
+}
+
+/// How much there is of an instance.
+fn standing(directory: &Path, instance: &Instance) -> Result<Standing, CliError> {
+    let all = Reader::open(directory)?.instances()?;
+    all.into_iter()
+        .find(|one| one.name == instance.name)
+        .ok_or_else(|| CliError::failed(format!("{} is gone", instance.name)))
+}
+
+/// Removes everything of an instance.
+fn remove(context: &Context, store: &Store, instance: &Instance) -> Result<(), CliError> {
+    let spinner = context.spinner("removing");
+    let mut removed = 0_u64;
+    loop {
+        let gone = store.remove(instance, PORTION)?;
+        removed = removed.saturating_add(gone.into());
+        spinner.set_message(format!("removing: {}", counted(removed, "artifact")));
+        if gone < PORTION {
+            return Ok(());
+        }
+    }
+}
+
+/// Name, id, connector, artifacts, undelivered, last step.
+fn page(all: &[Standing]) -> String {
+    if all.is_empty() {
+        return "no instance has ever been polled here\n".to_owned();
+    }
+    let rows: Vec<Vec<String>> = all
+        .iter()
+        .map(|one| {
+            let waiting = match one.undelivered {
+                0 => String::new(),
+                some => format!(", {some} not delivered"),
+            };
+            vec![
+                escape(&one.name),
+                one.handle.as_deref().map_or_else(|| "-".to_owned(), escape),
+                escape(&one.connector),
+                format!("{}{waiting}", counted(one.artifacts, "artifact")),
+                one.last_step.map_or_else(|| "never polled".to_owned(), |at| format!("last step {}", shown(at))),
+            ]
+        })
+        .collect();
+    output::table("", &rows)
+}
+
+fn as_json(one: &Standing) -> serde_json::Value {
+    json!({
+        "name": one.name,
+        "id": one.handle,
+        "connector": one.connector,
+        "artifacts": one.artifacts,
+        "undelivered": one.undelivered,
+        "steps": one.steps,
+        "last_step": one.last_step.map(shown),
+    })
+}
+
+/// A time to the second.
+fn shown(time: OffsetDateTime) -> String {
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_instance_is_a_line() {
+        let one = Standing {
+            name: "Acme US".into(),
+            handle: Some("acme-us".into()),
+            connector: "acme-siem".into(),
+            artifacts: 1,
+            undelivered: 1,
+            steps: 3,
+            last_step: Some(OffsetDateTime::UNIX_EPOCH),
+        };
+        let other = Standing {
+            name: "b".into(),
+            handle: None,
+            artifacts: 1_200,
+            undelivered: 0,
+            last_step: None,
+            ..one.clone()
+        };
+        insta::assert_snapshot!(page(&[one, other]), @r"
+        Acme US  acme-us  acme-siem  1 artifact, 1 not delivered  last step 1970-01-01T00:00:00Z
+        b        -        acme-siem  1200 artifacts               never polled
+        ");
+        assert_eq!(page(&[]), "no instance has ever been polled here\n");
+    }
+}

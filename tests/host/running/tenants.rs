@@ -1,0 +1,138 @@
+//! What an operator does about tenants: checks them as they are configured, lets one begin again, removes one that left.
+
+use serde_json::Value;
+
+use crate::running::site::{Site, Told, insightidr};
+
+/// Instances as `instances list` shows them to programs.
+fn listed(site: &Site) -> Vec<Value> {
+    let told = site.command(&["instances", "list", "--config", "conductor.toml", "--json"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    serde_json::from_str::<Value>(&told.stdout).unwrap()["instances"].as_array().unwrap().clone()
+}
+
+/// Polls until both have what there is, and stops the host.
+fn poll(site: &Site, names: &[&str]) {
+    let mut host = site.start(&[]);
+    host.until("all are collected and delivered", |_| {
+        let all = site.command(&["instances", "list", "--state", "state", "--json"]);
+        let all: Value = serde_json::from_str(&all.stdout).unwrap_or_default();
+        let all = all["instances"].as_array().cloned().unwrap_or_default();
+        let is_done = |name: &str| {
+            all.iter().any(|one| one["name"] == name && one["steps"].as_u64() > Some(0) && one["undelivered"] == 0)
+        };
+        names.iter().all(|name| is_done(name)).then_some(())
+    });
+    host.stop("TERM");
+}
+
+#[test]
+fn instances_are_checked_as_they_are_configured_and_nothing_is_stored() {
+    let site = Site::new();
+    site.install_insightidr();
+    site.secret("bad.key", "not-the-key-0123456789");
+    let broken = insightidr("broken").replace("us.key", "bad.key");
+    let refused = insightidr("refused").replace("region = \"us\"", "region = \"mars\"");
+    let off = insightidr("off").replace("[instance.settings]", "enabled = false\n[instance.settings]");
+    site.configure(&[insightidr("good"), off].concat());
+    let check = |more: &[&str]| site.command(&[&["check", "--config", "conductor.toml"], more].concat());
+
+    let told = check(&[]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.stdout.starts_with("good (rapid7_insightidr)\n  The key works in region us"), "{told:?}");
+    assert!(!told.stdout.contains("off ("), "who is switched off is not asked about: {told:?}");
+    assert!(check(&["--instance", "off-id"]).stdout.starts_with("off (rapid7_insightidr)\n  The key works"));
+
+    site.configure(&[insightidr("good"), broken, refused].concat());
+    let told = check(&[]);
+    assert_eq!(told.code, 1, "{told:?}");
+    assert!(
+        told.stdout.contains("\nbroken (rapid7_insightidr)\n  failed: ") && told.stdout.contains("401"),
+        "{told:?}"
+    );
+    assert!(
+        told.stdout.contains("\nrefused (rapid7_insightidr)\n  failed: ") && told.stdout.contains("conductor.toml:")
+    );
+    assert!(!format!("{told:?}").contains("not-the-key"), "{told:?}");
+    let told = check(&["--json"]);
+    let value: Value = serde_json::from_str(&told.stdout).unwrap();
+    let ok: Vec<&Value> = value["instances"].as_array().unwrap().iter().map(|one| &one["ok"]).collect();
+    assert_eq!((told.code, &value["ok"], ok), (1, &false.into(), vec![&true.into(), &false.into(), &false.into()]));
+    assert_eq!(value["instances"][1]["failure"]["code"], "unauthorized");
+
+    let told = check(&["--instance", "godo"]);
+    assert_eq!(told.code, 2, "{told:?}");
+    assert!(told.stderr.contains("has no instance \"godo\"") && told.stderr.contains("\"good\""), "{told:?}");
+    assert_eq!(check(&["--set", "region=eu"]).code, 2, "a configuration has its own settings");
+    assert!(!site.path("state").exists());
+}
+
+#[test]
+fn a_tenant_that_left_is_removed_and_one_that_begins_again_stores_nothing_twice() {
+    let site = Site::new();
+    site.install_insightidr();
+    let both = [insightidr("stays"), insightidr("leaves")].concat();
+    site.configure(&both);
+    assert_eq!(site.command(&["instances", "list", "--state", "state"]).code, 2, "nothing is made");
+    assert!(!site.path("state").exists());
+    poll(&site, &["stays", "leaves"]);
+    let before = listed(&site);
+    let count = |all: &[Value], name: &str| {
+        all.iter().find(|one| one["name"] == name).map(|one| one["artifacts"].as_u64().unwrap())
+    };
+    assert!(count(&before, "stays") > Some(30) && count(&before, "leaves") > Some(30), "{before:?}");
+    let delivered = site.delivered("rapid7_insightidr").len();
+
+    // What the host does not let serve, or go to another origin, is not let out by a check either.
+    let check = || site.command(&["check", "--config", "conductor.toml", "--instance", "stays"]);
+    assert_eq!(check().code, 0);
+    let asked = site.stage.simulator.request_count();
+    site.configure(&both.replace("region = \"us\"", "region = \"eu\""));
+    let told = check();
+    assert!(told.code == 1 && told.stdout.contains("https://eu.api.insight.rapid7.com"), "{told:?}");
+    site.configure(&both);
+    let operator = |action: &str| {
+        let told = site.command(&["connectors", action, "--state", "state", "rapid7_insightidr"]);
+        assert_eq!(told.code, 0, "{told:?}");
+    };
+    operator("quarantine");
+    let told = check();
+    assert!(told.code == 1 && told.stdout.contains("is quarantined by the host"), "{told:?}");
+    operator("release");
+    assert_eq!(site.stage.simulator.request_count(), asked, "nothing was asked");
+
+    // Not without a yes, and not by a name that nobody has.
+    let remove = |more: &[&str]| -> Told {
+        site.command(&[&["instances", "remove", "--config", "conductor.toml"], more].concat())
+    };
+    let told = remove(&["leaves-id"]);
+    assert!(told.code == 2 && told.stdout.contains("would be removed for good; add --yes"), "{told:?}");
+    let told = remove(&["laeves", "--yes"]);
+    assert!(told.code == 2 && told.stderr.contains("leaves"), "{told:?}");
+    assert_eq!(listed(&site), before);
+    // Nor while a host runs.
+    let mut host = site.start(&[]);
+    host.until("it has begun", |_| site.path("state/lock").exists().then_some(()));
+    host.until("it holds the directory", |_| (remove(&["leaves-id"]).stderr.contains("is in use")).then_some(()));
+    host.stop("TERM");
+
+    let told = remove(&["leaves-id", "--yes"]);
+    assert_eq!((told.code, told.stdout.starts_with("leaves with ")), (0, true), "{told:?}");
+    let size = || site.path("state/state.sqlite").metadata().unwrap().len();
+    let whole = size();
+    assert_eq!(site.command(&["instances", "scrub", "--state", "state"]).code, 0);
+    assert!(size() < whole);
+    let after = listed(&site);
+    assert_eq!((count(&after, "stays"), count(&after, "leaves")), (count(&before, "stays"), None));
+    assert_eq!(site.command(&["search", "--state", "state", "--instance", "leaves"]).code, 2);
+
+    // What begins again asks for everything, and stores and delivers nothing twice.
+    site.configure(&insightidr("stays"));
+    let asked = site.stage.simulator.request_count();
+    let told = site.command(&["instances", "reset", "--state", "state", "stays"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    poll(&site, &["stays"]);
+    assert!(site.stage.simulator.request_count() > asked + 60, "the look-back is read again");
+    assert_eq!(count(&listed(&site), "stays"), count(&before, "stays"));
+    assert_eq!(site.delivered("rapid7_insightidr").len(), delivered);
+}
