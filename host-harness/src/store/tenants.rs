@@ -5,6 +5,8 @@
 //! How: in portions, each a transaction, the instance itself last; so whoever is interrupted goes on where it stopped.
 //! Not guaranteed: that the file becomes smaller, or that no word is left in its free pages, before [`Store::scrub`].
 
+use std::time::Duration;
+
 use rusqlite::{Connection, TransactionBehavior, params};
 use time::OffsetDateTime;
 
@@ -149,18 +151,29 @@ impl Store {
     /// It takes the time of copying all that is stored, and as much room on the disk again, but no more memory.
     ///
     /// # Errors
-    /// When there is no room for the copy, or the database cannot be written; what is stored is as it was then.
+    /// When there is no room for the copy, somebody else reads the database, or it cannot be written; what is stored is as it
+    /// was then.
     pub fn scrub(self) -> Result<(), StoreError> {
         let copy = directory::make_copy(&self.database.path)?;
         let copied = self.database.write(|connection| {
             connection.execute("INSERT INTO artifact_text(artifact_text) VALUES ('optimize')", [])?;
             connection.execute("VACUUM INTO ?1", [copy.to_string_lossy()])?;
-            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            // The last connection that is closed removes the log, which belongs to the old file.
-            std::mem::replace(connection, Connection::open_in_memory()?).close().map_err(|(_, error)| error)
+            // The log belongs to the old file, and would damage the new one. It goes with this, unless somebody else has
+            // the file open.
+            connection.busy_timeout(Duration::ZERO)?;
+            let mode: String = connection.pragma_update_and_check(None, "journal_mode", "delete", |row| row.get(0))?;
+            if !mode.eq_ignore_ascii_case("delete") {
+                return Ok(false);
+            }
+            let old = std::mem::replace(connection, Connection::open_in_memory()?);
+            old.close().map(|()| true).map_err(|(_, error)| error)
         });
         match copied {
-            Ok(()) => directory::take_copy(&copy, &self.database.path),
+            Ok(true) => directory::take_copy(&copy, &self.database.path),
+            Ok(false) => {
+                directory::drop_copy(&copy);
+                Err(StoreError::Busy { path: self.database.path.to_path_buf() })
+            }
             Err(error) => {
                 directory::drop_copy(&copy);
                 Err(error)
@@ -198,6 +211,12 @@ mod tests {
         // Whoever stops here finds no more waiting than there is.
         assert_eq!(standings(&dir)[0].undelivered, 6);
         assert_eq!([4, 4].map(|most| store.remove(&leaving, most).expect("removed")), [4, 2]);
+        // Not while somebody else has it open.
+        let reader = Reader::open(dir.path()).expect("reader");
+        assert_eq!(reader.instances().expect("instances").len(), 1);
+        assert_eq!(store.clone().scrub().expect_err("in use").code(), "state-busy");
+        assert_eq!(reader.instances().expect("instances").len(), 1);
+        drop(reader);
         store.scrub().expect("scrubbed");
         let store = Store::open(dir.path()).expect("store");
         assert_eq!(standings(&dir), before[1..]);

@@ -196,3 +196,42 @@ async fn what_has_proved_itself_leaves_no_quarantine_behind() {
     let rows = operator.list().unwrap().connectors;
     assert_eq!(rows.iter().map(|row| row.state).collect::<Vec<_>>(), [ConnectorState::Serving], "{rows:#?}");
 }
+
+/// The store is in use when it is asked for the first time.
+struct InUse<'a> {
+    live: &'a Instances,
+    asked: std::sync::atomic::AtomicBool,
+}
+
+impl LiveInstances for InUse<'_> {
+    fn ids(&self, integration_type: &str) -> Vec<Uuid> {
+        self.live.ids(integration_type)
+    }
+
+    fn ready<'a>(&'a self, id: Uuid, connector: &'a Connector) -> Asked<'a, Option<Result<LiveInstance, NotReady>>> {
+        if self.asked.swap(true, std::sync::atomic::Ordering::Relaxed) {
+            return self.live.ready(id, connector);
+        }
+        let failure = FailureReport::new("state-busy", "the database is in use", "").into();
+        Box::pin(std::future::ready(Some(Err(NotReady { id, name: "one".into(), has_checkpoint: true, failure }))))
+    }
+
+    fn checkpoint(&self, id: Uuid) -> Asked<'_, Result<Option<Vec<u8>>, Box<FailureReport>>> {
+        self.live.checkpoint(id)
+    }
+}
+
+#[tokio::test]
+async fn a_store_that_is_in_use_for_a_moment_says_nothing_against_a_version() {
+    let world = World::new();
+    let one = world.live.add(1, "one", None);
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.polled(&world.current(), one, &[Worked]);
+    world.version(FILE, "2.0.0");
+    let in_use = InUse { live: &world.live, asked: false.into() };
+    world.registry.scan(&in_use).await;
+    world.registry.scan(&in_use).await;
+    assert!(in_use.asked.load(std::sync::atomic::Ordering::Relaxed));
+    assert_eq!(world.serving(), "2.0.0");
+}
