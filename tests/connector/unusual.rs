@@ -425,10 +425,9 @@ fn an_alert_that_the_row_of_its_investigation_does_not_tell_is_found_with_the_li
     added(&mut world, gained);
     let mut tenant = Tenant::of(world);
     // Where the Alert Triage API has alerts before they join, they come from there.
-    tenant.settings.push(Setting {
-        key: "collect_uninvestigated_alerts".to_owned(),
-        value: SettingValue::Boolean(false),
-    });
+    tenant
+        .settings
+        .push(Setting { key: "collect_uninvestigated_alerts".to_owned(), value: SettingValue::Boolean(false) });
     sound(&mut tenant);
     assert_eq!(actions(&tenant, "alert"), 1);
     // The listing notes it, the poll after it reads its alerts.
