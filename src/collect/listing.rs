@@ -272,9 +272,10 @@ pub(super) enum Listing {
 /// the millisecond; at its beginning to the minute, to which a server may cut
 /// it: what comes too early is known, or new.
 fn check_order(rows: &[Investigation<'_>], window: Window) -> Result<(), &'static str> {
-    let mut before = window.after.floor_millisecond().plus_seconds(-60);
+    let earliest = window.after.floor_millisecond().plus_seconds(-60);
+    let mut before = earliest;
     for created in rows.iter().filter_map(|row| row.created).map(Utc::floor_millisecond) {
-        if created < window.after.floor_millisecond().plus_seconds(-60) || created > window.before {
+        if created < earliest || created > window.before {
             return Err("investigations outside the window that was asked for");
         }
         if created < before {

@@ -13,12 +13,12 @@ use super::run::granted;
 use super::soundness::connectors;
 use super::{Context, check, output};
 use crate::config::{self, Config, InstanceConfig};
-use crate::connectors::registry::Operator;
+use crate::connectors::registry::{Operator, OperatorError};
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::CheckReport;
 use crate::instances::failure::FailureReport;
 use crate::log::escape;
-use crate::resident::tenant::{changed_by_somebody, make};
+use crate::resident::tenant::{changed_by_somebody, from_problem, make};
 use crate::resident::{FixedConnectors, resolve};
 use crate::sandbox::{Clock, Engine, EngineOptions};
 
@@ -42,11 +42,12 @@ pub(super) async fn run(
     let engine = Engine::new(EngineOptions::default())?;
     let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
     let serving = connectors(&config, &engine, cache, clock).await?;
+    let operator = operator(&config.host.state)?;
     let mut all_good = true;
     let mut values = Vec::new();
     for instance in chosen {
         spinner.set_message(format!("asking the vendor for {}", escape(&instance.name)));
-        let Checked { result, requests } = check(&config, instance, &serving, clock).await;
+        let Checked { result, requests } = check(&config, instance, &serving, operator.as_ref(), clock).await;
         all_good &= result.as_ref().is_ok_and(check::is_good);
         if json {
             values.push(as_json(instance, &result, requests));
@@ -86,8 +87,23 @@ fn choose<'c>(config: &'c Config, only: Option<&str>) -> Result<Vec<&'c Instance
     })
 }
 
-/// Checks one.
-async fn check(config: &Config, instance: &InstanceConfig, serving: &FixedConnectors, clock: &Clock) -> Checked {
+/// What a host with this state has judged and granted; nothing where none has run yet.
+fn operator(state: &Path) -> Result<Option<Operator>, CliError> {
+    match Operator::at(state) {
+        Ok(operator) => Ok(Some(operator)),
+        Err(OperatorError::NoHost { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Checks one. Nothing is asked by what the host would not let ask, and nothing goes where it would not go.
+async fn check(
+    config: &Config,
+    instance: &InstanceConfig,
+    serving: &FixedConnectors,
+    operator: Option<&Operator>,
+    clock: &Clock,
+) -> Checked {
     let failed = |failure| Checked { result: Err(failure), requests: 0 };
     let Some(connector) = serving.current(&instance.integration_type) else {
         let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
@@ -97,10 +113,7 @@ async fn check(config: &Config, instance: &InstanceConfig, serving: &FixedConnec
             config::suggestion(&instance.integration_type, known.iter().map(String::as_str)),
         ));
     };
-    // Nothing is asked by what the host would not let ask, and nothing goes where it would not go. A host that has never
-    // run has judged nothing.
-    let operator = Operator::at(&config.host.state).ok();
-    if let Some(operator) = &operator
+    if let Some(operator) = operator
         && let Err(failure) = operator.would_serve(&connector)
     {
         return failed(failure);
@@ -110,11 +123,9 @@ async fn check(config: &Config, instance: &InstanceConfig, serving: &FixedConnec
         Err((failure, _)) => return failed(failure),
     };
     if let Some(problem) = resolve::check_grant(&config.file, instance, tenant.plan(), config) {
-        let line = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
-        let message = format!("{}{line}: {}", problem.file, problem.reason);
-        return failed(changed_by_somebody(problem.code, message, problem.help));
+        return failed(from_problem(&problem));
     }
-    if let Some(operator) = &operator
+    if let Some(operator) = operator
         && let Err(error) = operator.would_admit(&connector, tenant.plan(), granted(config))
     {
         return failed(changed_by_somebody(error.code(), error.to_string(), error.remedy()));

@@ -124,7 +124,7 @@ fn list(operator: &Operator, grants: bool, json: bool) -> Result<(), CliError> {
         return output::print_json(&value, true).map(drop);
     }
     match listing.written {
-        Some(time) => tracing::info!("as a host reported at {}", shown(time)),
+        Some(time) => tracing::info!("as a host reported at {}", output::to_the_second(time)),
         None => tracing::info!("no host has reported yet"),
     }
     let mut shown = text(&listing.connectors);
@@ -139,7 +139,10 @@ fn rights(granted: &[Granted]) -> String {
     let mut text = String::new();
     for one in granted {
         let (kind, version) = (escape(&one.integration_type), escape(&one.version));
-        text.push_str(&format!("{kind} is granted since {}, for version {version}:\n", shown(one.since)));
+        text.push_str(&format!(
+            "{kind} is granted since {}, for version {version}:\n",
+            output::to_the_second(one.since)
+        ));
         for right in &one.rights {
             text.push_str(&format!("  {}\n", escape(right)));
         }
@@ -156,7 +159,10 @@ fn text(connectors: &[ConnectorReport]) -> String {
         text.push('\n');
         if let Some(reason) = &connector.reason {
             let code = connector.code.as_ref().map(|code| format!(" ({})", escape(code))).unwrap_or_default();
-            let retry = connector.retry_at.map(|at| format!("; tried again at {}", shown(at))).unwrap_or_default();
+            let retry = connector
+                .retry_at
+                .map(|at| format!("; tried again at {}", output::to_the_second(at)))
+                .unwrap_or_default();
             text.push_str(&format!("  {}{code}{retry}\n", escape(reason)));
         }
     }
@@ -170,15 +176,10 @@ fn row(connector: &ConnectorReport) -> Vec<String> {
         or_dash(&connector.integration_type),
         or_dash(&connector.version),
         connector.state.name().to_owned(),
-        shown(connector.since),
+        output::to_the_second(connector.since),
         or_dash(connector.digest.get(..12).unwrap_or(&connector.digest)),
         or_dash(&connector.file),
     ]
-}
-
-/// A time to the second.
-fn shown(time: OffsetDateTime) -> String {
-    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
 }
 
 impl From<OperatorError> for CliError {

@@ -5,8 +5,6 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
-use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 
 use super::error::{CliError, EXIT_USAGE};
 use super::state::State;
@@ -192,7 +190,8 @@ fn page(all: &[Standing]) -> String {
                 one.handle.as_deref().map_or_else(|| "-".to_owned(), escape),
                 escape(&one.connector),
                 format!("{}{waiting}", counted(one.artifacts, "artifact")),
-                one.last_step.map_or_else(|| "never polled".to_owned(), |at| format!("last step {}", shown(at))),
+                one.last_step
+                    .map_or_else(|| "never polled".to_owned(), |at| format!("last step {}", output::to_the_second(at))),
             ]
         })
         .collect();
@@ -207,17 +206,14 @@ fn as_json(one: &Standing) -> serde_json::Value {
         "artifacts": one.artifacts,
         "undelivered": one.undelivered,
         "steps": one.steps,
-        "last_step": one.last_step.map(shown),
+        "last_step": one.last_step.map(output::to_the_second),
     })
-}
-
-/// A time to the second.
-fn shown(time: OffsetDateTime) -> String {
-    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
 }
 
 #[cfg(test)]
 mod tests {
+    use time::OffsetDateTime;
+
     use super::*;
 
     #[test]

@@ -2,6 +2,9 @@
 
 use std::io::{self, ErrorKind, Write};
 
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
 use super::error::CliError;
 
 /// Writes the text and flushes. A reader that has gone away (`| head`) has
@@ -18,6 +21,11 @@ pub(super) fn print(text: &str) -> Result<bool, CliError> {
 /// Writes a value as JSON on one line, or on many.
 pub(super) fn print_json(value: &serde_json::Value, pretty: bool) -> Result<bool, CliError> {
     print(&if pretty { format!("{value:#}\n") } else { format!("{value}\n") })
+}
+
+/// A time to the second.
+pub(super) fn to_the_second(time: OffsetDateTime) -> String {
+    time.replace_nanosecond(0).unwrap_or(time).format(&Rfc3339).unwrap_or_default()
 }
 
 /// Rows as columns that are as wide as their widest cell, two spaces apart,

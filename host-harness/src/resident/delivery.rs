@@ -358,6 +358,21 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_output_that_has_taken_a_part_of_a_backlog_is_not_down_any_more() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        put(&store, "acme", 1..4);
+        let instance = store.instance("acme", "acme", NOW).expect("instance");
+        let board = Board::new(Arc::new(|| NOW), 1);
+        board.change_host(|host| host.sink.failure = Some(FailureReport::new("output-failed", "it is full", "")));
+        let mut lines = LinesSink::open(&dir.path().join("out")).expect("opened");
+        let progress = Progress::default();
+        let portion = store.undelivered(&instance, 2).expect("undelivered");
+        Noted { sink: &mut lines, progress: &progress, board: &board }.deliver(&portion).await.expect("delivered");
+        assert_eq!((board.host().sink.failure, board.host().sink.delivered), (None, 2));
+    }
+
+    #[tokio::test]
     async fn an_output_that_is_down_is_told_on_the_board_and_loses_nothing() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let store = Store::open(&dir.path().join("state")).expect("store");

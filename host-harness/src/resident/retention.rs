@@ -129,25 +129,28 @@ mod tests {
     use super::*;
     use crate::contract::types::{Artifact, Batch};
 
+    /// So many artifacts, by their numbers.
+    fn artifacts(from: u128, count: u128) -> Batch {
+        let one = |number| {
+            let id = uuid::Uuid::from_u128(number).to_string();
+            Artifact { json: format!(r#"{{"id":"{id}"}}"#), id, stream: "records".into() }
+        };
+        Batch {
+            artifacts: (from..from + count).map(one).collect(),
+            checkpoint: Vec::new(),
+            more: false,
+            reports: Vec::new(),
+            retry_after_seconds: None,
+            hint: None,
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn artifacts_go_when_they_have_been_kept_for_so_many_days_and_not_before() {
         let dir = tempfile::tempdir().expect("temporary directory");
         let store = Store::open(dir.path()).expect("store");
         let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("time");
         let instance = store.instance("acme", "acme-siem", start).expect("instance");
-        let artifacts = |from: u128, count: u128| Batch {
-            artifacts: (from..from + count)
-                .map(|number| {
-                    let id = uuid::Uuid::from_u128(number).to_string();
-                    Artifact { json: format!(r#"{{"id":"{id}"}}"#), id, stream: "records".into() }
-                })
-                .collect(),
-            checkpoint: Vec::new(),
-            more: false,
-            reports: Vec::new(),
-            retry_after_seconds: None,
-            hint: None,
-        };
         store.commit_step(&instance, &artifacts(0, 1_200), start).expect("committed");
         let began = tokio::time::Instant::now();
         let board = Arc::new(Board::new(Arc::new(move || start + began.elapsed()), 1));
@@ -162,6 +165,7 @@ mod tests {
         tokio::time::sleep(Duration::from_hours(3)).await;
         assert_eq!(left(), 0);
     }
+
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_wrong_for_a_while_costs_a_days_worth_a_look_and_what_is_old_goes_within_two_days_all_the_same()
      {
@@ -170,18 +174,8 @@ mod tests {
         let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("time");
         let instance = store.instance("acme", "acme-siem", start).expect("instance");
         for day in 0..60_u128 {
-            let id = uuid::Uuid::from_u128(day).to_string();
-            let artifacts = vec![Artifact { json: format!(r#"{{"id":"{id}"}}"#), id, stream: "records".into() }];
-            let batch = Batch {
-                artifacts,
-                checkpoint: Vec::new(),
-                more: false,
-                reports: Vec::new(),
-                retry_after_seconds: None,
-                hint: None,
-            };
             let stored = start - time::Duration::days(60) + Duration::from_hours(24 * u64::try_from(day).expect("few"));
-            store.commit_step(&instance, &batch, stored).expect("committed");
+            store.commit_step(&instance, &artifacts(day, 1), stored).expect("committed");
         }
         // A year ahead at the start, for half an hour.
         let ahead = Arc::new(Mutex::new(time::Duration::days(365)));

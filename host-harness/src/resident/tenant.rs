@@ -91,7 +91,7 @@ pub(super) fn from_tenant(
 }
 
 /// A problem of the configuration as the failure of a poll.
-fn from_problem(problem: &Problem) -> FailureReport {
+pub(crate) fn from_problem(problem: &Problem) -> FailureReport {
     let place = problem.line.map(|line| format!(":{line}")).unwrap_or_default();
     let message = format!("{}{place}: {}", problem.file, problem.reason);
     changed_by_somebody(problem.code, message, as_sentence(problem.help.trim_end_matches('?')))

@@ -81,7 +81,9 @@ impl Watcher {
         // At the start, before anything else is under way; but a file system that does not answer must not keep it up.
         let unknown = unknown_files(&watcher.looks, &config);
         let (seen, looked) = std::sync::mpsc::channel();
-        std::thread::spawn(move || seen.send(look(unknown, &HashMap::new())));
+        // Without a thread nothing comes from it.
+        let looking = move || drop(seen.send(look(unknown, &HashMap::new())));
+        drop(std::thread::Builder::new().name("first-look".to_owned()).spawn(looking));
         watcher.looks = looked.recv_timeout(ANSWERS_WITHIN).unwrap_or_default();
         watcher
     }

@@ -94,8 +94,11 @@ impl Home {
     }
 
     /// Whether a host has ever used it.
-    pub(super) fn exists(&self) -> bool {
-        self.path.is_dir()
+    ///
+    /// # Errors
+    /// When this user cannot look.
+    pub(super) fn exists(&self) -> Result<bool, RecordError> {
+        self.path.try_exists().map_err(|error| failed("look at", &self.path, &error))
     }
 
     /// Where compiled code is kept when the operator names no other place.

@@ -137,10 +137,10 @@ impl Operator {
     /// The records of a state directory.
     ///
     /// # Errors
-    /// When no host has used it.
+    /// When no host has used it, or this user cannot see whether one has.
     pub fn at(state: &Path) -> Result<Self, OperatorError> {
         let home = Home::at(state);
-        if home.exists() { Ok(Self { home }) } else { Err(OperatorError::NoHost { path: state.to_owned() }) }
+        if home.exists()? { Ok(Self { home }) } else { Err(OperatorError::NoHost { path: state.to_owned() }) }
     }
 
     /// Everything that is known.
