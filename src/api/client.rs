@@ -293,7 +293,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             // There was no time to repeat it: that is no reason to forget that it has failed.
             (Err(Stop::Spent), Some(failure)) => Err(Stop::Failed(failure)),
             (Err(Stop::Failed(failure)), _) if Family::of(&request.target) != Family::Lists => {
-                Err(self.judged(request, failure).await)
+                self.judged(request, failure).await
             }
             (outcome, _) => outcome,
         };
@@ -303,17 +303,19 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     /// What a failure of one of the other families comes to when it concerns that alone.
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
-    /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile. A limit that is reached at
+    /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile, and the same is asked once
+    /// more: much would go without what this family gives. A limit that is reached at
     /// the first request of a step that was waited for, and does not hold for lists of investigations, has been waited for in
     /// vain: that family is as good as down, and nothing else waits for it. So is one at the first request to one of its
     /// endpoints, if the step has got nothing done. Any other is waited for: what is collected slowly is collected whole.
-    async fn judged(&self, request: &Request, failure: Box<Failure>) -> Stop {
+    async fn judged(&self, request: &Request, failure: Box<Failure>) -> Result<Response, Stop> {
         let family = Family::of(&request.target);
         let api = self.api(family);
         // Another that was under way with it has been judged.
         if let Some(halted) = api.halted.borrow().as_ref() {
-            return Stop::Failed(halted.clone());
+            return Err(Stop::Failed(halted.clone()));
         }
+        let is_refused = failure.reason == FailureReason::Unauthorized;
         let (control, reason) = match failure.reason {
             FailureReason::Unauthorized if family == Family::Triage => (calls::validate(), FailureReason::Forbidden),
             FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
@@ -324,16 +326,22 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             {
                 (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
-            _ => return Stop::Failed(failure),
+            _ => return Err(Stop::Failed(failure)),
         };
-        match self.once(&control, Duration::MAX).await {
-            Ok(_) => {
+        let answer = match self.once(&control, Duration::MAX).await {
+            Ok(_) if is_refused => self.once(request, Duration::MAX).await,
+            Ok(_) => Err(Stop::Failed(failure.clone())),
+            Err(stop @ (Stop::Spent | Stop::Allowance(_))) if is_refused => return Err(stop),
+            Err(_) => return Err(Stop::Failed(failure)),
+        };
+        match answer {
+            // The same again.
+            Err(Stop::Failed(again)) if again.reason == failure.reason => {
                 let failure = Box::new(Failure { reason, ..*failure });
                 api.halt(&failure);
-                Stop::Failed(failure)
+                Err(Stop::Failed(failure))
             }
-            Err(stop @ (Stop::Spent | Stop::Allowance(_))) if failure.http_status == Some(401) => stop,
-            Err(_) => Stop::Failed(failure),
+            answer => answer,
         }
     }
 

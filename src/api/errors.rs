@@ -202,6 +202,30 @@ fn region_hint(region: Region) -> String {
     )
 }
 
+/// The alerts of so many investigations are still to come; the last answer of one that failed had this status, 0 for none.
+#[must_use]
+pub fn waiting(investigations: usize, status: u16) -> Failure {
+    const AGAIN: &str = "They are asked for again automatically, less often each time. Nothing is skipped.";
+    let (why, remedy) = match status {
+        0 | 200 => (String::new(), AGAIN.to_owned()),
+        401 | 403 => (format!(": the last answer was HTTP {status}"), format!("{REMEDY_FORBIDDEN} {AGAIN}")),
+        _ => (format!(": the last answer was HTTP {status}"), AGAIN.to_owned()),
+    };
+    let message = format!("the alerts of {investigations} investigation(s) could not be collected yet{why}");
+    Failure {
+        http_status: (!matches!(status, 0 | 200)).then_some(status),
+        ..plain(FailureReason::Unavailable, message, &remedy, RetryAdvice::BackOff)
+    }
+}
+
+/// The failure without what is said of tries to come.
+#[must_use]
+pub fn of_one_try(failure: Failure) -> Failure {
+    let sentences = failure.remedy.split_inclusive(". ");
+    let remedy: String = sentences.filter(|sentence| !sentence.contains("automatically")).collect();
+    if remedy.is_empty() { failure } else { Failure { remedy: remedy.trim_end().to_owned(), ..failure } }
+}
+
 fn remedy_reach(region: Region) -> String {
     format!(
         "Confirm that the regional endpoint {} is reachable on port 443 (DNS, firewall, proxy). It is tried again \

@@ -12,12 +12,16 @@
 //! The walk is bounded in depth, members and bytes: attackers write some of
 //! this.
 
+mod techniques;
+
 use std::sync::LazyLock;
 
 use super::entities::{Entities, Field};
 use crate::api::json::{Json, Part, Parts};
 use crate::api::records::{Members, same};
 use crate::times::Utc;
+
+pub use techniques::techniques;
 
 /// Deepest nesting that is walked into, strings that hold JSON included.
 const DEPTH: u8 = 8;

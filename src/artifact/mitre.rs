@@ -8,7 +8,7 @@ use crate::api::records::Members;
 use crate::text::cut;
 
 /// Most codes of one rule.
-const MOST: usize = 32;
+pub(super) const MOST: usize = 32;
 
 /// What a rule says.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -45,7 +45,7 @@ impl Mitre {
 }
 
 /// `T` and four digits, and for a sub-technique a dot and three more.
-fn is_technique(id: &str) -> bool {
+pub(super) fn is_technique(id: &str) -> bool {
     let digits = |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
     id.strip_prefix('T').is_some_and(|rest| match rest.split_once('.') {
         Some((technique, sub)) => digits(technique, 4) && digits(sub, 3),

@@ -1,8 +1,8 @@
 //! APIs that a tenant or a key may lack.
 //!
 //! Some of the vendor's APIs exist only for some tenants. One that answers that
-//! it is not there is left alone for a day and then asked again; everything else
-//! is collected meanwhile.
+//! it is not there is left alone for an hour and then asked again: a role that was
+//! put right should soon be of use. Everything else is collected meanwhile.
 //!
 //! Not guaranteed: what a missing API would have given in the meantime is not
 //! gone back to.
@@ -14,7 +14,7 @@ use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
 
 /// Seconds after which a missing API is asked again.
-pub const ASK_AGAIN: i64 = 86_400;
+pub const ASK_AGAIN: i64 = 3_600;
 
 /// Whether an API is there, as far as is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -68,7 +68,7 @@ pub fn unavailable(what: &str, status: u16, remedy: &str) -> Failure {
         ..errors::plain(
             if status == 404 { FailureReason::NotFound } else { FailureReason::Forbidden },
             format!("{what} answers {status}: this tenant or key does not have it"),
-            &format!("Everything else is collected, and it is asked again every day. {remedy}"),
+            &format!("Everything else is collected, and it is asked again every hour. {remedy}"),
             RetryAdvice::AfterSeconds(u64::try_from(ASK_AGAIN).unwrap_or(0)),
         )
     }
@@ -79,9 +79,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_missing_is_left_alone_for_a_day() {
+    fn what_is_missing_is_left_alone_for_an_hour() {
         let missing = Access::missing(&unavailable("it", 403, ""), Utc(0));
-        assert!(missing.is_missing(Utc(86_399_999_999)) && !missing.is_missing(Utc(86_400_000_000)));
+        assert!(missing.is_missing(Utc(3_599_999_999)) && !missing.is_missing(Utc(3_600_000_000)));
         assert!(!missing.is_missing(Utc(-1_000_000)), "a clock that was ahead holds nothing up");
         assert!(!Access::Unknown.is_missing(Utc(0)) && !Access::Available.is_missing(Utc(0)));
         assert_eq!(missing.failure("it", "").unwrap().http_status, Some(403));

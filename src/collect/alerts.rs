@@ -53,24 +53,23 @@ pub(super) const OF_EXTRAS: u32 = 1 << 16;
 pub(super) const MOST_OF_EXTRAS: u32 = 12;
 
 /// An investigation to collect.
-#[derive(Clone, Copy)]
 pub struct Work<'a> {
     /// It.
     pub investigation: &'a Investigation<'a>,
     /// The page of alerts to begin at.
     pub from_page: u64,
+    /// What was remembered of it.
+    pub found: Found,
 }
 
-impl<'a> Work<'a> {
-    /// Work on a listed investigation, if there is any: it is new or changed,
-    /// or its alerts have not been listed to the end.
-    pub fn if_needed(investigation: &'a Investigation<'a>, known: Option<&Known>) -> Option<Self> {
-        let from_page = match known {
-            Some(Known { owed: Owed::Page(page), .. }) => *page,
-            Some(known) if known.fingerprint == investigation.fingerprint() => return None,
-            _ => 0,
-        };
-        Some(Self { investigation, from_page })
+impl Work<'_> {
+    /// The page to begin at of a listed investigation that is known, if there is work on it: it has changed, or its alerts
+    /// have not been listed to the end.
+    pub fn page_needed(investigation: &Investigation<'_>, known: &Known) -> Option<u64> {
+        match known.owed {
+            Owed::Page(page) => Some(page),
+            _ => (known.fingerprint != investigation.fingerprint()).then_some(0),
+        }
     }
 }
 
@@ -122,7 +121,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     async fn collect_group(&mut self, group: &[Work<'_>]) -> Result<(), Stop> {
         self.client.note(self.output.progress);
-        let known = self.state.known.find(group.iter().map(|work| work.investigation.rrn.as_ref()));
+        // Of one that stands in the list twice the second is looked up once more when its turn comes.
+        let known: Vec<Found> = group.iter().map(|work| work.found.clone()).collect();
         let (listed, extras) = self.list_group(group, &known).await;
         let alerts: Vec<Vec<Alert<'_>>> =
             listed.iter().map(|listed| listed.rows.iter().map(Alert::of).collect()).collect();
@@ -193,7 +193,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let host = self.settings.region.host;
         let now = self.cycle_began();
         // It may stand in the list twice.
-        let before = self.state.known.again(investigation.rrn.as_ref(), found);
+        let before = self.state.known.again(investigation.rrn.as_ref(), found).into_known();
         let mut known = before.clone().unwrap_or_default();
         let ordinal = match &before {
             // Its versions so far are not known: the cycle's number is that of none of them.
@@ -283,6 +283,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         };
         if let Some(failure) = failure {
+            self.state.refusal = failure.http_status.unwrap_or(0);
             self.output.degrade(ALERTS, *failure);
         }
         if !matches!(known.owed, Owed::Page(_)) {

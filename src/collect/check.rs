@@ -64,10 +64,12 @@ pub async fn check<T: Transport, C: Clock>(
     }
     Ok(CheckReport {
         summary: format!(
-            "The key works in region {} ({}); {} are there to be read.",
+            "The key works in region {} ({}); {} of the last {} days are there to be read. The first poll collects the last {}.",
             settings.region.code,
             settings.region.label,
-            if page.has_totals { format!("{} investigation(s)", page.total_rows) } else { "investigations".to_owned() }
+            if page.has_totals { format!("{} investigation(s)", page.total_rows) } else { "investigations".to_owned() },
+            WINDOW / 86_400,
+            settings.lookback_days,
         ),
         reports,
     })
@@ -126,10 +128,10 @@ fn triage(result: Result<Response, Stop>) -> StreamState {
     }
 }
 
-/// A stop as a failure.
+/// A stop as a failure. Nothing is tried again after a check.
 fn failure(stop: Stop) -> Failure {
     match stop {
-        Stop::Failed(failure) => *failure,
+        Stop::Failed(failure) => errors::of_one_try(*failure),
         Stop::Allowance(wait) => errors::plain(
             FailureReason::RateLimited,
             "the allowance of requests is used up".to_owned(),

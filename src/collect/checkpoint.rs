@@ -18,6 +18,7 @@ use super::condensed::{self, Condensed};
 use super::forgetting::Bounds;
 use super::former;
 use super::memory::{self, Memory};
+use super::organization::Organization;
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
@@ -27,8 +28,10 @@ const MAGIC: &[u8; 5] = b"R7IDR";
 /// The format written. Format 2 is format 1 followed by [`Beyond`]; format 3
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
 /// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
-/// is condensed by the day and the RRN, format 6 with work left marked in it.
-pub const FORMAT: u8 = 6;
+/// is condensed by the day and the RRN, format 6 with work left marked in it;
+/// format 7 is format 6 followed by the organization and the last status of an
+/// alert list that failed.
+pub const FORMAT: u8 = 7;
 /// Magic, format, hash.
 const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
@@ -84,6 +87,12 @@ pub struct Checkpoint {
     /// What is left of that; written behind all else.
     #[serde(skip)]
     pub condensed: Condensed,
+    /// Whose investigations were listed; written behind that.
+    #[serde(skip)]
+    pub organization: Organization,
+    /// HTTP status of the last answer because of which alerts could not be collected, 0 for none; written behind that.
+    #[serde(skip)]
+    pub refusal: u16,
     /// What it is kept within; not written.
     #[serde(skip)]
     pub bounds: Bounds,
@@ -258,7 +267,12 @@ impl Checkpoint {
         checkpoint.condensed = match *format {
             4 => whole::<condensed::Former>(postcard::take_from_bytes(rest), *format)?.condensed(checkpoint.forgotten),
             5 => whole::<Condensed>(postcard::take_from_bytes(rest), *format)?.of_format_5(checkpoint.forgotten),
-            _ => whole(postcard::take_from_bytes(rest), *format)?,
+            6 => whole(postcard::take_from_bytes(rest), *format)?,
+            _ => {
+                let (condensed, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
+                (checkpoint.organization, checkpoint.refusal) = whole(postcard::take_from_bytes(rest), *format)?;
+                condensed
+            }
         };
         checkpoint.known = Memory::stored(bytes, end).ok_or_else(|| unreadable("its blocks make no sense"))?;
         Ok(checkpoint)
@@ -278,7 +292,8 @@ impl Checkpoint {
         }
         let rest = loop {
             let rest = Vec::with_capacity(self.condensed.bytes().saturating_add(REST));
-            let rest = postcard::to_extend(&self, rest).and_then(|rest| postcard::to_extend(&self.condensed, rest));
+            let rest = postcard::to_extend(&self, rest)
+                .and_then(|rest| postcard::to_extend(&(&self.condensed, self.organization, self.refusal), rest));
             let rest = rest.map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,
@@ -380,6 +395,8 @@ mod tests {
             },
             forgotten: Some(Utc(7)),
             condensed: Condensed::default(),
+            organization: Organization::One(u64::MAX),
+            refusal: 403,
             bounds: Bounds::default(),
         }
     }
@@ -414,13 +431,14 @@ mod tests {
     /// `tests/fixtures`.
     #[test]
     fn every_format_that_was_ever_written_is_read() {
-        let bytes: [&[u8]; 6] = [
+        let bytes: [&[u8]; 7] = [
             include_bytes!("../../tests/fixtures/checkpoint-format-1.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-2.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-3.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-4.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-5.bin"),
             include_bytes!("../../tests/fixtures/checkpoint-format-6.bin"),
+            include_bytes!("../../tests/fixtures/checkpoint-format-7.bin"),
         ];
         for (format, bytes) in (1..).zip(bytes) {
             assert_eq!(bytes.get(5), Some(&format));

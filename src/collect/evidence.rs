@@ -4,7 +4,7 @@
 //! the whole family answers 403 or 404. Because a wrong region answers 404 too,
 //! that is only concluded after the investigations have been listed in the same
 //! cycle, and from a probe of the family rather than from one alert. It is
-//! asked again every day.
+//! asked again every hour.
 //!
 //! Guaranteed: alerts never wait for an API that is not there. An alert whose
 //! evidence fails for another reason is held back and asked for again, and goes
@@ -122,7 +122,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     if self.is_young(created) && is_unknown {
                         // Not known there yet.
                         Enriched::Waiting
-                    } else if job.failures == 0 && is_unknown && self.is_within(created, RECENT) {
+                    } else if job.failures == 0 && (!is_unknown || self.is_within(created, RECENT)) {
+                        // What is refused once may be had in the next cycle, which asks first whether the API is there.
                         Enriched::Held(failure)
                     } else {
                         Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
@@ -170,14 +171,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Finds out whether the API is there, when that is not known or the
-    /// answer is a day old.
+    /// answer is an hour old. That it is not there it has to say twice: alerts do not
+    /// wait for it then, and go without what it would have given.
     pub(super) async fn probe_if_due(&mut self) -> Result<(), Stop> {
         let now = self.cycle_began();
         if self.state.triage == Access::Available || self.state.triage.is_missing(now) {
             return Ok(());
         }
         let request = calls::triage_search(now.plus_seconds(-ASK_AGAIN), now, 0, 1);
-        self.state.triage = match self.client.send(&request).await {
+        let mut answer = self.client.send(&request).await;
+        if matches!(&answer, Err(Stop::Failed(failure)) if is_absence(failure)) {
+            answer = self.client.send(&request).await;
+        }
+        self.state.triage = match answer {
             Ok(_) => Access::Available,
             Err(Stop::Failed(failure)) if is_absence(&failure) => Access::missing(&failure, now),
             Err(stop) => return Err(stop),

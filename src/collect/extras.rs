@@ -4,7 +4,7 @@
 //! Each kind has an endpoint of its own that may be missing. It is asked
 //! whenever the investigation is worked on, each record becomes an artifact
 //! once. An endpoint that has never answered anything but 403 or 404 is not
-//! there: investigations go without it, and it is asked again a day later. So
+//! there: investigations go without it, and it is asked again an hour later. So
 //! is one that refuses the key again and again. What fails otherwise is asked
 //! for again, less often each time, for a day and a half.
 //!

@@ -50,7 +50,8 @@ impl Checkpoint {
             _ => u32::MAX,
         };
         let mut ages = Vec::with_capacity(self.known.len());
-        ages.extend(self.known.iter().map(|(_, known)| age(&known)).take(self.known.len()));
+        let most = ages.capacity();
+        ages.extend(self.known.packed_values().map(|known| age(&known)).take(most));
         let excess = excess.min(ages.len());
         if excess == 0 {
             return;

@@ -7,6 +7,7 @@ use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Window, unreadable, wh
 use super::condensed::Condensed;
 use super::forgetting::Bounds;
 use super::memory::{self, Memory};
+use super::organization::Organization;
 use crate::contract::Failure;
 use crate::times::Utc;
 
@@ -77,6 +78,8 @@ impl<K> Former<K> {
             beyond,
             forgotten: None,
             condensed: Condensed::default(),
+            organization: Organization::default(),
+            refusal: 0,
             bounds: Bounds::default(),
         })
     }

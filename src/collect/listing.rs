@@ -26,6 +26,7 @@ use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
 use super::condensed::{Kept, Trace};
 use super::extras::may_have_changed_within;
+use super::memory::Found;
 use crate::api::calls;
 use crate::api::client::{Stop, is_local};
 use crate::api::paging::{self, PAGE_SIZE};
@@ -154,6 +155,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// When not everything could be collected: the same page has to be asked
     /// for again.
     pub(super) async fn take(&mut self, rows: &[Investigation<'_>], listing: Listing) -> Result<(), Stop> {
+        self.note_organization(rows)?;
         let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
         let (settings, since, began) = (self.settings, self.looked_through(listing), self.cycle_began());
@@ -168,23 +170,29 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let floor = self.state.floor;
         // A listing of what is older than the look-back for the first time: nothing of it was known.
         let first = self.state.relisted.is_none();
-        for (row, past) in rows.iter().zip(self.past(rows)) {
+        let found: Vec<Found> = rows.iter().map(|row| self.state.known.find(&row.rrn)).collect();
+        let past = self.past(rows, &found);
+        for ((row, found), past) in rows.iter().zip(found).zip(past) {
             let within = row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor));
-            if let Some(mut known) = self.state.known.get(row.rrn.as_ref()) {
+            // It may stand in the list twice.
+            let found = self.state.known.again(&row.rrn, found);
+            if let Some(before) = found.known() {
+                // One from before the look-back that is only known has gained an alert since.
+                let has_gained = before.silent && all;
+                let from_page = if has_gained { Some(0) } else { Work::page_needed(row, before) };
+                if let Some(from_page) = from_page {
+                    work.push(Work { investigation: row, from_page, found: found.clone() });
+                }
+                let mut known = found.into_known().unwrap_or_default();
                 known.listed = number;
                 known.open = row.is_open();
-                // One from before the look-back that is only known has gained an alert since.
-                let has_gained = known.silent && all;
-                match Work::if_needed(row, Some(&known).filter(|_| !has_gained)) {
-                    Some(needed) => work.push(needed),
-                    None if !known.silent
-                        && known.owed == Owed::Nothing
-                        && may_have_more(row, !known.alerts.is_empty()) =>
-                    {
-                        known.owed = Owed::Until(began);
-                        self.noted = self.noted.saturating_add(1);
-                    }
-                    None => {}
+                if from_page.is_none()
+                    && !known.silent
+                    && known.owed == Owed::Nothing
+                    && may_have_more(row, !known.alerts.is_empty())
+                {
+                    known.owed = Owed::Until(began);
+                    self.noted = self.noted.saturating_add(1);
                 }
                 self.state.known.put(row.rrn.clone().into_owned(), known, false);
                 continue;
@@ -203,7 +211,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 None | Some(Kept::Other) if !all && !within && (first || past.is_none()) => {
                     self.state.known.put(row.rrn.clone().into_owned(), seen(row, number), true);
                 }
-                _ => work.push(Work { investigation: row, from_page: 0 }),
+                _ => work.push(Work { investigation: row, from_page: 0, found }),
             }
         }
         self.collect(&work).await?;
@@ -240,14 +248,13 @@ impl<T, C> Step<'_, T, C> {
 
     /// What is kept of each row, should it not be remembered: nothing of those
     /// that are younger than all that was forgotten.
-    fn past(&self, rows: &[Investigation<'_>]) -> Vec<Option<Kept>> {
+    fn past(&self, rows: &[Investigation<'_>], found: &[Found]) -> Vec<Option<Kept>> {
         let trace = |row: &Investigation<'_>| {
             Trace::of(&row.rrn, row.created.map_or(0, |created| created.0), row.fingerprint())
         };
-        let forgotten: Vec<bool> = rows
-            .iter()
-            .map(|row| self.may_be_forgotten(row) && self.state.known.get(row.rrn.as_ref()).is_none())
-            .collect();
+        let is_forgotten =
+            |(row, found): (&Investigation<'_>, &Found)| found.known().is_none() && self.may_be_forgotten(row);
+        let forgotten: Vec<bool> = rows.iter().zip(found).map(is_forgotten).collect();
         let asked = rows.iter().zip(&forgotten).filter(|(_, forgotten)| **forgotten);
         let traces: Vec<Trace> = asked.map(|(row, _)| trace(row)).collect();
         let mut kept = self.state.condensed.look_up(&traces).into_iter();

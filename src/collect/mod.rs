@@ -33,6 +33,7 @@ mod former;
 pub mod gained;
 pub mod listing;
 pub mod memory;
+pub mod organization;
 pub mod output;
 pub mod outside;
 pub mod relisting;
@@ -81,6 +82,8 @@ pub struct Step<'a, T, C> {
     listed: bool,
     /// Why the list of what is new could not be read to its end in this step.
     unlisted: Option<Stop>,
+    /// Whether the rows were found to be of another organization than before.
+    moved: bool,
 }
 
 /// Does one step.
@@ -130,8 +133,9 @@ pub async fn step_within<T: Transport, C: Clock>(
         .making(settings.concurrency)
         .waited(has_waited);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
-    let (noted, listed, unlisted) = (0, false, None);
-    let mut step = Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted };
+    let (noted, listed, unlisted, moved) = (0, false, None, false);
+    let mut step =
+        Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted, moved };
     let outcome = step.run().await;
     step.finish(outcome)
 }

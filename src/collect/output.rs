@@ -14,6 +14,10 @@ use crate::settings::Settings;
 
 /// Rate limits in a row after which a longer interval is advised.
 const HINT_AFTER: u32 = 3;
+const LIMITED: &str =
+    "InsightIDR limits the rate of requests again and again: increase the Polling Interval to 15 minutes.";
+const ANOTHER_ORGANIZATION: &str = "The API key is that of another InsightIDR organization than before: everything of it \
+    is collected from the Initial look-back on. If that is not meant, put the former key back.";
 
 /// The growing result of a step.
 #[derive(Debug, Default)]
@@ -145,10 +149,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if !(more || goes_on) {
             self.state.cycle = None;
         }
-        let hint = (self.state.rate_limited >= HINT_AFTER).then(|| {
-            "InsightIDR limits the rate of requests again and again: increase the Polling Interval to 15 minutes."
-                .to_owned()
-        });
+        let hint = if self.moved {
+            Some(ANOTHER_ORGANIZATION)
+        } else if self.state.rate_limited >= HINT_AFTER {
+            Some(LIMITED)
+        } else {
+            None
+        };
         if went_on && self.state.rate_limited > 0 {
             self.state.rate_limited |= WENT_ON;
         }
@@ -159,7 +166,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             more,
             reports,
             retry_after_seconds,
-            hint,
+            hint: hint.map(str::to_owned),
         })
     }
 
@@ -204,12 +211,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let waiting = || self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
         let waiting = if stream == ALERTS { waiting() } else { 0 };
         if waiting > 0 {
-            return StreamState::Degraded(errors::plain(
-                FailureReason::Unavailable,
-                format!("the alerts of {waiting} investigation(s) could not be collected yet"),
-                "They are asked for again automatically, less often each time. Nothing is skipped.",
-                RetryAdvice::BackOff,
-            ));
+            return StreamState::Degraded(errors::waiting(waiting, self.state.refusal));
         }
         StreamState::Ok
     }

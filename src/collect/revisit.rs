@@ -166,16 +166,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             records.iter().map(|(rrn, raw)| (*rrn, Investigation::of(raw))).collect();
         let mut work = Vec::with_capacity(investigations.len());
         for (rrn, investigation) in &investigations {
-            let known = self.state.known.get(rrn);
-            match known {
+            let found = self.state.known.find(rrn);
+            match found.known() {
                 // It has left the list for a state that no list asks for, long ago.
                 Some(known) if known.owed == Owed::Nothing && known.fingerprint == investigation.fingerprint() => {
-                    let (listed, open) = (self.state.number, investigation.is_open());
-                    self.state.known.put((*rrn).clone(), Known { listed, open, ..known }, false);
+                    let known = Known { listed: self.state.number, open: investigation.is_open(), ..known.clone() };
+                    self.state.known.put((*rrn).clone(), known, false);
                     self.visited.push((*rrn).clone());
                 }
-                Some(Known { owed: Owed::Page(from_page), .. }) => work.push(Work { investigation, from_page }),
-                _ => work.push(Work { investigation, from_page: 0 }),
+                Some(Known { owed: Owed::Page(from_page), .. }) => {
+                    work.push(Work { investigation, from_page: *from_page, found });
+                }
+                _ => work.push(Work { investigation, from_page: 0, found }),
             }
         }
         self.collect(&work).await?;

@@ -163,6 +163,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     }
                     context.triage = Some(message::triage_line(raw));
                 }
+                if context.mitre.techniques.is_empty() {
+                    context.mitre.techniques = evidence::techniques(&context.evidence);
+                }
                 Ok(context)
             })
             .collect()

@@ -242,7 +242,8 @@ fn product_alerts_survive_that_their_endpoint_alone_refuses_the_key_once() {
     let json = r#"{"type":"INSIGHT_AGENT","insight_agent_details":[{"detection_uuid":"u","alert_id":"a"}]}"#;
     world.add_product_alert(id, json).unwrap();
     let mut tenant = Tenant::of(world);
-    let rule = Rule::new("*/rapid7-product-alerts", status(401)).times(1);
+    // The second is the answer when it is asked once more.
+    let rule = Rule::new("*/rapid7-product-alerts", status(401)).times(2);
     tenant.link.simulator.set_faults(FaultProfile::new([rule]));
     let cycle = tenant.cycle();
     assert!(cycle.failure.is_none() && cycle.degraded.contains_key("product-alerts"), "{cycle:#?}");

@@ -98,3 +98,41 @@ fn evidence_that_is_404_once_comes_although_its_alert_is_older_than_the_overlap(
     polls(&mut tenant, 3);
     assert!(artifact(&tenant, &rrns[0]).unwrap()["tags"].to_string().contains("evidence-unavailable"));
 }
+
+#[test]
+fn a_refusal_that_comes_once_costs_no_alert_its_evidence() {
+    for number in [401, 403] {
+        for first in 0..12 {
+            let (mut tenant, rrns) = alerts(3, 1);
+            let refusal = Rule::new("/idr/at/*", status(number)).after(first).times(1);
+            tenant.link.simulator.set_faults(FaultProfile::new([refusal]));
+            polls(&mut tenant, 3);
+            for rrn in &rrns {
+                assert_eq!(evidence_of(&tenant, rrn), 1, "{number} for request {first}: {rrn}");
+            }
+        }
+    }
+    // The first question is whether the API is there.
+    let (mut tenant, rrns) = alerts(1, 1);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/search", status(404)).times(1)]));
+    polls(&mut tenant, 1);
+    assert_eq!(evidence_of(&tenant, &rrns[0]), 1);
+}
+
+#[test]
+fn a_role_that_was_put_right_is_of_use_within_the_hour() {
+    let (mut tenant, rrns) = alerts(1, 1);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/*", status(403))]));
+    polls(&mut tenant, 1);
+    assert!(artifact(&tenant, &rrns[0]).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    tenant.advance(Duration::from_secs(3_600));
+    let at = start() + time::Duration::minutes(65);
+    let rrn = tenant.link.simulator.change_world(|world| {
+        let id = world.add_investigation(InvestigationSpec::new(at, at)).unwrap();
+        let alert = world.add_alert(Some(id), AlertSpec { evidence_records: 1, ..AlertSpec::new(at, at) }).unwrap();
+        world.alert_id(alert).unwrap()
+    });
+    polls(&mut tenant, 1);
+    assert_eq!(evidence_of(&tenant, &rrn), 1);
+}

@@ -52,7 +52,7 @@ fn input() -> impl Strategy<Value = Vec<u8>> {
 
 /// What is behind the header of a checkpoint that an earlier version, or this one, has written: damaged.
 fn body() -> impl Strategy<Value = Vec<u8>> {
-    let bodies: Vec<Vec<u8>> = (1..=6)
+    let bodies: Vec<Vec<u8>> = (1..=7)
         .map(|format| std::fs::read(format!("tests/fixtures/checkpoint-format-{format}.bin")).unwrap())
         .map(|bytes| bytes[14..].to_vec())
         .collect();

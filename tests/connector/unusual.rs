@@ -138,6 +138,56 @@ fn another_region_is_another_tenant_and_begins_from_its_beginning() {
     assert_eq!((before.host.as_str(), after.host.as_str()), ("us.api.insight.rapid7.com", "eu.api.insight.rapid7.com"));
 }
 
+/// A tenant of another organization in the same region.
+fn organization(seed: u64) -> Tenant {
+    Tenant::of(World::generate(&WorldConfig { seed, investigations: 120, ..WorldConfig::default() }))
+}
+
+#[test]
+fn the_key_of_another_organization_begins_from_its_beginning_and_says_so() {
+    let mut tenant = organization(71);
+    sound(&mut tenant);
+    let mut fresh = organization(72);
+    sound(&mut fresh);
+    for _ in 0..3 {
+        tenant.advance(Duration::from_secs(600));
+        sound(&mut tenant);
+        fresh.advance(Duration::from_secs(600));
+    }
+    tenant.link.simulator = organization(72).link.simulator;
+    tenant.advance(Duration::from_secs(1_800));
+    let batch = tenant.step().unwrap();
+    assert!(batch.more && batch.hint.unwrap().contains("another InsightIDR organization"));
+    let cycle = sound(&mut tenant);
+    sound(&mut fresh);
+    assert!(cycle.new > 100, "{cycle:#?}");
+    let lacks: Vec<&String> = fresh.store.keys().filter(|id| !tenant.store.contains_key(*id)).collect();
+    assert!(lacks.is_empty(), "{} of {} are missing", lacks.len(), fresh.store.len());
+    // And that is it.
+    tenant.advance(Duration::from_secs(600));
+    assert_eq!(tenant.step().unwrap().hint, None);
+}
+
+#[test]
+fn a_key_that_sees_several_organizations_does_not_begin_anew_at_every_page() {
+    let mut tenant = organization(71);
+    tenant.link.spoils = Some(Box::new(|_, response| {
+        let Ok(mut page) = serde_json::from_slice::<serde_json::Value>(&response.body) else { return };
+        let Some(rows) = page.get_mut("data").and_then(|data| data.as_array_mut()) else { return };
+        for row in rows.iter_mut().filter(|row| row["organization_id"].is_string()) {
+            let number = row["rrn"].as_str().and_then(|rrn| rrn.bytes().last()).unwrap_or_default();
+            row["organization_id"] = format!("organization {}", number % 2).into();
+        }
+        response.body = serde_json::to_vec(&page).unwrap();
+    }));
+    let first = sound(&mut tenant);
+    for _ in 0..40 {
+        tenant.advance(Duration::from_secs(3_600));
+        sound(&mut tenant);
+    }
+    assert!(first.new > 100 && tenant.repeated < 20, "{first:#?} {}", tenant.repeated);
+}
+
 #[test]
 fn alerts_that_are_still_to_come_are_told_by_every_poll_until_they_are_there() {
     let mut world = empty();
@@ -157,6 +207,19 @@ fn alerts_that_are_still_to_come_are_told_by_every_poll_until_they_are_there() {
     assert!(failure.message.contains("the alerts of 1 investigation(s) could not be collected yet"), "{failure:#?}");
     tenant.advance(Duration::from_secs(600));
     assert_eq!(sound(&mut tenant).new, 1);
+}
+
+#[test]
+fn alerts_that_are_still_to_come_because_they_were_refused_are_told_with_the_refusal() {
+    let mut world = empty();
+    one_with_an_alert(&mut world);
+    let mut tenant = Tenant::of(world);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/v2/investigations/*/alerts", status(403))]));
+    tenant.cycle();
+    tenant.advance(Duration::from_secs(60));
+    let failure = tenant.cycle().degraded["alerts"].clone();
+    assert!(failure.message.ends_with("could not be collected yet: the last answer was HTTP 403"), "{failure:#?}");
+    assert!(failure.remedy.contains("read access to InsightIDR"), "{failure:#?}");
 }
 
 /// An investigation of five hours ago that is open, with an alert.

@@ -154,7 +154,7 @@ fn a_source_without_a_secret_is_named() {
     help: copy the secret again, whole and without anything else
     ");
     assert_snapshot!(with("file:two-lines.key"), @r"
-    error: the file two-lines.key: the secret api_key holds a character that cannot stand in an HTTP header, at byte 16; only printable ASCII without leading or trailing spaces is allowed (was it copied with a line end?)
+    error: the file two-lines.key: the secret api_key holds a character that cannot stand in an HTTP header, at byte 16; only printable ASCII is allowed (was more copied than the secret?)
     help: copy the secret again, whole and without anything else
     ");
     assert_snapshot!(with("file:binary.key"), @r#"

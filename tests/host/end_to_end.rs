@@ -259,11 +259,11 @@ fn a_tenant_without_the_triage_api_is_collected_and_told_so() {
     assert_eq!(stage.missing("us", start), Vec::<String>::new());
     let triage =
         |stage: &Stage| stage.simulator.requests().iter().filter(|one| one.path.starts_with("/idr/at")).count();
-    assert_eq!(triage(&stage), 1, "one probe");
+    assert_eq!(triage(&stage), 2, "one probe, and once more because it was refused");
     // Each process has a clock of its own, which begins at the simulator's time.
     stage.advance(Duration::from_secs(60));
     stage.poll("us");
-    assert_eq!(triage(&stage), 1, "and none again on the same day");
+    assert_eq!(triage(&stage), 2, "and none again within the hour");
 }
 
 #[test]

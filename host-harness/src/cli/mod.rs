@@ -20,6 +20,7 @@ mod poll;
 mod poll_report;
 mod run;
 mod search;
+mod selection;
 mod signals;
 mod simulate;
 mod soundness;
@@ -67,7 +68,7 @@ const LOGGING: &str = "Logging (to standard error, but for `run`)";
 #[command(next_help_heading = LOGGING)]
 struct Global {
     /// Least severe level shown: error, warn, info, debug, trace or off
-    /// [default: info, or what HOST_HARNESS_LOG says]
+    /// [default: what HOST_HARNESS_LOG says, or the configuration of `run`, or info]
     #[arg(long, global = true, value_name = "LEVEL", value_parser = log::parse_level)]
     log_level: Option<LevelFilter>,
     /// How log lines look [default: text, or what the configuration of `run` says]
@@ -143,13 +144,13 @@ fn run(cli: Cli) -> Result<u8, CliError> {
         _ => run::Logging::default(),
     };
     let progress = log::init(&log::Options {
-        level: level(cli.global.log_level)?,
+        level: level(cli.global.log_level, configured.config.level)?,
         format: match cli.global.log_format {
             Some(LogFormat::Json) => log::Format::Json,
-            None if configured.json => log::Format::Json,
+            None if configured.config.json => log::Format::Json,
             None | Some(LogFormat::Text) => log::Format::Text,
         },
-        timestamps: cli.global.log_timestamps,
+        timestamps: cli.global.log_timestamps || configured.config.timestamps,
         to: configured.to,
         aside: matches!(cli.command, Command::Run(_)),
     });
@@ -183,15 +184,15 @@ fn drive<T>(runtime: Runtime, work: impl Future<Output = T>) -> T {
     result
 }
 
-/// The level asked for: by option, else by environment, else `info`.
-fn level(option: Option<LevelFilter>) -> Result<LevelFilter, CliError> {
+/// The level asked for: by option, else by environment, else by the configuration, else `info`.
+fn level(option: Option<LevelFilter>, configured: Option<LevelFilter>) -> Result<LevelFilter, CliError> {
     if let Some(level) = option {
         return Ok(level);
     }
     match std::env::var(log::LEVEL_VARIABLE) {
         Ok(text) if !text.is_empty() => log::parse_level(&text)
             .map_err(|error| CliError::usage(format!("the environment variable {}: {error}", log::LEVEL_VARIABLE))),
-        _ => Ok(LevelFilter::INFO),
+        _ => Ok(configured.unwrap_or(LevelFilter::INFO)),
     }
 }
 

@@ -12,10 +12,10 @@ use tokio::net::TcpListener;
 use super::error::CliError;
 use super::open_files;
 use super::options::parse_time;
-use super::signals::{Signals, ignore_hangup};
+use super::signals::{Hangup, Signals};
 use super::soundness;
 use crate::config::watch::FileWatch;
-use crate::config::{self, Config, ConfigError, SinkConfig};
+use crate::config::{self, Config, ConfigError, LogConfig, SinkConfig};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
@@ -41,7 +41,7 @@ use crate::store::{Reader, Store};
 /// SIGTERM and SIGINT end it in good order: polls at hand finish their step. A
 /// second signal ends it at once; nothing that was stored is lost either way.
 /// Exit code 0: it was told to stop; 2: it could not start; 130 or 143: a second
-/// signal. SIGHUP changes nothing.
+/// signal. SIGHUP polls instances that wait because something went wrong.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -80,8 +80,8 @@ enum LogTo {
 /// How to log as far as it depends on the configuration.
 #[derive(Debug, Default)]
 pub(super) struct Logging {
-    /// Whether the configuration asks for JSON log lines.
-    pub(super) json: bool,
+    /// What the configuration says.
+    pub(super) config: LogConfig,
     /// Where lines go.
     pub(super) to: log::To,
 }
@@ -92,8 +92,8 @@ const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 impl Run {
     /// How to log. The configuration is read for it before there is a log; it is read again, and judged, when there is.
     pub(super) fn logging(&self) -> Result<Logging, CliError> {
-        let config = config::load(&self.config).ok();
-        let has_artifacts = config.as_ref().is_some_and(|config| config.host.sink == SinkConfig::Stdout);
+        let config = config::load_host(&self.config).ok();
+        let has_artifacts = config.as_ref().is_some_and(|config| config.sink == SinkConfig::Stdout);
         let to = match self.log_to {
             Some(LogTo::Stdout) if has_artifacts && !self.check => {
                 return Err(CliError::usage("--log-to stdout would write log lines between the artifacts")
@@ -104,19 +104,21 @@ impl Run {
             None if has_artifacts || self.check => log::To::Stderr,
             None => log::To::Stdout,
         };
-        Ok(Logging { json: config.is_some_and(|config| config.host.json_log), to })
+        Ok(Logging { config: config.map(|config| config.log).unwrap_or_default(), to })
     }
 
     pub(super) async fn run(self) -> Result<u8, CliError> {
         // Before it is read: what is edited from here on is news, however long the start takes.
         let file = FileWatch::new(self.config.clone());
-        let config = Arc::new(config::load(&self.config)?);
+        let (config, slips) =
+            if self.check { (config::load(&self.config)?, Vec::new()) } else { config::load_sound(&self.config)? };
+        let config = Arc::new(config);
         let clock = self.clock.map_or_else(Clock::system, Clock::starting_at);
         let engine = Engine::new(EngineOptions::default())?;
         if self.check {
             return soundness::check(&config, &engine, &clock).await;
         }
-        ignore_hangup()?;
+        let hangup = Hangup::listen()?;
         open_files::raise();
         let host = &config.host;
         let store = Store::open(&host.state)?;
@@ -150,6 +152,10 @@ impl Run {
             Watcher::new(file, Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
         supervisor.apply(Arc::clone(&config)).await?;
         loaded(&board, &config, Vec::new());
+        for problem in &slips {
+            tracing::error!("an instance is left out until this is corrected: {problem}");
+        }
+        board.change_host(|host| host.config.problems = slips);
         let site = Arc::new(Site::new(Arc::clone(&board), Arc::clone(&serving), reader, access));
         let server = listener.map(|listener| {
             if let Ok(address) = listener.local_addr() {
@@ -163,6 +169,8 @@ impl Run {
             };
             tokio::spawn(async move { guarded(&board, "the HTTP server", serving).await })
         });
+        let of_hangup = Arc::clone(&supervisor);
+        hangup.heed(move || of_hangup.wake(of_hangup.records().iter().map(|record| record.instance.id).collect()));
         let live = supervisor.live(now_for_live);
         let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
         let polled = Arc::clone(&supervisor);

@@ -8,16 +8,29 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::error::CliError;
 
-/// From now on SIGHUP ends the process no more. By custom it tells a service to read its configuration again, or to open
-/// its log files anew, neither of which this one has to be told.
-pub(super) fn ignore_hangup() -> Result<(), CliError> {
-    let mut hangup = listen(SignalKind::hangup())?;
-    tokio::spawn(async move {
-        while hangup.recv().await.is_some() {
-            tracing::info!("SIGHUP changes nothing: the configuration and secrets are looked at all the time");
-        }
-    });
-    Ok(())
+/// SIGHUP, which from now on ends the process no more. By custom it tells a service to read its configuration again, or to
+/// open its log files anew, neither of which this one has to be told. What it cannot notice by itself is that something was
+/// put right at a vendor.
+pub(super) struct Hangup(Signal);
+
+impl Hangup {
+    /// Starts to listen.
+    pub(super) fn listen() -> Result<Self, CliError> {
+        listen(SignalKind::hangup()).map(Self)
+    }
+
+    /// Does this at every one.
+    pub(super) fn heed(mut self, retry: impl Fn() + Send + 'static) {
+        tokio::spawn(async move {
+            while self.0.recv().await.is_some() {
+                tracing::info!(
+                    "SIGHUP: instances that wait because something went wrong are polled within seconds, unless their vendor \
+                     asked for more; the configuration and secrets are looked at all the time"
+                );
+                retry();
+            }
+        });
+    }
 }
 
 /// From now on writing beyond the limit of a file's size (`ulimit -f`) fails, as on a full disk, and does not end the

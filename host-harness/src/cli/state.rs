@@ -24,7 +24,7 @@ impl State {
     pub(super) fn directory(self) -> Result<PathBuf, CliError> {
         match (self.state, self.config) {
             (Some(state), _) => Ok(state),
-            (None, Some(config)) => Ok(config::load(&config)?.host.state),
+            (None, Some(config)) => Ok(config::load_host(&config)?.state),
             // The group of the two is required.
             (None, None) => Err(CliError::usage("give --state or --config")),
         }

@@ -20,13 +20,14 @@ use url::Url;
 
 use super::error::{CliError, EXIT_FAILED};
 use super::output;
+use super::selection::Selection;
 use crate::config;
 use crate::instances::secrets::{self, Source};
 use crate::log::escape;
 
 /// Show what a running host is doing
 ///
-/// Asks the host over HTTP. Exit code 0: every instance is ok, starting or
+/// Asks the host over HTTP. Exit code 0: every instance shown is ok, starting or
 /// disabled, the configuration is sound and the output works, or with --watch
 /// nobody reads any more; 1: something is wrong, or nobody answers; 2: wrong
 /// usage, or the token cannot be read.
@@ -34,6 +35,7 @@ use crate::log::escape;
 #[command(after_help = "\
 Examples:
   host-harness status --config /etc/host-harness/conductor.toml
+  host-harness status --config /etc/host-harness/conductor.toml --failed
   host-harness status --url http://127.0.0.1:9630 --watch
   host-harness status --json")]
 pub(super) struct Status {
@@ -52,6 +54,8 @@ pub(super) struct Status {
     /// Print the status as one JSON object
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    selection: Selection,
 }
 
 /// Seconds between two looks of `--watch`.
@@ -93,6 +97,8 @@ impl Status {
                 other => other?,
             };
             has_answered = true;
+            let mut status = status;
+            self.selection.apply(&mut status)?;
             let good = is_good(&status);
             let is_read = if self.json {
                 output::print_json(&status, false)?
@@ -114,7 +120,7 @@ impl Status {
 
     fn target(&self) -> Result<Target, CliError> {
         if let Some(file) = &self.config {
-            let host = config::load(file)?.host;
+            let host = config::load_host(file)?;
             let Some(address) = host.listen else {
                 return Err(CliError::usage("the host of this configuration does not listen: listen is \"off\""));
             };

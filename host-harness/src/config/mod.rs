@@ -18,12 +18,15 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::contract::types::Setting;
+use tracing_subscriber::filter::LevelFilter;
+
+use crate::contract::types::{Setting, SettingValue};
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
 use crate::sinks::LineForm;
 
 pub use parse::{DEFAULT_PORT, parse};
+use parse::{parse_host, parse_sound};
 pub(crate) use problem::suggestion;
 pub use problem::{ConfigError, Problem, nearest};
 
@@ -54,7 +57,11 @@ impl Config {
         for one in self.instances.iter().filter(|one| one.enabled && !one.secrets.is_empty()) {
             let mut secrets: Vec<_> = one.secrets.iter().collect();
             secrets.sort_unstable_by_key(|(key, _)| key);
-            match first.entry(format!("{} {secrets:?}", one.integration_type)) {
+            // A key of one region, or of one customer, is none in another.
+            let texts = one.settings.iter().filter(|setting| matches!(setting.value, SettingValue::Text(_)));
+            let mut chosen: Vec<String> = texts.map(|setting| format!("{setting:?}")).collect();
+            chosen.sort_unstable();
+            match first.entry(format!("{} {chosen:?} {secrets:?}", one.integration_type)) {
                 Entry::Vacant(free) => {
                     free.insert(&one.name);
                 }
@@ -70,6 +77,17 @@ impl Config {
         }
         doubts
     }
+}
+
+/// What the configuration says of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Whether a line is a JSON object.
+    pub json: bool,
+    /// The least severe level that is shown.
+    pub level: Option<LevelFilter>,
+    /// Whether lines begin with the time.
+    pub timestamps: bool,
 }
 
 /// What concerns the host as a whole.
@@ -91,8 +109,8 @@ pub struct HostConfig {
     pub most_instances_per_type: usize,
     /// Most polls at once.
     pub parallel_polls: usize,
-    /// Whether log lines are JSON, when the command line does not say.
-    pub json_log: bool,
+    /// What log lines are, when the command line does not say.
+    pub log: LogConfig,
     /// Proxy and certification authorities.
     pub network: NetworkOptions,
     /// Where planned hosts are sent instead.
@@ -208,7 +226,9 @@ impl HostConfig {
         compare("bearer_token", self.bearer_token == new.bearer_token);
         compare("allowed_hosts", self.allowed_hosts == new.allowed_hosts);
         compare("parallel_polls", self.parallel_polls == new.parallel_polls);
-        compare("log_format", self.json_log == new.json_log);
+        compare("log_format", self.log.json == new.log.json);
+        compare("log_level", self.log.level == new.log.level);
+        compare("log_timestamps", self.log.timestamps == new.log.timestamps);
         compare("sink", self.sink == new.sink);
         compare("sink_lines", self.sink_lines == new.sink_lines);
         compare("keep_artifacts_days", self.keep_artifacts_days == new.keep_artifacts_days);
@@ -221,6 +241,29 @@ impl HostConfig {
 /// # Errors
 /// All that is wrong with it.
 pub fn load(file: &Path) -> Result<Config, ConfigError> {
+    parse(file, &text(file)?)
+}
+
+/// The same for a start: instances that something is wrong with are left out and told, so that one of them does not keep the
+/// others from being polled. A host that runs takes a configuration as a whole or not at all; one that starts has none before.
+///
+/// # Errors
+/// All that is wrong, if anything is wrong with more than single instances.
+pub fn load_sound(file: &Path) -> Result<(Config, Vec<Problem>), ConfigError> {
+    parse_sound(file, &text(file)?)
+}
+
+/// The same of `[host]` alone, for those who only have to find a host: a mistake elsewhere in the file, which a running
+/// host reports itself, must not hide it.
+///
+/// # Errors
+/// What of `[host]`, or of the file as a whole, is wrong.
+pub fn load_host(file: &Path) -> Result<HostConfig, ConfigError> {
+    parse_host(file, &text(file)?)
+}
+
+/// The text of a configuration file.
+fn text(file: &Path) -> Result<String, ConfigError> {
     let whole = |code, reason: String, help: &str| ConfigError {
         problems: vec![Problem {
             file: file.display().to_string(),
@@ -238,9 +281,8 @@ pub fn load(file: &Path) -> Result<Config, ConfigError> {
             "name a file that this user can read",
         )
     })?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| whole("config-not-text", "the configuration is not UTF-8 text".to_owned(), "save it as UTF-8"))?;
-    parse(file, &text)
+    String::from_utf8(bytes)
+        .map_err(|_| whole("config-not-text", "the configuration is not UTF-8 text".to_owned(), "save it as UTF-8"))
 }
 
 /// The bytes of a configuration file.

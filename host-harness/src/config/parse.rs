@@ -9,17 +9,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use super::problem::ConfigError;
+use super::problem::{ConfigError, Problem};
 use super::reader::{At, Report, Section, text};
-use super::{Config, HostConfig, HostPlace, InstanceConfig, Place, SinkConfig};
+use super::{Config, HostConfig, HostPlace, InstanceConfig, LogConfig, Place, SinkConfig};
+use crate::connectors::NAME_PREFIX;
 use crate::connectors::registry::origin;
 use crate::connectors::serving::integration_type;
 use crate::contract::types::{Setting, SettingValue};
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
+use crate::log::parse_level;
 use crate::sinks::LineForm;
 use crate::store::is_instance_name;
 
@@ -34,34 +37,93 @@ const DEFAULT_INSTANCES: i64 = 5;
 /// # Errors
 /// All that is wrong with it.
 pub fn parse(file: &Path, text: &str) -> Result<Config, ConfigError> {
+    let (config, problems) = parse_sound(file, text)?;
+    if problems.is_empty() { Ok(config) } else { Err(ConfigError { problems }) }
+}
+
+/// The same without the instances that something is wrong with, and what that is.
+///
+/// # Errors
+/// All that is wrong, if anything is wrong with more than single instances.
+pub(super) fn parse_sound(file: &Path, text: &str) -> Result<(Config, Vec<Problem>), ConfigError> {
     let name = file.display().to_string();
     let report = Report::new(&name, text);
+    let Some(document) = table_of(&report, text) else { return Err(ConfigError { problems: report.finish() }) };
+    let parser = Parser { report: &report, base: file.parent().unwrap_or(Path::new("")) };
+    let root = Section::new(&report, document.get_ref(), "the file", 0);
+    let host = root.required("host", root.table("host"), "[host]");
+    let host = host.and_then(|host| parser.host(&host));
+    let grants = root.table("grants").map(|grants| parser.grants(grants.value)).unwrap_or_default();
+    let tables = root.tables("instance");
+    root.finish();
+    let is_sound = report.count() == 0;
+    let mut instances = Vec::new();
+    for table in &tables {
+        let before = report.count();
+        let instance = parser.instance(table).map(Arc::new);
+        instances.extend(instance.map(|instance| (instance, report.count() == before)));
+    }
+    if let Some(host) = &host {
+        parser.counts(&mut instances, host.most_instances_per_type);
+    }
+    let problems = report.finish();
+    match host {
+        Some(host) if is_sound => {
+            let instances =
+                instances.into_iter().filter_map(|(instance, is_sound)| is_sound.then_some(instance)).collect();
+            Ok((Config { file: file.to_owned(), host, grants, instances }, problems))
+        }
+        _ => Err(ConfigError { problems }),
+    }
+}
+
+/// `[host]` of a configuration, whatever else is in it.
+///
+/// # Errors
+/// All that is wrong with that table, or with the syntax of the file.
+pub(super) fn parse_host(file: &Path, text: &str) -> Result<HostConfig, ConfigError> {
+    let name = file.display().to_string();
+    let report = Report::new(&name, text);
+    let Some(document) = table_of(&report, text) else { return Err(ConfigError { problems: report.finish() }) };
+    let parser = Parser { report: &report, base: file.parent().unwrap_or(Path::new("")) };
+    let root = Section::new(&report, document.get_ref(), "the file", 0);
+    let host = root.required("host", root.table("host"), "[host]").and_then(|host| parser.host(&host));
+    let problems = report.finish();
+    match host {
+        Some(host) if problems.is_empty() => Ok(host),
+        _ => Err(ConfigError { problems }),
+    }
+}
+
+/// The tables of a text; nothing, and what is wrong with its syntax reported, when it is no TOML.
+fn table_of<'t>(report: &Report<'_>, text: &'t str) -> Option<Spanned<DeTable<'t>>> {
     let (document, errors) = DeTable::parse_recoverable(text);
     for error in &errors {
         let at = error.span().map_or(0, |span| span.start);
         // Its `Display` would show the line, in which a secret may stand.
         report.problem(at, "config-syntax", error.message(), "see https://toml.io for how values are written");
     }
-    if !errors.is_empty() {
-        return Err(ConfigError { problems: report.finish() });
-    }
-    let base = file.parent().unwrap_or(Path::new(""));
-    let parser = Parser { report: &report, base };
-    let root = Section::new(&report, document.get_ref(), "the file", 0);
-    let host = root.required("host", root.table("host"), "[host]");
-    let host = host.and_then(|host| parser.host(&host));
-    let grants = root.table("grants").map(|grants| parser.grants(grants.value)).unwrap_or_default();
-    let instances: Vec<Arc<InstanceConfig>> =
-        root.tables("instance").iter().filter_map(|instance| parser.instance(instance).map(Arc::new)).collect();
-    root.finish();
-    if let Some(host) = &host {
-        parser.counts(&instances, host.most_instances_per_type);
-    }
-    let problems = report.finish();
-    match host {
-        Some(host) if problems.is_empty() => Ok(Config { file: file.to_owned(), host, grants, instances }),
-        _ => Err(ConfigError { problems }),
-    }
+    errors.is_empty().then_some(document)
+}
+
+/// What `[host]` says of the log.
+fn log_of(section: &Section<'_, '_>) -> LogConfig {
+    let json = section.text("log_format").is_some_and(|format| match format.value.as_str() {
+        "json" => true,
+        "text" => false,
+        _ => {
+            section.wrong(format.at, "log_format", "\"text\" or \"json\"");
+            false
+        }
+    });
+    let level = section.text("log_level").and_then(|level| {
+        let known = parse_level(&level.value).ok();
+        if known.is_none() {
+            section.wrong(level.at, "log_level", "\"error\", \"warn\", \"info\", \"debug\", \"trace\" or \"off\"");
+        }
+        known
+    });
+    LogConfig { json, level, timestamps: section.boolean("log_timestamps").unwrap_or_default() }
 }
 
 /// What parsing needs everywhere.
@@ -95,14 +157,7 @@ impl<'a> Parser<'a> {
             section.texts("allowed_hosts").into_iter().filter_map(|host| self.host_name(host)).collect();
         let most_instances = section.integer("most_instances_per_type", 1..100_001);
         let parallel = section.integer("parallel_polls", 1..65);
-        let json_log = section.text("log_format").is_some_and(|format| match format.value.as_str() {
-            "json" => true,
-            "text" => false,
-            _ => {
-                section.wrong(format.at, "log_format", "\"text\" or \"json\"");
-                false
-            }
-        });
+        let log = log_of(&section);
         let (proxy, files) = (section.text("proxy"), section.texts("extra_ca_files"));
         place.proxy = proxy.as_ref().map_or(0, |proxy| line(proxy.at));
         place.extra_ca_files = files.iter().map(|file| line(file.at)).collect();
@@ -142,7 +197,7 @@ impl<'a> Parser<'a> {
             allowed_hosts,
             most_instances_per_type: number(most_instances, DEFAULT_INSTANCES),
             parallel_polls: number(parallel, default_parallel_polls()),
-            json_log,
+            log,
             network,
             routes,
             sink,
@@ -302,7 +357,8 @@ impl<'a> Parser<'a> {
         let kind =
             section.required("integration_type", section.text("integration_type"), "integration_type = \"acme_siem\"");
         let kind = kind.and_then(|kind| {
-            let written = integration_type(&kind.value);
+            // A component's own name begins with that of the product it is loaded into.
+            let written = integration_type(kind.value.strip_prefix(NAME_PREFIX).unwrap_or(&kind.value));
             let sound = (1..=64).contains(&written.len())
                 && written.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
             if !sound {
@@ -387,12 +443,12 @@ impl<'a> Parser<'a> {
         secrets
     }
 
-    /// What instances must not have in common, and how many there may be.
-    fn counts(&self, instances: &[Arc<InstanceConfig>], most: usize) {
-        let mut names: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut handles: BTreeMap<&str, usize> = BTreeMap::new();
-        let mut types: BTreeMap<&str, usize> = BTreeMap::new();
-        for instance in instances {
+    /// What instances must not have in common, and how many there may be. Of two the first is sound.
+    fn counts(&self, instances: &mut [(Arc<InstanceConfig>, bool)], most: usize) {
+        let mut names: BTreeMap<String, usize> = BTreeMap::new();
+        let mut handles: BTreeMap<String, usize> = BTreeMap::new();
+        let mut types: BTreeMap<String, usize> = BTreeMap::new();
+        for (instance, is_sound) in instances {
             let line = instance.place.line;
             let twice = |what: &str, value: &str, first: usize| {
                 let reason = format!("the {what} {value:?} is that of the instance in line {first}, too");
@@ -403,16 +459,19 @@ impl<'a> Parser<'a> {
                     format!("give every instance its own {what}"),
                 );
             };
-            if let Some(first) = names.insert(&instance.name, line) {
+            if let Some(first) = names.insert(instance.name.clone(), line) {
                 twice("name", &instance.name, first);
+                *is_sound = false;
             }
             if let Some(handle) = &instance.handle
-                && let Some(first) = handles.insert(handle, line)
+                && let Some(first) = handles.insert(handle.clone(), line)
             {
                 twice("id", handle, first);
+                *is_sound = false;
             }
-            let count = types.entry(&instance.integration_type).or_default();
+            let count = types.entry(instance.integration_type.clone()).or_default();
             *count += 1;
+            *is_sound &= *count <= most;
             if *count == most + 1 {
                 self.report.problem(
                     self.offset(line),

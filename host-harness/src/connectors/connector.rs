@@ -19,6 +19,7 @@ use crate::contract::{SignalConnectorPre, types};
 use crate::egress::{Lookup, Redactor, system_lookup};
 use crate::sandbox::{Clock, Engine, Guest, StepOptions, run};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -217,12 +218,28 @@ impl Connector {
         self
     }
 
-    /// Decides whether a tenant with this plan may be made.
+    /// Decides whether a tenant with this plan, made of these settings, may be made.
+    ///
+    /// # Errors
+    /// When the operator has not granted it.
+    pub(super) async fn admit_new(
+        &self,
+        plan: &types::Plan,
+        settings: &[types::Setting],
+        redactor: &Redactor,
+    ) -> Result<(), NotGranted> {
+        let Some(ceiling) = &self.ceiling else { return Ok(()) };
+        let choices =
+            if ceiling.is_first(self) { self.origins_of_choices(settings, redactor).await } else { BTreeSet::new() };
+        ceiling.admit(self, plan, &choices)
+    }
+
+    /// Decides whether the tenant with this plan may still be.
     ///
     /// # Errors
     /// When the operator has not granted it.
     pub(super) fn admit(&self, plan: &types::Plan) -> Result<(), NotGranted> {
-        self.ceiling.as_ref().map_or(Ok(()), |ceiling| ceiling.admit(self, plan))
+        self.ceiling.as_ref().map_or(Ok(()), |ceiling| ceiling.admit(self, plan, &BTreeSet::new()))
     }
 
     /// Tells, once every clone and tenant is gone, that its code is too.

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use url::Url;
 
 /// What every connector's name begins with.
-pub(super) const NAME_PREFIX: &str = "signal-client.";
+pub(crate) const NAME_PREFIX: &str = "signal-client.";
 
 /// Most bytes of names and short texts.
 const SHORT: usize = 64;

@@ -10,6 +10,7 @@ mod answers;
 mod audit;
 mod batch;
 mod cache;
+mod choices;
 mod connector;
 mod demands;
 mod descriptor;
@@ -30,6 +31,7 @@ mod limit_tests;
 mod step_tests;
 
 pub use connector::Connector;
+pub(crate) use descriptor::NAME_PREFIX;
 pub use error::ConfigureError;
 pub use error::LoadError;
 pub use error::TenantError;

@@ -68,7 +68,7 @@ impl Tenant {
         if plan.origin.scheme == types::Scheme::Http && routes.target(host).is_none() {
             return Err(TenantError::PlainHttp { host: host.clone() });
         }
-        connector.admit(&plan)?;
+        connector.admit_new(&plan, &settings, &redactor).await?;
         if let Some(url) = routes.target(host) {
             tracing::warn!(
                 connector = connector.slug(),

@@ -5,6 +5,7 @@
 //! Why credentials come last: no request that is refused has ever held them.
 //! Not guaranteed: a request whose head took too long may have reached the vendor.
 
+use super::advice::Advice;
 use super::body::GuardedBody;
 use super::errors::{Phase, to_wasi};
 use super::headers::{REPLACED, are_alike, belongs_to_host, is_forbidden};
@@ -63,6 +64,7 @@ pub struct Gate {
     client: reqwest::Client,
     in_flight: Arc<Semaphore>,
     limits: Limits,
+    advice: Advice,
 }
 
 impl Gate {
@@ -89,6 +91,9 @@ impl Gate {
         };
         let authority = HeaderValue::from_str(&policy.authority()).map_err(|error| wrong(error.to_string()))?;
         let host_header = route.map(|_| authority);
+        let proxy = network.proxy.as_ref().filter(|_| route.is_none());
+        let proxy = proxy.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
+        let advice = Advice::new(policy.host(), proxy);
         let client = client(network, limits, route, lookup, trusted)?;
         let credentials = credentials
             .into_iter()
@@ -109,6 +114,7 @@ impl Gate {
             client,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
             limits: limits.clone(),
+            advice,
         })
     }
 
@@ -185,8 +191,13 @@ impl Gate {
                 "request failed: {}",
                 self.redactor.redact(&describe(&error))
             );
-            to_wasi(&error, Phase::Head)
+            let code = to_wasi(&error, Phase::Head);
+            if let Some(advice) = self.advice.about(&code, error.is_connect()) {
+                tracing::warn!(connector = self.connector, instance = self.instance, "{advice}");
+            }
+            code
         })?;
+        self.advice.got_through();
         let (mut parts, body) = response.into_parts();
         self.clean(&mut parts.headers)?;
         parts.headers = apart(&parts.headers);

@@ -9,6 +9,7 @@
 //! recognised; and a forward proxy resolves names itself, so behind one the check of addresses is the proxy's.
 
 pub mod addresses;
+mod advice;
 mod body;
 mod errors;
 mod gate;

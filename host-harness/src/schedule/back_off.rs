@@ -6,7 +6,7 @@
 //! | the same, the vendor asked for a pause in between | when that is over |
 //! | the same, and there is more after as many steps as a turn has | after all others that are due; after sixty turns with nothing new, at the next tick |
 //! | unavailable, timeout, malformed response, store or host in trouble | 30 s (or the interval, if shorter), doubled each time, at most 15 min |
-//! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min, never less than the interval |
+//! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min or four intervals (but not over an hour), never less than the interval |
 //! | somebody has to change something: key, right, region, setting, secret, connector | 15 min (or the interval, if longer), or as soon as it was changed |
 //!
 //! All with jitter, and never before the vendor's Retry-After, of which at most a day is believed. Nothing is ever
@@ -19,6 +19,10 @@ use crate::instances::report::{Cycle, End, Status};
 
 /// The longest back-off, unless the interval is longer.
 pub const LONGEST_BACK_OFF: Duration = Duration::from_mins(15);
+
+/// The longest back-off of what is polled less often so that it does not fail, unless the interval is longer: with an
+/// interval of 15 minutes too, a limit that is reached again and again has to slow the polling down.
+const LONGEST_PACE: Duration = Duration::from_hours(1);
 
 /// The longest pause that a vendor is granted.
 pub const LONGEST_RETRY_AFTER: Duration = Duration::from_hours(24);
@@ -146,7 +150,11 @@ impl BackOff {
             Kind::Pace => interval,
         };
         let doublings = self.failures.saturating_sub(1).min(16);
-        let full = first.saturating_mul(1 << doublings).min(LONGEST_BACK_OFF.max(first));
+        let longest = match kind {
+            Kind::Pace => LONGEST_BACK_OFF.max(interval.saturating_mul(4).min(LONGEST_PACE)),
+            Kind::Outage | Kind::Change => LONGEST_BACK_OFF,
+        };
+        let full = first.saturating_mul(1 << doublings).min(longest.max(first));
         let delay = full.mul_f64(0.8 + 0.2 * random);
         // Never sooner than the interval, and not all at the same moment who were refused at the same moment.
         let least = interval.mul_f64(1.0 + 0.1 * random);
@@ -207,11 +215,13 @@ mod tests {
     #[test]
     fn rate_limits_and_connectors_that_fail_slow_the_polling_down() {
         for code in ["rate-limited", "connector-trap", "memory-limit", "cpu-limit", "bad-batch", "internal"] {
-            assert_eq!(series(code, INTERVAL), [330, 600, 900, 900, 900, 900, 900, 900], "{code}");
+            assert_eq!(series(code, INTERVAL), [330, 600, 1200, 1200, 1200, 1200, 1200, 1200], "{code}");
         }
+        assert_eq!(series("rate-limited", Duration::from_mins(1))[..6], [66, 120, 240, 480, 900, 900]);
+        assert_eq!(series("rate-limited", Duration::from_mins(15))[..5], [990, 1800, 3600, 3600, 3600]);
         assert_eq!(
-            series("rate-limited", Duration::from_mins(30))[..2],
-            [1980, 1980],
+            series("rate-limited", Duration::from_hours(2))[..2],
+            [7920, 7920],
             "never sooner than the interval"
         );
     }
@@ -236,7 +246,8 @@ mod tests {
             let (sooner, later) = (wait(one), wait(other));
             proptest::prop_assert!(sooner < later, "{sooner:?} {later:?}");
             let asked = Duration::from_secs(asked.unwrap_or_default()).min(LONGEST_RETRY_AFTER);
-            let longest = LONGEST_BACK_OFF.max(interval).mul_f64(1.1).max(asked + Duration::from_mins(1));
+            let longest = if code == "unauthorized" || code == "unavailable" { LONGEST_BACK_OFF } else { LONGEST_PACE };
+            let longest = longest.max(interval).mul_f64(1.1).max(asked + Duration::from_mins(1));
             proptest::prop_assert!(sooner >= asked && later <= longest, "{sooner:?} {later:?}");
             if code == "rate-limited" {
                 proptest::prop_assert!(sooner >= interval);

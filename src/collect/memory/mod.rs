@@ -55,8 +55,12 @@ pub struct Memory {
     growth: usize,
     /// How many there are.
     len: usize,
+    /// How many bytes all of `loose` begin with alike.
+    alike: usize,
     /// How often the blocks were written.
     written: usize,
+    /// How often anything was changed.
+    changed: usize,
 }
 
 /// What was remembered of an investigation when it was looked up.
@@ -64,6 +68,7 @@ pub struct Memory {
 pub struct Found {
     known: Option<Known>,
     written: usize,
+    changed: usize,
 }
 
 impl Memory {
@@ -86,7 +91,7 @@ impl Memory {
             len = len.checked_add(count)?;
         }
         buffer.truncate(end);
-        Some(Self { buffer, blocks, loose: Vec::new(), growth: 0, len, written: 0 })
+        Some(Self { buffer, blocks, len, ..Self::default() })
     }
 
     /// The buffer, its first [`RESERVED`] bytes to be filled, and the blocks
@@ -125,20 +130,25 @@ impl Memory {
         }
     }
 
-    /// What is remembered of some.
-    pub fn find<'r>(&self, rrns: impl Iterator<Item = &'r str>) -> Vec<Found> {
-        rrns.map(|rrn| Found { known: self.get(rrn), written: self.written }).collect()
+    /// What is remembered of one, for later: [`Memory::again`] costs less than looking it up twice.
+    #[must_use]
+    pub fn find(&self, rrn: &str) -> Found {
+        Found { known: self.get(rrn), written: self.written, changed: self.changed }
     }
 
     /// What is remembered of one now, of which this was found before. While the
     /// blocks are the same, only what lies beside them can say otherwise.
     #[must_use]
-    pub fn again(&self, rrn: &str, found: Found) -> Option<Known> {
-        match self.place(rrn) {
+    pub fn again(&self, rrn: &str, found: Found) -> Found {
+        if found.changed == self.changed {
+            return found;
+        }
+        let known = match self.place(rrn) {
             Ok(at) => self.loose.get(at).map(|loose| loose.known.clone()),
             Err(_) if found.written == self.written => found.known,
             Err(_) => self.get(rrn),
-        }
+        };
+        Found { known, written: self.written, changed: self.changed }
     }
 
     /// Where an RRN is, or would be, among what has changed.
@@ -148,11 +158,8 @@ impl Memory {
 
     /// The same for an RRN in bytes.
     fn place_of(&self, rrn: &[u8]) -> Result<usize, usize> {
-        let ends = (self.loose.first(), self.loose.last());
-        let shared = match ends {
-            (Some(first), Some(last)) => shared_by(first.rrn.as_bytes(), last.rrn.as_bytes(), rrn),
-            _ => 0,
-        };
+        let first = self.loose.first().map_or(0, |first| common(first.rrn.as_bytes(), rrn));
+        let shared = self.alike.min(first);
         self.loose.binary_search_by(|other| order_behind(shared, other.rrn.as_bytes(), rrn))
     }
 
@@ -197,6 +204,7 @@ impl Memory {
 
     /// The same for one of which is known whether anything was remembered of it: then nobody has to go through a block for it.
     pub fn put(&mut self, rrn: String, known: Known, is_new: bool) {
+        self.changed = self.changed.wrapping_add(1);
         match self.place(&rrn) {
             Ok(at) => {
                 if let Some(changed) = self.loose.get_mut(at) {
@@ -208,7 +216,11 @@ impl Memory {
                     self.len = self.len.saturating_add(1);
                     self.growth += 48 + 10 * known.alerts.len();
                 }
+                let is_end = at == 0 || at == self.loose.len();
                 self.loose.insert(at, Loose { rrn, known, is_new });
+                if is_end && let (Some(first), Some(last)) = (self.loose.first(), self.loose.last()) {
+                    self.alike = common(first.rrn.as_bytes(), last.rrn.as_bytes());
+                }
             }
         }
         if self.loose.len() >= LOOSE {
@@ -245,6 +257,15 @@ impl Memory {
         self.scan(None, ANY)
     }
 
+    /// What is remembered of all, in the order of [`Memory::retain`].
+    pub fn packed_values(&mut self) -> impl Iterator<Item = Known> + '_ {
+        self.pack();
+        (0..self.blocks.len()).flat_map(|at| {
+            let mut entries = Entries::of(self.block(at));
+            std::iter::from_fn(move || entries.next()).filter_map(|(_, bytes)| postcard::from_bytes(bytes).ok())
+        })
+    }
+
     /// Keeps those for which `keep` says so.
     pub fn retain(&mut self, mut keep: impl FnMut(&str, &Known) -> bool) {
         self.pack();
@@ -252,10 +273,16 @@ impl Memory {
         let mut rewrite = Rewrite::begin(std::mem::take(&mut self.buffer), RESERVED, 0);
         for block in std::mem::take(&mut self.blocks) {
             let mut entries = Entries::of(rewrite.old(&block));
-            while let Some((marks, bytes)) = entries.next() {
-                if postcard::from_bytes(bytes).is_ok_and(|known| keep(&entries.rrn, &known)) {
-                    packer.push(&entries.rrn, marks, bytes);
+            // Whether the one before it is the one it stood behind.
+            let mut follows = false;
+            while let Some((entry, whole)) = entries.next_whole() {
+                let is_kept = postcard::from_bytes(entry.known).is_ok_and(|known| keep(&entries.rrn, &known));
+                match (is_kept, follows) {
+                    (true, true) => packer.copy(&entries.rrn, entry, whole),
+                    (true, false) => packer.push(&entries.rrn, entry.marks, entry.known),
+                    (false, _) => {}
                 }
+                follows = is_kept;
             }
             rewrite.read(&block);
             for full in packer.take_full() {
@@ -298,6 +325,7 @@ impl Memory {
     /// Takes over what was rewritten.
     fn rewritten(&mut self, rewrite: Rewrite) {
         self.written = self.written.wrapping_add(1);
+        self.changed = self.changed.wrapping_add(1);
         (self.buffer, self.blocks) = rewrite.finish();
         self.len = self.blocks.iter().fold(0, |len, block| len.saturating_add(block.count));
     }
@@ -437,6 +465,12 @@ impl Found {
     #[must_use]
     pub fn known(&self) -> Option<&Known> {
         self.known.as_ref()
+    }
+
+    /// It, taken out.
+    #[must_use]
+    pub fn into_known(self) -> Option<Known> {
+        self.known
     }
 }
 

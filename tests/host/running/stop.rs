@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use host_harness::store::{Counts, Reader};
-use insightidr_simulator::SimulatorConfig;
+use insightidr_simulator::{Fault, FaultProfile, Rule, SimulatorConfig};
 
 use crate::common::host::key;
 use crate::common::process::PATIENCE;
@@ -144,13 +144,20 @@ fn pipes_in_the_place_of_files_are_refused_and_hold_nothing_up() {
 }
 
 #[test]
-fn a_hangup_changes_nothing_and_is_told() {
+fn a_hangup_polls_what_waits_because_something_went_wrong() {
     let site = Site::new();
-    site.configure("");
+    site.install_insightidr();
+    site.configure(&insightidr("us"));
+    let refused = Fault::Status { status: 401, body: None, headers: Default::default(), retry_after: None };
+    site.stage.simulator.set_faults(FaultProfile::new([Rule::new("*", refused)]));
     let mut host = site.start(&[]);
+    let failed = host.until_state("us", "failed");
+    assert!(failed["back_off"]["seconds"].as_u64().unwrap() > 600, "{failed:#}");
+    // At the vendor, where the host does not notice it.
+    site.stage.simulator.set_faults(FaultProfile::default());
     host.signal("HUP");
-    host.until("it is told", |host| host.log().contains("SIGHUP changes nothing").then_some(()));
-    assert_eq!(host.get("/healthz").0, 200);
+    host.until_state("us", "ok");
+    assert!(host.log().contains("SIGHUP: instances that wait"), "{}", host.log());
     assert_eq!(host.stop("TERM").code, 0);
 }
 

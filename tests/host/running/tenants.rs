@@ -136,3 +136,54 @@ fn a_tenant_that_left_is_removed_and_one_that_begins_again_stores_nothing_twice(
     assert_eq!(count(&listed(&site), "stays"), count(&before, "stays"));
     assert_eq!(site.delivered("rapid7_insightidr").len(), delivered);
 }
+
+#[test]
+fn a_region_that_was_wrong_is_corrected_and_others_are_added_without_a_confirmation() {
+    let mut site = Site::new();
+    let url = site.stage.url();
+    for region in ["eu", "ca"] {
+        site.route(format!("{region}.api.insight.rapid7.com={url}"));
+    }
+    site.install_insightidr();
+    let within = |region: &str| insightidr(region).replace("region = \"us\"", &format!("region = {region:?}"));
+    site.configure(&within("eu"));
+    let mut host = site.start(&[]);
+    let wrong = host.until_state("eu", "failed");
+    assert_ne!(wrong["failure"]["code"], "not-granted", "{wrong:#}");
+    assert!(wrong["failure"]["remedy"].as_str().unwrap().contains("Region"), "{wrong:#}");
+    // As it is told, and a tenant in a third region beside it.
+    site.configure(&[within("eu").replace("region = \"eu\"", "region = \"us\""), within("ca")].concat());
+    host.until_state("eu", "ok");
+    let other = host.until_state("ca", "failed");
+    assert_ne!(other["failure"]["code"], "not-granted", "{other:#}");
+    assert!(host.log().contains("https://ap.api.insight.rapid7.com"), "what is granted is told");
+    assert_eq!(host.stop("TERM").code, 0);
+}
+
+#[test]
+fn a_slip_in_one_instance_keeps_no_other_from_being_polled_after_a_start() {
+    let mut site = Site::new();
+    site.set("most_instances_per_type = 3");
+    site.install_insightidr();
+    let slip = insightidr("slip").replace("[instance.settings]", "poll_interval_minutes = 0\n[instance.settings]");
+    let twice = insightidr("twice").replace("twice-id", "good-id");
+    let many: Vec<String> = ["third", "fourth"].map(insightidr).to_vec();
+    site.configure(&[insightidr("good"), slip, twice, many.concat()].concat());
+    assert_eq!(site.command(&["run", "--config", "conductor.toml", "--check"]).code, 2, "it is told before");
+    let mut host = site.start(&[]);
+    host.until_state("good", "ok");
+    let names: Vec<String> =
+        host.status()["instances"].as_array().unwrap().iter().map(|one| one["name"].to_string()).collect();
+    assert_eq!(names, ["\"good\""], "the third and fourth are the fourth and fifth of their type");
+    let problems = host.problems();
+    assert_eq!(problems.len(), 3, "{problems:?}");
+    assert!(host.log().contains("an instance is left out until this is corrected: "), "{}", host.log());
+    site.configure(&[insightidr("good"), insightidr("slip")].concat());
+    host.until_state("slip", "ok");
+    assert!(host.problems().is_empty());
+    assert_eq!(host.stop("TERM").code, 0);
+
+    // What is wrong with more than an instance lets nothing begin.
+    site.configure("[grants.rapid7_insightidr]\norigins = [\"us\"]\n");
+    assert_eq!(site.command(&["run", "--config", "conductor.toml"]).code, 2);
+}

@@ -1,5 +1,7 @@
 //! Configurations that are sound, and what is said about those that are not.
 
+use tracing_subscriber::filter::LevelFilter;
+
 use super::*;
 
 fn good(text: &str) -> Config {
@@ -37,6 +39,9 @@ fn two_that_collect_for_one_tenant_are_doubted() {
     let (a, b) = (one("a", "file:one.key", ""), one("b", "file:two.key", ""));
     assert_eq!(doubts(&[a.clone(), b.clone()]), Vec::<String>::new());
     assert_eq!(doubts(&[a.clone(), one("c", "file:one.key", "enabled = false")]), Vec::<String>::new());
+    // A key of one region is none in another.
+    let elsewhere = one("d", "file:one.key", "").replace("settings]\n", "settings]\nregion = \"eu\"\n");
+    assert_eq!(doubts(&[a.clone(), elsewhere]), Vec::<String>::new());
     let doubts = doubts(&[a, b, one("c", "file:one.key", "")]);
     assert_eq!(doubts.len(), 1);
     assert!(
@@ -59,6 +64,8 @@ allowed_hosts = ["Conductor.example.com"]
 most_instances_per_type = 7
 parallel_polls = 3
 log_format = "json"
+log_level = "debug"
+log_timestamps = true
 proxy = "http://proxy.example.com:3128"
 extra_ca_files = ["ca.pem"]
 routes = ["api.example.com=http://127.0.0.1:8811"]
@@ -71,7 +78,7 @@ origins = ["https://US.api.example.com", "http://x.example.com:8080"]
 
 [[instance]]
 id = "a-1"
-integration_type = "acme-siem"
+integration_type = "signal-client.acme-siem"
 name = "Acme US"
 enabled = false
 poll_interval_minutes = 15
@@ -86,7 +93,8 @@ other = "env:OTHER"
     );
     assert_eq!(config.host.bearer_token, Some(Source::File("/etc/hh/token".into())));
     assert_eq!(config.host.allowed_hosts, ["conductor.example.com"]);
-    assert_eq!((config.host.most_instances_per_type, config.host.parallel_polls, config.host.json_log), (7, 3, true));
+    assert_eq!((config.host.most_instances_per_type, config.host.parallel_polls), (7, 3));
+    assert_eq!(config.host.log, LogConfig { json: true, level: Some(LevelFilter::DEBUG), timestamps: true });
     assert_eq!(config.host.network.extra_ca_files, [Path::new("/etc/hh/ca.pem")]);
     assert_eq!(config.host.sink, SinkConfig::File("/var/log/artifacts.jsonl".into()));
     assert_eq!(config.host.first_poll_within, Some(Duration::from_secs(30)));
@@ -111,7 +119,7 @@ other = "env:OTHER"
             ("other".into(), Source::Environment("OTHER".into()))
         ]
     );
-    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (22, Some(27), 30));
+    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (24, Some(29), 32));
 }
 
 #[test]
@@ -123,6 +131,7 @@ conectors = "/opt/connectors"
 listen = "localhost"
 most_instances_per_type = 0
 log_format = "xml"
+log_level = "loud"
 sink = "kafka"
 routes = ["nowhere"]
 proxy = "http://me:hunter2@proxy:3128"
@@ -207,6 +216,17 @@ fn a_path_that_is_empty_is_not_taken_for_the_directory_of_the_file() {
 }
 
 #[test]
+fn the_host_is_found_whatever_is_wrong_with_its_instances() {
+    let text = format!("{HOST}listen = \"127.0.0.1:9700\"\n[grants.acme]\n[[instance]]\npoll_interval_minutes = 0\n");
+    let host = parse_host(Path::new("conductor.toml"), &text).unwrap();
+    assert_eq!(host.listen, Some("127.0.0.1:9700".parse().unwrap()));
+    let wrong =
+        parse_host(Path::new("conductor.toml"), &format!("{HOST}listen = \"here\"\n[[instance]]\n")).unwrap_err();
+    assert_eq!(wrong.problems.len(), 1, "{wrong}");
+    assert!(parse_host(Path::new("conductor.toml"), "[host").is_err());
+}
+
+#[test]
 fn an_address_that_others_can_reach_needs_a_token() {
     insta::assert_snapshot!(bad(&format!("{HOST}listen = \"0.0.0.0:9630\"\n")), @r#"conductor.toml:4:10: 0.0.0.0:9630 can be reached from other machines, and no bearer_token is set in [host]; set bearer_token = "file:/path/to/token", or listen on 127.0.0.1"#);
     assert!(good(&format!("{HOST}listen = \"0.0.0.0:9630\"\nbearer_token = \"env:T\"\n")).host.listen.is_some());
@@ -239,6 +259,8 @@ fn the_example_is_sound_and_shows_every_key() {
         "most_instances_per_type",
         "parallel_polls",
         "log_format",
+        "log_level",
+        "log_timestamps",
         "proxy",
         "extra_ca_files",
         "routes",

@@ -1,11 +1,11 @@
 //! What the operator grants is the ceiling.
 //!
-//! What: the first version of a connector that serves a type is trusted with what its instances ask for then, and that
-//! is pinned. A later version, or a later instance, that asks for more is held until the operator confirms. Where the host's
+//! What: the first version of a connector that serves a type is trusted with what its instances ask for then and with where
+//! the choices of its form lead them, such as other regions, and that is pinned. A later version, or a later instance, that asks for more is held until the operator confirms. Where the host's
 //! configuration names the origins of a type, these and no others are granted; rules and headers are pinned all the
 //! same.
 //! Why the pinned digest itself may not go to another origin later on: whoever answers there gets a tenant's secret, and
-//! a component decides what it plans anew each time it is asked. A new instance in another region is confirmed once.
+//! a component decides what it plans anew each time it is asked. What its form offered when it was trusted is known from then.
 //! Other paths and methods where it may go anyway are its own affair; a component that merely followed it has been
 //! trusted with what the first one had.
 //! Not guaranteed: that what was asked for at first load is harmless. Name the origins in the configuration where that
@@ -99,7 +99,7 @@ impl NotGranted {
             )
         } else {
             format!(
-                "To allow it, run `host-harness connectors confirm --config FILE {integration_type}`; else correct the settings, or go back to the version before."
+                "To allow it, run `host-harness connectors confirm --config FILE {integration_type}`; else correct the settings, or, after an update, go back to the version before."
             )
         }
     }
@@ -224,17 +224,35 @@ impl Ceiling {
         }
     }
 
-    /// Decides about the plan of an instance of a connector that serves: pins or refuses.
+    /// Whether nothing is pinned for its type and the configuration names no origins, so that what it asks for now decides.
+    pub(in crate::connectors) fn is_first(&self, connector: &Connector) -> bool {
+        let integration_type = integration_type(connector.slug());
+        let pin = self.home.load::<Pin>(Kind::Pins, &integration_type);
+        let is_unpinned = pin.is_ok_and(|pin| pin.is_none_or(|pin| pin.grant.origins.is_empty()));
+        is_unpinned && !lock(&self.configured).contains_key(&integration_type)
+    }
+
+    /// Decides about the plan of an instance of a connector that serves: pins or refuses. `choices` are the origins that
+    /// its form leads to: they are granted with the plan where nothing was before.
     ///
     /// # Errors
     /// When the plan lies outside; what it lacks then awaits confirmation.
-    pub(in crate::connectors) fn admit(&self, connector: &Connector, plan: &types::Plan) -> Result<(), NotGranted> {
+    pub(in crate::connectors) fn admit(
+        &self,
+        connector: &Connector,
+        plan: &types::Plan,
+        choices: &BTreeSet<String>,
+    ) -> Result<(), NotGranted> {
         let asked = Grant::asked(connector.descriptor(), plan);
         // In one step: of two instances that are polled first at the same moment, each would find that nothing is pinned.
         let writing = lock(&self.writing);
         let checked = self.check(connector, &asked);
         if checked.is_ok() {
-            self.pin_alone(connector, &asked);
+            let mut granted = asked.clone();
+            if self.is_first(connector) {
+                granted.origins.extend(choices.iter().cloned());
+            }
+            self.pin_alone(connector, &granted);
         }
         drop(writing);
         checked.inspect_err(|error| self.hold(connector, &asked, error, Before::Stays))

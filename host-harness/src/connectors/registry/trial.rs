@@ -201,6 +201,10 @@ pub(super) async fn prove(
                     Ok(()) => {
                         sound.insert(instance.id);
                         found.asked.add(&asked);
+                        if ceiling.is_first(new) {
+                            let choices = new.origins_of_choices(&options.settings, &redactor).await;
+                            found.asked.origins.extend(choices);
+                        }
                     }
                     Err(why) if was_admitted(old, &options.settings, ceiling).await => {
                         beyond.add(&asked);

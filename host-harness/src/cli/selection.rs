@@ -1,0 +1,70 @@
+//! Which instances of a status are shown.
+//!
+//! Why: a host has thousands of them, and who looks for one, or for what is wrong, should not have to search a page.
+
+use clap::Args;
+use serde_json::Value;
+
+use super::error::CliError;
+use crate::config::nearest;
+
+/// Options that choose instances.
+#[derive(Debug, Default, Args)]
+pub(super) struct Selection {
+    /// Only this instance, by name; may be given more than once
+    #[arg(long = "instance", value_name = "NAME")]
+    names: Vec<String>,
+    /// Only instances that are degraded or failed
+    #[arg(long)]
+    failed: bool,
+}
+
+impl Selection {
+    /// Leaves the chosen instances in a status.
+    ///
+    /// # Errors
+    /// A name that no instance has.
+    pub(super) fn apply(&self, status: &mut Value) -> Result<(), CliError> {
+        let Some(instances) = status.get_mut("instances").and_then(Value::as_array_mut) else { return Ok(()) };
+        let name_of = |one: &Value| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
+        let known: Vec<String> = instances.iter().map(name_of).collect();
+        if let Some(missing) = self.names.iter().find(|name| !known.contains(*name)) {
+            let error = CliError::usage(format!("the host has no instance {missing:?}"));
+            return Err(match nearest(missing, known.iter().map(String::as_str)) {
+                Some(name) => error.help(format!("did you mean {name:?}?")),
+                None => error.help("`host-harness status` without --instance lists all"),
+            });
+        }
+        instances.retain(|one| {
+            let is_wrong = matches!(one.get("state").and_then(Value::as_str), Some("degraded" | "failed"));
+            (self.names.is_empty() || self.names.contains(&name_of(one))) && (is_wrong || !self.failed)
+        });
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn shown(names: &[&str], failed: bool) -> Result<Vec<String>, CliError> {
+        let mut status = json!({ "instances": [
+            { "name": "acme", "state": "ok" }, { "name": "beta", "state": "failed" }, { "name": "corp", "state": "degraded" },
+        ] });
+        let names = names.iter().map(|name| (*name).to_owned()).collect();
+        Selection { names, failed }.apply(&mut status)?;
+        Ok(status["instances"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect())
+    }
+
+    #[test]
+    fn instances_are_chosen_by_name_and_by_trouble() {
+        assert_eq!(shown(&[], false).unwrap(), ["acme", "beta", "corp"]);
+        assert_eq!(shown(&[], true).unwrap(), ["beta", "corp"]);
+        assert_eq!(shown(&["acme", "beta"], false).unwrap(), ["acme", "beta"]);
+        assert_eq!(shown(&["acme", "beta"], true).unwrap(), ["beta"]);
+        let error = shown(&["acmee"], false).unwrap_err().to_string();
+        assert!(error.contains("no instance \"acmee\""), "{error}");
+    }
+}

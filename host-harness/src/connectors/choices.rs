@@ -1,0 +1,45 @@
+//! Where the choices of a connector's form lead.
+//!
+//! What: the origins that an instance would be planned for if another option of one of its choices were taken, such as
+//! another region.
+//! Why: who installs a connector trusts its form. Without them, an operator who corrects a wrong region, or adds a tenant
+//! in another one, would have to confirm what the form offers.
+//! Not guaranteed: origins that only a combination of choices leads to, or a text that somebody writes, are not found;
+//! those are confirmed as they come up.
+
+use super::Connector;
+use crate::contract::types::{Setting, SettingKind, SettingValue};
+use crate::egress::{Policy, Redactor};
+use std::collections::BTreeSet;
+
+/// Most options that are tried, of all choices together.
+const OPTIONS: usize = 64;
+
+impl Connector {
+    /// The origins that the options of its choices lead to, one choice changed at a time in these settings. What it does
+    /// not take is left out.
+    pub(super) async fn origins_of_choices(&self, settings: &[Setting], redactor: &Redactor) -> BTreeSet<String> {
+        let options: Vec<(&str, &str)> = self
+            .descriptor()
+            .settings
+            .iter()
+            .filter_map(|field| match &field.kind {
+                SettingKind::Choice(choices) => {
+                    Some(choices.iter().map(|choice| (field.key.as_str(), choice.value.as_str())))
+                }
+                _ => None,
+            })
+            .flatten()
+            .take(OPTIONS)
+            .collect();
+        let mut origins = BTreeSet::new();
+        for (key, value) in options {
+            let mut changed: Vec<Setting> = settings.iter().filter(|setting| setting.key != key).cloned().collect();
+            changed.push(Setting { key: key.to_owned(), value: SettingValue::Text(value.to_owned()) });
+            if let Ok(plan) = self.configure_without(&changed, redactor).await {
+                origins.insert(Policy::from_plan(&plan).origin());
+            }
+        }
+        origins
+    }
+}
