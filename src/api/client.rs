@@ -30,6 +30,8 @@ use crate::times::Utc;
 
 /// Tries of one request, the first included.
 const TRIES: u32 = 3;
+/// Requests of a step that have to be left for asking again what was refused.
+const SPARE: u32 = 6;
 /// Wait before the second try; doubled for the third.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Requests that fail one after the other, each with all its tries, before an
@@ -304,7 +306,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
     /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile, and the same is asked once
-    /// more: much would go without what this family gives. A limit that is reached at
+    /// more where there are requests to spare: much would go without what this family gives. A limit that is reached at
     /// the first request of a step that was waited for, and does not hold for lists of investigations, has been waited for in
     /// vain: that family is as good as down, and nothing else waits for it. So is one at the first request to one of its
     /// endpoints, if the step has got nothing done. Any other is waited for: what is collected slowly is collected whole.
@@ -328,21 +330,21 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             }
             _ => return Err(Stop::Failed(failure)),
         };
-        let answer = match self.once(&control, Duration::MAX).await {
-            Ok(_) if is_refused => self.once(request, Duration::MAX).await,
-            Ok(_) => Err(Stop::Failed(failure.clone())),
+        match self.once(&control, Duration::MAX).await {
+            Ok(_) => {}
             Err(stop @ (Stop::Spent | Stop::Allowance(_))) if is_refused => return Err(stop),
             Err(_) => return Err(Stop::Failed(failure)),
-        };
-        match answer {
-            // The same again.
-            Err(Stop::Failed(again)) if again.reason == failure.reason => {
-                let failure = Box::new(Failure { reason, ..*failure });
-                api.halt(&failure);
-                Err(Stop::Failed(failure))
-            }
-            answer => answer,
         }
+        // A small budget is for what can be had: of ten requests none is left for this.
+        if is_refused
+            && self.requests_left.get() > SPARE
+            && let Ok(response) = self.once(request, Duration::MAX).await
+        {
+            return Ok(response);
+        }
+        let failure = Box::new(Failure { reason, ..*failure });
+        api.halt(&failure);
+        Err(Stop::Failed(failure))
     }
 
     /// Reads a single record and makes sure that it is the one asked for.

@@ -25,6 +25,9 @@ pub const REMEDY_NOT_FOUND: &str = "Verify that the Region matches your Insight 
 /// Remedy for 403 where the key reads investigations.
 const REMEDY_ENDPOINT: &str = "The API key reads investigations but may not read this endpoint: verify the role of its \
     user in InsightIDR. It is asked for again automatically.";
+/// Remedy for 401 and 403 of alerts that are still to come.
+const REMEDY_ALERTS: &str = "The API key reads investigations but may not read all that belongs to them: verify that its \
+    user has at least read access to InsightIDR.";
 /// Remedy for 404 where investigations are read.
 const REMEDY_ABSENT: &str = "This record is not there, or not yet: it is asked for again automatically.";
 /// Remedy for 429.
@@ -208,7 +211,7 @@ pub fn waiting(investigations: usize, status: u16) -> Failure {
     const AGAIN: &str = "They are asked for again automatically, less often each time. Nothing is skipped.";
     let (why, remedy) = match status {
         0 | 200 => (String::new(), AGAIN.to_owned()),
-        401 | 403 => (format!(": the last answer was HTTP {status}"), format!("{REMEDY_FORBIDDEN} {AGAIN}")),
+        401 | 403 => (format!(": the last answer was HTTP {status}"), format!("{REMEDY_ALERTS} {AGAIN}")),
         _ => (format!(": the last answer was HTTP {status}"), AGAIN.to_owned()),
     };
     let message = format!("the alerts of {investigations} investigation(s) could not be collected yet{why}");

@@ -42,6 +42,12 @@ impl Access {
         matches!(self, Self::Unavailable(_, since) if (0..ASK_AGAIN).contains(&now.seconds_since(since)))
     }
 
+    /// Whether it was missing when it was last asked.
+    #[must_use]
+    pub fn is_unavailable(self) -> bool {
+        matches!(self, Self::Unavailable(..))
+    }
+
     /// Why its stream is unavailable, if it is; `what` names it, `remedy` says
     /// what can be done.
     #[must_use]

@@ -121,7 +121,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     async fn collect_group(&mut self, group: &[Work<'_>]) -> Result<(), Stop> {
         self.client.note(self.output.progress);
-        // Of one that stands in the list twice the second is looked up once more when its turn comes.
+        // Of one that stands in the list twice it is not the latest: that counts when it is emitted.
         let known: Vec<Found> = group.iter().map(|work| work.found.clone()).collect();
         let (listed, extras) = self.list_group(group, &known).await;
         let alerts: Vec<Vec<Alert<'_>>> =
@@ -283,7 +283,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         };
         if let Some(failure) = failure {
-            self.state.refusal = failure.http_status.unwrap_or(0);
+            self.state.since_7.status = failure.http_status.unwrap_or(0);
             self.output.degrade(ALERTS, *failure);
         }
         if !matches!(known.owed, Owed::Page(_)) {

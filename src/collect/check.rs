@@ -64,7 +64,7 @@ pub async fn check<T: Transport, C: Clock>(
     }
     Ok(CheckReport {
         summary: format!(
-            "The key works in region {} ({}); {} of the last {} days are there to be read. The first poll collects the last {}.",
+            "The key works in region {} ({}); {} of the last {} days are there to be read. The first poll collects the last {} days.",
             settings.region.code,
             settings.region.label,
             if page.has_totals { format!("{} investigation(s)", page.total_rows) } else { "investigations".to_owned() },
@@ -128,16 +128,16 @@ fn triage(result: Result<Response, Stop>) -> StreamState {
     }
 }
 
-/// A stop as a failure. Nothing is tried again after a check.
+/// A stop as a failure, without what is said of tries to come: there are none after a check.
 fn failure(stop: Stop) -> Failure {
     match stop {
         Stop::Failed(failure) => errors::of_one_try(*failure),
-        Stop::Allowance(wait) => errors::plain(
+        Stop::Allowance(wait) => errors::of_one_try(errors::plain(
             FailureReason::RateLimited,
             "the allowance of requests is used up".to_owned(),
             REMEDY_RATE_LIMITED,
             RetryAdvice::AfterSeconds(wait),
-        ),
+        )),
         Stop::Spent => errors::plain(
             FailureReason::Timeout,
             "the check took too long".to_owned(),

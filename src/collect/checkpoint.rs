@@ -29,8 +29,7 @@ const MAGIC: &[u8; 5] = b"R7IDR";
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
 /// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
 /// is condensed by the day and the RRN, format 6 with work left marked in it;
-/// format 7 is format 6 followed by the organization and the last status of an
-/// alert list that failed.
+/// format 7 is format 6 followed by [`Since7`].
 pub const FORMAT: u8 = 7;
 /// Magic, format, hash.
 const HEADER: usize = 14;
@@ -87,12 +86,9 @@ pub struct Checkpoint {
     /// What is left of that; written behind all else.
     #[serde(skip)]
     pub condensed: Condensed,
-    /// Whose investigations were listed; written behind that.
+    /// What format 7 has added; written behind that.
     #[serde(skip)]
-    pub organization: Organization,
-    /// HTTP status of the last answer because of which alerts could not be collected, 0 for none; written behind that.
-    #[serde(skip)]
-    pub refusal: u16,
+    pub since_7: Since7,
     /// What it is kept within; not written.
     #[serde(skip)]
     pub bounds: Bounds,
@@ -116,6 +112,17 @@ pub struct Beyond {
     /// When the last listing of what is not closed began, and the last one of
     /// everything: what was looked at since may have a new comment.
     pub listed: [Option<Utc>; 2],
+}
+
+/// What is remembered since format 7.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since7 {
+    /// Whose investigations were listed.
+    pub organization: Organization,
+    /// HTTP status of the last answer because of which alerts could not be collected, 0 for none.
+    pub status: u16,
+    /// Since when what a key may be refused has been, in the order of [`super::evidence::Refused`].
+    pub refused: [Option<Utc>; 2],
 }
 
 /// A listing of what was created between two instants.
@@ -270,7 +277,7 @@ impl Checkpoint {
             6 => whole(postcard::take_from_bytes(rest), *format)?,
             _ => {
                 let (condensed, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
-                (checkpoint.organization, checkpoint.refusal) = whole(postcard::take_from_bytes(rest), *format)?;
+                checkpoint.since_7 = whole(postcard::take_from_bytes(rest), *format)?;
                 condensed
             }
         };
@@ -293,7 +300,7 @@ impl Checkpoint {
         let rest = loop {
             let rest = Vec::with_capacity(self.condensed.bytes().saturating_add(REST));
             let rest = postcard::to_extend(&self, rest)
-                .and_then(|rest| postcard::to_extend(&(&self.condensed, self.organization, self.refusal), rest));
+                .and_then(|rest| postcard::to_extend(&(&self.condensed, &self.since_7), rest));
             let rest = rest.map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,
@@ -359,6 +366,7 @@ pub(super) fn unreadable(why: &str) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::super::condensed::{Kept, Trace};
+    use super::super::organization::Seen;
     use super::*;
 
     fn sample() -> Checkpoint {
@@ -395,8 +403,11 @@ mod tests {
             },
             forgotten: Some(Utc(7)),
             condensed: Condensed::default(),
-            organization: Organization::One(u64::MAX),
-            refusal: 403,
+            since_7: Since7 {
+                organization: Organization { seen: Seen::One(u64::MAX), moves: 2, since: Some(Utc(8)) },
+                status: 403,
+                refused: [None, Some(Utc(9))],
+            },
             bounds: Bounds::default(),
         }
     }
@@ -446,6 +457,7 @@ mod tests {
             assert_eq!(checkpoint.host, "us.api.insight.rapid7.com");
             assert!(!checkpoint.known.is_empty() && checkpoint.cycle.is_some());
             assert_eq!(checkpoint.beyond == Beyond::default(), format == 1, "format {format}");
+            assert_eq!(checkpoint.since_7 == Since7::default(), format < 7, "format {format}");
             // And written in the newest.
             let again = checkpoint.clone().encode().unwrap();
             assert_eq!(again.get(5), Some(&FORMAT));

@@ -6,7 +6,9 @@
 //! cycle, and from a probe of the family rather than from one alert. It is
 //! asked again every hour.
 //!
-//! Guaranteed: alerts never wait for an API that is not there. An alert whose
+//! Guaranteed: alerts never wait for an API that is not there, but for those of
+//! the first cycle in which it refuses what it gave before: a refusal that comes
+//! once costs no alert its evidence. An alert whose
 //! evidence fails for another reason is held back and asked for again, and goes
 //! with what could be read of it after [`HELD`] failures (a few more where the
 //! vendor limits the rate); it then says so by a tag. An alert
@@ -41,6 +43,20 @@ const RECENT: i64 = 86_400;
 /// more says so by a tag. A message holds far less anyway.
 const PAGES: u64 = 10;
 
+/// What a key may be refused although the API is there.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    /// Reading alerts by their RRNs.
+    Alerts,
+    /// Evidence and actors.
+    Evidence,
+}
+
+/// Whether something was refused.
+pub(super) fn is_refused(stop: &Stop) -> bool {
+    matches!(stop, Stop::Failed(failure) if failure.reason == FailureReason::Forbidden)
+}
+
 /// What became of an alert's evidence.
 pub enum Enriched {
     /// The alert can be turned into an artifact.
@@ -74,6 +90,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             return (enriched, None);
         }
         let mut stop = None;
+        // Which of them were refused when they were read together, for the first time.
+        let mut unread: Vec<bool> = Vec::new();
         let results = match self.probe_if_due().await {
             Ok(()) if matches!(self.state.triage, Access::Unavailable(..)) => {
                 wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
@@ -84,12 +102,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // other failure of it is one of every alert that was asked for,
                 // of which one may be the cause: in the end each goes without.
                 let all = self.read_alerts(&rrns).await;
+                if all.iter().any(|read| read.as_ref().is_err_and(is_refused)) && self.is_first_refusal(Refused::Alerts)
+                {
+                    unread = all.iter().map(|read| read.as_ref().is_err_and(is_refused)).collect();
+                } else if all.iter().any(Result::is_ok) {
+                    self.not_refused(Refused::Alerts);
+                }
+                let is_put_off = |at: usize| unread.get(at).is_some_and(|refused| *refused);
                 let read: Vec<Read<&RawValue>> = all
                     .iter()
                     .zip(&wanted)
-                    .map(|(read, job)| match read {
+                    .enumerate()
+                    .map(|(at, (read, job))| match read {
                         Ok(raw) => Ok(raw.as_deref()),
-                        Err(Stop::Failed(failure)) if is_absence(failure) => Ok(None),
+                        Err(Stop::Failed(failure)) if is_absence(failure) && !is_put_off(at) => Ok(None),
                         Err(Stop::Failed(failure)) if job.may_lack(failure) => Ok(None),
                         Err(stop) => Err(stop.clone()),
                     })
@@ -106,24 +132,31 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         };
         let mut absent = false;
         let results: Vec<(Job<'_>, Result<Context, Stop>)> = results;
-        for (job, result) in results {
+        for (at, (job, result)) in results.into_iter().enumerate() {
             let created = created(alerts, job);
             let outcome = match result {
                 Ok(context) if !context.missing && context.evidence.is_empty() && self.is_young(created) => {
                     Enriched::Waiting
                 }
                 Ok(context) => {
+                    if !context.missing {
+                        self.not_refused(Refused::Evidence);
+                    }
                     self.output.count(EVIDENCE, context.evidence.len());
                     Enriched::Ready(Box::new(context))
                 }
                 Err(Stop::Failed(failure)) if is_absence(&failure) => {
                     absent = true;
                     let is_unknown = failure.reason == FailureReason::NotFound;
+                    let is_put_off = unread.get(at).is_some_and(|refused| *refused);
                     if self.is_young(created) && is_unknown {
                         // Not known there yet.
                         Enriched::Waiting
-                    } else if job.failures == 0 && (!is_unknown || self.is_within(created, RECENT)) {
-                        // What is refused once may be had in the next cycle, which asks first whether the API is there.
+                    } else if is_unknown && job.failures == 0 && self.is_within(created, RECENT)
+                        || !is_unknown
+                            && job.failures < HELD
+                            && (is_put_off || self.is_first_refusal(Refused::Evidence))
+                    {
                         Enriched::Held(failure)
                     } else {
                         Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
@@ -148,6 +181,24 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.triage = Access::Unknown;
         }
         (enriched, stop)
+    }
+
+    /// Whether what is refused now was not refused in an earlier cycle: it may be had in the next one, which asks first
+    /// whether the API is there. Where it is refused always, alerts do not wait for it.
+    pub(super) fn is_first_refusal(&mut self, of: Refused) -> bool {
+        let now = self.cycle_began();
+        let Some(since) = self.state.since_7.refused.get_mut(of as usize) else { return false };
+        let is_recent = since.is_some_and(|since| (0..86_400).contains(&now.seconds_since(since)));
+        let first = if is_recent { since.unwrap_or(now) } else { now };
+        *since = Some(first);
+        first == now
+    }
+
+    /// Notes that it was not refused.
+    pub(super) fn not_refused(&mut self, of: Refused) {
+        if let Some(since) = self.state.since_7.refused.get_mut(of as usize) {
+            *since = None;
+        }
     }
 
     /// The alerts whose evidence is wanted.

@@ -111,7 +111,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(Stop::Failed(failure))
                     if is_absence(&failure) && *access != Access::Available
-                        || matches!(failure.http_status, Some(401 | 403)) && failures_of_extras(known.owed) >= HELD =>
+                        || matches!(failure.http_status, Some(401 | 403))
+                            && (access.is_unavailable() || failures_of_extras(known.owed) >= HELD) =>
                 {
                     *access = Access::missing(&failure, now);
                 }

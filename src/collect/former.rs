@@ -3,11 +3,10 @@
 use serde::Deserialize;
 
 use super::access::Access;
-use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Window, unreadable, whole};
+use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Since7, Window, unreadable, whole};
 use super::condensed::Condensed;
 use super::forgetting::Bounds;
 use super::memory::{self, Memory};
-use super::organization::Organization;
 use crate::contract::Failure;
 use crate::times::Utc;
 
@@ -78,8 +77,7 @@ impl<K> Former<K> {
             beyond,
             forgotten: None,
             condensed: Condensed::default(),
-            organization: Organization::default(),
-            refusal: 0,
+            since_7: Since7::default(),
             bounds: Bounds::default(),
         })
     }

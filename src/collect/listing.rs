@@ -155,7 +155,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// When not everything could be collected: the same page has to be asked
     /// for again.
     pub(super) async fn take(&mut self, rows: &[Investigation<'_>], listing: Listing) -> Result<(), Stop> {
-        self.note_organization(rows)?;
+        self.note_organization(rows, self.cycle_began())?;
         let all = matches!(listing, Listing::New | Listing::Gained);
         let mut work = Vec::new();
         let (settings, since, began) = (self.settings, self.looked_through(listing), self.cycle_began());

@@ -211,7 +211,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let waiting = || self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
         let waiting = if stream == ALERTS { waiting() } else { 0 };
         if waiting > 0 {
-            return StreamState::Degraded(errors::waiting(waiting, self.state.refusal));
+            return StreamState::Degraded(errors::waiting(waiting, self.state.since_7.status));
         }
         StreamState::Ok
     }

@@ -29,7 +29,7 @@ use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::MOST_PAGES;
 use super::checkpoint::{Known, Owed, Phase};
-use super::evidence::{HELD, NAME, REMEDY};
+use super::evidence::{HELD, NAME, REMEDY, Refused, is_refused};
 use super::triage::{BATCH, Read, read_alert};
 use crate::api::client::{Stop, is_local};
 use crate::api::json::Json;
@@ -432,14 +432,25 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let is_last = |at: usize| last.get(at).is_some_and(|last| *last);
         let mut failed = None;
         for ((alert, _), context) in alerts.iter().zip(self.contexts(&rrns, &read, is_last).await) {
+            let halted = self.client.is_triage_halted();
             let context = match context {
                 // The record stands for itself.
-                Ok(context) => Context { triage: None, ..context },
+                Ok(context) => {
+                    self.not_refused(Refused::Evidence);
+                    Context { triage: None, ..context }
+                }
+                // It may be had in the next cycle.
+                Err(stop @ Stop::Failed(_))
+                    if is_refused(&stop)
+                        && self.is_first_refusal(Refused::Evidence)
+                        && !self.has_failed_for_good(&alert.rrn, halted) =>
+                {
+                    failed = Stop::or_stronger(failed, stop);
+                    continue;
+                }
                 // Where none of them can be had, as in an outage, that is no fault of this one, but no reason to wait for ever.
                 Err(Stop::Failed(failure))
-                    if is_absence(&failure)
-                        || is_local(&failure)
-                            && self.has_failed_for_good(&alert.rrn, self.client.is_triage_halted()) =>
+                    if is_absence(&failure) || is_local(&failure) && self.has_failed_for_good(&alert.rrn, halted) =>
                 {
                     Context { missing: true, ..Context::default() }
                 }

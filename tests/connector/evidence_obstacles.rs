@@ -120,6 +120,42 @@ fn a_refusal_that_comes_once_costs_no_alert_its_evidence() {
 }
 
 #[test]
+fn a_refusal_that_comes_once_costs_an_alert_outside_investigations_nothing() {
+    for first in 0..8 {
+        let mut world = empty();
+        let created = start() - time::Duration::days(2);
+        let spec = AlertSpec { evidence_records: 1, ..AlertSpec::new(created, created) };
+        let alert = world.add_alert(None, spec).unwrap();
+        let rrn = world.alert_id(alert).unwrap();
+        let mut tenant = Tenant::of(world);
+        let refusal = Rule::new("/idr/at/*", status(403)).after(first).times(1);
+        tenant.link.simulator.set_faults(FaultProfile::new([refusal]));
+        polls(&mut tenant, 4);
+        assert_eq!(evidence_of(&tenant, &rrn), 1, "request {first}");
+    }
+}
+
+#[test]
+fn alerts_do_not_wait_for_evidence_that_is_always_refused() {
+    let (mut tenant, _) = alerts(1, 1);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/evidences", status(403))]));
+    polls(&mut tenant, 2);
+    for minutes in [20, 30, 40] {
+        let at = start() + time::Duration::minutes(minutes) - time::Duration::days(2);
+        let rrn = tenant.link.simulator.change_world(|world| {
+            let seen = start() + time::Duration::minutes(minutes);
+            let id = world.add_investigation(InvestigationSpec::new(seen, seen)).unwrap();
+            let alert = world.add_alert(Some(id), AlertSpec { evidence_records: 1, ..AlertSpec::new(at, at) }).unwrap();
+            world.alert_id(alert).unwrap()
+        });
+        tenant.advance(Duration::from_secs(600));
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+        assert!(artifact(&tenant, &rrn).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+    }
+}
+
+#[test]
 fn a_role_that_was_put_right_is_of_use_within_the_hour() {
     let (mut tenant, rrns) = alerts(1, 1);
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/*", status(403))]));

@@ -189,6 +189,37 @@ fn a_key_that_sees_several_organizations_does_not_begin_anew_at_every_page() {
 }
 
 #[test]
+fn a_key_that_sees_one_organization_in_old_rows_and_another_in_new_ones_does_not_begin_anew_for_ever() {
+    let mut world = empty();
+    for day in 1..300 {
+        world.add_investigation(InvestigationSpec::new(start() - time::Duration::days(day), start())).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    tenant.link.spoils = Some(Box::new(|request, response| {
+        let Ok(mut page) = serde_json::from_slice::<serde_json::Value>(&response.body) else { return };
+        let Some(rows) = page.get_mut("data").and_then(|data| data.as_array_mut()) else { return };
+        // No page ever shows both.
+        let first = rows.first().and_then(|row| row["created_time"].as_str()).unwrap_or_default().to_owned();
+        let is_new = first.as_str() > "2025-12" || request.target.contains("DESC");
+        for row in rows.iter_mut().filter(|row| row["organization_id"].is_string()) {
+            row["organization_id"] = if is_new { "new" } else { "old" }.into();
+        }
+        response.body = serde_json::to_vec(&page).unwrap();
+    }));
+    let mut moves = 0;
+    for _ in 0..60 {
+        while let Ok(batch) = tenant.step() {
+            moves += usize::from(batch.hint.is_some());
+            if !batch.more {
+                break;
+            }
+        }
+        tenant.advance(Duration::from_secs(1_800));
+    }
+    assert!((1..=4).contains(&moves), "{moves}");
+}
+
+#[test]
 fn alerts_that_are_still_to_come_are_told_by_every_poll_until_they_are_there() {
     let mut world = empty();
     let created = start() - time::Duration::hours(5);

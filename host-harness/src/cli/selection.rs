@@ -20,19 +20,21 @@ pub(super) struct Selection {
 }
 
 impl Selection {
-    /// Leaves the chosen instances in a status.
+    /// Leaves the chosen instances in a status. Who watches (`again`) may see one go and come back.
     ///
     /// # Errors
     /// A name that no instance has.
-    pub(super) fn apply(&self, status: &mut Value) -> Result<(), CliError> {
+    pub(super) fn apply(&self, status: &mut Value, again: bool) -> Result<(), CliError> {
         let Some(instances) = status.get_mut("instances").and_then(Value::as_array_mut) else { return Ok(()) };
         let name_of = |one: &Value| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
         let known: Vec<String> = instances.iter().map(name_of).collect();
-        if let Some(missing) = self.names.iter().find(|name| !known.contains(*name)) {
+        if let Some(missing) = self.names.iter().find(|name| !again && !known.contains(*name)) {
             let error = CliError::usage(format!("the host has no instance {missing:?}"));
             return Err(match nearest(missing, known.iter().map(String::as_str)) {
                 Some(name) => error.help(format!("did you mean {name:?}?")),
-                None => error.help("`host-harness status` without --instance lists all"),
+                None => error.help(
+                    "`host-harness status` without --instance lists all, and what is wrong with the configuration of one that is left out",
+                ),
             });
         }
         instances.retain(|one| {
@@ -54,7 +56,7 @@ mod tests {
             { "name": "acme", "state": "ok" }, { "name": "beta", "state": "failed" }, { "name": "corp", "state": "degraded" },
         ] });
         let names = names.iter().map(|name| (*name).to_owned()).collect();
-        Selection { names, failed }.apply(&mut status)?;
+        Selection { names, failed }.apply(&mut status, false)?;
         Ok(status["instances"].as_array().unwrap().iter().map(|one| one["name"].as_str().unwrap().to_owned()).collect())
     }
 

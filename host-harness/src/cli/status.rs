@@ -96,9 +96,9 @@ impl Status {
                 }
                 other => other?,
             };
-            has_answered = true;
             let mut status = status;
-            self.selection.apply(&mut status)?;
+            self.selection.apply(&mut status, has_answered)?;
+            has_answered = true;
             let good = is_good(&status);
             let is_read = if self.json {
                 output::print_json(&status, false)?
@@ -251,7 +251,12 @@ fn page(status: &Value) -> String {
     for problem in problems.into_iter().flatten() {
         let line = problem.get("line").and_then(Value::as_u64).map(|line| format!(":{line}")).unwrap_or_default();
         let (file, reason, help) = (text(problem, "/file"), text(problem, "/reason"), text(problem, "/help"));
-        lines.push(format!("configuration not taken: {}{line}: {}; {}", escape(file), escape(reason), escape(help)));
+        lines.push(format!(
+            "configuration, not in effect: {}{line}: {}; {}",
+            escape(file),
+            escape(reason),
+            escape(help)
+        ));
     }
     let keys = status.pointer("/host/config/needs_restart").and_then(Value::as_array);
     let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -460,7 +465,7 @@ mod tests {
         assert!(!is_good(&status));
         insta::assert_snapshot!(page(&status), @r"
         host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
-        configuration not taken: c.toml:7: it is broken; mend it
+        configuration, not in effect: c.toml:7: it is broken; mend it
         counts from the next start on: listen
         output out.jsonl: no room (output-failed). Make some.
         connector bad.wasm refused: not WebAssembly

@@ -68,12 +68,12 @@ impl<'a> Report<'a> {
         ));
     }
 
-    /// All problems, in the order of their places.
     /// How many problems there are so far.
     pub(super) fn count(&self) -> usize {
         self.problems.borrow().len()
     }
 
+    /// All problems, in the order of their places.
     pub(super) fn finish(self) -> Vec<Problem> {
         let mut problems = self.problems.into_inner();
         problems.sort_by_key(|(at, _)| *at);

@@ -39,7 +39,9 @@ impl Advice {
             ),
             _ if connecting => {
                 let proxy = self.proxy.as_ref()?;
-                format!("{host} is not reached through the proxy {proxy}: see that it runs and lets {host}:443 through")
+                format!(
+                    "{host} is not reached through the proxy {proxy}: see that it runs and lets requests to it through"
+                )
             }
             _ => return None,
         };

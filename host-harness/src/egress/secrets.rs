@@ -25,7 +25,7 @@ pub struct Secrets {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SecretError {
-    /// Nothing was left after the line end was cut off.
+    /// Nothing was left after white space was cut off.
     #[error("the secret {key} is empty; give its value")]
     Empty {
         /// Key of the setting.
@@ -91,6 +91,7 @@ impl Secrets {
     pub fn insert(&mut self, key: impl Into<String>, value: SecretString) -> Result<(), SecretError> {
         let key = key.into();
         let text = value.expose_secret();
+        let before = text.len() - text.trim_ascii_start().len();
         let text = text.trim_ascii();
         let length = text.len();
         if length == 0 {
@@ -100,7 +101,7 @@ impl Secrets {
             return Err(SecretError::TooLong { key, length });
         }
         if let Some(position) = text.bytes().position(|byte| !(byte.is_ascii_graphic() || byte == b' ')) {
-            return Err(SecretError::NotHeaderSafe { key, position });
+            return Err(SecretError::NotHeaderSafe { key, position: position + before });
         }
         if length < SHORTEST_SECRET {
             return Err(SecretError::TooShort { key, length });

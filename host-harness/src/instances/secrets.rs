@@ -23,7 +23,7 @@ const LONGEST_FILE: u64 = 64 * 1024;
 pub enum Source {
     /// In an environment variable of this name.
     Environment(String),
-    /// In a file, whose trailing line end does not count.
+    /// In a file, of which white space around the secret does not count.
     File(PathBuf),
 }
 

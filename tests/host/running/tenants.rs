@@ -163,22 +163,22 @@ fn a_region_that_was_wrong_is_corrected_and_others_are_added_without_a_confirmat
 #[test]
 fn a_slip_in_one_instance_keeps_no_other_from_being_polled_after_a_start() {
     let mut site = Site::new();
-    site.set("most_instances_per_type = 3");
+    site.set("most_instances_per_type = 4");
     site.install_insightidr();
     let slip = insightidr("slip").replace("[instance.settings]", "poll_interval_minutes = 0\n[instance.settings]");
-    let twice = insightidr("twice").replace("twice-id", "good-id");
-    let many: Vec<String> = ["third", "fourth"].map(insightidr).to_vec();
-    site.configure(&[insightidr("good"), slip, twice, many.concat()].concat());
+    // Which of the two has the state of this id is not known.
+    let twice = insightidr("copy").replace("copy-id", "one-id");
+    site.configure(&[insightidr("good"), slip, insightidr("one"), twice, insightidr("fifth")].concat());
     assert_eq!(site.command(&["run", "--config", "conductor.toml", "--check"]).code, 2, "it is told before");
     let mut host = site.start(&[]);
     host.until_state("good", "ok");
     let names: Vec<String> =
         host.status()["instances"].as_array().unwrap().iter().map(|one| one["name"].to_string()).collect();
-    assert_eq!(names, ["\"good\""], "the third and fourth are the fourth and fifth of their type");
+    assert_eq!(names, ["\"good\""], "not those of one id, and not one too many");
     let problems = host.problems();
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert!(host.log().contains("an instance is left out until this is corrected: "), "{}", host.log());
-    site.configure(&[insightidr("good"), insightidr("slip")].concat());
+    site.configure(&[insightidr("good"), insightidr("slip"), insightidr("one")].concat());
     host.until_state("slip", "ok");
     assert!(host.problems().is_empty());
     assert_eq!(host.stop("TERM").code, 0);

@@ -3,6 +3,7 @@
 use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
+use crate::contract::types::SettingValue;
 
 fn good(text: &str) -> Config {
     parse(Path::new("/etc/hh/conductor.toml"), text).unwrap_or_else(|error| panic!("{error}"))

@@ -201,7 +201,8 @@ pub(super) async fn prove(
                     Ok(()) => {
                         sound.insert(instance.id);
                         found.asked.add(&asked);
-                        if ceiling.is_first(new) {
+                        // The choices of one: trying those of thousands would take long, and lead nowhere else.
+                        if sound.len() == 1 && ceiling.is_first(new) {
                             let choices = new.origins_of_choices(&options.settings, &redactor).await;
                             found.asked.origins.extend(choices);
                         }
