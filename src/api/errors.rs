@@ -269,6 +269,22 @@ mod tests {
     }
 
     #[test]
+    fn nothing_is_said_of_tries_to_come_where_there_are_none() {
+        for (failure, expected) in [
+            (failure(503, "", &[]), "If it lasts, ask Rapid7 support"),
+            (failure(408, "", &[]), "(DNS, firewall, proxy)."),
+            (failure(429, "", &[]), "Increase the Polling Interval to 15 minutes."),
+            (failure(401, "", &[]), "was copied completely"),
+        ] {
+            let remedy = of_one_try(failure).remedy;
+            assert!(remedy.contains(expected) && !remedy.contains("automatically"), "{remedy}");
+        }
+        let only =
+            plain(FailureReason::Unavailable, "m".to_owned(), "It is asked again automatically.", RetryAdvice::BackOff);
+        assert_eq!(of_one_try(only.clone()), only, "a remedy is left");
+    }
+
+    #[test]
     fn every_status_has_its_reason_and_the_remedy_of_the_guide() {
         use FailureReason as R;
         for (status, reason, remedy) in [

@@ -4,12 +4,18 @@
 //! it is not there is left alone for an hour and then asked again: a role that was
 //! put right should soon be of use. Everything else is collected meanwhile.
 //!
+//! What a key is refused although its API is there is believed when it is refused
+//! in a second cycle: much would be lost by a refusal that comes once.
+//!
 //! Not guaranteed: what a missing API would have given in the meantime is not
 //! gone back to.
 
 use serde::{Deserialize, Serialize};
 
+use super::Step;
+use crate::api::client::Stop;
 use crate::api::errors;
+use crate::api::transport::{Clock, Transport};
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
 
@@ -59,6 +65,20 @@ impl Access {
     }
 }
 
+/// What a key may be refused although the API is there.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    /// Reading alerts by their RRNs.
+    Alerts,
+    /// Evidence and actors.
+    Evidence,
+}
+
+/// Whether something was refused.
+pub(super) fn is_refused(stop: &Stop) -> bool {
+    matches!(stop, Stop::Failed(failure) if failure.reason == FailureReason::Forbidden)
+}
+
 /// Whether a failure says that something is not there, or not for this key.
 #[must_use]
 pub fn is_absence(failure: &Failure) -> bool {
@@ -77,6 +97,26 @@ pub fn unavailable(what: &str, status: u16, remedy: &str) -> Failure {
             &format!("Everything else is collected, and it is asked again every hour. {remedy}"),
             RetryAdvice::AfterSeconds(u64::try_from(ASK_AGAIN).unwrap_or(0)),
         )
+    }
+}
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Whether what is refused now was not refused in an earlier cycle: it may be had in the next one, which asks first
+    /// whether the API is there. Where it is refused always, alerts do not wait for it.
+    pub(super) fn is_first_refusal(&mut self, of: Refused) -> bool {
+        let now = self.cycle_began();
+        let Some(since) = self.state.since_7.refused.get_mut(of as usize) else { return false };
+        let is_recent = since.is_some_and(|since| (0..86_400).contains(&now.seconds_since(since)));
+        let first = if is_recent { since.unwrap_or(now) } else { now };
+        *since = Some(first);
+        first == now
+    }
+
+    /// Notes that it was not refused.
+    pub(super) fn not_refused(&mut self, of: Refused) {
+        if let Some(since) = self.state.since_7.refused.get_mut(of as usize) {
+            *since = None;
+        }
     }
 }
 

@@ -17,7 +17,7 @@
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::access::{ASK_AGAIN, Access, is_absence};
+use super::access::{ASK_AGAIN, Access, Refused, is_absence, is_refused};
 use super::alert_list::Room;
 use super::alerts::failures;
 use super::memory::Found;
@@ -42,20 +42,6 @@ const RECENT: i64 = 86_400;
 /// Pages of evidence, or of actors, that are read of one alert; one that has
 /// more says so by a tag. A message holds far less anyway.
 const PAGES: u64 = 10;
-
-/// What a key may be refused although the API is there.
-#[derive(Clone, Copy)]
-pub(super) enum Refused {
-    /// Reading alerts by their RRNs.
-    Alerts,
-    /// Evidence and actors.
-    Evidence,
-}
-
-/// Whether something was refused.
-pub(super) fn is_refused(stop: &Stop) -> bool {
-    matches!(stop, Stop::Failed(failure) if failure.reason == FailureReason::Forbidden)
-}
 
 /// What became of an alert's evidence.
 pub enum Enriched {
@@ -93,7 +79,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // Which of them were refused when they were read together, for the first time.
         let mut unread: Vec<bool> = Vec::new();
         let results = match self.probe_if_due().await {
-            Ok(()) if matches!(self.state.triage, Access::Unavailable(..)) => {
+            Ok(()) if self.state.triage.is_unavailable() => {
                 wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
             }
             Ok(()) => {
@@ -108,7 +94,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 } else if all.iter().any(Result::is_ok) {
                     self.not_refused(Refused::Alerts);
                 }
-                let is_put_off = |at: usize| unread.get(at).is_some_and(|refused| *refused);
+                let is_put_off = |at: usize| unread.get(at) == Some(&true);
                 let read: Vec<Read<&RawValue>> = all
                     .iter()
                     .zip(&wanted)
@@ -132,6 +118,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         };
         let mut absent = false;
         let results: Vec<(Job<'_>, Result<Context, Stop>)> = results;
+        let is_put_off = |at: usize| unread.get(at) == Some(&true);
         for (at, (job, result)) in results.into_iter().enumerate() {
             let created = created(alerts, job);
             let outcome = match result {
@@ -145,32 +132,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.output.count(EVIDENCE, context.evidence.len());
                     Enriched::Ready(Box::new(context))
                 }
-                Err(Stop::Failed(failure)) if is_absence(&failure) => {
-                    absent = true;
-                    let is_unknown = failure.reason == FailureReason::NotFound;
-                    let is_put_off = unread.get(at).is_some_and(|refused| *refused);
-                    if self.is_young(created) && is_unknown {
-                        // Not known there yet.
-                        Enriched::Waiting
-                    } else if is_unknown && job.failures == 0 && self.is_within(created, RECENT)
-                        || !is_unknown
-                            && job.failures < HELD
-                            && (is_put_off || self.is_first_refusal(Refused::Evidence))
-                    {
-                        Enriched::Held(failure)
-                    } else {
-                        Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
-                    }
+                Err(Stop::Failed(failure)) if is_local(&failure) => {
+                    absent |= is_absence(&failure);
+                    self.without_evidence(job, created, failure, is_put_off(at))
                 }
-                Err(why) if !why.is_local() => {
+                Err(why) => {
                     stop = Stop::or_stronger(stop, why);
                     Enriched::Untouched
                 }
-                Err(Stop::Failed(failure)) if !job.may_lack(&failure) => {
-                    self.output.degrade(EVIDENCE, (*failure).clone());
-                    Enriched::Held(failure)
-                }
-                Err(_) => Enriched::Ready(Box::new(Context { missing: true, ..Context::default() })),
             };
             if let Some(slot) = enriched.get_mut(job.investigation).and_then(|alerts| alerts.get_mut(job.alert)) {
                 *slot = outcome;
@@ -183,21 +152,30 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         (enriched, stop)
     }
 
-    /// Whether what is refused now was not refused in an earlier cycle: it may be had in the next one, which asks first
-    /// whether the API is there. Where it is refused always, alerts do not wait for it.
-    pub(super) fn is_first_refusal(&mut self, of: Refused) -> bool {
-        let now = self.cycle_began();
-        let Some(since) = self.state.since_7.refused.get_mut(of as usize) else { return false };
-        let is_recent = since.is_some_and(|since| (0..86_400).contains(&now.seconds_since(since)));
-        let first = if is_recent { since.unwrap_or(now) } else { now };
-        *since = Some(first);
-        first == now
-    }
-
-    /// Notes that it was not refused.
-    pub(super) fn not_refused(&mut self, of: Refused) {
-        if let Some(since) = self.state.since_7.refused.get_mut(of as usize) {
-            *since = None;
+    /// What becomes of an alert, created then, whose evidence failed for itself. `put_off` tells that it was its read that
+    /// was refused, for the first time.
+    fn without_evidence(
+        &mut self,
+        job: Job<'_>,
+        created: Option<Utc>,
+        failure: Box<Failure>,
+        put_off: bool,
+    ) -> Enriched {
+        let is_held = match failure.reason {
+            // Not known there yet.
+            FailureReason::NotFound if self.is_young(created) => return Enriched::Waiting,
+            FailureReason::NotFound => job.failures == 0 && self.is_within(created, RECENT),
+            FailureReason::Forbidden => job.failures < HELD && (put_off || self.is_first_refusal(Refused::Evidence)),
+            _ if job.may_lack(&failure) => false,
+            _ => {
+                self.output.degrade(EVIDENCE, (*failure).clone());
+                true
+            }
+        };
+        if is_held {
+            Enriched::Held(failure)
+        } else {
+            Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
         }
     }
 

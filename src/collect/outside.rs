@@ -26,10 +26,10 @@ use std::collections::BTreeMap;
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::access::{Access, is_absence};
+use super::access::{Access, Refused, is_absence, is_refused};
 use super::alert_list::MOST_PAGES;
 use super::checkpoint::{Known, Owed, Phase};
-use super::evidence::{HELD, NAME, REMEDY, Refused, is_refused};
+use super::evidence::{HELD, NAME, REMEDY};
 use super::triage::{BATCH, Read, read_alert};
 use crate::api::client::{Stop, is_local};
 use crate::api::json::Json;

@@ -252,6 +252,21 @@ fn product_alerts_survive_that_their_endpoint_alone_refuses_the_key_once() {
 }
 
 #[test]
+fn what_one_endpoint_refuses_once_is_asked_for_again_in_the_same_step() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(1);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let json = r#"{"type":"INSIGHT_AGENT","insight_agent_details":[{"detection_uuid":"u","alert_id":"a"}]}"#;
+    world.add_product_alert(id, json).unwrap();
+    let mut tenant = Tenant::of(world);
+    let refusal = Rule::new("*/rapid7-product-alerts", status(401)).times(1);
+    tenant.link.simulator.set_faults(FaultProfile::new([refusal]));
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert_eq!(actions(&tenant, "product_alert"), 1);
+}
+
+#[test]
 fn an_endpoint_that_limits_where_another_of_its_api_answers_holds_up_nothing_else() {
     for path in
         ["/idr/at/alerts/ops/rrns", "*/evidences", "/idr/v1/restricted/*", "*/alerts", "*/rapid7-product-alerts"]

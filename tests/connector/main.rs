@@ -23,6 +23,7 @@ mod fuzz;
 mod golden;
 mod large_tenant;
 mod obstacles;
+mod organization;
 mod outside;
 mod outside_obstacles;
 mod requests;

@@ -7,7 +7,6 @@ use crate::common::native::{Tenant, actions, empty, start, status};
 use insightidr_simulator::{
     AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, SimulatorConfig, World, WorldConfig,
 };
-use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use time::OffsetDateTime;
 
@@ -123,100 +122,6 @@ fn a_clock_that_was_ahead_hides_no_comment() {
     });
     polls(&mut tenant, 1);
     assert_eq!(actions(&tenant, "comment"), 1);
-}
-
-#[test]
-fn another_region_is_another_tenant_and_begins_from_its_beginning() {
-    let world = WorldConfig { seed: 71, investigations: 20, ..WorldConfig::default() };
-    let mut tenant = Tenant::of(World::generate(&world));
-    let first = sound(&mut tenant);
-    let before = Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap();
-    tenant.settings = vec![Setting { key: "region".to_owned(), value: SettingValue::Text("eu".to_owned()) }];
-    let second = sound(&mut tenant);
-    assert_eq!(second.fetched, first.fetched, "nothing that is known of the one region counts in the other");
-    let after = Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap();
-    assert_eq!((before.host.as_str(), after.host.as_str()), ("us.api.insight.rapid7.com", "eu.api.insight.rapid7.com"));
-}
-
-/// A tenant of another organization in the same region.
-fn organization(seed: u64) -> Tenant {
-    Tenant::of(World::generate(&WorldConfig { seed, investigations: 120, ..WorldConfig::default() }))
-}
-
-#[test]
-fn the_key_of_another_organization_begins_from_its_beginning_and_says_so() {
-    let mut tenant = organization(71);
-    sound(&mut tenant);
-    let mut fresh = organization(72);
-    sound(&mut fresh);
-    for _ in 0..3 {
-        tenant.advance(Duration::from_secs(600));
-        sound(&mut tenant);
-        fresh.advance(Duration::from_secs(600));
-    }
-    tenant.link.simulator = organization(72).link.simulator;
-    tenant.advance(Duration::from_secs(1_800));
-    let batch = tenant.step().unwrap();
-    assert!(batch.more && batch.hint.unwrap().contains("another InsightIDR organization"));
-    let cycle = sound(&mut tenant);
-    sound(&mut fresh);
-    assert!(cycle.new > 100, "{cycle:#?}");
-    let lacks: Vec<&String> = fresh.store.keys().filter(|id| !tenant.store.contains_key(*id)).collect();
-    assert!(lacks.is_empty(), "{} of {} are missing", lacks.len(), fresh.store.len());
-    // And that is it.
-    tenant.advance(Duration::from_secs(600));
-    assert_eq!(tenant.step().unwrap().hint, None);
-}
-
-#[test]
-fn a_key_that_sees_several_organizations_does_not_begin_anew_at_every_page() {
-    let mut tenant = organization(71);
-    tenant.link.spoils = Some(Box::new(|_, response| {
-        let Ok(mut page) = serde_json::from_slice::<serde_json::Value>(&response.body) else { return };
-        let Some(rows) = page.get_mut("data").and_then(|data| data.as_array_mut()) else { return };
-        for row in rows.iter_mut().filter(|row| row["organization_id"].is_string()) {
-            let number = row["rrn"].as_str().and_then(|rrn| rrn.bytes().last()).unwrap_or_default();
-            row["organization_id"] = format!("organization {}", number % 2).into();
-        }
-        response.body = serde_json::to_vec(&page).unwrap();
-    }));
-    let first = sound(&mut tenant);
-    for _ in 0..40 {
-        tenant.advance(Duration::from_secs(3_600));
-        sound(&mut tenant);
-    }
-    assert!(first.new > 100 && tenant.repeated < 20, "{first:#?} {}", tenant.repeated);
-}
-
-#[test]
-fn a_key_that_sees_one_organization_in_old_rows_and_another_in_new_ones_does_not_begin_anew_for_ever() {
-    let mut world = empty();
-    for day in 1..300 {
-        world.add_investigation(InvestigationSpec::new(start() - time::Duration::days(day), start())).unwrap();
-    }
-    let mut tenant = Tenant::of(world);
-    tenant.link.spoils = Some(Box::new(|request, response| {
-        let Ok(mut page) = serde_json::from_slice::<serde_json::Value>(&response.body) else { return };
-        let Some(rows) = page.get_mut("data").and_then(|data| data.as_array_mut()) else { return };
-        // No page ever shows both.
-        let first = rows.first().and_then(|row| row["created_time"].as_str()).unwrap_or_default().to_owned();
-        let is_new = first.as_str() > "2025-12" || request.target.contains("DESC");
-        for row in rows.iter_mut().filter(|row| row["organization_id"].is_string()) {
-            row["organization_id"] = if is_new { "new" } else { "old" }.into();
-        }
-        response.body = serde_json::to_vec(&page).unwrap();
-    }));
-    let mut moves = 0;
-    for _ in 0..60 {
-        while let Ok(batch) = tenant.step() {
-            moves += usize::from(batch.hint.is_some());
-            if !batch.more {
-                break;
-            }
-        }
-        tenant.advance(Duration::from_secs(1_800));
-    }
-    assert!((1..=4).contains(&moves), "{moves}");
 }
 
 #[test]

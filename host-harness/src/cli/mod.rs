@@ -26,6 +26,7 @@ mod simulate;
 mod soundness;
 mod state;
 mod status;
+mod status_page;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -201,6 +202,15 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn the_option_for_the_level_comes_before_the_configuration() {
+        assert_eq!(level(Some(LevelFilter::ERROR), Some(LevelFilter::DEBUG)).unwrap(), LevelFilter::ERROR);
+        if std::env::var_os(log::LEVEL_VARIABLE).is_none() {
+            assert_eq!(level(None, Some(LevelFilter::DEBUG)).unwrap(), LevelFilter::DEBUG);
+            assert_eq!(level(None, None).unwrap(), LevelFilter::INFO);
+        }
+    }
 
     #[test]
     fn the_command_line_is_well_formed() {

@@ -219,6 +219,32 @@ async fn a_proxy_is_used_when_it_is_configured_but_not_for_what_is_routed() {
     assert_eq!((simulator.requests().len(), proxy.requests().len()), (1, 1));
 }
 
+#[test]
+fn what_the_operator_can_do_about_a_proxy_or_a_certificate_is_logged() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let dead = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let network =
+        NetworkOptions { extra_ca_files: vec![], proxy: Some(format!("http://u:hunter2@{dead}").parse().unwrap()) };
+    let log = crate::log::captured(|| {
+        runtime.block_on(async {
+            let gate = Setup { network, policy: policy(types::Scheme::Https, 443), ..Setup::new() }.gate();
+            for _ in 0..2 {
+                send(&gate, request("https://api.example.com/v1/x")).await.unwrap_err();
+            }
+        });
+    });
+    assert_eq!(log.matches(&format!("is not reached through the proxy {dead}")).count(), 1, "{log}");
+    assert!(!log.contains("hunter2"), "{log}");
+    let directory = tempfile::tempdir().unwrap();
+    let log = crate::log::captured(|| {
+        runtime.block_on(async {
+            let (port, _, _) = tls_server("api.example.com", directory.path()).await;
+            send(&direct(port, vec![]), request(&format!("https://api.example.com:{port}/v1/x"))).await.unwrap_err();
+        });
+    });
+    assert_eq!(log.matches("extra_ca_files").count(), 1, "{log}");
+}
+
 #[tokio::test]
 async fn every_file_of_authorities_counts() {
     let (one, two) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -10,6 +10,7 @@
 //! it would be collected again. The checkpoint's checksum stands before that.
 
 mod block;
+mod merge;
 mod rewrite;
 #[cfg(test)]
 mod tests;
@@ -18,7 +19,8 @@ use std::cmp::Ordering;
 use std::fmt;
 
 use super::checkpoint::Known;
-use block::{Entries, Entry, Head, Packer, bytes_of, common, first, marks_of};
+use block::{Entries, Entry, Head, Packer, common, first, order, order_behind, shared_by};
+use merge::{Merged, merge, repack};
 use rewrite::{Block, Rewrite};
 
 /// Most changed entries that lie beside the blocks.
@@ -369,95 +371,6 @@ impl Memory {
     fn merged(&self, at: usize) -> Vec<(String, Merged<'_>)> {
         merge(self.block(at), self.loose_of(at))
     }
-}
-
-/// An entry, changed or not.
-enum Merged<'a> {
-    Loose(&'a Known),
-    Packed(&'a [u8]),
-}
-
-/// The entries of a block with what has changed in its range.
-fn merge<'a>(block: &'a [u8], loose: &'a [Loose]) -> Vec<(String, Merged<'a>)> {
-    let mut merged = Vec::new();
-    walk(block, loose, |rrn, part| {
-        let part = match part {
-            Part::Loose(known) => Merged::Loose(known),
-            Part::Packed(entry, _) => Merged::Packed(entry.known),
-        };
-        merged.push((rrn.to_owned(), part));
-    });
-    merged
-}
-
-/// Packs the entries of a block with what has changed in its range. What stands
-/// behind the same entry as before is copied as it is.
-fn repack(block: &[u8], loose: &[Loose], packer: &mut Packer) {
-    let mut follows = true;
-    walk(block, loose, |rrn, part| match part {
-        Part::Loose(known) => {
-            packer.push(rrn, marks_of(known), &bytes_of(known));
-            follows = false;
-        }
-        Part::Packed(entry, whole) if follows => packer.copy(rrn, entry, whole),
-        Part::Packed(entry, _) => {
-            packer.push(rrn, entry.marks, entry.known);
-            follows = true;
-        }
-    });
-}
-
-/// A part of a block with what has changed.
-enum Part<'a> {
-    Loose(&'a Known),
-    /// With all its bytes.
-    Packed(Entry<'a>, &'a [u8]),
-}
-
-/// Goes through the entries of a block with what has changed, in order.
-fn walk<'a>(block: &'a [u8], loose: &'a [Loose], mut take: impl FnMut(&str, Part<'a>)) {
-    let mut loose = loose.iter().peekable();
-    let mut entries = Entries::of(block);
-    while let Some((entry, whole)) = entries.next_whole() {
-        let mut is_replaced = false;
-        while !is_replaced && let Some(next) = loose.peek() {
-            match order(next.rrn.as_bytes(), entries.rrn.as_bytes()) {
-                Ordering::Greater => break,
-                Ordering::Equal => is_replaced = true,
-                Ordering::Less => {}
-            }
-            take(&next.rrn, Part::Loose(&next.known));
-            loose.next();
-        }
-        if !is_replaced {
-            take(&entries.rrn, Part::Packed(entry, whole));
-        }
-    }
-    loose.for_each(|loose| take(&loose.rrn, Part::Loose(&loose.known)));
-}
-
-/// The order of two texts by their bytes, eight at a time: comparing memory is
-/// a loop over single bytes in WebAssembly, and this was the half of a listing.
-fn order(one: &[u8], other: &[u8]) -> Ordering {
-    let (mut one, mut other) = (one, other);
-    while let (Some((a, rest)), Some((b, other_rest))) = (one.split_first_chunk::<8>(), other.split_first_chunk::<8>())
-    {
-        if a != b {
-            return u64::from_be_bytes(*a).cmp(&u64::from_be_bytes(*b));
-        }
-        (one, other) = (rest, other_rest);
-    }
-    one.cmp(other)
-}
-
-/// How many bytes all texts of a sorted list share with each other and with one more.
-fn shared_by(first: &[u8], last: &[u8], other: &[u8]) -> usize {
-    common(first, last).min(common(first, other))
-}
-
-/// The order of two texts that are known to share so many bytes at their beginnings.
-fn order_behind(shared: usize, one: &[u8], other: &[u8]) -> Ordering {
-    order(one.get(shared..).unwrap_or_default(), other.get(shared..).unwrap_or_default())
 }
 
 impl Found {

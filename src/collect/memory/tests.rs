@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use std::collections::BTreeMap;
 
 use super::super::checkpoint::Owed;
+use super::block::marks_of;
 use super::*;
 
 fn known() -> impl Strategy<Value = Known> {

@@ -217,6 +217,17 @@ fn a_path_that_is_empty_is_not_taken_for_the_directory_of_the_file() {
 }
 
 #[test]
+fn the_name_of_a_connector_may_be_written_as_it_names_itself_everywhere() {
+    let config = good(&format!(
+        "{HOST}[grants.\"signal-client.acme-siem\"]\norigins = [\"https://a.example.com\"]\n\
+         [[instance]]\nname = \"a\"\nintegration_type = \"signal-client.acme-siem\"\n"
+    ));
+    assert_eq!(config.instances[0].integration_type, "acme_siem");
+    assert_eq!(config.grants.keys().collect::<Vec<_>>(), ["acme_siem"], "the ceiling is that of the instance");
+    insta::assert_snapshot!(bad(&format!("{HOST}[grants.\"acme.siem\"]\norigins = []\n")), @"conductor.toml:4:9: [grants.acme.siem] is for no connector; write the connector's name, such as [grants.acme_siem]");
+}
+
+#[test]
 fn the_host_is_found_whatever_is_wrong_with_its_instances() {
     let text = format!("{HOST}listen = \"127.0.0.1:9700\"\n[grants.acme]\n[[instance]]\npoll_interval_minutes = 0\n");
     let host = parse_host(Path::new("conductor.toml"), &text).unwrap();

@@ -1,0 +1,310 @@
+//! The status of a host as a page for people.
+//!
+//! Not guaranteed: that a status of another version of the host has all that is looked for; what is not there is shown as if
+//! there were nothing to say.
+
+use serde_json::Value;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::output;
+use crate::log::escape;
+
+/// The instances of a status.
+fn instances(status: &Value) -> &[Value] {
+    status.get("instances").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// Whether nothing needs anybody's attention.
+pub(super) fn is_good(status: &Value) -> bool {
+    let well = |one: &Value| !matches!(text(one, "/state"), "degraded" | "failed");
+    instances(status).iter().all(well)
+        && status.pointer("/host/config/problems").and_then(Value::as_array).is_none_or(Vec::is_empty)
+        && status.pointer("/host/sink/failure").is_none_or(Value::is_null)
+}
+
+/// A text within a value; empty when it is not there.
+fn text<'a>(value: &'a Value, pointer: &str) -> &'a str {
+    value.pointer(pointer).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A number within a value; 0 when it is not there.
+fn number(value: &Value, pointer: &str) -> u64 {
+    value.pointer(pointer).and_then(Value::as_u64).unwrap_or_default()
+}
+
+/// A time within a value.
+fn moment(value: &Value, pointer: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text(value, pointer), &Rfc3339).ok()
+}
+
+/// For people. All texts are those of the host and what vendors and connectors say, so all are escaped.
+pub(super) fn page(status: &Value) -> String {
+    let now = moment(status, "/now").unwrap_or(OffsetDateTime::UNIX_EPOCH);
+    let host = |pointer: &str| text(status, &format!("/host{pointer}"));
+    let mut lines = vec![format!(
+        "host-harness {}, started {}, {} of {} polls running{}",
+        escape(host("/version")),
+        ago(moment(status, "/host/started"), now),
+        number(status, "/host/polls_running"),
+        number(status, "/host/parallel_polls"),
+        if status.pointer("/host/stopping") == Some(&Value::Bool(true)) { ", stopping" } else { "" }
+    )];
+    let problems = status.pointer("/host/config/problems").and_then(Value::as_array);
+    for problem in problems.into_iter().flatten() {
+        let line = problem.get("line").and_then(Value::as_u64).map(|line| format!(":{line}")).unwrap_or_default();
+        let (file, reason, help) = (text(problem, "/file"), text(problem, "/reason"), text(problem, "/help"));
+        lines.push(format!(
+            "configuration, not in effect: {}{line}: {}; {}",
+            escape(file),
+            escape(reason),
+            escape(help)
+        ));
+    }
+    let keys = status.pointer("/host/config/needs_restart").and_then(Value::as_array);
+    let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
+    if !keys.is_empty() {
+        lines.push(format!("counts from the next start on: {}", escape(&keys.join(", "))));
+    }
+    if let Some(failure) = status.pointer("/host/sink/failure").filter(|failure| !failure.is_null()) {
+        lines.push(format!("output {}: {}", escape(host("/sink/target")), sentence(failure)));
+    }
+    for connector in status.get("connectors").and_then(Value::as_array).into_iter().flatten() {
+        if text(connector, "/state") != "serving" {
+            let (file, state, reason) =
+                (text(connector, "/file"), text(connector, "/state"), text(connector, "/reason"));
+            let name = if file.is_empty() { text(connector, "/integration_type") } else { file };
+            lines.push(format!("connector {} {}: {}", escape(name), escape(state), escape(reason)));
+        }
+    }
+    lines.push(String::new());
+    let mut rows = vec![["NAME", "TYPE", "STATE", "LAST POLL", "NEXT POLL", "FETCHED"].map(str::to_owned).to_vec()];
+    rows.extend(instances(status).iter().map(|one| row(one, now)));
+    let table = output::table("", &rows);
+    let mut table = table.lines();
+    lines.extend(table.next().map(str::to_owned));
+    for (one, line) in instances(status).iter().zip(table) {
+        lines.push(line.to_owned());
+        lines.extend(details(one, now));
+    }
+    lines.push(String::new());
+    lines.join("\n")
+}
+
+/// The line of an instance.
+fn row(one: &Value, now: OffsetDateTime) -> Vec<String> {
+    let streams = one.get("streams").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    let fetched: Vec<String> = streams
+        .iter()
+        .map(|stream| {
+            let (last, total) = (number(stream, "/last"), number(stream, "/total"));
+            format!("{last} {} ({total})", escape(text(stream, "/noun")))
+        })
+        .collect();
+    let next = match moment(one, "/next_poll") {
+        _ if one.get("polling") == Some(&Value::Bool(true)) => "now".to_owned(),
+        Some(next) if next > now => format!("in {}", span(next - now)),
+        Some(_) => "due".to_owned(),
+        None => "-".to_owned(),
+    };
+    vec![
+        escape(text(one, "/name")),
+        escape(text(one, "/integration_type")),
+        escape(text(one, "/state")),
+        ago(moment(one, "/last_poll"), now),
+        next,
+        if fetched.is_empty() { "-".to_owned() } else { fetched.join(", ") },
+    ]
+}
+
+/// What is below the line of an instance: what is wrong, and what the operator may want to know.
+fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(failure) = one.get("failure").filter(|failure| !failure.is_null()) {
+        lines.push(format!("  {}", sentence(failure)));
+    } else if let Some(last) = one.get("last_failure").filter(|last| !last.is_null())
+        && let Some(at) = moment(last, "/at")
+        && now - at < time::Duration::DAY
+    {
+        lines.push(format!("  was wrong {}: {}", ago(Some(at), now), sentence(last)));
+    }
+    for stream in one.get("streams").and_then(Value::as_array).into_iter().flatten() {
+        if text(stream, "/state") == "unavailable"
+            && let Some(failure) = stream.get("failure").filter(|failure| !failure.is_null())
+        {
+            lines.push(format!("  {} unavailable: {}", escape(text(stream, "/name")), sentence(failure)));
+        }
+    }
+    if let Some(since) = moment(one, "/behind_since") {
+        let limit = moment(one, "/not_before")
+            .filter(|until| *until > now)
+            .map_or_else(String::new, |until| format!("; it asks not to be called for another {}", span(until - now)));
+        lines.push(format!(
+            "  behind since {}: the vendor has more, which is collected turn by turn{limit}",
+            ago(Some(since), now)
+        ));
+    }
+    let hint = text(one, "/hint");
+    if !hint.is_empty() {
+        lines.push(format!("  {}", escape(hint)));
+    }
+    for route in one.get("routes").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(format!("  routed: {}", escape(route)));
+    }
+    lines
+}
+
+/// `<message> (HTTP 401, unauthorized). <remedy>`
+fn sentence(failure: &Value) -> String {
+    let failure = serde_json::from_value::<crate::instances::failure::FailureReport>(failure.clone());
+    failure.map_or_else(|_| "failed".to_owned(), |failure| escape(&failure.sentence()))
+}
+
+/// `3 min ago`, or a dash.
+fn ago(time: Option<OffsetDateTime>, now: OffsetDateTime) -> String {
+    time.map_or_else(|| "-".to_owned(), |time| format!("{} ago", span(now - time)))
+}
+
+/// A span of time in its largest unit.
+fn span(span: time::Duration) -> String {
+    let seconds = span.whole_seconds().max(0);
+    match seconds {
+        0..120 => format!("{seconds} s"),
+        120..7_200 => format!("{} min", seconds / 60),
+        7_200..172_800 => format!("{} h", seconds / 3_600),
+        _ => format!("{} d", seconds / 86_400),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn status() -> Value {
+        json!({
+            "now": "2026-01-15T12:00:00Z",
+            "host": {
+                "version": "0.1.0", "started": "2026-01-15T09:00:00Z", "polls_running": 1, "parallel_polls": 16, "stopping": false,
+                "config": { "problems": [], "needs_restart": [] }, "sink": { "target": "out.jsonl", "failure": null },
+            },
+            "connectors": [{ "integration_type": "acme", "state": "serving", "file": "acme.wasm" }],
+            "instances": [
+                {
+                    "name": "Acme US", "integration_type": "acme", "state": "ok", "polling": false,
+                    "last_poll": "2026-01-15T11:59:48Z", "next_poll": "2026-01-15T12:04:48Z", "failure": null, "hint": null, "routes": [],
+                    "streams": [
+                        { "name": "events", "noun": "events", "state": "ok", "last": 3, "total": 120, "failure": null },
+                        { "name": "alerts", "noun": "alerts", "state": "ok", "last": 0, "total": 7, "failure": null },
+                    ],
+                },
+                { "name": "off", "integration_type": "acme", "state": "disabled", "polling": false, "last_poll": null, "next_poll": null, "streams": [] },
+            ],
+        })
+    }
+
+    #[test]
+    fn the_page_is_a_table_that_a_person_reads() {
+        assert!(is_good(&status()));
+        let mut recovered = status();
+        recovered["instances"][0]["last_failure"] = json!({
+            "at": "2026-01-15T09:00:00Z", "code": "rate-limited", "http_status": 429, "correlation_id": null,
+            "message": "too many requests", "remedy": "Poll less often.",
+        });
+        assert!(is_good(&recovered), "what is over counts no more");
+        assert!(
+            page(&recovered)
+                .contains("  was wrong 3 h ago: too many requests (HTTP 429, rate-limited). Poll less often."),
+            "{}",
+            page(&recovered)
+        );
+        recovered["instances"][0]["last_failure"]["at"] = "2026-01-13T09:00:00Z".into();
+        assert_eq!(page(&recovered), page(&status()), "for a day");
+        insta::assert_snapshot!(page(&status()), @r"
+        host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
+
+        NAME     TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
+        Acme US  acme  ok        12 s ago   in 4 min   3 events (120), 0 alerts (7)
+        off      acme  disabled  -          -          -
+        ");
+    }
+
+    #[test]
+    fn whoever_is_behind_is_shown_so_and_for_how_long_the_vendor_wants_peace() {
+        let mut status = status();
+        status["instances"][0]["behind_since"] = "2026-01-15T09:00:00Z".into();
+        let line = "  behind since 3 h ago: the vendor has more, which is collected turn by turn";
+        assert!(page(&status).contains(&format!("{line}\n")), "{}", page(&status));
+        assert!(is_good(&status), "it is at work");
+        status["instances"][0]["not_before"] = "2026-01-15T12:10:00Z".into();
+        assert!(
+            page(&status).contains(&format!("{line}; it asks not to be called for another 10 min")),
+            "{}",
+            page(&status)
+        );
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_where_it_is_with_what_to_do_and_nothing_drives_a_terminal() {
+        let mut status = status();
+        let failure = json!({
+            "code": "unauthorized", "http_status": 401, "correlation_id": null,
+            "message": "the key is not known\u{1b}[2J\nforged", "remedy": "Check the key.",
+        });
+        status["instances"][0]["state"] = "failed".into();
+        status["instances"][0]["name"] = "Acme\u{1b}[31m".into();
+        status["instances"][0]["failure"] = failure.clone();
+        status["instances"][0]["hint"] = "Poll less often.".into();
+        status["instances"][0]["routes"] = json!(["api.example.com=http://127.0.0.1:8811"]);
+        status["instances"][1]["streams"] = json!([{ "name": "evidence", "noun": "pieces", "state": "unavailable", "last": 0, "total": 0, "failure": failure }]);
+        status["host"]["config"]["problems"] =
+            json!([{ "file": "c.toml", "line": 7, "reason": "it is broken", "help": "mend it" }]);
+        status["host"]["config"]["needs_restart"] = json!(["listen"]);
+        status["host"]["sink"]["failure"] =
+            json!({ "code": "output-failed", "message": "no room", "remedy": "Make some." });
+        status["connectors"][0] =
+            json!({ "integration_type": "acme", "state": "refused", "file": "bad.wasm", "reason": "not WebAssembly" });
+        assert!(!is_good(&status));
+        insta::assert_snapshot!(page(&status), @r"
+        host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
+        configuration, not in effect: c.toml:7: it is broken; mend it
+        counts from the next start on: listen
+        output out.jsonl: no room (output-failed). Make some.
+        connector bad.wasm refused: not WebAssembly
+
+        NAME            TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
+        Acme\u{1b}[31m  acme  failed    12 s ago   in 4 min   3 events (120), 0 alerts (7)
+          the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
+          Poll less often.
+          routed: api.example.com=http://127.0.0.1:8811
+        off             acme  disabled  -          -          0 pieces (0)
+          evidence unavailable: the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
+        ");
+    }
+
+    #[test]
+    fn one_thing_that_is_wrong_is_enough_for_the_exit_code() {
+        type Change = fn(&mut Value);
+        let changes: [Change; 4] = [
+            |status| status["instances"][0]["state"] = "degraded".into(),
+            |status| status["instances"][0]["state"] = "failed".into(),
+            |status| status["host"]["config"]["problems"] = json!([{}]),
+            |status| status["host"]["sink"]["failure"] = json!({}),
+        ];
+        for change in changes {
+            let mut status = status();
+            change(&mut status);
+            assert!(!is_good(&status));
+        }
+        let mut status = status();
+        status["instances"][0]["state"] = "starting".into();
+        assert!(is_good(&status));
+    }
+
+    #[test]
+    fn a_span_is_told_in_its_largest_unit() {
+        let spans = [0, 119, 120, 7_199, 7_200, 200_000].map(|seconds| span(time::Duration::seconds(seconds)));
+        assert_eq!(spans, ["0 s", "119 s", "2 min", "119 min", "2 h", "2 d"]);
+    }
+}
