@@ -98,11 +98,12 @@ fn a_key_that_sees_one_organization_in_old_rows_and_another_in_new_ones_does_not
     for _ in 0..60 {
         while let Ok(batch) = tenant.step() {
             moves += usize::from(batch.hint.is_some());
+            assert!(moves <= 4, "it begins anew without end");
             if !batch.more {
                 break;
             }
         }
         tenant.advance(Duration::from_secs(1_800));
     }
-    assert!((1..=4).contains(&moves), "{moves}");
+    assert!(moves > 0, "the world of this test makes it begin anew");
 }
