@@ -105,6 +105,8 @@ pub struct Client<'a, T, C> {
     /// Whether the step has got anything done.
     progress: Cell<bool>,
     heard: Cell<bool>,
+    /// Whether the key was found to be good after something was refused to it.
+    is_valid: Cell<bool>,
     /// By [`Family`].
     apis: [Api; 7],
     v2: Limit,
@@ -130,6 +132,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             has_waited: false,
             progress: Cell::new(false),
             heard: Cell::new(false),
+            is_valid: Cell::new(false),
             apis: Default::default(),
             v2: Limit::default(),
             v1: Limit::default(),
@@ -237,12 +240,12 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
 
     /// Whether no more lists of investigations are asked for in this step.
     pub fn is_halted(&self) -> bool {
-        self.api(Family::Lists).halted.borrow().is_some()
+        self.api(Family::Lists).is_halted()
     }
 
     /// Whether no more requests are sent to the Alert Triage API in this step.
     pub fn is_triage_halted(&self) -> bool {
-        self.api(Family::Triage).halted.borrow().is_some()
+        self.api(Family::Triage).is_halted()
     }
 
     /// Counts the failures of lists so far as one: the next is asked for to go around what has failed.
@@ -306,16 +309,18 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
     /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile, and the same is asked once
-    /// more where there are requests to spare: much would go without what this family gives. A limit that is reached at
+    /// more where there are requests to spare: much would go without what this family gives. Where another endpoint of the
+    /// family has answered, only this one is refused. A limit that is reached at
     /// the first request of a step that was waited for, and does not hold for lists of investigations, has been waited for in
     /// vain: that family is as good as down, and nothing else waits for it. So is one at the first request to one of its
     /// endpoints, if the step has got nothing done. Any other is waited for: what is collected slowly is collected whole.
     async fn judged(&self, request: &Request, failure: Box<Failure>) -> Result<Response, Stop> {
         let family = Family::of(&request.target);
         let api = self.api(family);
+        let this = endpoint(&request.target);
         // Another that was under way with it has been judged.
-        if let Some(halted) = api.halted.borrow().as_ref() {
-            return Err(Stop::Failed(halted.clone()));
+        if let Some(halted) = api.halted(this) {
+            return Err(Stop::Failed(halted));
         }
         let is_refused = failure.reason == FailureReason::Unauthorized;
         let (control, reason) = match failure.reason {
@@ -323,17 +328,19 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
             FailureReason::RateLimited
                 if self.has_waited
-                    && (api.answered.get() == 0
-                        || !self.progress.get() && api.answered.get() & endpoint(&request.target) == 0) =>
+                    && (api.answered.get() == 0 || !self.progress.get() && api.answered.get() & this == 0) =>
             {
                 (calls::any_investigation(self.now()), FailureReason::Unavailable)
             }
             _ => return Err(Stop::Failed(failure)),
         };
-        match self.once(&control, Duration::MAX).await {
-            Ok(_) => {}
-            Err(stop @ (Stop::Spent | Stop::Allowance(_))) if is_refused => return Err(stop),
-            Err(_) => return Err(Stop::Failed(failure)),
+        // Once in a step: of a small budget every request counts.
+        if !(is_refused && self.is_valid.get()) {
+            match self.once(&control, Duration::MAX).await {
+                Ok(_) => self.is_valid.set(is_refused || self.is_valid.get()),
+                Err(stop @ (Stop::Spent | Stop::Allowance(_))) if is_refused => return Err(stop),
+                Err(_) => return Err(Stop::Failed(failure)),
+            }
         }
         // A small budget is for what can be had: of ten requests none is left for this.
         if is_refused
@@ -343,7 +350,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             return Ok(response);
         }
         let failure = Box::new(Failure { reason, ..*failure });
-        api.halt(&failure);
+        if is_refused {
+            api.refuse(this, &failure);
+        } else {
+            api.halt(&failure);
+        }
         Err(Stop::Failed(failure))
     }
 
@@ -396,8 +407,8 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     async fn once(&self, request: &Request, most: Duration) -> Result<Response, Stop> {
         let family = Family::of(&request.target);
         let api = self.api(family);
-        if let Some(failure) = api.halted.borrow().as_ref() {
-            return Err(Stop::Failed(failure.clone()));
+        if let Some(failure) = api.halted(endpoint(&request.target)) {
+            return Err(Stop::Failed(failure));
         }
         if self.is_spent(1) {
             return Err(Stop::Spent);

@@ -29,7 +29,7 @@ const REMEDY_ENDPOINT: &str = "The API key reads investigations but may not read
 const REMEDY_ALERTS: &str = "The API key reads investigations but may not read all that belongs to them: verify that its \
     user has at least read access to InsightIDR.";
 /// Remedy for 404 where investigations are read.
-const REMEDY_ABSENT: &str = "This record is not there, or not yet: it is asked for again automatically.";
+const REMEDY_ABSENT: &str = "This record is not there, or not yet. It is asked for again automatically.";
 /// Remedy for 429.
 pub const REMEDY_RATE_LIMITED: &str =
     "Increase the Polling Interval to 15 minutes. Exponential backoff is applied automatically.";

@@ -113,13 +113,35 @@ pub(super) struct Api {
     /// The endpoints that have answered a request in this step, as [`endpoint`] has them.
     pub(super) answered: Cell<u8>,
     /// What has ended requests to it.
-    pub(super) halted: RefCell<Option<Box<Failure>>>,
+    halted: RefCell<Option<Box<Failure>>>,
+    /// What has ended requests to single endpoints of it, as [`endpoint`] has them.
+    refused: RefCell<Vec<(u8, Box<Failure>)>>,
 }
 
 impl Api {
     /// Ends requests to it.
     pub(super) fn halt(&self, why: &Failure) {
         self.halted.borrow_mut().get_or_insert_with(|| Box::new(why.clone()));
+    }
+
+    /// Ends requests to an endpoint that is refused, or to all of it where no other endpoint has answered in this step.
+    pub(super) fn refuse(&self, endpoint: u8, why: &Failure) {
+        if self.answered.get() & !endpoint == 0 {
+            self.halt(why);
+        } else {
+            self.refused.borrow_mut().push((endpoint, Box::new(why.clone())));
+        }
+    }
+
+    /// Whether requests to all of it were ended.
+    pub(super) fn is_halted(&self) -> bool {
+        self.halted.borrow().is_some()
+    }
+
+    /// What has ended requests to an endpoint of it, if something has.
+    pub(super) fn halted(&self, endpoint: u8) -> Option<Box<Failure>> {
+        let of_all = self.halted.borrow().clone();
+        of_all.or_else(|| self.refused.borrow().iter().find(|(one, _)| *one == endpoint).map(|(_, why)| why.clone()))
     }
 }
 

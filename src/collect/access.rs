@@ -32,6 +32,8 @@ pub enum Access {
     Available,
     /// It answered with this status at that time.
     Unavailable(u16, Utc),
+    /// It answered, and something of it has said since that it is not there.
+    Doubtful,
 }
 
 impl Access {
@@ -60,7 +62,7 @@ impl Access {
     pub fn failure(self, what: &str, remedy: &str) -> Option<Failure> {
         match self {
             Self::Unavailable(status, _) => Some(unavailable(what, status, remedy)),
-            Self::Unknown | Self::Available => None,
+            Self::Unknown | Self::Available | Self::Doubtful => None,
         }
     }
 }
@@ -72,6 +74,17 @@ pub(super) enum Refused {
     Alerts,
     /// Evidence and actors.
     Evidence,
+}
+
+/// The state of a stream whose API is there and refuses it.
+#[must_use]
+pub fn refused(what: &str, remedy: &str) -> Failure {
+    errors::plain(
+        FailureReason::Forbidden,
+        format!("{what} is refused: this key may not read it"),
+        &format!("Everything else is collected, and it is asked for again with every alert that is new. {remedy}"),
+        RetryAdvice::AfterChange,
+    )
 }
 
 /// Whether something was refused.
@@ -110,6 +123,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let first = if is_recent { since.unwrap_or(now) } else { now };
         *since = Some(first);
         first == now
+    }
+
+    /// Whether it has been refused since an earlier cycle than the one that began then, and so may not be had by this key.
+    pub(super) fn is_refused_since(&self, of: Refused, began: Utc) -> bool {
+        self.state.since_7.refused.get(of as usize).copied().flatten().is_some_and(|since| since < began)
+    }
+
+    /// Notes that something of the Alert Triage API is not there: perhaps that has gone as a whole.
+    pub(super) fn doubt_triage(&mut self) {
+        if self.state.triage == Access::Available {
+            self.state.triage = Access::Doubtful;
+        }
     }
 
     /// Notes that it was not refused.

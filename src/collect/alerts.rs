@@ -222,7 +222,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             known.silent = false;
         }
         let mut failure = listed.stop.as_ref().and_then(local_failure);
-        let is_unlisted = failure.is_some();
         let mut untouched = false;
         // The first alert that is not done.
         let mut undone = None;
@@ -265,8 +264,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         };
         known.owed = match (&failure, listed.next_page) {
-            // Pages that are done need not be listed again, however many there are.
-            _ if untouched && !is_unlisted => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
+            // Pages that are done need not be listed again, however many there are. But not where alerts before those that
+            // were not come to have failed: they would take up the next step as they took up this one.
+            (None, _) if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
             (Some(_), _) => failed_again(known.owed, now),
             (None, Some(page)) => Owed::Page(page),
             (None, None) => {

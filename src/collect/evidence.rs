@@ -57,6 +57,8 @@ pub enum Enriched {
 
 /// The API, in messages.
 pub(super) const NAME: &str = "the Alert Triage API";
+/// What is refused where only that is, in messages.
+pub(super) const EVIDENCE_NAME: &str = "the evidence of alerts";
 /// What can be done where it is missing.
 pub(super) const REMEDY: &str = "Alerts come without evidence until then; to have it, use a key whose role may read alerts, and ask Rapid7 for the Alerts experience if that does not help.";
 
@@ -76,7 +78,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             return (enriched, None);
         }
         let mut stop = None;
-        // Which of them were refused when they were read together, for the first time.
+        // Which of them could not be read, or not even the API be found, for the first time.
         let mut unread: Vec<bool> = Vec::new();
         let results = match self.probe_if_due().await {
             Ok(()) if self.state.triage.is_unavailable() => {
@@ -114,7 +116,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 wanted.into_iter().zip(contexts).collect()
             }
-            Err(why) => wanted.into_iter().map(|job| (job, Err(why.clone()))).collect(),
+            Err(why) => {
+                unread = vec![matches!(&why, Stop::Failed(failure) if is_absence(failure)); wanted.len()];
+                wanted.into_iter().map(|job| (job, Err(why.clone()))).collect()
+            }
         };
         let mut absent = false;
         let results: Vec<(Job<'_>, Result<Context, Stop>)> = results;
@@ -122,15 +127,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         for (at, (job, result)) in results.into_iter().enumerate() {
             let created = created(alerts, job);
             let outcome = match result {
-                Ok(context) if !context.missing && context.evidence.is_empty() && self.is_young(created) => {
-                    Enriched::Waiting
-                }
                 Ok(context) => {
                     if !context.missing {
                         self.not_refused(Refused::Evidence);
                     }
-                    self.output.count(EVIDENCE, context.evidence.len());
-                    Enriched::Ready(Box::new(context))
+                    if !context.missing && context.evidence.is_empty() && self.is_young(created) {
+                        Enriched::Waiting
+                    } else {
+                        self.output.count(EVIDENCE, context.evidence.len());
+                        Enriched::Ready(Box::new(context))
+                    }
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     absent |= is_absence(&failure);
@@ -147,13 +153,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         if absent {
             // One alert may be unknown there; the API itself may have gone.
-            self.state.triage = Access::Unknown;
+            self.doubt_triage();
         }
         (enriched, stop)
     }
 
-    /// What becomes of an alert, created then, whose evidence failed for itself. `put_off` tells that it was its read that
-    /// was refused, for the first time.
+    /// What becomes of an alert, created then, whose evidence failed for itself. `put_off` tells that it was its read, or the
+    /// whole API, that was not to be had, for the first time.
     fn without_evidence(
         &mut self,
         job: Job<'_>,
@@ -164,8 +170,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let is_held = match failure.reason {
             // Not known there yet.
             FailureReason::NotFound if self.is_young(created) => return Enriched::Waiting,
-            FailureReason::NotFound => job.failures == 0 && self.is_within(created, RECENT),
-            FailureReason::Forbidden => job.failures < HELD && (put_off || self.is_first_refusal(Refused::Evidence)),
+            FailureReason::NotFound => job.failures == 0 && (put_off || self.is_within(created, RECENT)),
+            // Once for each alert: others may have what this one is always refused.
+            FailureReason::Forbidden => job.failures == 0 && (put_off || self.is_first_refusal(Refused::Evidence)),
             _ if job.may_lack(&failure) => false,
             _ => {
                 self.output.degrade(EVIDENCE, (*failure).clone());
@@ -200,13 +207,20 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Finds out whether the API is there, when that is not known or the
-    /// answer is an hour old. That it is not there it has to say twice: alerts do not
-    /// wait for it then, and go without what it would have given.
+    /// answer is an hour old. That it is not there it has to say twice, and in two cycles where it was there before: alerts do
+    /// not wait for it then, and go without what it would have given.
+    ///
+    /// # Errors
+    ///
+    /// That this cannot be known now: the request failed for another reason, or others have ended all to the API.
     pub(super) async fn probe_if_due(&mut self) -> Result<(), Stop> {
         let now = self.cycle_began();
         if self.state.triage == Access::Available || self.state.triage.is_missing(now) {
             return Ok(());
         }
+        let is_doubtful = self.state.triage == Access::Doubtful;
+        // What has ended requests to it is the answer to something else.
+        let was_halted = self.client.is_triage_halted();
         let request = calls::triage_search(now.plus_seconds(-ASK_AGAIN), now, 0, 1);
         let mut answer = self.client.send(&request).await;
         if matches!(&answer, Err(Stop::Failed(failure)) if is_absence(failure)) {
@@ -214,10 +228,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         self.state.triage = match answer {
             Ok(_) => Access::Available,
-            Err(Stop::Failed(failure)) if is_absence(&failure) => Access::missing(&failure, now),
+            Err(Stop::Failed(failure))
+                if is_absence(&failure)
+                    && !was_halted
+                    && !(is_doubtful && self.is_first_refusal(Refused::Evidence)) =>
+            {
+                Access::missing(&failure, now)
+            }
             Err(stop) => return Err(stop),
         };
-        self.output.progress = true;
+        // That it is there after all is found out in every step in which something of it is not.
+        self.output.progress |= !(is_doubtful && self.state.triage == Access::Available);
         Ok(())
     }
 

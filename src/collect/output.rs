@@ -1,7 +1,8 @@
 //! What a step yields: artifacts, reports, and how it ended.
 
+use super::access::{Refused, refused};
 use super::alerts::failures;
-use super::checkpoint::{Known, Phase};
+use super::checkpoint::Phase;
 use super::evidence;
 use super::memory::OWED;
 use super::{HEEDLESS_AFTER, Step, WENT_ON};
@@ -11,6 +12,7 @@ use crate::api::transport::{Clock, Transport};
 use crate::contract::{Artifact, Batch, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
 use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, INVESTIGATIONS, PRODUCT_ALERTS, RESTRICTED, UNINVESTIGATED};
 use crate::settings::Settings;
+use crate::times::Utc;
 
 /// Rate limits in a row after which a longer interval is advised.
 const HINT_AFTER: u32 = 3;
@@ -81,6 +83,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     ///
     /// The failure, when there is nothing to commit.
     pub(super) fn finish(mut self, outcome: Result<(), Stop>) -> Result<Batch, Failure> {
+        let began = self.cycle_began();
         // No list at all could be read: whatever else was learned can be learned again.
         if let (Some(Stop::Failed(failure)), Err(Stop::Failed(_))) = (self.unlisted.take(), &outcome)
             && !self.listed
@@ -159,7 +162,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if went_on && self.state.rate_limited > 0 {
             self.state.rate_limited |= WENT_ON;
         }
-        let reports = self.reports();
+        let waiting = self.waiting();
+        if waiting == 0 {
+            self.state.since_7.status = 0;
+        }
+        let reports = self.reports(began, waiting);
         Ok(Batch {
             checkpoint: self.state.encode()?,
             artifacts: Output::distinct(self.output.artifacts),
@@ -183,34 +190,42 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         true
     }
 
-    /// One report for each stream that is switched on.
-    fn reports(&self) -> Vec<StreamReport> {
+    /// How many investigations wait for alerts that could not be collected.
+    fn waiting(&self) -> usize {
+        if !self.settings.collect_alerts {
+            return 0;
+        }
+        self.state.known.scan(None, OWED).filter(|(_, known)| failures(known.owed) > 0).count()
+    }
+
+    /// One report for each stream that is switched on, of a step of a cycle that began then and leaves so many investigations
+    /// waiting for alerts.
+    fn reports(&self, began: Utc, waiting: usize) -> Vec<StreamReport> {
         streams(self.settings)
             .into_iter()
             .map(|stream| StreamReport {
                 stream: stream.to_owned(),
                 fetched: self.output.fetched.iter().find(|(name, _)| *name == stream).map_or(0, |(_, count)| *count),
-                state: self.state_of(stream),
+                state: self.state_of(stream, began, waiting),
             })
             .collect()
     }
 
     /// The state of a stream at the end of the step.
-    fn state_of(&self, stream: &str) -> StreamState {
+    fn state_of(&self, stream: &str, began: Utc, waiting: usize) -> StreamState {
         let missing = match stream {
             EVIDENCE | UNINVESTIGATED => self.state.triage.failure(evidence::NAME, evidence::REMEDY),
             _ => self.unavailable_extra(stream),
         };
+        let is_refused = stream == EVIDENCE && self.is_refused_since(Refused::Evidence, began);
+        let missing = missing.or_else(|| is_refused.then(|| refused(evidence::EVIDENCE_NAME, evidence::REMEDY)));
         if let Some(failure) = missing {
             return StreamState::Unavailable(failure);
         }
         if let Some((_, failure)) = self.output.failures.iter().find(|(name, _)| *name == stream) {
             return StreamState::Degraded(failure.clone());
         }
-        let failed = |known: &Known| failures(known.owed) > 0;
-        let waiting = || self.state.known.scan(None, OWED).filter(|(_, known)| failed(known)).count();
-        let waiting = if stream == ALERTS { waiting() } else { 0 };
-        if waiting > 0 {
+        if stream == ALERTS && waiting > 0 {
             return StreamState::Degraded(errors::waiting(waiting, self.state.since_7.status));
         }
         StreamState::Ok

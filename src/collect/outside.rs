@@ -38,7 +38,7 @@ use crate::api::{calls, errors, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::identity::hash64;
 use crate::artifact::triage_alert::TriageAlert;
-use crate::contract::Failure;
+use crate::contract::{Failure, FailureReason};
 use crate::descriptor::{EVIDENCE, UNINVESTIGATED};
 use crate::times::Utc;
 
@@ -149,7 +149,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         match stop {
             Stop::Failed(failure) if is_absence(&failure) => {
                 // One call may be missing; the API itself may have gone.
-                self.state.triage = Access::Unknown;
+                self.doubt_triage();
                 self.output.degrade(UNINVESTIGATED, *failure);
                 Ok(())
             }
@@ -303,7 +303,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         if !gone.is_empty() && records.is_empty() {
             // All of them, or the API itself?
-            self.state.triage = Access::Unknown;
+            self.doubt_triage();
             self.probe_if_due().await?;
             if let Some(failure) = self.state.triage.failure(NAME, REMEDY) {
                 return Err(Stop::Failed(Box::new(failure)));
@@ -350,7 +350,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         for rrn in rrns {
             match read_alert(&self.client, rrn).await {
                 Ok(record) => records.push(record),
-                Err(Stop::Failed(failure)) if is_absence(&failure) => gone.push(*rrn),
+                Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => gone.push(*rrn),
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     failed = Some(failure);
                     if self.client.is_triage_halted() {

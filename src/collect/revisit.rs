@@ -150,12 +150,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     self.visited.push(rrn.clone());
+                    let status = failure.http_status.unwrap_or(0);
                     self.output.degrade(INVESTIGATIONS, *failure);
                     // What is owed a page would be due again at once.
                     if let Some(known) = self.state.known.get(rrn)
                         && (matches!(round, Round::Listed(..)) || matches!(known.owed, Owed::Page(_)))
                     {
                         let owed = failed_again(known.owed, self.cycle_began());
+                        self.state.since_7.status = status;
                         self.state.known.put(rrn.clone(), Known { owed, ..known }, false);
                     }
                 }

@@ -22,6 +22,7 @@ use crate::artifact::alert::Context;
 use crate::artifact::mitre::Mitre;
 use crate::artifact::triage_alert::Details;
 use crate::artifact::{evidence, message};
+use crate::contract::FailureReason;
 
 /// Alerts of one read.
 pub(super) const BATCH: usize = 100;
@@ -82,7 +83,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         for ((at, _), result) in left_out.iter().zip(reads) {
             if let Some(place) = alerts.get_mut(*at) {
                 *place = match result {
-                    Err(Stop::Failed(failure)) if is_absence(&failure) => Ok(None),
+                    Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => Ok(None),
                     other => other.map(Some),
                 };
             }

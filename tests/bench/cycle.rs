@@ -5,10 +5,11 @@
 //! the lists, one after the other, and the alert calls, as many at a time as the settings allow. The lists are four: new
 //! investigations, the page behind a full one (the vendor's totals move), what gained alerts, and what is known.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use host_harness::connectors::Connector;
 use host_harness::contract::types::Budget;
+use host_harness::instances::courier::Courier;
 use host_harness::instances::cycle::{CycleOptions, Run, Surroundings};
 use host_harness::instances::report::{Cycle, Status};
 use host_harness::sinks::LinesSink;
@@ -38,7 +39,10 @@ pub(crate) fn measure(setting: &Setting, report: &mut Report) -> anyhow::Result<
     let (mut cpu, mut peaks) = (Vec::new(), Vec::new());
     for _ in 0..RUNS {
         let cycle = poll(setting, &connector, &vendor)?;
-        let (requests, artifacts) = (usize::try_from(cycle.usage.requests)?, usize::try_from(cycle.delivered)?);
+        let (requests, artifacts) = (
+            usize::try_from(cycle.usage.requests)?,
+            usize::try_from(cycle.delivered.as_ref().map_or(0, |delivered| delivered.count))?,
+        );
         anyhow::ensure!(
             cycle.status() == Status::Ok && (requests, artifacts) == (LISTS + INVESTIGATIONS, 2 * INVESTIGATIONS),
             "the poll is not the one to measure: {cycle:#?}"
@@ -63,7 +67,7 @@ fn poll(setting: &Setting, connector: &Connector, vendor: &Vendor) -> anyhow::Re
     let tenant = setting.tenant(connector, vendor)?;
     let now = vendor.simulator.now();
     let instance = store.instance("bench", connector.slug(), now)?;
-    let mut sink = LinesSink::open(&folder.path().join("artifacts.jsonl"))?;
+    let sink = LinesSink::open(&folder.path().join("artifacts.jsonl"))?;
     let options = CycleOptions {
         budget: Budget { requests: 500, artifacts: 5_000, artifact_bytes: 16 << 20, wall_time_milliseconds: 60_000 },
         most_steps: 10,
@@ -72,19 +76,24 @@ fn poll(setting: &Setting, connector: &Connector, vendor: &Vendor) -> anyhow::Re
         most_waiting: Duration::ZERO,
         defer_waits: false,
     };
+    let _entered = setting.runtime.enter();
+    let begun = Instant::now();
+    let courier = Courier::start(store.clone(), instance.clone(), sink);
     let run = Run {
         collector: &tenant,
         store: &store,
         instance: &instance,
-        sink: Some(&mut sink),
         streams: &connector.descriptor().streams,
         options: &options,
         surroundings: Surroundings {
             now: &move || now,
             sleep: &|wait| Box::pin(tokio::time::sleep(wait)),
-            progress: &|_| {},
+            progress: &|_| courier.ring(),
             stopping: &|| false,
         },
     };
-    Ok(setting.runtime.block_on(run.cycle(std::future::pending())))
+    let mut cycle = setting.runtime.block_on(run.cycle(std::future::pending()));
+    cycle.delivered = Some(setting.runtime.block_on(courier.finish()));
+    cycle.elapsed = begun.elapsed();
+    Ok(cycle)
 }

@@ -26,6 +26,7 @@ mod obstacles;
 mod organization;
 mod outside;
 mod outside_obstacles;
+mod refusals;
 mod requests;
 mod unanswered;
 mod unusual;

@@ -20,7 +20,6 @@ use host_harness::instances::cycle::{CycleOptions, Run, Surroundings};
 use host_harness::instances::report::Cycle;
 use host_harness::log::{Format, Lines};
 use host_harness::sandbox::{Clock, Engine, EngineOptions, Limits};
-use host_harness::sinks::LinesSink;
 use host_harness::store::{Instance, Store};
 use insightidr_simulator::{
     AlertSpec, ApiKey, ClockMode, Fault, FaultProfile, InvestigationSpec, Rule, Server, Simulator, SimulatorConfig,
@@ -192,11 +191,10 @@ impl Stage {
             defer_waits: false,
         };
         let (simulator, clock) = (self.simulator.clone(), self.clock.clone());
-        Run::<_, LinesSink> {
+        Run {
             collector: &self.tenant,
             store: &self.store,
             instance: &self.instance,
-            sink: None,
             streams: &self.connector.descriptor().streams,
             options: &options,
             surroundings: Surroundings {
@@ -284,7 +282,7 @@ fn change(before: &Checkpoint, after: &Checkpoint) -> String {
     let moved = |is: bool| if is { "moved on" } else { "stayed" };
     let owed = after.known.iter().filter(|(_, known)| matches!(known.owed, Owed::Failed(..) | Owed::Page(_))).count();
     let triage = match after.triage {
-        Access::Unknown => "to be asked for",
+        Access::Unknown | Access::Doubtful => "to be asked for",
         Access::Available => "there",
         Access::Unavailable(..) => "not there",
     };

@@ -9,6 +9,7 @@ use std::time::Duration;
 use crate::common::audit::{AuditService, SMALL_BUDGET, TOKEN, Trouble};
 use crate::common::host::{guest, host_harness};
 use host_harness::connectors::{Connector, Tenant};
+use host_harness::instances::courier::Courier;
 use host_harness::instances::cycle::{CycleOptions, Run, Surroundings};
 use host_harness::instances::report::Cycle;
 use host_harness::sandbox::{Engine, EngineOptions};
@@ -44,7 +45,8 @@ impl Place {
     async fn cycle(&self, tenant: &Tenant) -> Cycle {
         let now = || OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let instance = self.store.instance(tenant.name(), tenant.connector().slug(), now()).unwrap();
-        let mut sink = LinesSink::open(&self.out()).unwrap();
+        let sink = LinesSink::open(&self.out()).unwrap();
+        let courier = Courier::start(self.store.clone(), instance.clone(), sink);
         let options = CycleOptions {
             budget: SMALL_BUDGET,
             most_steps: 100,
@@ -57,17 +59,18 @@ impl Place {
             collector: tenant,
             store: &self.store,
             instance: &instance,
-            sink: Some(&mut sink),
             streams: &tenant.connector().descriptor().streams,
             options: &options,
             surroundings: Surroundings {
                 now: &now,
                 sleep: &|wait| Box::pin(tokio::time::sleep(wait)),
-                progress: &|_| {},
+                progress: &|_| courier.ring(),
                 stopping: &|| false,
             },
         };
-        run.cycle(std::future::pending()).await
+        let mut cycle = run.cycle(std::future::pending()).await;
+        cycle.delivered = Some(courier.finish().await);
+        cycle
     }
 
     fn out(&self) -> PathBuf {

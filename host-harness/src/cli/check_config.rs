@@ -12,7 +12,7 @@ use super::error::{CliError, EXIT_FAILED};
 use super::run::granted;
 use super::soundness::connectors;
 use super::{Context, check, output};
-use crate::config::{self, Config, InstanceConfig};
+use crate::config::{self, Config, ConfigError, InstanceConfig, LeftOut, Problem};
 use crate::connectors::registry::{Operator, OperatorError};
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::CheckReport;
@@ -36,8 +36,8 @@ pub(super) async fn run(
     clock: &Clock,
     json: bool,
 ) -> Result<u8, CliError> {
-    let config = config::load(file)?;
-    let chosen = choose(&config, only)?;
+    let (config, slips) = config::load_sound(file)?;
+    let chosen = choose(&config, only, slips)?;
     let spinner = context.spinner("loading the connectors");
     let engine = Engine::new(EngineOptions::default())?;
     let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
@@ -67,8 +67,19 @@ pub(super) async fn run(
     Ok(if all_good { 0 } else { EXIT_FAILED })
 }
 
-/// The instances to check.
-fn choose<'c>(config: &'c Config, only: Option<&str>) -> Result<Vec<&'c InstanceConfig>, CliError> {
+/// The instances to check. What is wrong with others than a chosen one is a warning.
+fn choose<'c>(
+    config: &'c Config,
+    only: Option<&str>,
+    slips: Vec<Problem>,
+) -> Result<Vec<&'c InstanceConfig>, CliError> {
+    let of_chosen = |one: &LeftOut| only.is_none_or(|only| [&one.name, &one.handle].contains(&&Some(only.to_owned())));
+    if config.left_out.iter().any(of_chosen) {
+        return Err(ConfigError { problems: slips }.into());
+    }
+    for problem in &slips {
+        tracing::warn!("{problem}");
+    }
     let mut all = config.instances.iter().map(AsRef::as_ref);
     let Some(name) = only else {
         let enabled: Vec<_> = all.filter(|instance: &&InstanceConfig| instance.enabled).collect();

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::Args;
 
@@ -14,6 +14,7 @@ use super::poll_report::{self, Polled};
 use super::signals::Signals;
 use super::{Context, output};
 use crate::contract::types::Budget;
+use crate::instances::courier::Courier;
 use crate::instances::cycle::{CycleOptions, Run, Surroundings};
 use crate::instances::report::{End, Status, counted};
 use crate::sinks::LinesSink;
@@ -97,7 +98,7 @@ impl Poll {
         let connector = options::load(&self.connector, Some(&cache)).await?;
         let tenant = understood.tenant(&connector, &self.instance).await?;
         let instance = store.instance(&self.instance, connector.slug(), understood.clock.now())?;
-        let mut sink = self.out.as_deref().map(LinesSink::open).transpose()?;
+        let sink = self.out.as_deref().map(LinesSink::open).transpose()?;
 
         let mut signals = Signals::listen()?;
         let signalled = Arc::new(AtomicU8::new(0));
@@ -111,11 +112,12 @@ impl Poll {
             std::process::exit(i32::from(signals.next().await));
         });
         spinner.set_message("polling");
-        let cycle = Run {
+        let begun = Instant::now();
+        let courier = sink.map(|sink| Courier::start(store.clone(), instance.clone(), sink));
+        let mut cycle = Run {
             collector: &tenant,
             store: &store,
             instance: &instance,
-            sink: sink.as_mut(),
             streams: &connector.descriptor().streams,
             options: &self.cycle_options(),
             surroundings: Surroundings {
@@ -125,6 +127,9 @@ impl Poll {
                     Box::pin(tokio::time::sleep(wait))
                 },
                 progress: &|cycle| {
+                    if let Some(courier) = &courier {
+                        courier.ring();
+                    }
                     let steps = counted(u64::from(cycle.steps), "step");
                     let requests = counted(u64::from(cycle.usage.requests), "request");
                     spinner.set_message(format!("polling: {steps}, {requests}, {} new artifacts", cycle.new));
@@ -134,6 +139,12 @@ impl Poll {
         }
         .cycle(async { stop.await.unwrap_or_default() })
         .await;
+        cycle.delivered = match courier {
+            Some(courier) if cycle.end == End::Interrupted => Some(courier.abandon().await),
+            Some(courier) => Some(courier.finish().await),
+            None => None,
+        };
+        cycle.elapsed = begun.elapsed();
         spinner.finish_and_clear();
 
         cycle.log(connector.slug(), &instance.name, |_| false);

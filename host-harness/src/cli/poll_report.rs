@@ -45,7 +45,7 @@ fn cycle_json(cycle: &Cycle) -> Value {
         "requests": cycle.usage.requests,
         "requests_denied": cycle.usage.egress_denied,
         "bytes_received": cycle.usage.bytes_received,
-        "artifacts": { "new": cycle.new, "repeated": cycle.repeated, "delivered": cycle.delivered },
+        "artifacts": { "new": cycle.new, "repeated": cycle.repeated, "delivered": delivered(cycle) },
         "streams": cycle.streams.iter().map(stream).collect::<Vec<_>>(),
         "failure": cycle.first_failure(),
         "hint": cycle.hint,
@@ -53,6 +53,11 @@ fn cycle_json(cycle: &Cycle) -> Value {
         "guest_cpu_ms": cycle.usage.guest_cpu.map(|time| time.as_secs_f64() * 1_000.0),
         "guest_peak_bytes": cycle.usage.guest_peak_bytes,
     })
+}
+
+/// How many artifacts an output took.
+fn delivered(cycle: &Cycle) -> u64 {
+    cycle.delivered.as_ref().map_or(0, |delivered| delivered.count)
 }
 
 /// The word for how a cycle ended.
@@ -105,14 +110,14 @@ fn page_of(title: &str, output: Option<&str>, cycle: &Cycle) -> String {
         rows.push(row(&stream.name, format!("{} fetched{state}", stream.fetched)));
     }
     let delivered = match output {
-        Some(output) => format!("{} delivered to {output}", cycle.delivered),
+        Some(output) => format!("{} delivered to {output}", delivered(cycle)),
         None => "kept until a poll with --out delivers them".to_owned(),
     };
     rows.push(row("artifacts", format!("{} new, {} repeated, {delivered}", cycle.new, cycle.repeated)));
     let requests = counted(u64::from(cycle.usage.requests), "request");
     let steps = counted(u64::from(cycle.steps), "step");
     rows.push(row("work", format!("{requests} in {steps}, {} ms", cycle.elapsed.as_millis())));
-    if let Some(failure) = cycle.failure.as_ref().or(cycle.delivery_failure.as_ref()) {
+    if let Some(failure) = cycle.failure.as_ref().or(cycle.delivery_failure()) {
         rows.push(row("failure", failure.sentence()));
     }
     if let Some(hint) = &cycle.hint {
@@ -127,6 +132,7 @@ mod tests {
 
     use super::*;
     use crate::contract::types::{DataStream, Failure, FailureReason, RetryAdvice};
+    use crate::instances::report::Delivered;
     use crate::sandbox::Usage;
 
     fn cycle() -> Cycle {
@@ -154,7 +160,7 @@ mod tests {
         cycle.steps = 1;
         cycle.new = 3;
         cycle.repeated = 2;
-        cycle.delivered = 3;
+        cycle.delivered = Some(Delivered { count: 3, failure: None });
         cycle.end = End::Complete;
         cycle.elapsed = Duration::from_millis(42);
         cycle.usage = Usage {

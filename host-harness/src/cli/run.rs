@@ -1,6 +1,8 @@
 //! `host-harness run`: the resident host.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +17,7 @@ use super::options::parse_time;
 use super::signals::{Hangup, Signals};
 use super::soundness;
 use crate::config::watch::FileWatch;
-use crate::config::{self, Config, ConfigError, LogConfig, SinkConfig};
+use crate::config::{self, Config, ConfigError, LogConfig, Problem, SinkConfig};
 use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
@@ -86,12 +88,40 @@ pub(super) struct Logging {
     pub(super) to: log::To,
 }
 
+/// Codes of what the store says of single instances.
+const OF_ONE: [&str; 3] = ["instance-of-other-connector", "config-twice", "instance-name"];
+
+/// Takes the configuration of a start. An instance that the store does not give for what is wrong with it alone is left out
+/// and told, so that it does not keep the others from being polled.
+async fn take(
+    supervisor: &Supervisor,
+    mut config: Arc<Config>,
+    slips: &mut Vec<Problem>,
+) -> Result<Arc<Config>, ConfigError> {
+    loop {
+        let Err(error) = supervisor.apply(Arc::clone(&config)).await else { return Ok(config) };
+        let of_one = |problem: &Problem| problem.line.filter(|_| OF_ONE.contains(&problem.code));
+        let Some(less) = error.problems.iter().find_map(of_one).and_then(|line| config.without(line)) else {
+            return Err(error);
+        };
+        config = Arc::new(less);
+        slips.extend(error.problems);
+    }
+}
+
 /// How long the output is given at the end.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
 
 impl Run {
     /// How to log. The configuration is read for it before there is a log; it is read again, and judged, when there is.
+    ///
+    /// # Errors
+    /// Also for a pipe, which could be read only once.
     pub(super) fn logging(&self) -> Result<Logging, CliError> {
+        if fs::metadata(&self.config).is_ok_and(|file| file.file_type().is_fifo()) {
+            return Err(CliError::usage(format!("{} is a pipe", self.config.display()))
+                .help("name a file: it is looked at for edits as long as the host runs"));
+        }
         let config = config::load_host(&self.config).ok();
         let has_artifacts = config.as_ref().is_some_and(|config| config.sink == SinkConfig::Stdout);
         let to = match self.log_to {
@@ -110,7 +140,7 @@ impl Run {
     pub(super) async fn run(self) -> Result<u8, CliError> {
         // Before it is read: what is edited from here on is news, however long the start takes.
         let file = FileWatch::new(self.config.clone());
-        let (config, slips) =
+        let (config, mut slips) =
             if self.check { (config::load(&self.config)?, Vec::new()) } else { config::load_sound(&self.config)? };
         let config = Arc::new(config);
         let clock = self.clock.map_or_else(Clock::system, Clock::starting_at);
@@ -148,9 +178,9 @@ impl Run {
         let poller =
             ConnectorPoller::new(Arc::clone(&serving), store.clone(), Arc::clone(&board), clock, move || bell.ring());
         let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), Arc::new(poller), host.parallel_polls));
+        let config = take(&supervisor, config, &mut slips).await?;
         let watcher =
             Watcher::new(file, Arc::clone(&config), Arc::clone(&supervisor), Arc::clone(&serving), Arc::clone(&board));
-        supervisor.apply(Arc::clone(&config)).await?;
         loaded(&board, &config, Vec::new());
         for problem in &slips {
             tracing::error!("an instance is left out until this is corrected: {problem}");

@@ -11,7 +11,7 @@ use crate::config::nearest;
 /// Options that choose instances.
 #[derive(Debug, Default, Args)]
 pub(super) struct Selection {
-    /// Only this instance, by name; may be given more than once
+    /// Only this instance, by name or id; may be given more than once
     #[arg(long = "instance", value_name = "NAME")]
     names: Vec<String>,
     /// Only instances that are degraded or failed
@@ -26,8 +26,11 @@ impl Selection {
     /// A name that no instance has.
     pub(super) fn apply(&self, status: &mut Value, again: bool) -> Result<(), CliError> {
         let Some(instances) = status.get_mut("instances").and_then(Value::as_array_mut) else { return Ok(()) };
-        let name_of = |one: &Value| one.get("name").and_then(Value::as_str).unwrap_or_default().to_owned();
-        let known: Vec<String> = instances.iter().map(name_of).collect();
+        let names_of = |one: &Value| -> Vec<String> {
+            let keys = ["name", "handle", "id"].into_iter();
+            keys.filter_map(|key| one.get(key).and_then(Value::as_str)).map(str::to_owned).collect()
+        };
+        let known: Vec<String> = instances.iter().flat_map(names_of).collect();
         if let Some(missing) = self.names.iter().find(|name| !again && !known.contains(*name)) {
             let error = CliError::usage(format!("the host has no instance {missing:?}"));
             return Err(match nearest(missing, known.iter().map(String::as_str)) {
@@ -39,7 +42,8 @@ impl Selection {
         }
         instances.retain(|one| {
             let is_wrong = matches!(one.get("state").and_then(Value::as_str), Some("degraded" | "failed"));
-            (self.names.is_empty() || self.names.contains(&name_of(one))) && (is_wrong || !self.failed)
+            let is_chosen = self.names.is_empty() || names_of(one).iter().any(|name| self.names.contains(name));
+            is_chosen && (is_wrong || !self.failed)
         });
         Ok(())
     }
@@ -53,7 +57,7 @@ mod tests {
 
     fn shown(names: &[&str], failed: bool) -> Result<Vec<String>, CliError> {
         let mut status = json!({ "instances": [
-            { "name": "acme", "state": "ok" }, { "name": "beta", "state": "failed" }, { "name": "corp", "state": "degraded" },
+            { "name": "acme", "handle": "a", "id": "4be49362", "state": "ok" }, { "name": "beta", "state": "failed" }, { "name": "corp", "state": "degraded" },
         ] });
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Selection { names, failed }.apply(&mut status, false)?;
@@ -66,6 +70,8 @@ mod tests {
         assert_eq!(shown(&[], true).unwrap(), ["beta", "corp"]);
         assert_eq!(shown(&["acme", "beta"], false).unwrap(), ["acme", "beta"]);
         assert_eq!(shown(&["acme", "beta"], true).unwrap(), ["beta"]);
+        assert_eq!(shown(&["a", "beta"], false).unwrap(), ["acme", "beta"]);
+        assert_eq!(shown(&["4be49362"], false).unwrap(), ["acme"]);
         let error = shown(&["acmee"], false).unwrap_err().to_string();
         assert!(error.contains("no instance \"acmee\""), "{error}");
     }

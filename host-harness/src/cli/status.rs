@@ -156,7 +156,7 @@ impl Target {
     async fn ask(&self) -> Result<Value, CliError> {
         let nobody = |why: String| {
             CliError::failed(format!("no host answers at {}:{}: {why}", self.host, self.port))
-                .help("start it with `host-harness run`, or name its configuration with --config")
+                .help("start it with `host-harness run`, or name its configuration with --config; if listen was edited since its start, name the address from before with --url")
         };
         let authorization = self.authorization()?;
         let answer = tokio::time::timeout(WITHIN, self.exchange(authorization)).await;

@@ -51,15 +51,16 @@ pub(super) fn page(status: &Value) -> String {
         if status.pointer("/host/stopping") == Some(&Value::Bool(true)) { ", stopping" } else { "" }
     )];
     let problems = status.pointer("/host/config/problems").and_then(Value::as_array);
+    let left_out = status.pointer("/host/config/left_out").and_then(Value::as_array);
+    let left_out: Vec<&str> = left_out.into_iter().flatten().filter_map(Value::as_str).collect();
+    let standing = if left_out.is_empty() { "configuration, not in effect" } else { "configuration" };
     for problem in problems.into_iter().flatten() {
         let line = problem.get("line").and_then(Value::as_u64).map(|line| format!(":{line}")).unwrap_or_default();
         let (file, reason, help) = (text(problem, "/file"), text(problem, "/reason"), text(problem, "/help"));
-        lines.push(format!(
-            "configuration, not in effect: {}{line}: {}; {}",
-            escape(file),
-            escape(reason),
-            escape(help)
-        ));
+        lines.push(format!("{standing}: {}{line}: {}; {}", escape(file), escape(reason), escape(help)));
+    }
+    if !left_out.is_empty() {
+        lines.push(format!("left out since the start, until that is corrected: {}", escape(&left_out.join(", "))));
     }
     let keys = status.pointer("/host/config/needs_restart").and_then(Value::as_array);
     let keys: Vec<&str> = keys.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -281,6 +282,23 @@ mod tests {
         off             acme  disabled  -          -          0 pieces (0)
           evidence unavailable: the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
         ");
+    }
+
+    #[test]
+    fn what_was_left_out_at_the_start_is_named() {
+        let mut status = status();
+        status["host"]["config"]["problems"] =
+            json!([{ "file": "c.toml", "line": 7, "reason": "it is broken", "help": "mend it" }]);
+        status["host"]["config"]["left_out"] = json!(["Acme\u{1b}", "line 9"]);
+        let page = page(&status);
+        let lines: Vec<&str> = page.lines().skip(1).take(2).collect();
+        assert_eq!(
+            lines,
+            [
+                "configuration: c.toml:7: it is broken; mend it",
+                "left out since the start, until that is corrected: Acme\\u{1b}, line 9"
+            ]
+        );
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod watch;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -45,9 +46,41 @@ pub struct Config {
     pub grants: BTreeMap<String, Vec<String>>,
     /// `[[instance]]`, in the order of the file. Each is shared with what polls it.
     pub instances: Vec<Arc<InstanceConfig>>,
+    /// Those of the file that are not among them, because something is wrong with each: see [`load_sound`].
+    pub left_out: Vec<LeftOut>,
+}
+
+/// An instance of the file that is not polled until it is corrected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Its line.
+    pub line: usize,
+    /// Its id: what is kept under that is nobody else's meanwhile.
+    pub handle: Option<String>,
+    /// Its name, as far as it has one.
+    pub name: Option<String>,
+}
+
+impl fmt::Display for LeftOut {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.name {
+            Some(name) => formatter.write_str(name),
+            None => write!(formatter, "line {}", self.line),
+        }
+    }
 }
 
 impl Config {
+    /// The same without the instance of a line; nothing when there is none.
+    #[must_use]
+    pub fn without(&self, line: usize) -> Option<Self> {
+        let at = self.instances.iter().position(|one| one.place.line == line)?;
+        let mut less = self.clone();
+        let one = less.instances.remove(at);
+        less.left_out.push(LeftOut { line, handle: one.handle.clone(), name: Some(one.name.clone()) });
+        Some(less)
+    }
+
     /// What is sound and yet hardly meant: enabled instances of one type that take their secrets from the same places, and so
     /// collect the records of one tenant twice, under two names. One sentence for each instance that comes second.
     #[must_use]
@@ -254,7 +287,7 @@ pub fn load_sound(file: &Path) -> Result<(Config, Vec<Problem>), ConfigError> {
 }
 
 /// The same of `[host]` alone, for those who only have to find a host: a mistake elsewhere in the file, which a running
-/// host reports itself, must not hide it.
+/// host reports itself, must not hide it. What is only in the environment of that host is left out.
 ///
 /// # Errors
 /// What of `[host]`, or of the file as a whole, is wrong.

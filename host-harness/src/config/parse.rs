@@ -15,7 +15,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 use url::Url;
 
-use instances::is_type;
+use instances::{Entry, is_type};
 
 use super::problem::{ConfigError, Problem};
 use super::reader::{At, Report, Section};
@@ -51,7 +51,7 @@ pub(super) fn parse_sound(file: &Path, text: &str) -> Result<(Config, Vec<Proble
     let name = file.display().to_string();
     let report = Report::new(&name, text);
     let Some(document) = table_of(&report, text) else { return Err(ConfigError { problems: report.finish() }) };
-    let parser = Parser { report: &report, base: file.parent().unwrap_or(Path::new("")) };
+    let parser = Parser { report: &report, base: file.parent().unwrap_or(Path::new("")), is_to_run: true };
     let root = Section::new(&report, document.get_ref(), "the file", 0);
     let host = root.required("host", root.table("host"), "[host]");
     let host = host.and_then(|host| parser.host(&host));
@@ -59,21 +59,21 @@ pub(super) fn parse_sound(file: &Path, text: &str) -> Result<(Config, Vec<Proble
     let tables = root.tables("instance");
     root.finish();
     let is_sound = report.count() == 0;
-    let mut instances = Vec::new();
-    for table in &tables {
-        let before = report.count();
-        let instance = parser.instance(table).map(Arc::new);
-        instances.extend(instance.map(|instance| (instance, report.count() == before)));
-    }
+    let mut entries: Vec<Entry> = tables.iter().map(|table| parser.instance(table)).collect();
     if let Some(host) = &host {
-        parser.counts(&mut instances, host.most_instances_per_type);
+        parser.counts(&mut entries, host.most_instances_per_type);
     }
     let problems = report.finish();
     match host {
         Some(host) if is_sound => {
-            let instances =
-                instances.into_iter().filter_map(|(instance, is_sound)| is_sound.then_some(instance)).collect();
-            Ok((Config { file: file.to_owned(), host, grants, instances }, problems))
+            let (mut instances, mut left_out) = (Vec::with_capacity(entries.len()), Vec::new());
+            for entry in entries {
+                match entry.instance {
+                    Some(instance) if entry.is_sound => instances.push(Arc::new(instance)),
+                    _ => left_out.push(entry.who),
+                }
+            }
+            Ok((Config { file: file.to_owned(), host, grants, instances, left_out }, problems))
         }
         _ => Err(ConfigError { problems }),
     }
@@ -87,7 +87,7 @@ pub(super) fn parse_host(file: &Path, text: &str) -> Result<HostConfig, ConfigEr
     let name = file.display().to_string();
     let report = Report::new(&name, text);
     let Some(document) = table_of(&report, text) else { return Err(ConfigError { problems: report.finish() }) };
-    let parser = Parser { report: &report, base: file.parent().unwrap_or(Path::new("")) };
+    let parser = Parser { report: &report, base: file.parent().unwrap_or(Path::new("")), is_to_run: false };
     let root = Section::new(&report, document.get_ref(), "the file", 0);
     let host = root.required("host", root.table("host"), "[host]").and_then(|host| parser.host(&host));
     let problems = report.finish();
@@ -132,6 +132,8 @@ fn log_of(section: &Section<'_, '_>) -> LogConfig {
 struct Parser<'a> {
     report: &'a Report<'a>,
     base: &'a Path,
+    /// Whether a host is to run with it, and not only to be found.
+    is_to_run: bool,
 }
 
 impl<'a> Parser<'a> {
@@ -272,6 +274,10 @@ impl<'a> Parser<'a> {
             None
         };
         let from_environment = text.value.strip_prefix("env:");
+        // Whoever only looks for a host that runs has another environment, and no use for it.
+        if from_environment.is_some() && !self.is_to_run {
+            return None;
+        }
         let address = match from_environment.map(std::env::var) {
             Some(Ok(address)) => address,
             Some(Err(_)) => return problem("the environment variable for proxy is not set", "set it before the start"),
@@ -336,7 +342,14 @@ impl<'a> Parser<'a> {
                     "write the connector's name, such as [grants.acme_siem]",
                 );
             }
-            grants.insert(kind, origins);
+            if grants.insert(kind, origins).is_some() {
+                self.report.problem(
+                    key.span().start,
+                    "config-twice",
+                    format!("[grants.{written}] is for the same connector as another table of [grants]"),
+                    "write all origins of a connector into one table",
+                );
+            }
         }
         grants
     }

@@ -4,20 +4,27 @@
 //! another region.
 //! Why: who installs a connector trusts its form. Without them, an operator who corrects a wrong region, or adds a tenant
 //! in another one, would have to confirm what the form offers.
-//! Not guaranteed: origins that only a combination of choices leads to, or a text that somebody writes, are not found;
-//! those are confirmed as they come up.
+//! Not guaranteed: origins that only a combination of choices leads to, or a text that somebody writes, are not found, nor
+//! those of a connector that takes long to say them; they are confirmed as they come up.
 
-use super::Connector;
+use super::{ConfigureError, Connector};
 use crate::contract::types::{Setting, SettingKind, SettingValue};
 use crate::egress::{Policy, Redactor};
 use std::collections::BTreeSet;
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 /// Most options that are tried, of all choices together.
 const OPTIONS: usize = 64;
 
+/// No option is tried after this long: whoever admits a connector waits, and all it takes to say where it goes is
+/// milliseconds.
+const MOST: Duration = Duration::from_secs(2);
+
 impl Connector {
     /// The origins that the options of its choices lead to, one choice changed at a time in these settings. What it does
-    /// not take is left out.
+    /// not take is left out; nothing is tried behind one that it fails on.
     pub(super) async fn origins_of_choices(&self, settings: &[Setting], redactor: &Redactor) -> BTreeSet<String> {
         let options: Vec<(&str, &str)> = self
             .descriptor()
@@ -33,11 +40,19 @@ impl Connector {
             .take(OPTIONS)
             .collect();
         let mut origins = BTreeSet::new();
+        let begun = Instant::now();
         for (key, value) in options {
+            if begun.elapsed() >= MOST {
+                break;
+            }
             let mut changed: Vec<Setting> = settings.iter().filter(|setting| setting.key != key).cloned().collect();
             changed.push(Setting { key: key.to_owned(), value: SettingValue::Text(value.to_owned()) });
-            if let Ok(plan) = self.configure_without(&changed, redactor).await {
-                origins.insert(Policy::from_plan(&plan).origin());
+            match self.configure_without(&changed, redactor).await {
+                Ok(plan) => {
+                    origins.insert(Policy::from_plan(&plan).origin());
+                }
+                Err(ConfigureError::Step(_)) => break,
+                Err(ConfigureError::Fields(_) | ConfigureError::Plan(_)) => {}
             }
         }
         origins

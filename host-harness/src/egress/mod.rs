@@ -27,11 +27,7 @@ mod secrets;
 mod undone;
 
 #[cfg(test)]
-mod answer_tests;
-#[cfg(test)]
-mod network_tests;
-#[cfg(test)]
-mod transport_tests;
+mod tests;
 
 pub use gate::Gate;
 pub use gate::GateOptions;

@@ -301,6 +301,7 @@ mod tests {
         };
         let mut status = InstanceStatus {
             id: uuid::Uuid::from_u128(1),
+            handle: None,
             name: "a \"quoted\\name\u{202e}".into(),
             integration_type: "acme".into(),
             state: State::Failed,

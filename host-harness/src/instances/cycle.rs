@@ -2,9 +2,9 @@
 //!
 //! Why here: what makes collecting safe is the order of things. A step's
 //! artifacts and checkpoint are committed together, and before those of the
-//! next step; artifacts are delivered out of the outbox after they are
-//! committed; a failure leaves the last committed checkpoint in place. So
-//! whatever happens, the next cycle goes on from what is stored.
+//! next step; a failure leaves the last committed checkpoint in place. So
+//! whatever happens, the next cycle goes on from what is stored. Delivering is
+//! not the cycle's business: see [`super::courier`].
 //!
 //! While a step is checked and committed the next one is under way: that takes
 //! as long as collecting when the vendor is fast. That is safe because a step is a pure
@@ -26,7 +26,6 @@ use super::failure::FailureReport;
 use super::report::{Cycle, End};
 use crate::contract::types::{Batch, Budget, DataStream};
 use crate::sandbox::Usage;
-use crate::sinks::{Sink, drain};
 use crate::store::{Committed, Instance, Store};
 
 /// How a cycle may go on.
@@ -68,15 +67,13 @@ pub struct Surroundings<'a> {
 }
 
 /// One instance ready to be polled.
-pub struct Run<'a, C, S> {
+pub struct Run<'a, C> {
     /// Does the steps.
     pub collector: &'a C,
     /// Where everything is kept.
     pub store: &'a Store,
     /// Whose it is.
     pub instance: &'a Instance,
-    /// Where artifacts go; without it they wait in the outbox.
-    pub sink: Option<&'a mut S>,
     /// The streams of the connector's descriptor.
     pub streams: &'a [DataStream],
     /// Limits.
@@ -89,14 +86,13 @@ pub struct Run<'a, C, S> {
 /// is fine. They come to their end even when nobody waits for them.
 type Commit = JoinHandle<Result<(Committed, Batch), FailureReport>>;
 
-impl<C: Collector, S: Sink> Run<'_, C, S> {
+impl<C: Collector> Run<'_, C> {
     /// Runs one cycle. It never fails as such: what went wrong is in the
     /// result. When `stop` ends, the step at hand is abandoned (a commit is
     /// finished) and the cycle ends.
-    pub async fn cycle(mut self, stop: impl Future<Output = ()> + Send) -> Cycle {
+    pub async fn cycle(self, stop: impl Future<Output = ()> + Send) -> Cycle {
         let started = Instant::now();
         let mut cycle = Cycle::new();
-        cycle.has_sink = self.sink.is_some();
         cycle.described = self.streams.iter().map(|stream| stream.name.clone()).collect();
         let mut commit = None;
         let outcome = {
@@ -120,10 +116,9 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
     }
 
     /// All steps. Dropping this at any await leaves the store whole.
-    async fn steps(&mut self, cycle: &mut Cycle, commit: &mut Option<Commit>) -> Result<End, FailureReport> {
+    async fn steps(&self, cycle: &mut Cycle, commit: &mut Option<Commit>) -> Result<End, FailureReport> {
         let (collector, budget) = (self.collector, self.options.budget);
         let mut checkpoint = self.checkpoint().await?;
-        self.deliver(cycle).await;
         let begun = Instant::now();
         let mut idle = 0;
         let mut waited = Duration::ZERO;
@@ -146,11 +141,9 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
             if is_ahead {
                 let next = async { Ok(collector.poll(checkpoint.clone(), budget).await) };
                 ((), polled) = tokio::try_join!(self.keep(yielded, cycle, commit), next)?;
-                self.deliver(cycle).await;
                 continue;
             }
             self.keep(yielded, cycle, commit).await?;
-            self.deliver(cycle).await;
             if !more {
                 return Ok(End::Complete);
             }
@@ -245,18 +238,6 @@ impl<C: Collector, S: Sink> Run<'_, C, S> {
         cycle.hint = batch.hint.or(cycle.hint.take());
         cycle.retry_after = batch.retry_after_seconds.map(Duration::from_secs);
         Ok(())
-    }
-
-    /// Empties the outbox into the sink, while no step is under way: a sink may
-    /// block, and the time of a step would run out. A sink that fails is not tried again
-    /// in this cycle, and stops nothing else.
-    async fn deliver(&mut self, cycle: &mut Cycle) {
-        let Some(sink) = self.sink.as_deref_mut() else { return };
-        if cycle.delivery_failure.is_none()
-            && let Err(error) = drain(self.store, self.instance, sink, &mut cycle.delivered).await
-        {
-            cycle.delivery_failure = Some(FailureReport::from(&error));
-        }
     }
 }
 

@@ -6,6 +6,7 @@
 //! connector and needs no WebAssembly to be tested.
 
 pub mod collector;
+pub mod courier;
 pub mod cycle;
 pub mod failure;
 pub mod report;

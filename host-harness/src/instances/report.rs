@@ -77,6 +77,15 @@ pub struct StreamOutcome {
     pub state: State,
 }
 
+/// What a sink took.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Delivered {
+    /// Artifacts, those of earlier cycles included.
+    pub count: u64,
+    /// Why not all of them, if so.
+    pub failure: Option<FailureReport>,
+}
+
 /// Everything about one cycle.
 #[derive(Clone, Debug)]
 pub struct Cycle {
@@ -86,23 +95,19 @@ pub struct Cycle {
     pub new: u64,
     /// Artifacts it brought that were stored before.
     pub repeated: u64,
-    /// Artifacts that the sink took, older ones included.
-    pub delivered: u64,
     /// Streams that were reported on, in the order of the descriptor.
     pub streams: Vec<StreamOutcome>,
     /// Names of all streams that the connector describes.
     pub described: Vec<String>,
     /// What ended the cycle early, if something did.
     pub failure: Option<FailureReport>,
-    /// Why artifacts were stored but not delivered, if so.
-    pub delivery_failure: Option<FailureReport>,
+    /// What a sink took of it and of what waited before, if one was there.
+    pub delivered: Option<Delivered>,
     /// The connector's last hint for the operator.
     pub hint: Option<String>,
     /// How long the vendor asked not to be called when it ended, unless that
     /// was waited for.
     pub retry_after: Option<Duration>,
-    /// Whether it had a sink to deliver to.
-    pub has_sink: bool,
     /// How it ended.
     pub end: End,
     /// What all its steps used; the peak is the highest of them.
@@ -120,14 +125,12 @@ impl Cycle {
             steps: 0,
             new: 0,
             repeated: 0,
-            delivered: 0,
             streams: Vec::new(),
             described: Vec::new(),
             failure: None,
-            delivery_failure: None,
+            delivered: None,
             hint: None,
             retry_after: None,
-            has_sink: false,
             end: End::Failed,
             usage: Usage::default(),
             elapsed: Duration::ZERO,
@@ -144,7 +147,7 @@ impl Cycle {
         let in_vain = |failure: &FailureReport| self.steps == 0 || failure.code == "no-progress";
         if nothing && (all_degraded || self.failure.as_ref().is_some_and(in_vain)) {
             Status::Failed
-        } else if self.failure.is_some() || self.delivery_failure.is_some() || self.streams.iter().any(degraded) {
+        } else if self.failure.is_some() || self.delivery_failure().is_some() || self.streams.iter().any(degraded) {
             Status::Degraded
         } else {
             Status::Ok
@@ -167,7 +170,13 @@ impl Cycle {
                 State::Ok | State::Unavailable(_) => None,
             })
         };
-        self.failure.as_ref().or_else(of_stream).or(self.delivery_failure.as_ref())
+        self.failure.as_ref().or_else(of_stream).or(self.delivery_failure())
+    }
+
+    /// Why artifacts were stored but not delivered, if so.
+    #[must_use]
+    pub fn delivery_failure(&self) -> Option<&FailureReport> {
+        self.delivered.as_ref()?.failure.as_ref()
     }
 
     /// Adds what a committed step stored.
@@ -246,7 +255,7 @@ impl Cycle {
         if let Some(failure) = &self.failure {
             tracing::error!(connector, instance, "poll failed: {}", failure.sentence());
         }
-        if let Some(failure) = &self.delivery_failure {
+        if let Some(failure) = self.delivery_failure() {
             tracing::error!(connector, instance, "delivery failed: {}", failure.sentence());
         }
         match self.end {
@@ -278,7 +287,7 @@ impl Cycle {
         if let Some(hint) = &self.hint {
             tracing::warn!(connector, instance, "{hint}");
         }
-        let delivered = if self.has_sink { format!(", {} delivered", self.delivered) } else { String::new() };
+        let delivered = self.delivered.as_ref().map(|sink| format!(", {} delivered", sink.count)).unwrap_or_default();
         tracing::info!(
             connector,
             instance,

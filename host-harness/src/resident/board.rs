@@ -50,8 +50,11 @@ pub struct ConfigStatus {
     /// When the one that runs was taken.
     #[serde(with = "time::serde::rfc3339::option")]
     pub loaded: Option<OffsetDateTime>,
-    /// What is wrong with the file as it is now; the one before keeps running.
+    /// What is wrong with the file as it is now; the one before keeps running. At a start, all of it but instances that
+    /// are left out.
     pub problems: Vec<Problem>,
+    /// The instances that were left out at the start: names, or lines where there is none.
+    pub left_out: Vec<String>,
     /// Keys of `[host]` whose new values count from the next start on.
     pub needs_restart: Vec<&'static str>,
 }

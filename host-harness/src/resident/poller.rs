@@ -32,7 +32,6 @@ use crate::instances::report::{Cycle, State};
 use crate::instances::secrets::Source;
 use crate::locks::lock;
 use crate::sandbox::{Clock, Usage};
-use crate::sinks::LinesSink;
 use crate::store::{Instance, Store};
 
 /// Tenants that are kept between polls.
@@ -324,7 +323,6 @@ impl Inner {
             store: &self.store,
             instance: &record.instance,
             // Delivery is a task of its own: an output that is slow or down stops no poll.
-            sink: None::<&mut LinesSink>,
             streams: &connector.descriptor().streams,
             options: &OPTIONS,
             surroundings: Surroundings {

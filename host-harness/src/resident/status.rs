@@ -63,6 +63,8 @@ pub struct InstanceStatus {
     /// What its state is kept under; may be written as `id` in the configuration.
     #[serde(serialize_with = "as_text")]
     pub id: Uuid,
+    /// The `id` of the configuration, if it has one.
+    pub handle: Option<String>,
     /// Its name.
     pub name: String,
     /// Integration type.

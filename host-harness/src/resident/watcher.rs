@@ -326,6 +326,7 @@ pub fn loaded(board: &Board, config: &Config, needs_restart: Vec<&'static str>) 
         host.config.file.clone_from(&config.file);
         host.config.loaded = Some(now);
         host.config.problems = Vec::new();
+        host.config.left_out = config.left_out.iter().map(ToString::to_string).collect();
         host.config.needs_restart = needs_restart;
     });
 }

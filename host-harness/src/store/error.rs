@@ -219,7 +219,7 @@ impl StoreError {
             }
             Self::Full { .. } => "free some room and try again; nothing is ever stored by halves",
             Self::Name { .. } => "choose a name such as acme-us",
-            Self::OtherConnector { .. } => "choose another name for this instance",
+            Self::OtherConnector { .. } => "correct its integration_type, or choose another name for it",
             Self::Twice => "give each its own id and name",
             Self::Ambiguous { .. } => "see `host-harness instances list`, and name it by what no other has",
             Self::UnknownInstance { .. } => "name one of these",

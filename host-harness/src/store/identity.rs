@@ -48,15 +48,21 @@ impl Store {
         connector: &str,
         now: OffsetDateTime,
     ) -> Result<Instance, StoreError> {
-        let mut found = self.identify(&[Identity { handle, name, connector }], now).map_err(|(_, error)| error)?;
+        let mut found = self.identify(&[Identity { handle, name, connector }], &[], now).map_err(|(_, error)| error)?;
         found.pop().ok_or(StoreError::Name { name: name.to_owned() })
     }
 
-    /// The same for many, in their order and in one transaction: all or none. No two of them may be one instance.
+    /// The same for many, in their order and in one transaction: all or none. No two of them may be one instance. Those of
+    /// the handles in `reserved` are nobody's, whatever name they have.
     ///
     /// # Errors
-    /// The first one that cannot be had, by its place in the list.
-    pub fn identify(&self, wanted: &[Identity<'_>], now: OffsetDateTime) -> Result<Vec<Instance>, (usize, StoreError)> {
+    /// One that cannot be had, by its place in the list.
+    pub fn identify(
+        &self,
+        wanted: &[Identity<'_>],
+        reserved: &[&str],
+        now: OffsetDateTime,
+    ) -> Result<Vec<Instance>, (usize, StoreError)> {
         if let Some((at, one)) = wanted.iter().enumerate().find(|(_, one)| !is_instance_name(one.name)) {
             return Err((at, StoreError::Name { name: one.name.to_owned() }));
         }
@@ -64,11 +70,17 @@ impl Store {
         let mut at = 0;
         let found = self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let mut found = Vec::with_capacity(wanted.len());
             let mut keys = HashSet::with_capacity(wanted.len());
-            for (place, one) in wanted.iter().enumerate() {
+            for handle in reserved {
+                keys.extend(by_handle(&transaction, handle)?.map(|instance| instance.key));
+            }
+            // Who goes by a handle first: until that has its new name, its old one is not free for another.
+            let mut order: Vec<(usize, &Identity<'_>)> = wanted.iter().enumerate().collect();
+            order.sort_by_key(|(_, one)| one.handle.is_none());
+            let mut found = Vec::with_capacity(wanted.len());
+            for (place, one) in order {
                 at = place;
-                let instance = identify(&transaction, one, now)?;
+                let instance = identify(&transaction, one, &keys, now)?;
                 if instance.connector != one.connector {
                     // Dropping the transaction undoes what was done for those before.
                     return Ok(Err(StoreError::OtherConnector {
@@ -80,10 +92,11 @@ impl Store {
                 if !keys.insert(instance.key) {
                     return Ok(Err(StoreError::Twice));
                 }
-                found.push(instance);
+                found.push((place, instance));
             }
             transaction.commit()?;
-            Ok(Ok(found))
+            found.sort_unstable_by_key(|(place, _)| *place);
+            Ok(Ok(found.into_iter().map(|(_, instance)| instance).collect()))
         });
         match found {
             Ok(Ok(found)) => Ok(found),
@@ -103,15 +116,20 @@ pub struct Identity<'a> {
     pub connector: &'a str,
 }
 
-/// Finds, renames or makes one. One of another connector is given back as it is.
-fn identify(transaction: &Transaction<'_>, one: &Identity<'_>, now: OffsetDateTime) -> rusqlite::Result<Instance> {
+/// Finds, renames or makes one. One of another connector is given back as it is. What is `taken` is not found by its name.
+fn identify(
+    transaction: &Transaction<'_>,
+    one: &Identity<'_>,
+    taken: &HashSet<i64>,
+    now: OffsetDateTime,
+) -> rusqlite::Result<Instance> {
     let Identity { handle, name, connector } = *one;
     let found = match handle {
         Some(handle) => match by_handle(transaction, handle)? {
             Some(found) => Some(found),
             None => adopt(transaction, handle, name, connector)?,
         },
-        None => by_name(transaction, name)?,
+        None => by_name(transaction, name)?.filter(|found| !taken.contains(&found.key)),
     };
     let Some(mut found) = found else {
         free(transaction, name)?;
@@ -244,22 +262,45 @@ mod tests {
         let first = id(&store, Some("a"), "one");
         let one = |handle, name, connector| Identity { handle, name, connector };
         let wanted = [one(Some("a"), "renamed", "acme"), one(None, "new", "acme"), one(Some("a"), "x", "other")];
-        let (at, error) = store.identify(&wanted, NOW).expect_err("must fail");
+        let (at, error) = store.identify(&wanted, &[], NOW).expect_err("must fail");
         assert_eq!((at, error.code()), (2, "instance-of-other-connector"));
         assert_eq!(store.counts().expect("counts").instances, 1);
         assert_eq!(id(&store, None, "one"), first);
         let uuid = first.to_string();
         let twice =
             [one(None, "new", "acme"), one(Some("a"), "renamed", "acme"), one(Some(uuid.as_str()), "x", "acme")];
-        let (at, error) = store.identify(&twice, NOW).expect_err("must fail");
+        let (at, error) = store.identify(&twice, &[], NOW).expect_err("must fail");
         assert_eq!((at, error.code()), (2, "config-twice"));
         assert_eq!(
             (store.counts().expect("counts").instances, id(&store, None, "one")),
             (1, first),
             "nothing has changed"
         );
-        let found = store.identify(&wanted[..2], NOW).expect("found");
+        let found = store.identify(&wanted[..2], &[], NOW).expect("found");
         assert_eq!((found[0].id, found[0].name.as_str(), found.len()), (first, "renamed", 2));
+    }
+
+    #[test]
+    fn a_name_that_one_gives_up_is_free_for_another_in_whatever_order_they_stand() {
+        let (_dir, store) = store();
+        let first = id(&store, Some("a"), "one");
+        let wanted = [
+            Identity { handle: None, name: "one", connector: "acme" },
+            Identity { handle: Some("a"), name: "renamed", connector: "acme" },
+        ];
+        let found = store.identify(&wanted, &[], NOW).expect("found");
+        assert_eq!((found[0].name.as_str(), found[1].name.as_str()), ("one", "renamed"), "in the order asked");
+        assert!(found[1].id == first && found[0].id != first);
+    }
+
+    #[test]
+    fn what_is_kept_for_somebody_is_given_to_nobody_by_its_name() {
+        let (_dir, store) = store();
+        let first = id(&store, Some("a"), "one");
+        let wanted = [Identity { handle: None, name: "one", connector: "acme" }];
+        let found = store.identify(&wanted, &["a", "unknown"], NOW).expect("found");
+        assert_ne!(found[0].id, first);
+        assert_eq!(id(&store, Some("a"), "again"), first, "its state is there when it comes back");
     }
 
     #[test]

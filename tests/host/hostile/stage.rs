@@ -7,6 +7,7 @@ use std::time::Duration;
 use host_harness::connectors::{Connector, LoadError, Tenant, TenantOptions};
 use host_harness::contract::types::{Batch, Budget, Setting, SettingValue};
 use host_harness::egress::{NetworkOptions, Routes, Secrets};
+use host_harness::instances::courier::Courier;
 use host_harness::instances::cycle::{CycleOptions, Run, Surroundings};
 use host_harness::instances::report::Cycle;
 use host_harness::sandbox::{Clock, Engine, EngineOptions, Limits};
@@ -169,7 +170,7 @@ impl Stage {
         let now = || OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap();
         let instance = self.store.instance(name, slug, now()).unwrap();
         let out = self.dir.path().join(format!("{name}.jsonl"));
-        let mut sink = LinesSink::open(&out).unwrap();
+        let courier = Courier::start(self.store.clone(), instance.clone(), LinesSink::open(&out).unwrap());
         let options = CycleOptions {
             budget: BUDGET,
             most_steps: 20,
@@ -182,17 +183,17 @@ impl Stage {
             collector: tenant,
             store: &self.store,
             instance: &instance,
-            sink: Some(&mut sink),
             streams: &tenant.connector().descriptor().streams,
             options: &options,
             surroundings: Surroundings {
                 now: &now,
                 sleep: &|wait| Box::pin(tokio::time::sleep(wait)),
-                progress: &|_| {},
+                progress: &|_| courier.ring(),
                 stopping: &|| false,
             },
         };
-        let cycle = self.beside_the_neighbour(run.cycle(std::future::pending())).await;
+        let mut cycle = self.beside_the_neighbour(run.cycle(std::future::pending())).await;
+        cycle.delivered = Some(courier.finish().await);
         cycle.log(slug, name, |_| false);
         let text = std::fs::read_to_string(&out).unwrap();
         let aftermath = Aftermath {

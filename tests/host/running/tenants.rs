@@ -178,9 +178,35 @@ fn a_slip_in_one_instance_keeps_no_other_from_being_polled_after_a_start() {
     let problems = host.problems();
     assert_eq!(problems.len(), 3, "{problems:?}");
     assert!(host.log().contains("an instance is left out until this is corrected: "), "{}", host.log());
+    assert_eq!(host.status()["host"]["config"]["left_out"].as_array().map(Vec::len), Some(4), "{}", host.status());
+    let check = |name| site.command(&["check", "--config", "conductor.toml", "--instance", name]);
+    assert_eq!((check("good").code, check("slip").code), (0, 2), "a slip of one is none of another");
     site.configure(&[insightidr("good"), insightidr("slip"), insightidr("one")].concat());
     host.until_state("slip", "ok");
     assert!(host.problems().is_empty());
+    assert_eq!(host.status()["host"]["config"]["left_out"].as_array().map(Vec::len), Some(0));
+    assert_eq!(host.stop("TERM").code, 0);
+
+    // What only the store can tell: the state of this id is that of another connector.
+    let typo = insightidr("slip").replace("rapid7-insightidr", "rapid7-insightdir");
+    site.configure(&[typo, insightidr("good")].concat());
+    let mut host = site.start(&[]);
+    host.until_state("good", "ok");
+    assert_eq!(host.status()["host"]["config"]["left_out"], serde_json::json!(["slip"]));
+    let problems = host.problems();
+    assert!(problems.len() == 1 && problems[0].1 == "instance-of-other-connector", "{problems:?}");
+    site.configure(&[insightidr("slip"), insightidr("good")].concat());
+    host.until_state("slip", "ok");
+    assert_eq!(host.stop("TERM").code, 0);
+
+    // Nor does anybody get the state of one that is left out, who has taken its name.
+    let renamed = insightidr("good").replace("name = \"good\"", "name = \"renamed\"\npoll_interval_minutes = 0");
+    site.configure(&[renamed, insightidr("good").replace("id = \"good-id\"\n", "")].concat());
+    let mut host = site.start(&[]);
+    host.until_state("good", "ok");
+    let good = &host.status()["instances"][0];
+    assert!(good["total"]["artifacts_new"].as_u64().unwrap() > 0, "it begins from its beginning: {good}");
+    assert_eq!(good["total"]["artifacts_repeated"], 0, "{good}");
     assert_eq!(host.stop("TERM").code, 0);
 
     // What is wrong with more than an instance lets nothing begin.

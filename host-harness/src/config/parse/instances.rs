@@ -1,12 +1,11 @@
 //! `[[instance]]` tables, and what they must not have in common.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 
 use toml::de::{DeTable, DeValue};
 
 use super::super::reader::{At, Section, text};
-use super::super::{InstanceConfig, Place};
+use super::super::{InstanceConfig, LeftOut, Place};
 use super::Parser;
 use crate::connectors::NAME_PREFIX;
 use crate::connectors::serving::integration_type;
@@ -14,9 +13,20 @@ use crate::contract::types::{Setting, SettingValue};
 use crate::instances::secrets::Source;
 use crate::store::is_instance_name;
 
+/// An `[[instance]]` as far as it could be read.
+pub(super) struct Entry {
+    /// Who it is.
+    pub(super) who: LeftOut,
+    /// It, unless that cannot be told.
+    pub(super) instance: Option<InstanceConfig>,
+    /// Whether nothing is wrong with it.
+    pub(super) is_sound: bool,
+}
+
 impl<'a> Parser<'a> {
     /// `[[instance]]`.
-    pub(super) fn instance(&self, table: &At<&'a DeTable<'_>>) -> Option<InstanceConfig> {
+    pub(super) fn instance(&self, table: &At<&'a DeTable<'_>>) -> Entry {
+        let before = self.report.count();
         let section = Section::new(self.report, table.value, "[[instance]]", table.at);
         let handle = section.text("id").and_then(|id| {
             let sound = (1..=64).contains(&id.value.len())
@@ -55,21 +65,24 @@ impl<'a> Parser<'a> {
         let (settings, lines_of_settings) = settings.into_iter().unzip();
         let (secrets, lines_of_secrets) = secrets.into_iter().unzip();
         section.finish();
-        Some(InstanceConfig {
+        let place = Place {
+            line: self.report.line(table.at),
+            interval: interval.as_ref().map(|minutes| self.report.line(minutes.at)),
+            settings: lines_of_settings,
+            secrets: lines_of_secrets,
+        };
+        let who = LeftOut { line: place.line, handle: handle.clone(), name: name.clone() };
+        let instance = kind.zip(name).map(|(integration_type, name)| InstanceConfig {
             handle,
-            integration_type: kind?,
-            name: name?,
+            integration_type,
+            name,
             enabled,
-            poll_interval_minutes: interval.as_ref().and_then(|minutes| u32::try_from(minutes.value).ok()),
+            poll_interval_minutes: interval.and_then(|minutes| u32::try_from(minutes.value).ok()),
             settings,
             secrets,
-            place: Place {
-                line: self.report.line(table.at),
-                interval: interval.map(|minutes| self.report.line(minutes.at)),
-                settings: lines_of_settings,
-                secrets: lines_of_secrets,
-            },
-        })
+            place,
+        });
+        Entry { who, instance, is_sound: self.report.count() == before }
     }
 
     /// `[instance.settings]`: whatever the connector's form has; values are not shown, because a secret may stand here
@@ -116,35 +129,24 @@ impl<'a> Parser<'a> {
 
     /// What instances must not have in common, and how many there may be. Of two with one name or id neither is sound: which
     /// of them has the state that goes by it is not known.
-    pub(super) fn counts(&self, instances: &mut [(Arc<InstanceConfig>, bool)], most: usize) {
+    pub(super) fn counts(&self, entries: &mut [Entry], most: usize) {
         let mut shared = BTreeSet::new();
-        let mut names: BTreeMap<String, usize> = BTreeMap::new();
-        let mut handles: BTreeMap<String, usize> = BTreeMap::new();
+        let mut lines: BTreeMap<(&str, String), usize> = BTreeMap::new();
         let mut types: BTreeMap<String, usize> = BTreeMap::new();
-        for (instance, is_sound) in &mut *instances {
-            let line = instance.place.line;
-            let twice = |what: &str, value: &str, first: usize| {
-                let reason = format!("the {what} {value:?} is that of the instance in line {first}, too");
-                self.report.problem(
-                    self.offset(line),
-                    "config-twice",
-                    reason,
-                    format!("give every instance its own {what}"),
-                );
-            };
-            if let Some(first) = names.insert(instance.name.clone(), line) {
-                twice("name", &instance.name, first);
-                shared.insert((None, instance.name.clone()));
+        for entry in &mut *entries {
+            let line = entry.who.line;
+            for (what, value) in known(&entry.who) {
+                if let Some(first) = lines.insert((what, value.clone()), line) {
+                    let reason = format!("the {what} {value:?} is that of the instance in line {first}, too");
+                    let help = format!("give every instance its own {what}");
+                    self.report.problem(self.offset(line), "config-twice", reason, help);
+                    shared.insert((what, value));
+                }
             }
-            if let Some(handle) = &instance.handle
-                && let Some(first) = handles.insert(handle.clone(), line)
-            {
-                twice("id", handle, first);
-                shared.insert((Some(()), handle.clone()));
-            }
+            let Some(instance) = &entry.instance else { continue };
             let count = types.entry(instance.integration_type.clone()).or_default();
             *count += 1;
-            *is_sound &= *count <= most;
+            entry.is_sound &= *count <= most;
             if *count > most {
                 self.report.problem(
                     self.offset(line),
@@ -154,11 +156,16 @@ impl<'a> Parser<'a> {
                 );
             }
         }
-        for (instance, is_sound) in instances {
-            let id = instance.handle.as_ref().is_some_and(|id| shared.contains(&(Some(()), id.clone())));
-            *is_sound &= !id && !shared.contains(&(None, instance.name.clone()));
+        for entry in entries {
+            entry.is_sound &= known(&entry.who).all(|one| !shared.contains(&one));
         }
     }
+}
+
+/// What an instance has for itself.
+fn known(who: &LeftOut) -> impl Iterator<Item = (&'static str, String)> {
+    let (name, id) = (who.name.clone().map(|name| ("name", name)), who.handle.clone().map(|id| ("id", id)));
+    name.into_iter().chain(id)
 }
 
 /// Whether a text can be an integration type.

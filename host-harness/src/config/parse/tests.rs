@@ -3,6 +3,7 @@
 use tracing_subscriber::filter::LevelFilter;
 
 use super::*;
+use crate::config::LeftOut;
 use crate::contract::types::SettingValue;
 
 fn good(text: &str) -> Config {
@@ -228,6 +229,28 @@ fn the_name_of_a_connector_may_be_written_as_it_names_itself_everywhere() {
 }
 
 #[test]
+fn two_ceilings_of_one_connector_are_refused() {
+    let text = format!(
+        "{HOST}[grants.acme_siem]\norigins = [\"https://a.example.com\"]\n\
+         [grants.\"signal-client.acme-siem\"]\norigins = [\"https://b.example.com\"]\n"
+    );
+    insta::assert_snapshot!(bad(&text), @"conductor.toml:6:9: [grants.signal-client.acme-siem] is for the same connector as another table of [grants]; write all origins of a connector into one table");
+}
+
+#[test]
+fn an_instance_that_cannot_be_read_keeps_its_id_and_its_name() {
+    let good = "[[instance]]\nid = \"a\"\nname = \"alpha\"\nintegration_type = \"acme\"\n";
+    let nameless = good.replace("name =", "nmae =");
+    let sound = |text: String| parse_sound(Path::new("conductor.toml"), &format!("{HOST}{text}")).unwrap().0;
+    // Which of the two has the state of the id is not known.
+    let config = sound(format!("{nameless}{}", good.replace("alpha", "copy")));
+    assert!(config.instances.is_empty(), "{:?}", config.instances);
+    let config = sound(format!("{nameless}{}", good.replace("\"a\"", "\"b\"")));
+    assert_eq!(config.instances.len(), 1);
+    assert_eq!(config.left_out, [LeftOut { line: 4, handle: Some("a".to_owned()), name: None }]);
+}
+
+#[test]
 fn the_host_is_found_whatever_is_wrong_with_its_instances() {
     let text = format!("{HOST}listen = \"127.0.0.1:9700\"\n[grants.acme]\n[[instance]]\npoll_interval_minutes = 0\n");
     let host = parse_host(Path::new("conductor.toml"), &text).unwrap();
@@ -236,6 +259,10 @@ fn the_host_is_found_whatever_is_wrong_with_its_instances() {
         parse_host(Path::new("conductor.toml"), &format!("{HOST}listen = \"here\"\n[[instance]]\n")).unwrap_err();
     assert_eq!(wrong.problems.len(), 1, "{wrong}");
     assert!(parse_host(Path::new("conductor.toml"), "[host").is_err());
+    // That is in the environment of the host.
+    let proxy = format!("{HOST}proxy = \"env:NO_SUCH_VARIABLE_HERE\"\n");
+    assert!(parse_host(Path::new("conductor.toml"), &proxy).is_ok());
+    assert!(bad(&proxy).contains("the environment variable for proxy is not set"));
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! The rules of the cycle, with a collector that does what the test says.
 
 mod beside;
+mod delivering;
 
 use std::collections::VecDeque;
 use std::fs;
@@ -15,8 +16,6 @@ use super::super::tests::descriptor;
 use super::*;
 use crate::contract::types::{Artifact, Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
 use crate::sandbox::Usage;
-use crate::sinks::{LinesSink, SinkError};
-use crate::store::Undelivered;
 
 /// Answers polls from a script and remembers the checkpoints it was given.
 /// A script that has run out never answers.
@@ -126,10 +125,10 @@ impl Bench {
         Self { dir, store, instance, waits: Arc::default(), options }
     }
 
-    async fn cycle_with<S: Sink>(
+    async fn cycle_with(
         &self,
         collector: &impl Collector,
-        sink: Option<&mut S>,
+        progress: &(dyn Fn(&Cycle) + Send + Sync),
         stop: impl Future<Output = ()> + Send,
     ) -> Cycle {
         let waits = self.waits.clone();
@@ -137,7 +136,6 @@ impl Bench {
             collector,
             store: &self.store,
             instance: &self.instance,
-            sink,
             streams: &descriptor().streams,
             options: &self.options,
             surroundings: Surroundings {
@@ -146,7 +144,7 @@ impl Bench {
                     waits.lock().expect("lock").push(wait.as_secs());
                     Box::pin(std::future::ready(()))
                 },
-                progress: &|_| {},
+                progress,
                 stopping: &|| false,
             },
         };
@@ -154,7 +152,7 @@ impl Bench {
     }
 
     async fn cycle(&self, collector: &impl Collector) -> Cycle {
-        self.cycle_with(collector, None::<&mut LinesSink>, std::future::pending()).await
+        self.cycle_with(collector, &|_| {}, std::future::pending()).await
     }
 
     fn checkpoint(&self) -> Option<String> {
@@ -175,7 +173,7 @@ async fn steps_follow_each_other_from_checkpoint_to_checkpoint_until_there_is_no
     let cycle = bench.cycle(&collector).await;
     assert_eq!(*collector.checkpoints.lock().expect("lock"), [None, Some(b"a".to_vec()), Some(b"b".to_vec())]);
     assert_eq!((cycle.end, cycle.status()), (End::Complete, Status::Ok));
-    assert_eq!((cycle.steps, cycle.new, cycle.repeated, cycle.delivered), (3, 5, 1, 0));
+    assert_eq!((cycle.steps, cycle.new, cycle.repeated, cycle.delivered), (3, 5, 1, None));
     assert_eq!((cycle.usage.requests, cycle.usage.guest_peak_bytes), (6, 1_000));
     assert_eq!(cycle.usage.guest_cpu, Some(Duration::from_millis(9)));
     assert_eq!(bench.checkpoint().as_deref(), Some("c"));
@@ -338,53 +336,9 @@ async fn a_stop_abandons_the_step_at_hand_and_keeps_those_before() {
         let polls = collector.checkpoints.lock().expect("lock").len();
         if polls == 2 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     });
-    let cycle = bench.cycle_with(&collector, None::<&mut LinesSink>, second_poll).await;
+    let cycle = bench.cycle_with(&collector, &|_| {}, second_poll).await;
     assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Interrupted, 1, 2));
     assert_eq!(bench.checkpoint().as_deref(), Some("a"));
-}
-
-#[tokio::test]
-async fn every_step_is_delivered_when_it_is_committed_and_only_what_is_new() {
-    let bench = Bench::new();
-    let file = bench.dir.path().join("out");
-    let mut sink = LinesSink::open(&file).expect("sink");
-    let collector =
-        Scripted::new([Ok(batch(1..4, "a", true)), Ok(batch(2..5, "b", true)), failed(FailureReason::Timeout, 504)]);
-    let cycle = bench.cycle_with(&collector, Some(&mut sink), std::future::pending()).await;
-    assert_eq!((cycle.new, cycle.repeated, cycle.delivered), (4, 2, 4));
-    assert_eq!(bench.lines(&file), 4);
-}
-
-#[tokio::test]
-async fn what_an_earlier_cycle_stored_is_delivered_even_when_this_one_fails_at_once() {
-    let bench = Bench::new();
-    bench.cycle(&Scripted::new([Ok(batch(1..4, "a", false))])).await;
-    let file = bench.dir.path().join("out");
-    let mut sink = LinesSink::open(&file).expect("sink");
-    let collector = Scripted::new([failed(FailureReason::Unauthorized, 401)]);
-    let cycle = bench.cycle_with(&collector, Some(&mut sink), std::future::pending()).await;
-    assert_eq!((cycle.new, cycle.delivered, cycle.status()), (0, 3, Status::Failed));
-    assert_eq!(bench.lines(&file), 3);
-}
-
-/// Never takes anything.
-struct Closed;
-
-impl Sink for Closed {
-    async fn deliver(&mut self, _: &[Undelivered]) -> Result<(), SinkError> {
-        Err(SinkError::Write { output: "pipe".into(), source: std::io::ErrorKind::BrokenPipe.into() })
-    }
-}
-
-#[tokio::test]
-async fn an_output_that_fails_does_not_stop_the_collecting() {
-    let bench = Bench::new();
-    let collector = Scripted::new([Ok(batch(1..4, "a", true)), Ok(batch(4..6, "b", false))]);
-    let cycle = bench.cycle_with(&collector, Some(&mut Closed), std::future::pending()).await;
-    assert_eq!((cycle.end, cycle.status()), (End::Complete, Status::Degraded));
-    assert_eq!((cycle.new, cycle.delivered), (5, 0));
-    assert_eq!(cycle.first_failure().map(|f| f.code.as_str()), Some("output-failed"));
-    assert_eq!(bench.store.counts().expect("counts").undelivered, 5);
 }
 
 #[tokio::test]
@@ -452,7 +406,6 @@ async fn a_stop_in_good_order_finishes_the_step_at_hand_and_begins_no_other() {
         collector: &collector,
         store: &bench.store,
         instance: &bench.instance,
-        sink: None::<&mut LinesSink>,
         streams: &descriptor().streams,
         options: &bench.options,
         surroundings: Surroundings {
@@ -477,7 +430,6 @@ async fn a_stop_during_a_wait_begins_no_other_step() {
         collector: &collector,
         store: &bench.store,
         instance: &bench.instance,
-        sink: None::<&mut LinesSink>,
         streams: &descriptor().streams,
         options: &bench.options,
         surroundings: Surroundings {

@@ -47,7 +47,7 @@ impl Desk {
         let file = self.dir.path().join("conductor.toml");
         let whole = Arc::new(parse(&file, &text).unwrap_or_else(|error| panic!("{error}")));
         let identity = Identity { handle: None, name, connector: "fixture" };
-        let found = self.store.identify(&[identity], self.poller.inner.clock.now()).expect("identified");
+        let found = self.store.identify(&[identity], &[], self.poller.inner.clock.now()).expect("identified");
         let instance = found.into_iter().next().expect("one");
         Arc::new(Record { config: Arc::clone(&whole.instances[0]), instance, whole })
     }

@@ -73,6 +73,7 @@ impl Work {
         };
         let mut status = InstanceStatus {
             id,
+            handle: record.config.handle.clone(),
             name: record.config.name.clone(),
             integration_type: record.config.integration_type.clone(),
             state: if enabled { State::Starting } else { State::Disabled },

@@ -27,7 +27,8 @@ impl Work {
                 .zip(&slugs)
                 .map(|(one, slug)| Identity { handle: one.handle.as_deref(), name: &one.name, connector: slug })
                 .collect();
-            let found = store.identify(&wanted, now).map_err(|(at, error)| {
+            let reserved: Vec<&str> = config.left_out.iter().filter_map(|one| one.handle.as_deref()).collect();
+            let found = store.identify(&wanted, &reserved, now).map_err(|(at, error)| {
                 let line = config.instances.get(at).map_or(1, |one| one.place.line);
                 let help = error.help().to_owned();
                 ConfigError { problems: vec![problem(&config.file, line, error.code(), error.to_string(), help)] }

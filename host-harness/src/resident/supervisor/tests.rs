@@ -274,7 +274,7 @@ async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_c
                 [[instance]]\nname = \"a\"\nintegration_type = \"other\"\n";
     let config = parse(Path::new("c.toml"), text).expect("sound");
     let error = stage.supervisor.apply(Arc::new(config)).await.expect_err("must fail");
-    insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; choose another name for this instance"#);
+    insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; correct its integration_type, or choose another name for it"#);
     let names: Vec<String> = stage.board.instances().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["a", "b"]);
 }

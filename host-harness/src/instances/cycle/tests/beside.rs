@@ -1,45 +1,6 @@
-//! What goes on beside what: the next step beside the check and the commit of one, and neither beside an output.
+//! The next step goes on beside the check and the commit of one.
 
 use super::*;
-
-/// Notes how many steps are under way when artifacts come.
-struct Beside<'a> {
-    at_hand: &'a AtomicU32,
-    seen: Vec<u32>,
-}
-
-impl Sink for Beside<'_> {
-    async fn deliver(&mut self, _: &[Undelivered]) -> Result<(), SinkError> {
-        self.seen.push(self.at_hand.load(Ordering::Relaxed));
-        Ok(())
-    }
-}
-
-/// Says while a step of it is under way, which takes longer than a commit.
-struct Slow<'a>(Scripted, &'a AtomicU32);
-
-impl Collector for Slow<'_> {
-    type Yield = Batch;
-
-    async fn poll(&self, checkpoint: Option<Vec<u8>>, budget: Budget) -> (Result<Batch, FailureReport>, Usage) {
-        self.1.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(Duration::from_millis(200)).await;
-        let polled = self.0.poll(checkpoint, budget).await;
-        self.1.fetch_sub(1, Ordering::Relaxed);
-        polled
-    }
-}
-
-#[tokio::test]
-async fn an_output_that_blocks_takes_nothing_of_the_time_of_a_step() {
-    let bench = Bench::new();
-    let at_hand = AtomicU32::new(0);
-    let steps = Scripted::new([Ok(batch(1..2, "a", true)), Ok(batch(2..3, "b", true)), Ok(batch(3..4, "c", false))]);
-    let mut sink = Beside { at_hand: &at_hand, seen: Vec::new() };
-    let cycle = bench.cycle_with(&Slow(steps, &at_hand), Some(&mut sink), std::future::pending()).await;
-    assert_eq!((cycle.end, cycle.delivered), (End::Complete, 3));
-    assert_eq!(sink.seen, [0, 0, 0]);
-}
 
 /// Holds the lock of the database until it is asked for the second step.
 struct Holding {
@@ -129,7 +90,7 @@ async fn a_step_that_is_being_stored_when_a_stop_comes_is_stored_and_counted() {
         let polls = collector.script.checkpoints.lock().expect("lock").len();
         if polls == 2 { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
     });
-    let cycle = bench.cycle_with(&collector, None::<&mut LinesSink>, stop).await;
+    let cycle = bench.cycle_with(&collector, &|_| {}, stop).await;
     assert_eq!((cycle.end, cycle.steps, cycle.new), (End::Interrupted, 1, 2));
     assert_eq!(bench.checkpoint().as_deref(), Some("a"));
 }

@@ -1,9 +1,6 @@
 //! The gate and the network around it: names and addresses, TLS, and proxies.
 
-use super::resolver::Lookup;
-use super::transport_tests::*;
-use super::{Gate, NetworkOptions, Routes};
-use crate::contract::types;
+use super::*;
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt as _, Full};

@@ -1,6 +1,6 @@
 //! What a guest sees of an answer besides its words: the pieces it comes in, and what it is packed in.
 
-use super::transport_tests::*;
+use super::*;
 use bytes::Bytes;
 use http_body_util::BodyExt as _;
 use std::net::SocketAddr;

@@ -1,0 +1,287 @@
+//! Endpoints that refuse the key (401, 403), once or always, while others take it: what can be had is collected, and what
+//! a refusal that comes once would cost is asked for again.
+
+use std::time::Duration;
+
+use crate::common::native::{Tenant, empty, missing, start, status};
+use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule};
+use rapid7_insightidr::contract::{Setting, SettingValue};
+use serde_json::Value;
+
+/// One investigation with so many alerts, each with so many records of evidence: the tenant, and the alerts' RRNs.
+fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let mut rrns = Vec::new();
+    for number in 0..count {
+        let created = created + time::Duration::seconds(number);
+        let alert =
+            world.add_alert(Some(id), AlertSpec { evidence_records, ..AlertSpec::new(created, created) }).unwrap();
+        rrns.push(world.alert_id(alert).unwrap());
+    }
+    (Tenant::of(world), rrns)
+}
+
+/// An investigation that is made now, of two days ago as its alert is, which has evidence: the alert's RRN.
+fn new_alert(tenant: &Tenant) -> String {
+    let now = tenant.link.simulator.now();
+    let created = now - time::Duration::days(2);
+    tenant.link.simulator.change_world(|world| {
+        let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
+        let spec = AlertSpec { evidence_records: 1, ..AlertSpec::new(created, created) };
+        let alert = world.add_alert(Some(id), spec).unwrap();
+        world.alert_id(alert).unwrap()
+    })
+}
+
+fn set(tenant: &Tenant, rules: impl IntoIterator<Item = Rule>) {
+    tenant.link.simulator.set_faults(FaultProfile::new(rules));
+}
+
+/// Polls every ten minutes.
+fn polls(tenant: &mut Tenant, count: usize) {
+    for _ in 0..count {
+        tenant.cycle();
+        tenant.advance(Duration::from_secs(600));
+    }
+}
+
+/// The artifact of an alert.
+fn artifact<'t>(tenant: &'t Tenant, rrn: &str) -> Option<&'t Value> {
+    tenant.store.values().find(|artifact| artifact["sourceInfo"] == rrn)
+}
+
+fn evidence_of(tenant: &Tenant, rrn: &str) -> usize {
+    let message: Value = serde_json::from_str(artifact(tenant, rrn).unwrap()["message"].as_str().unwrap()).unwrap();
+    message["evidence"].as_array().map_or(0, Vec::len)
+}
+
+#[test]
+fn a_refusal_that_comes_once_costs_no_alert_its_evidence() {
+    for number in [401, 403] {
+        for first in 0..12 {
+            let (mut tenant, rrns) = alerts(3, 1);
+            let refusal = Rule::new("/idr/at/*", status(number)).after(first).times(1);
+            tenant.link.simulator.set_faults(FaultProfile::new([refusal]));
+            polls(&mut tenant, 3);
+            for rrn in &rrns {
+                assert_eq!(evidence_of(&tenant, rrn), 1, "{number} for request {first}: {rrn}");
+            }
+        }
+    }
+    // The first question is whether the API is there.
+    let (mut tenant, rrns) = alerts(1, 1);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/search", status(404)).times(1)]));
+    polls(&mut tenant, 1);
+    assert_eq!(evidence_of(&tenant, &rrns[0]), 1);
+}
+
+#[test]
+fn a_refusal_that_comes_once_costs_an_alert_outside_investigations_nothing() {
+    for first in 0..8 {
+        let mut world = empty();
+        let created = start() - time::Duration::days(2);
+        let spec = AlertSpec { evidence_records: 1, ..AlertSpec::new(created, created) };
+        let alert = world.add_alert(None, spec).unwrap();
+        let rrn = world.alert_id(alert).unwrap();
+        let mut tenant = Tenant::of(world);
+        let refusal = Rule::new("/idr/at/*", status(403)).after(first).times(1);
+        tenant.link.simulator.set_faults(FaultProfile::new([refusal]));
+        polls(&mut tenant, 4);
+        assert_eq!(evidence_of(&tenant, &rrn), 1, "request {first}");
+    }
+}
+
+#[test]
+fn alerts_do_not_wait_for_evidence_that_is_always_refused() {
+    let (mut tenant, _) = alerts(1, 1);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/evidences", status(403))]));
+    polls(&mut tenant, 2);
+    for minutes in [20, 30, 40] {
+        let at = start() + time::Duration::minutes(minutes) - time::Duration::days(2);
+        let rrn = tenant.link.simulator.change_world(|world| {
+            let seen = start() + time::Duration::minutes(minutes);
+            let id = world.add_investigation(InvestigationSpec::new(seen, seen)).unwrap();
+            let alert = world.add_alert(Some(id), AlertSpec { evidence_records: 1, ..AlertSpec::new(at, at) }).unwrap();
+            world.alert_id(alert).unwrap()
+        });
+        tenant.advance(Duration::from_secs(600));
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+        assert!(cycle.unavailable.contains(&"evidence".to_owned()), "the operator has to know: {cycle:#?}");
+        assert!(artifact(&tenant, &rrn).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+    }
+}
+
+#[test]
+fn a_role_that_was_put_right_is_of_use_within_the_hour() {
+    let (mut tenant, rrns) = alerts(1, 1);
+    tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("/idr/at/*", status(403))]));
+    polls(&mut tenant, 1);
+    assert!(artifact(&tenant, &rrns[0]).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    tenant.advance(Duration::from_secs(3_600));
+    let at = start() + time::Duration::minutes(65);
+    let rrn = tenant.link.simulator.change_world(|world| {
+        let id = world.add_investigation(InvestigationSpec::new(at, at)).unwrap();
+        let alert = world.add_alert(Some(id), AlertSpec { evidence_records: 1, ..AlertSpec::new(at, at) }).unwrap();
+        world.alert_id(alert).unwrap()
+    });
+    polls(&mut tenant, 1);
+    assert_eq!(evidence_of(&tenant, &rrn), 1);
+}
+
+#[test]
+fn evidence_that_cannot_be_had_of_more_alerts_than_a_step_can_ask_for_holds_nothing_up() {
+    for fault in [status(401), status(403), status(404), Fault::Html {}] {
+        let (mut tenant, mut rrns) = alerts(20, 1);
+        tenant.budget.requests = 10;
+        set(&tenant, [Rule::new("*/evidences", fault.clone())]);
+        for _ in 0..30 {
+            polls(&mut tenant, 1);
+            if missing(&tenant, &rrns).is_empty() {
+                break;
+            }
+        }
+        assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new(), "{fault:?}");
+        set(&tenant, []);
+        rrns.push(new_alert(&tenant));
+        polls(&mut tenant, 2);
+        assert_eq!(evidence_of(&tenant, &rrns[20]), 1, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_moment_in_which_the_key_is_refused_costs_no_alert_its_evidence() {
+    for path in ["*/evidences", "/idr/at/*"] {
+        for number in [401, 403] {
+            for times in 1..8 {
+                let (mut tenant, _) = alerts(1, 1);
+                polls(&mut tenant, 1);
+                let rrns: Vec<String> = (0..60).map(|_| new_alert(&tenant)).collect();
+                let before = tenant.link.simulator.requests().len();
+                set(&tenant, [Rule::new(path, status(number)).times(times)]);
+                polls(&mut tenant, 1);
+                set(&tenant, []);
+                polls(&mut tenant, 2);
+                for rrn in &rrns {
+                    assert_eq!(evidence_of(&tenant, rrn), 1, "{times} times {number} for {path}: {rrn}");
+                }
+                let refused = tenant.link.simulator.requests().split_off(before).len();
+                assert!(refused < 600, "{refused} requests for {times} times {number}");
+            }
+        }
+    }
+}
+
+#[test]
+fn an_api_that_is_missing_for_a_moment_after_it_was_there_costs_no_alert_its_evidence() {
+    for number in [403, 404] {
+        let (mut tenant, _) = alerts(1, 1);
+        polls(&mut tenant, 1);
+        let rrns: Vec<String> = (0..60).map(|_| new_alert(&tenant)).collect();
+        let rules = [Rule::new("*/evidences", status(403)).times(1), Rule::new("*/search", status(number)).times(4)];
+        set(&tenant, rules);
+        polls(&mut tenant, 1);
+        set(&tenant, []);
+        polls(&mut tenant, 2);
+        for rrn in &rrns {
+            assert_eq!(evidence_of(&tenant, rrn), 1, "{number}: {rrn}");
+        }
+    }
+}
+
+#[test]
+fn an_endpoint_that_refuses_the_key_leaves_the_others_of_its_api_to_a_busy_tenant() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let spec = || AlertSpec { evidence: Some(Vec::new()), ..AlertSpec::new(created, created) };
+    let outside: Vec<_> = (0..5).map(|_| world.add_alert(None, spec()).unwrap()).collect();
+    let outside: Vec<String> = outside.into_iter().map(|id| world.alert_id(id).unwrap()).collect();
+    let mut tenant = Tenant::of(world);
+    set(&tenant, [Rule::new("*/evidences", status(401))]);
+    for _ in 0..4 {
+        new_alert(&tenant);
+        polls(&mut tenant, 1);
+    }
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+}
+
+#[test]
+fn an_alert_that_is_always_refused_waits_for_one_cycle_where_others_are_not() {
+    let (mut tenant, rrns) = alerts(2, 1);
+    set(&tenant, [Rule::new(format!("*{}/evidences", rrns[0]), status(403))]);
+    polls(&mut tenant, 1);
+    assert!(artifact(&tenant, &rrns[0]).is_none());
+    assert_eq!(evidence_of(&tenant, &rrns[1]), 1);
+    let other = new_alert(&tenant);
+    polls(&mut tenant, 1);
+    assert_eq!(evidence_of(&tenant, &other), 1);
+    assert!(artifact(&tenant, &rrns[0]).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+}
+
+#[test]
+fn an_alert_outside_investigations_is_not_gone_because_it_is_refused_once() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let outside: Vec<_> = (0..3).map(|_| world.add_alert(None, AlertSpec::new(created, created)).unwrap()).collect();
+    let outside: Vec<String> = outside.into_iter().map(|id| world.alert_id(id).unwrap()).collect();
+    let mut tenant = Tenant::of(world);
+    // Together they cannot be read; singly, not this time.
+    let singly = outside.iter().map(|rrn| Rule::new(format!("/idr/at/alerts/{rrn}"), status(403)).times(1));
+    set(&tenant, singly.chain([Rule::new("/idr/at/alerts/ops/rrns", status(403))]));
+    polls(&mut tenant, 4);
+    assert_eq!(missing(&tenant, &outside), Vec::<&String>::new());
+}
+
+#[test]
+fn alerts_outside_investigations_that_are_always_refused_are_told_of() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    world.add_alert(None, AlertSpec::new(created, created)).unwrap();
+    let mut tenant = Tenant::of(world);
+    set(&tenant, [Rule::new("/idr/at/alerts/ops/rrns", status(403)), Rule::new("/idr/at/alerts/rrn:*", status(403))]);
+    for _ in 0..3 {
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.contains_key("uninvestigated-alerts"), "{cycle:#?}");
+        tenant.advance(Duration::from_secs(600));
+    }
+}
+
+#[test]
+fn a_small_budget_is_enough_where_all_that_stands_beside_alerts_is_refused() {
+    let (mut tenant, rrns) = alerts(3, 1);
+    for key in ["collect_product_alerts", "collect_comments", "collect_restricted_evidence"] {
+        tenant.settings.push(Setting { key: key.to_owned(), value: SettingValue::Boolean(true) });
+    }
+    tenant.budget.requests = 10;
+    let beside = ["*/rapid7-product-alerts", "/idr/v1/comments*", "/idr/v1/restricted/*"];
+    set(&tenant, beside.map(|path| Rule::new(path, status(401))));
+    polls(&mut tenant, 3);
+    for rrn in &rrns {
+        assert_eq!(evidence_of(&tenant, rrn), 1);
+    }
+}
+
+#[test]
+fn techniques_that_only_evidence_names_are_those_of_the_alert() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let data = r#"{\"mitre_technique_id_and_name\":\"T1059.001 - PowerShell\"}"#;
+    let spec =
+        AlertSpec { evidence: Some(vec![format!(r#"{{"data":"{data}"}}"#)]), ..AlertSpec::new(created, created) };
+    let alert = world.add_alert(Some(id), spec).unwrap();
+    let rrn = world.alert_id(alert).unwrap();
+    let mut tenant = Tenant::of(world);
+    tenant.link.spoils = Some(Box::new(|request, response| {
+        // A rule without codes, wherever it is shown.
+        if request.target.starts_with("/idr/at/alerts/") && !request.target.contains("/evidences") {
+            let text = String::from_utf8(std::mem::take(&mut response.body)).unwrap();
+            response.body = text.replace("\"mitre_tcodes\"", "\"none\"").into_bytes();
+        }
+    }));
+    tenant.cycle();
+    assert_eq!(artifact(&tenant, &rrn).unwrap()["attackTechniqueIds"], serde_json::json!(["T1059.001"]));
+}
