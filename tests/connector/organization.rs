@@ -57,6 +57,29 @@ fn the_key_of_another_organization_begins_from_its_beginning_and_says_so() {
 }
 
 #[test]
+fn a_former_key_that_is_put_back_brings_what_has_come_meanwhile_and_the_ids_of_before() {
+    let mut tenant = organization(71);
+    sound(&mut tenant);
+    let before = tenant.store.len();
+    let former = std::mem::replace(&mut tenant.link.simulator, organization(72).link.simulator);
+    tenant.advance(Duration::from_secs(600));
+    former.advance(Duration::from_secs(600).try_into().unwrap());
+    sound(&mut tenant);
+    let now = former.now();
+    let late = former.change_world(|world| {
+        let id = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
+        world.investigation_rrn(id).unwrap().to_owned()
+    });
+    tenant.link.simulator = former;
+    let repeated = tenant.repeated;
+    tenant.advance(Duration::from_secs(3_600));
+    sound(&mut tenant);
+    assert!(tenant.collected().contains_key(&late), "what has come while another key was there");
+    let again = tenant.repeated - repeated;
+    assert!(again > before / 2, "{again} of {before} have the ids they had");
+}
+
+#[test]
 fn a_key_that_sees_several_organizations_does_not_begin_anew_at_every_page() {
     let mut tenant = organization(71);
     tenant.link.spoils = Some(Box::new(|_, response| {
