@@ -1,4 +1,4 @@
-//! An alert of the Alert Triage API that belongs to no investigation.
+//! An alert of the Alert Triage API that belongs to no investigation, or to none that is known.
 //!
 //! It has the same identity as it would have as an alert of an investigation:
 //! should it join one later, the artifact has the same id.
@@ -73,12 +73,6 @@ impl<'a> TriageAlert<'a> {
         let members = Members::within(raw).unwrap_or_default();
         let rrn = members.text("rrn").unwrap_or_default();
         Self { raw, members, rrn }
-    }
-
-    /// Whether it belongs to an investigation, and is collected with that.
-    #[must_use]
-    pub fn is_investigated(&self) -> bool {
-        self.investigation().is_some()
     }
 
     /// The RRN of the investigation that it belongs to, if it does.

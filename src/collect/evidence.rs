@@ -80,6 +80,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut stop = None;
         // Which of them could not be read, or not even the API be found, for the first time.
         let mut unread: Vec<bool> = Vec::new();
+        // Which of them the API does not know yet.
+        let mut unknown: Vec<bool> = Vec::new();
         let results = match self.probe_if_due().await {
             Ok(()) if self.state.triage.is_unavailable() => {
                 wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
@@ -90,6 +92,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // other failure of it is one of every alert that was asked for,
                 // of which one may be the cause: in the end each goes without.
                 let all = self.read_alerts(&rrns).await;
+                unknown = all.iter().map(|read| matches!(read, Ok(None))).collect();
                 if all.iter().any(|read| read.as_ref().is_err_and(is_refused)) && self.is_first_refusal(Refused::Alerts)
                 {
                     unread = all.iter().map(|read| read.as_ref().is_err_and(is_refused)).collect();
@@ -131,7 +134,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     if !context.missing {
                         self.not_refused(Refused::Evidence);
                     }
-                    if !context.missing && context.evidence.is_empty() && self.is_young(created) {
+                    // Evidence may show before the alert does, of which the rule's codes are to come.
+                    let is_known = !context.evidence.is_empty() && unknown.get(at) != Some(&true);
+                    if !context.missing && !is_known && self.is_young(created) {
                         Enriched::Waiting
                     } else {
                         self.output.count(EVIDENCE, context.evidence.len());

@@ -3,8 +3,8 @@
 //! Their RRNs are listed by time of creation, from where the last cycle ended
 //! less the overlap, to as long before now as the overlap: by then what becomes
 //! part of an investigation has done so, and is collected with that. RRNs that
-//! are new are read by the hundred; those of no investigation are collected
-//! with their evidence.
+//! are new are read by the hundred; those of no investigation, or of one that is
+//! not remembered, are collected with their evidence.
 //!
 //! The order of a search is not known and its totals move, so nothing rests on
 //! either: a window is cut until it holds a few pages, all of it is listed
@@ -315,7 +315,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let (investigated, alerts): (Vec<_>, Vec<_>) = records
             .iter()
             .map(|raw| (TriageAlert::of(raw), &**raw))
-            .partition(|(alert, _): &(TriageAlert<'_>, _)| alert.is_investigated());
+            .partition(|(alert, _): &(TriageAlert<'_>, _)| self.comes_with_its_investigation(alert));
         for (alert, _) in investigated {
             self.owe(&alert);
             self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
@@ -400,6 +400,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), Failures { own, alone: others }.created());
         self.output.progress = true;
         own >= HELD || others >= HELD_ALONE
+    }
+
+    /// Whether it belongs to an investigation, with which it is or was collected. Of one that had to make room, or that nothing
+    /// of was ever collected, no row may ever tell that it has gained an alert: then the alert is collected for itself,
+    /// under the same id. What the first listing finds was there when its investigation was listed.
+    fn comes_with_its_investigation(&self, alert: &TriageAlert<'_>) -> bool {
+        let is_new = self.settings.collect_alerts && self.state.beyond.uninvestigated.is_some();
+        alert
+            .investigation()
+            .is_some_and(|rrn| !is_new || self.state.known.get(&rrn).is_some_and(|known| !known.silent))
     }
 
     /// An alert of an investigation is collected with that: it is looked at again where the alert did not show yet.
