@@ -440,6 +440,50 @@ fn an_alert_that_the_row_of_its_investigation_does_not_tell_is_found_with_the_li
 }
 
 #[test]
+fn an_alert_that_no_row_tells_of_on_an_investigation_that_was_never_collected_comes_for_itself() {
+    let mut world = empty();
+    // Before the look-back, and without a time of its latest alert.
+    let created = start() - time::Duration::days(60);
+    let old = InvestigationSpec { untimed: true, ..InvestigationSpec::new(created, created) };
+    let one = world.add_investigation(old).unwrap();
+    world.add_alert(Some(one), AlertSpec::new(created, created)).unwrap();
+    let gained = start() + time::Duration::minutes(30);
+    let alert = world.add_alert(Some(one), AlertSpec::new(gained, gained)).unwrap();
+    let rrn = world.alert_id(alert).unwrap();
+    let mut tenant = Tenant::of(world);
+    sound(&mut tenant);
+    for _ in 0..3 {
+        tenant.advance(Duration::from_secs(3_600));
+        sound(&mut tenant);
+    }
+    assert_eq!(tenant.collected().get(&rrn), Some(&1));
+    assert_eq!(actions(&tenant, "alert"), 1, "and not what was there before");
+}
+
+#[test]
+fn an_alert_whose_evidence_shows_before_its_record_waits_for_that() {
+    let mut world = empty();
+    let created = start() - time::Duration::minutes(1);
+    let one = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let soon = start() + time::Duration::minutes(1);
+    let spec = AlertSpec { triage_visible_at: Some(soon), ..AlertSpec::new(created, created) };
+    world.add_alert(Some(one), AlertSpec { evidence_visible_at: Some(soon), ..spec }).unwrap();
+    let mut tenant = Tenant::of(world);
+    tenant.link.meanwhile = Some(Box::new(|simulator, target| {
+        if target.contains("/evidences") {
+            simulator.advance(Duration::from_secs(90).try_into().unwrap());
+        }
+    }));
+    sound(&mut tenant);
+    tenant.advance(Duration::from_secs(300));
+    sound(&mut tenant);
+    let alerts: Vec<&serde_json::Value> =
+        tenant.store.values().filter(|artifact| artifact["action"] == "alert").collect();
+    let message: serde_json::Value = serde_json::from_str(alerts[0]["message"].as_str().unwrap()).unwrap();
+    assert!(message["evidence"].is_array() && message["triage"].is_object(), "{message:#}");
+}
+
+#[test]
 fn a_server_that_cuts_the_beginning_of_a_window_to_whole_minutes_holds_nothing_up() {
     for cut in [1, 60] {
         let mut world = empty();
