@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use insightidr_simulator::{Truth, TruthAlert, TruthInvestigation};
+use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use serde_json::Value;
 use time::OffsetDateTime;
 
@@ -67,11 +68,19 @@ pub fn has_joined(alert: &TruthAlert) -> bool {
 
 /// Fails if something came again with the same id that may not. An alert may that was collected for itself, because the
 /// Alert Triage API knew it and no investigation had it yet when it was as old as the overlap, and then became part of an
-/// investigation, whose alerts are collected with it.
+/// investigation, whose alerts are collected with it; or because nothing of its investigation had been collected, which is
+/// from before the look-back, and then changed.
 pub fn assert_only_joined_came_again(tenant: &Tenant, truth: &Truth, overlap: time::Duration) {
     let was_alone =
         |alert: &&TruthAlert| alert.triage_visible_at < alert.visible_at && alert.visible_at - alert.created > overlap;
-    let joined: BTreeSet<&str> = truth.alerts.iter().filter(was_alone).map(|alert| alert.id.as_str()).collect();
+    let checkpoint = tenant.checkpoint.clone().map(|bytes| Checkpoint::decode(bytes).unwrap());
+    let floor = checkpoint.and_then(|checkpoint| checkpoint.floor).map_or(0, |floor| floor.0);
+    let microseconds = |time: time::OffsetDateTime| time.unix_timestamp_nanos() / 1_000;
+    let is_old = |one: &&TruthInvestigation| microseconds(one.created) <= i128::from(floor);
+    let old: BTreeSet<&str> = truth.investigations.iter().filter(is_old).map(|one| one.rrn.as_str()).collect();
+    let is_of_old = |alert: &&TruthAlert| alert.investigation.as_deref().is_some_and(|rrn| old.contains(rrn));
+    let may_come_again = |alert: &&TruthAlert| was_alone(alert) || is_of_old(alert);
+    let joined: BTreeSet<&str> = truth.alerts.iter().filter(may_come_again).map(|alert| alert.id.as_str()).collect();
     let others: Vec<&String> = tenant.again.iter().filter(|name| !joined.contains(name.as_str())).collect();
     assert!(others.is_empty(), "came again: {others:#?}");
 }
