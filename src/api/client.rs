@@ -20,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::calls;
 use super::errors;
-use super::families::{Allowance, Api, Family, Limit, RESERVE, endpoint};
+use super::families::{Allowance, Api, Family, Limit, RESERVE, SEARCH, SINGLE, endpoint};
 use super::rate;
 use super::records::Members;
 use super::transport::{Clock, Request, Response, Transport, TransportErrorKind};
@@ -248,6 +248,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.api(Family::Triage).is_halted()
     }
 
+    /// Whether no more single alerts are read from the Alert Triage API in this step.
+    pub fn ends_reads_of_alerts(&self) -> bool {
+        self.api(Family::Triage).halted(SINGLE).is_some()
+    }
+
     /// Counts the failures of lists so far as one: the next is asked for to go around what has failed.
     pub fn forgive_lists(&self) {
         self.forgive(Family::Lists);
@@ -309,8 +314,8 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
     /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile, and the same is asked once
-    /// more where there are requests to spare: much would go without what this family gives. Where another endpoint of the
-    /// family has answered, only this one is refused. A limit that is reached at
+    /// more where there are requests to spare: much would go without what this family gives. Of the Alert Triage API only
+    /// the endpoint is refused, unless it is that which is asked whether the API is there. A limit that is reached at
     /// the first request of a step that was waited for, and does not hold for lists of investigations, has been waited for in
     /// vain: that family is as good as down, and nothing else waits for it. So is one at the first request to one of its
     /// endpoints, if the step has got nothing done. Any other is waited for: what is collected slowly is collected whole.
@@ -350,7 +355,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             return Ok(response);
         }
         let failure = Box::new(Failure { reason, ..*failure });
-        if is_refused {
+        if is_refused && family == Family::Triage && this != SEARCH {
             api.refuse(this, &failure);
         } else {
             api.halt(&failure);

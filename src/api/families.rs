@@ -57,11 +57,16 @@ impl Family {
     }
 }
 
+/// The endpoint of the Alert Triage API that is asked whether that is there.
+pub(super) const SEARCH: u8 = 1;
+/// Its endpoint of single alerts, and the only one of any other family.
+pub(super) const SINGLE: u8 = 16;
+
 /// The bit of an endpoint within its family: of several one may be limited for itself.
 pub(super) fn endpoint(target: &str) -> u8 {
     let path = target.split('?').next().unwrap_or(target);
     let names = ["/search", "/rrns", "/evidences", "/actors"];
-    names.iter().zip([1, 2, 4, 8]).find(|(name, _)| path.ends_with(*name)).map_or(16, |(_, bit)| bit)
+    names.iter().zip([SEARCH, 2, 4, 8]).find(|(name, _)| path.ends_with(*name)).map_or(SINGLE, |(_, bit)| bit)
 }
 
 /// What is left of an allowance, as last heard.
@@ -124,13 +129,9 @@ impl Api {
         self.halted.borrow_mut().get_or_insert_with(|| Box::new(why.clone()));
     }
 
-    /// Ends requests to an endpoint that is refused, or to all of it where no other endpoint has answered in this step.
+    /// Ends requests to one of its endpoints.
     pub(super) fn refuse(&self, endpoint: u8, why: &Failure) {
-        if self.answered.get() & !endpoint == 0 {
-            self.halt(why);
-        } else {
-            self.refused.borrow_mut().push((endpoint, Box::new(why.clone())));
-        }
+        self.refused.borrow_mut().push((endpoint, Box::new(why.clone())));
     }
 
     /// Whether requests to all of it were ended.

@@ -74,7 +74,12 @@ pub(super) enum Refused {
     Alerts,
     /// Evidence and actors.
     Evidence,
+    /// All of the Alert Triage API.
+    Api,
 }
+
+/// Seconds after which a refusal is the first again, if there was none in between.
+const FORGOTTEN: i64 = 6 * 3_600;
 
 /// The state of a stream whose API is there and refuses it.
 #[must_use]
@@ -118,16 +123,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// whether the API is there. Where it is refused always, alerts do not wait for it.
     pub(super) fn is_first_refusal(&mut self, of: Refused) -> bool {
         let now = self.cycle_began();
-        let Some(since) = self.state.since_7.refused.get_mut(of as usize) else { return false };
-        let is_recent = since.is_some_and(|since| (0..86_400).contains(&now.seconds_since(since)));
-        let first = if is_recent { since.unwrap_or(now) } else { now };
-        *since = Some(first);
-        first == now
+        let Some(last) = self.state.since_7.refused.get_mut(of as usize) else { return false };
+        let is_first = last.is_none_or(|last| last == now || !is_recent(last, now));
+        // In the cycle of the first one all are first; what was refused before is noted to have been so before this cycle.
+        *last = Some(if is_first { now } else { now.just_before() });
+        is_first
     }
 
     /// Whether it has been refused since an earlier cycle than the one that began then, and so may not be had by this key.
     pub(super) fn is_refused_since(&self, of: Refused, began: Utc) -> bool {
-        self.state.since_7.refused.get(of as usize).copied().flatten().is_some_and(|since| since < began)
+        let last = self.state.since_7.refused.get(of as usize).copied().flatten();
+        last.is_some_and(|last| last < began && is_recent(last, began))
     }
 
     /// Notes that something of the Alert Triage API is not there: perhaps that has gone as a whole.
@@ -143,6 +149,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             *since = None;
         }
     }
+}
+
+/// Whether a refusal still says something.
+fn is_recent(last: Utc, now: Utc) -> bool {
+    (0..FORGOTTEN).contains(&now.seconds_since(last))
 }
 
 #[cfg(test)]

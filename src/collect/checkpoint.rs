@@ -121,8 +121,8 @@ pub struct Since7 {
     pub organization: Organization,
     /// HTTP status of the last answer because of which alerts could not be collected, 0 for none.
     pub status: u16,
-    /// Since when what a key may be refused has been, in the order of [`super::access::Refused`].
-    pub refused: [Option<Utc>; 2],
+    /// When what a key may be refused was refused last, and whether for the first time: see [`super::access::Refused`].
+    pub refused: [Option<Utc>; 3],
 }
 
 /// A listing of what was created between two instants.

@@ -175,9 +175,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let is_held = match failure.reason {
             // Not known there yet.
             FailureReason::NotFound if self.is_young(created) => return Enriched::Waiting,
-            FailureReason::NotFound => job.failures == 0 && (put_off || self.is_within(created, RECENT)),
-            // Once for each alert: others may have what this one is always refused.
-            FailureReason::Forbidden => job.failures == 0 && (put_off || self.is_first_refusal(Refused::Evidence)),
+            FailureReason::NotFound => {
+                job.failures == 0 && self.is_within(created, RECENT) || put_off && job.failures < HELD
+            }
+            // Others may have what this one is always refused: then it is the first one again.
+            FailureReason::Forbidden => job.failures < HELD && (put_off || self.is_first_refusal(Refused::Evidence)),
             _ if job.may_lack(&failure) => false,
             _ => {
                 self.output.degrade(EVIDENCE, (*failure).clone());
@@ -234,14 +236,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.state.triage = match answer {
             Ok(_) => Access::Available,
             Err(Stop::Failed(failure))
-                if is_absence(&failure)
-                    && !was_halted
-                    && !(is_doubtful && self.is_first_refusal(Refused::Evidence)) =>
+                if is_absence(&failure) && !was_halted && !(is_doubtful && self.is_first_refusal(Refused::Api)) =>
             {
                 Access::missing(&failure, now)
             }
             Err(stop) => return Err(stop),
         };
+        if self.state.triage == Access::Available {
+            self.not_refused(Refused::Api);
+        }
         // That it is there after all is found out in every step in which something of it is not.
         self.output.progress |= !(is_doubtful && self.state.triage == Access::Available);
         Ok(())

@@ -318,7 +318,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .partition(|(alert, _): &(TriageAlert<'_>, _)| self.comes_with_its_investigation(alert));
         for (alert, _) in investigated {
             self.owe(&alert);
-            self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
+            // Where what is new could not be listed, the next cycle can tell more.
+            if self.has_listed_new() || alert.investigation().is_some_and(|rrn| self.state.known.get(&rrn).is_some()) {
+                self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
+            }
         }
         let mut left = alerts.as_slice();
         while !left.is_empty() {
@@ -353,7 +356,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => gone.push(*rrn),
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     failed = Some(failure);
-                    if self.client.is_triage_halted() {
+                    if self.client.ends_reads_of_alerts() {
                         break;
                     }
                     unread.push(*rrn);
@@ -362,7 +365,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         }
         let Some(failure) = failed else { return Ok(()) };
-        if self.client.is_triage_halted() {
+        if self.client.ends_reads_of_alerts() {
             return Err(Stop::Failed(failure));
         }
         let alone = records.is_empty();
@@ -402,11 +405,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         own >= HELD || others >= HELD_ALONE
     }
 
+    /// Whether everything that was new has been listed in this cycle: what is not remembered has then had to make room.
+    fn has_listed_new(&self) -> bool {
+        self.state.watermark.is_some_and(|watermark| watermark >= self.cycle_began())
+    }
+
     /// Whether it belongs to an investigation, with which it is or was collected. Of one that had to make room, or that nothing
     /// of was ever collected, no row may ever tell that it has gained an alert: then the alert is collected for itself,
-    /// under the same id. What the first listing finds was there when its investigation was listed.
+    /// under the same id. What there was before the first cycle ended was there when its investigation was listed.
     fn comes_with_its_investigation(&self, alert: &TriageAlert<'_>) -> bool {
-        let is_new = self.settings.collect_alerts && self.state.beyond.uninvestigated.is_some();
+        let is_new = self.settings.collect_alerts && self.state.relisted.is_some() && self.has_listed_new();
         alert
             .investigation()
             .is_some_and(|rrn| !is_new || self.state.known.get(&rrn).is_some_and(|known| !known.silent))

@@ -93,7 +93,7 @@ fn poll(setting: &Setting, connector: &Connector, vendor: &Vendor) -> anyhow::Re
         },
     };
     let mut cycle = setting.runtime.block_on(run.cycle(std::future::pending()));
-    cycle.delivered = Some(setting.runtime.block_on(courier.finish()));
+    cycle.delivered = Some(setting.runtime.block_on(courier.finish(std::future::pending())));
     cycle.elapsed = begun.elapsed();
     Ok(cycle)
 }

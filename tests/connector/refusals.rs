@@ -209,16 +209,51 @@ fn an_endpoint_that_refuses_the_key_leaves_the_others_of_its_api_to_a_busy_tenan
 }
 
 #[test]
-fn an_alert_that_is_always_refused_waits_for_one_cycle_where_others_are_not() {
+fn an_alert_that_is_always_refused_does_not_wait_for_long_where_others_are_not() {
     let (mut tenant, rrns) = alerts(2, 1);
     set(&tenant, [Rule::new(format!("*{}/evidences", rrns[0]), status(403))]);
     polls(&mut tenant, 1);
-    assert!(artifact(&tenant, &rrns[0]).is_none());
-    assert_eq!(evidence_of(&tenant, &rrns[1]), 1);
-    let other = new_alert(&tenant);
-    polls(&mut tenant, 1);
-    assert_eq!(evidence_of(&tenant, &other), 1);
+    for _ in 0..3 {
+        assert!(artifact(&tenant, &rrns[0]).is_none());
+        let other = new_alert(&tenant);
+        polls(&mut tenant, 1);
+        assert_eq!(evidence_of(&tenant, &other), 1);
+        tenant.advance(Duration::from_secs(1_200));
+    }
     assert!(artifact(&tenant, &rrns[0]).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+}
+
+#[test]
+fn a_refusal_costs_no_evidence_of_an_investigation_in_which_something_else_has_failed() {
+    let (mut tenant, rrns) = alerts(3, 1);
+    set(&tenant, [Rule::new("/idr/v2/investigations/*/alerts", status(500))]);
+    polls(&mut tenant, 1);
+    for path in ["/idr/at/alerts/ops/rrns", "*/evidences"] {
+        set(&tenant, [Rule::new(path, status(403))]);
+        polls(&mut tenant, 1);
+    }
+    set(&tenant, []);
+    polls(&mut tenant, 4);
+    for rrn in &rrns {
+        assert_eq!(evidence_of(&tenant, rrn), 1);
+    }
+}
+
+#[test]
+fn alerts_outside_investigations_that_the_key_may_not_read_for_a_while_come_when_it_may() {
+    for path in ["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn:*"] {
+        let mut world = empty();
+        let created = start() - time::Duration::days(2);
+        let outside: Vec<_> =
+            (0..5).map(|_| world.add_alert(None, AlertSpec::new(created, created)).unwrap()).collect();
+        let outside: Vec<String> = outside.into_iter().map(|id| world.alert_id(id).unwrap()).collect();
+        let mut tenant = Tenant::of(world);
+        set(&tenant, ["/idr/at/alerts/ops/rrns", path].map(|path| Rule::new(path, status(401))));
+        polls(&mut tenant, 30);
+        set(&tenant, []);
+        polls(&mut tenant, 8);
+        assert_eq!(missing(&tenant, &outside), Vec::<&String>::new(), "{path}");
+    }
 }
 
 #[test]

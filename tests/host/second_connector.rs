@@ -69,7 +69,7 @@ impl Place {
             },
         };
         let mut cycle = run.cycle(std::future::pending()).await;
-        cycle.delivered = Some(courier.finish().await);
+        cycle.delivered = Some(courier.finish(std::future::pending()).await);
         cycle
     }
 

@@ -103,12 +103,11 @@ impl Poll {
         let mut signals = Signals::listen()?;
         let signalled = Arc::new(AtomicU8::new(0));
         let seen = signalled.clone();
-        let (stopped, stop) = tokio::sync::oneshot::channel();
+        let (stopped, mut stop) = tokio::sync::watch::channel(false);
         // On a thread of the runtime, so that a second signal ends the process even while an output takes no data.
         tokio::spawn(async move {
             seen.store(signals.next().await, Ordering::Relaxed);
-            // Nobody listens any more when the cycle is over.
-            let _ = stopped.send(());
+            stopped.send_replace(true);
             std::process::exit(i32::from(signals.next().await));
         });
         spinner.set_message("polling");
@@ -137,13 +136,14 @@ impl Poll {
                 stopping: &|| false,
             },
         }
-        .cycle(async { stop.await.unwrap_or_default() })
+        .cycle(async { _ = stop.wait_for(|stop| *stop).await })
         .await;
-        cycle.delivered = match courier {
-            Some(courier) if cycle.end == End::Interrupted => Some(courier.abandon().await),
-            Some(courier) => Some(courier.finish().await),
-            None => None,
-        };
+        if let Some(courier) = courier {
+            cycle.delivered = Some(courier.finish(async { _ = stop.wait_for(|stop| *stop).await }).await);
+        }
+        if *stop.borrow() {
+            cycle.end = End::Interrupted;
+        }
         cycle.elapsed = begun.elapsed();
         spinner.finish_and_clear();
 

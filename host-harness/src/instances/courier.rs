@@ -4,6 +4,8 @@
 //! the steps. What it has not taken waits in the outbox for the next poll.
 //! Not guaranteed: that a sink which stands still is left. Whoever waits for the courier waits for the portion at hand.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use tokio::runtime::Handle;
@@ -58,19 +60,19 @@ impl Courier {
         let _ = self.bell.try_send(());
     }
 
-    /// Waits until all is delivered that is stored, or until the sink has failed.
-    pub async fn finish(self) -> Delivered {
+    /// Waits until all is delivered that is stored, or until the sink has failed. When `stop` ends, for the portion at hand
+    /// only: what is left waits in the outbox.
+    pub async fn finish(self, stop: impl Future<Output = ()>) -> Delivered {
         self.ring();
-        drop(self.bell);
-        outcome(self.work).await
-    }
-
-    /// Waits for the portion at hand; what is left waits in the outbox.
-    pub async fn abandon(self) -> Delivered {
         let Self { bell, leave, work } = self;
-        leave.send_replace(true);
         drop(bell);
-        outcome(work).await
+        let mut delivered = pin!(outcome(work));
+        tokio::select! {
+            biased;
+            () = stop => leave.send_replace(true),
+            delivered = &mut delivered => return delivered,
+        };
+        delivered.await
     }
 }
 

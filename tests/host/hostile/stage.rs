@@ -193,7 +193,7 @@ impl Stage {
             },
         };
         let mut cycle = self.beside_the_neighbour(run.cycle(std::future::pending())).await;
-        cycle.delivered = Some(courier.finish().await);
+        cycle.delivered = Some(courier.finish(std::future::pending()).await);
         cycle.log(slug, name, |_| false);
         let text = std::fs::read_to_string(&out).unwrap();
         let aftermath = Aftermath {

@@ -15,7 +15,7 @@ const LONG: Duration = Duration::from_secs(60);
 async fn cycle_into(bench: &Bench, collector: &impl Collector, sink: impl Sink + 'static) -> Cycle {
     let courier = courier(bench, sink);
     let mut cycle = bench.cycle_with(collector, &|_| courier.ring(), std::future::pending()).await;
-    cycle.delivered = Some(courier.finish().await);
+    cycle.delivered = Some(courier.finish(std::future::pending()).await);
     cycle
 }
 
@@ -140,7 +140,7 @@ async fn steps_go_on_beside_an_output_that_stands_still() {
     assert_eq!(bench.store.counts().expect("counts").undelivered, 4);
     // For what it has, and for what is left.
     (0..2).for_each(|_| take.send(()).expect("the output"));
-    assert_eq!(courier.finish().await, Delivered { count: 4, failure: None });
+    assert_eq!(courier.finish(std::future::pending()).await, Delivered { count: 4, failure: None });
 }
 
 #[tokio::test]
@@ -151,7 +151,7 @@ async fn who_is_told_to_leave_ends_what_is_at_hand_and_leaves_the_rest_in_the_ou
     let (sink, given, take) = Still::new();
     let courier = courier(&bench, sink);
     let portion = given.recv_timeout(LONG).expect("a delivery");
-    let mut left = pin!(courier.abandon());
+    let mut left = pin!(courier.finish(std::future::ready(())));
     assert!(futures::poll!(&mut left).is_pending(), "the portion is at hand");
     take.send(()).expect("the output");
     let delivered = left.await;
