@@ -32,8 +32,8 @@ pub enum Access {
     Available,
     /// It answered with this status at that time.
     Unavailable(u16, Utc),
-    /// It answered, and something of it has said since that it is not there.
-    Doubtful,
+    /// It answered, and something of it has said since that it is not there; itself in the cycle that began then.
+    Doubtful(Option<Utc>),
 }
 
 impl Access {
@@ -62,7 +62,7 @@ impl Access {
     pub fn failure(self, what: &str, remedy: &str) -> Option<Failure> {
         match self {
             Self::Unavailable(status, _) => Some(unavailable(what, status, remedy)),
-            Self::Unknown | Self::Available | Self::Doubtful => None,
+            Self::Unknown | Self::Available | Self::Doubtful(_) => None,
         }
     }
 }
@@ -74,8 +74,6 @@ pub(super) enum Refused {
     Alerts,
     /// Evidence and actors.
     Evidence,
-    /// All of the Alert Triage API.
-    Api,
 }
 
 /// Seconds after which a refusal is the first again, if there was none in between.
@@ -139,7 +137,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Notes that something of the Alert Triage API is not there: perhaps that has gone as a whole.
     pub(super) fn doubt_triage(&mut self) {
         if self.state.triage == Access::Available {
-            self.state.triage = Access::Doubtful;
+            self.state.triage = Access::Doubtful(None);
         }
     }
 

@@ -122,7 +122,7 @@ pub struct Since7 {
     /// HTTP status of the last answer because of which alerts could not be collected, 0 for none.
     pub status: u16,
     /// When what a key may be refused was refused last, and whether for the first time: see [`super::access::Refused`].
-    pub refused: [Option<Utc>; 3],
+    pub refused: [Option<Utc>; 2],
 }
 
 /// A listing of what was created between two instants.

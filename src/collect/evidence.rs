@@ -225,7 +225,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if self.state.triage == Access::Available || self.state.triage.is_missing(now) {
             return Ok(());
         }
-        let is_doubtful = self.state.triage == Access::Doubtful;
+        let before = self.state.triage;
         // What has ended requests to it is the answer to something else.
         let was_halted = self.client.is_triage_halted();
         let request = calls::triage_search(now.plus_seconds(-ASK_AGAIN), now, 0, 1);
@@ -233,20 +233,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if matches!(&answer, Err(Stop::Failed(failure)) if is_absence(failure)) {
             answer = self.client.send(&request).await;
         }
-        self.state.triage = match answer {
+        let found = match answer {
             Ok(_) => Access::Available,
-            Err(Stop::Failed(failure))
-                if is_absence(&failure) && !was_halted && !(is_doubtful && self.is_first_refusal(Refused::Api)) =>
-            {
-                Access::missing(&failure, now)
-            }
+            Err(Stop::Failed(failure)) if is_absence(&failure) && !was_halted => match before {
+                // It was there until now.
+                Access::Doubtful(first) if first.is_none_or(|first| first == now) => {
+                    self.state.triage = Access::Doubtful(Some(now));
+                    return Err(Stop::Failed(failure));
+                }
+                _ => Access::missing(&failure, now),
+            },
             Err(stop) => return Err(stop),
         };
-        if self.state.triage == Access::Available {
-            self.not_refused(Refused::Api);
-        }
+        self.state.triage = found;
         // That it is there after all is found out in every step in which something of it is not.
-        self.output.progress |= !(is_doubtful && self.state.triage == Access::Available);
+        self.output.progress |= !matches!((before, found), (Access::Doubtful(_), Access::Available));
         Ok(())
     }
 

@@ -282,7 +282,7 @@ fn change(before: &Checkpoint, after: &Checkpoint) -> String {
     let moved = |is: bool| if is { "moved on" } else { "stayed" };
     let owed = after.known.iter().filter(|(_, known)| matches!(known.owed, Owed::Failed(..) | Owed::Page(_))).count();
     let triage = match after.triage {
-        Access::Unknown | Access::Doubtful => "to be asked for",
+        Access::Unknown | Access::Doubtful(_) => "to be asked for",
         Access::Available => "there",
         Access::Unavailable(..) => "not there",
     };

@@ -41,7 +41,7 @@ fn sample() -> Checkpoint {
         since_7: Since7 {
             organization: Organization { seen: Seen::One(u64::MAX), moves: 2, since: Some(Utc(8)) },
             status: 403,
-            refused: [None, Some(Utc(9)), None],
+            refused: [None, Some(Utc(9))],
         },
         bounds: Bounds::default(),
     }
