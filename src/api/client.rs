@@ -13,6 +13,8 @@
 //! Not guaranteed: requests that are under way when the client halts still
 //! finish; what they bring is used.
 
+mod judging;
+
 use std::cell::Cell;
 use std::time::Duration;
 
@@ -20,7 +22,7 @@ use serde_json::value::RawValue;
 
 use super::calls;
 use super::errors;
-use super::families::{Allowance, Api, Family, Limit, RESERVE, SEARCH, SINGLE, endpoint};
+use super::families::{Allowance, Api, Family, Limit, RESERVE, SINGLE, endpoint};
 use super::rate;
 use super::records::Members;
 use super::transport::{Clock, Request, Response, Transport, TransportErrorKind};
@@ -30,8 +32,6 @@ use crate::times::Utc;
 
 /// Tries of one request, the first included.
 const TRIES: u32 = 3;
-/// Requests of a step that have to be left for asking again what was refused.
-const SPARE: u32 = 6;
 /// Wait before the second try; doubled for the third.
 const FIRST_WAIT: Duration = Duration::from_millis(250);
 /// Requests that fail one after the other, each with all its tries, before an
@@ -308,59 +308,6 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             (outcome, _) => outcome,
         };
         self.settle(request, outcome, self.elapsed().saturating_sub(began))
-    }
-
-    /// What a failure of one of the other families comes to when it concerns that alone.
-    ///
-    /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it
-    /// is refused otherwise is asked at that moment, since it may have been revoked meanwhile, and the same is asked once
-    /// more where there are requests to spare: much would go without what this family gives. Of the Alert Triage API only
-    /// the endpoint is refused, unless it is that which is asked whether the API is there. A limit that is reached at
-    /// the first request of a step that was waited for, and does not hold for lists of investigations, has been waited for in
-    /// vain: that family is as good as down, and nothing else waits for it. So is one at the first request to one of its
-    /// endpoints, if the step has got nothing done. Any other is waited for: what is collected slowly is collected whole.
-    async fn judged(&self, request: &Request, failure: Box<Failure>) -> Result<Response, Stop> {
-        let family = Family::of(&request.target);
-        let api = self.api(family);
-        let this = endpoint(&request.target);
-        // Another that was under way with it has been judged.
-        if let Some(halted) = api.halted(this) {
-            return Err(Stop::Failed(halted));
-        }
-        let is_refused = failure.reason == FailureReason::Unauthorized;
-        let (control, reason) = match failure.reason {
-            FailureReason::Unauthorized if family == Family::Triage => (calls::validate(), FailureReason::Forbidden),
-            FailureReason::Unauthorized => (calls::validate(), FailureReason::Unavailable),
-            FailureReason::RateLimited
-                if self.has_waited
-                    && (api.answered.get() == 0 || !self.progress.get() && api.answered.get() & this == 0) =>
-            {
-                (calls::any_investigation(self.now()), FailureReason::Unavailable)
-            }
-            _ => return Err(Stop::Failed(failure)),
-        };
-        // Once in a step: of a small budget every request counts.
-        if !(is_refused && self.is_valid.get()) {
-            match self.once(&control, Duration::MAX).await {
-                Ok(_) => self.is_valid.set(is_refused || self.is_valid.get()),
-                Err(stop @ (Stop::Spent | Stop::Allowance(_))) if is_refused => return Err(stop),
-                Err(_) => return Err(Stop::Failed(failure)),
-            }
-        }
-        // A small budget is for what can be had: of ten requests none is left for this.
-        if is_refused
-            && self.requests_left.get() > SPARE
-            && let Ok(response) = self.once(request, Duration::MAX).await
-        {
-            return Ok(response);
-        }
-        let failure = Box::new(Failure { reason, ..*failure });
-        if is_refused && family == Family::Triage && this != SEARCH {
-            api.refuse(this, &failure);
-        } else {
-            api.halt(&failure);
-        }
-        Err(Stop::Failed(failure))
     }
 
     /// Reads a single record and makes sure that it is the one asked for.

@@ -21,16 +21,20 @@
 //! seen. Three alerts in a row that cannot be read look like an outage, and
 //! are waited for.
 
+mod failing;
+
 use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
+
+use failing::Failures;
 
 use super::Step;
 use super::access::{Access, Refused, is_absence, is_refused};
 use super::alert_list::MOST_PAGES;
 use super::checkpoint::{Known, Owed, Phase};
 use super::evidence::{HELD, NAME, REMEDY};
-use super::triage::{BATCH, Read, read_alert};
+use super::triage::{BATCH, Read};
 use crate::api::client::{Stop, is_local};
 use crate::api::json::Json;
 use crate::api::transport::{Clock, Transport};
@@ -38,7 +42,7 @@ use crate::api::{calls, errors, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::identity::hash64;
 use crate::artifact::triage_alert::TriageAlert;
-use crate::contract::{Failure, FailureReason};
+use crate::contract::Failure;
 use crate::descriptor::{EVIDENCE, UNINVESTIGATED};
 use crate::times::Utc;
 
@@ -55,8 +59,6 @@ const AGAIN: u32 = 2;
 /// Windows that are passed over in one cycle, at most: with more of them the
 /// search itself is at fault.
 const MOST_PASSED: u32 = 8;
-/// Cycles in which an alert fails, and no other can be read, after which it is passed over.
-const HELD_ALONE: u32 = 12;
 /// Longest window, in microseconds, whose total never comes that is passed over: what was found of it is collected.
 const LONGEST_PASSED: i64 = 3_600 * 1_000_000;
 /// Most alerts remembered as collected.
@@ -64,31 +66,8 @@ const MOST_KNOWN: usize = 10_000;
 
 /// Stands for the creation of an alert that is gone: it is looked for once more
 /// when its window is listed again. The numbers behind it are those of the
-/// failures of an alert that is still to be read ([`Failures`]).
+/// failures of an alert that is still to be read ([`failing::Failures`]).
 const GONE: i64 = i64::MIN;
-
-/// How often an alert that is still to be read has failed.
-#[derive(Clone, Copy, Default)]
-struct Failures {
-    /// While others could be read.
-    own: u32,
-    /// While no other could: that says little about it.
-    alone: u32,
-}
-
-impl Failures {
-    /// From what stands for the creation of an alert.
-    fn of(created: i64) -> Option<Self> {
-        let number = u32::try_from(created.checked_sub(GONE)?).ok().filter(|number| *number > 0)?;
-        let (own, alone) = (number % (HELD + 1), number / (HELD + 1));
-        (alone <= HELD_ALONE).then_some(Self { own, alone })
-    }
-
-    /// What stands for the creation of an alert.
-    fn created(self) -> i64 {
-        GONE + i64::from(self.own.min(HELD) + self.alone.min(HELD_ALONE) * (HELD + 1))
-    }
-}
 
 /// What a search of a window found.
 enum Rrns {
@@ -338,71 +317,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         unread.map_or(Ok(()), Err)
     }
 
-    /// Reads alerts one by one, because one of them may be why they cannot be
-    /// read together. One that has failed in so many cycles is passed over: later
-    /// where no other can be read.
-    async fn read_singly<'r>(
-        &mut self,
-        rrns: &[&'r str],
-        records: &mut Vec<Box<RawValue>>,
-        gone: &mut Vec<&'r str>,
-        until: Utc,
-    ) -> Result<(), Stop> {
-        let mut failed = None;
-        let mut unread = Vec::new();
-        for rrn in rrns {
-            match read_alert(&self.client, rrn).await {
-                Ok(record) => records.push(record),
-                Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => gone.push(*rrn),
-                Err(Stop::Failed(failure)) if is_local(&failure) => {
-                    failed = Some(failure);
-                    if self.client.ends_reads_of_alerts() {
-                        break;
-                    }
-                    unread.push(*rrn);
-                }
-                Err(stop) => return Err(stop),
-            }
-        }
-        let Some(failure) = failed else { return Ok(()) };
-        if self.client.ends_reads_of_alerts() {
-            return Err(Stop::Failed(failure));
-        }
-        let alone = records.is_empty();
-        let mut waits = false;
-        for rrn in unread {
-            if self.has_failed_for_good(rrn, alone) {
-                self.done_with(rrn, until.0);
-            } else {
-                waits = true;
-            }
-        }
-        if waits {
-            return Err(Stop::Failed(failure));
-        }
-        self.output.degrade(UNINVESTIGATED, errors::passed_over(*failure));
-        Ok(())
-    }
-
     /// Whether an alert needs not be read again.
     fn is_done(&self, rrn: &str) -> bool {
         let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
         known.is_some_and(|created| Failures::of(*created).is_none())
-    }
-
-    /// How often an alert has failed.
-    fn failures_of(&self, rrn: &str) -> Failures {
-        let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
-        known.and_then(|created| Failures::of(*created)).unwrap_or_default()
-    }
-
-    /// Counts a failure of an alert, while others could be read or not, and tells whether it is one too many.
-    fn has_failed_for_good(&mut self, rrn: &str, alone: bool) -> bool {
-        let Failures { mut own, alone: mut others } = self.failures_of(rrn);
-        *if alone { &mut others } else { &mut own } += 1;
-        self.state.beyond.outside.insert(hash64([rrn.as_bytes()]), Failures { own, alone: others }.created());
-        self.output.progress = true;
-        own >= HELD || others >= HELD_ALONE
     }
 
     /// Whether everything that was new has been listed in this cycle: what is not remembered has then had to make room.

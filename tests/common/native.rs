@@ -374,6 +374,13 @@ pub fn polls(tenant: &mut Tenant, count: usize) -> Cycle {
     last
 }
 
+/// A cycle in which nothing may go wrong.
+pub fn sound(tenant: &mut Tenant) -> Cycle {
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    cycle
+}
+
 /// Makes an investigation of now with one alert: its RRN.
 pub fn new_one(tenant: &Tenant) -> String {
     let now = tenant.link.simulator.now();

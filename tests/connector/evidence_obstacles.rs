@@ -7,7 +7,7 @@ use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationSpec, Rule};
 use serde_json::Value;
 
 /// One investigation with so many alerts, each with so many records of evidence: the tenant, and the alerts' RRNs.
-fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {
+pub(crate) fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {
     let mut world = empty();
     let created = start() - time::Duration::days(2);
     let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
@@ -22,7 +22,7 @@ fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {
 }
 
 /// Polls every ten minutes.
-fn polls(tenant: &mut Tenant, count: usize) {
+pub(crate) fn polls(tenant: &mut Tenant, count: usize) {
     for _ in 0..count {
         tenant.cycle();
         tenant.advance(Duration::from_secs(600));
@@ -30,11 +30,11 @@ fn polls(tenant: &mut Tenant, count: usize) {
 }
 
 /// The artifact of an alert.
-fn artifact<'t>(tenant: &'t Tenant, rrn: &str) -> Option<&'t Value> {
+pub(crate) fn artifact<'t>(tenant: &'t Tenant, rrn: &str) -> Option<&'t Value> {
     tenant.store.values().find(|artifact| artifact["sourceInfo"] == rrn)
 }
 
-fn evidence_of(tenant: &Tenant, rrn: &str) -> usize {
+pub(crate) fn evidence_of(tenant: &Tenant, rrn: &str) -> usize {
     let message: Value = serde_json::from_str(artifact(tenant, rrn).unwrap()["message"].as_str().unwrap()).unwrap();
     message["evidence"].as_array().map_or(0, Vec::len)
 }

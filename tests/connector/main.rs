@@ -29,5 +29,6 @@ mod outside_obstacles;
 mod refusals;
 mod requests;
 mod unanswered;
+mod untold;
 mod unusual;
 mod volume;

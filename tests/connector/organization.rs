@@ -2,16 +2,10 @@
 
 use std::time::Duration;
 
-use crate::common::native::{Cycle, Tenant, empty, start};
+use crate::common::native::{Tenant, empty, sound, start};
 use insightidr_simulator::{InvestigationSpec, World, WorldConfig};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
-
-fn sound(tenant: &mut Tenant) -> Cycle {
-    let cycle = tenant.cycle();
-    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
-    cycle
-}
 
 #[test]
 fn another_region_is_another_tenant_and_begins_from_its_beginning() {

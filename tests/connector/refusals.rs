@@ -4,24 +4,9 @@
 use std::time::Duration;
 
 use crate::common::native::{Tenant, empty, missing, start, status};
+use crate::evidence_obstacles::{alerts, artifact, evidence_of, polls};
 use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule};
 use rapid7_insightidr::contract::{Setting, SettingValue};
-use serde_json::Value;
-
-/// One investigation with so many alerts, each with so many records of evidence: the tenant, and the alerts' RRNs.
-fn alerts(count: i64, evidence_records: u16) -> (Tenant, Vec<String>) {
-    let mut world = empty();
-    let created = start() - time::Duration::days(2);
-    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
-    let mut rrns = Vec::new();
-    for number in 0..count {
-        let created = created + time::Duration::seconds(number);
-        let alert =
-            world.add_alert(Some(id), AlertSpec { evidence_records, ..AlertSpec::new(created, created) }).unwrap();
-        rrns.push(world.alert_id(alert).unwrap());
-    }
-    (Tenant::of(world), rrns)
-}
 
 /// An investigation that is made now, of two days ago as its alert is, which has evidence: the alert's RRN.
 fn new_alert(tenant: &Tenant) -> String {
@@ -37,24 +22,6 @@ fn new_alert(tenant: &Tenant) -> String {
 
 fn set(tenant: &Tenant, rules: impl IntoIterator<Item = Rule>) {
     tenant.link.simulator.set_faults(FaultProfile::new(rules));
-}
-
-/// Polls every ten minutes.
-fn polls(tenant: &mut Tenant, count: usize) {
-    for _ in 0..count {
-        tenant.cycle();
-        tenant.advance(Duration::from_secs(600));
-    }
-}
-
-/// The artifact of an alert.
-fn artifact<'t>(tenant: &'t Tenant, rrn: &str) -> Option<&'t Value> {
-    tenant.store.values().find(|artifact| artifact["sourceInfo"] == rrn)
-}
-
-fn evidence_of(tenant: &Tenant, rrn: &str) -> usize {
-    let message: Value = serde_json::from_str(artifact(tenant, rrn).unwrap()["message"].as_str().unwrap()).unwrap();
-    message["evidence"].as_array().map_or(0, Vec::len)
 }
 
 #[test]
