@@ -4,8 +4,6 @@
 //! paste is a syntax error. So the user's text is taken apart here and every
 //! term is handed on as a quoted string, which FTS5 takes as plain words.
 
-use std::borrow::Cow;
-
 use super::logic::Set;
 use super::typed::{Term, Token, tokens};
 use super::{StoreError, words};
@@ -112,7 +110,7 @@ impl Term {
         let prefix = has_star && stem.ends_with(char::is_alphanumeric);
         let begun = if has_star { words::beginning(stem) } else { None };
         let is_begun = begun.is_some();
-        let word = begun.map_or_else(|| words::indexed(&plain), Cow::Owned);
+        let word = begun.unwrap_or_else(|| words::indexed(&plain));
         let word_prefix = prefix || is_begun || words::ends_with_time(&word);
         let (written, indexed) = (phrase(&plain, prefix), phrase(&word, word_prefix));
         Some(match self.field.or(outer) {

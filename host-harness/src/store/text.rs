@@ -12,11 +12,11 @@
 
 use std::collections::HashSet;
 use std::fmt;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, BuildHasherDefault, Hasher, RandomState};
 
 use serde::de::{DeserializeSeed, Deserializer, Error, IgnoredAny, MapAccess, SeqAccess, Visitor};
 
-use super::words::indexed;
+use super::words::write_indexed;
 
 /// Bytes of values of one artifact that are indexed; what is beyond is stored
 /// but not found. Ordinary artifacts have a hundredth of it.
@@ -43,8 +43,27 @@ pub(super) struct Searchable {
 /// The values that are in a column already, by hashes that nobody outside can foresee.
 #[derive(Debug, Default)]
 struct Seen {
-    hashes: HashSet<u64>,
+    hashes: HashSet<u64, BuildHasherDefault<Hashed>>,
     state: RandomState,
+}
+
+/// Takes a hash for what it is.
+#[derive(Debug, Default)]
+struct Hashed(u64);
+
+impl Hasher for Hashed {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
+
+    /// Of anything but a hash it makes a poor one.
+    fn write(&mut self, bytes: &[u8]) {
+        self.0 = bytes.iter().fold(self.0, |hash, byte| hash.rotate_left(8) ^ u64::from(*byte));
+    }
 }
 
 /// A column that is being filled.
@@ -63,14 +82,20 @@ impl Column<'_> {
 
     /// Adds one value on a line of its own, as far as there is room, unless it is there.
     fn push(&mut self, text: &str) {
-        let room = MOST_TEXT.saturating_sub(self.out.len());
-        let text = indexed(text);
-        let text = text.as_ref();
-        if room == 0 || text.is_empty() || !self.seen.hashes.insert(self.seen.state.hash_one((self.number, text))) {
+        let before = self.out.len();
+        let room = MOST_TEXT.saturating_sub(before);
+        if room == 0 || text.is_empty() {
             return;
         }
-        self.out.push_str(text.get(..text.floor_char_boundary(room)).unwrap_or_default());
-        self.out.push('\n');
+        write_indexed(text, self.out);
+        let words = self.out.get(before..).unwrap_or_default();
+        let end = words.floor_char_boundary(room);
+        if self.seen.hashes.insert(self.seen.state.hash_one((self.number, words))) {
+            self.out.truncate(before + end);
+            self.out.push('\n');
+        } else {
+            self.out.truncate(before);
+        }
     }
 }
 

@@ -8,36 +8,34 @@
 //! Not guaranteed: fractions of a second and offsets are not searched for, nor the inner parts of a UUID. A time is taken
 //! as it is written, whatever its offset.
 
-use std::borrow::Cow;
-
 use memchr::memchr_iter;
 
 /// Lengths of the parts of a UUID.
 const UUID: [usize; 5] = [8, 4, 4, 4, 12];
 
 /// A text as it is indexed and searched for.
-pub(super) fn indexed(text: &str) -> Cow<'_, str> {
-    // Shorter than a day.
-    if text.len() < 10 {
-        return Cow::Borrowed(text);
-    }
-    let mut out = String::new();
+pub(super) fn indexed(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    write_indexed(text, &mut out);
+    out
+}
+
+/// Adds a text as it is indexed and searched for.
+pub(super) fn write_indexed(text: &str, out: &mut String) {
     let mut copied = 0;
-    for hyphen in memchr_iter(b'-', text.as_bytes()) {
+    // Shorter than a day there is nothing to look for.
+    let hyphens = if text.len() < 10 { "" } else { text };
+    for hyphen in memchr_iter(b'-', hyphens.as_bytes()) {
         if hyphen < copied {
             continue;
         }
         let Some(found) = uuid_at(text, hyphen).or_else(|| time_at(text, hyphen)) else { continue };
         let Some(before) = text.get(copied..found.begin) else { continue };
         out.push_str(before);
-        found.write(&mut out);
+        found.write(out);
         copied = found.end;
     }
-    if copied == 0 {
-        return Cow::Borrowed(text);
-    }
     out.push_str(text.get(copied..).unwrap_or_default());
-    Cow::Owned(out)
 }
 
 /// Whether an indexed text ends with a time of day: then what begins with it is meant, for a minute is written without
