@@ -12,7 +12,7 @@ GUEST_PACKAGES := -p probe-guest -p hostile-guest -p intruder-guest -p audit-log
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak bench bench-scale bench-peers check fmt component host guests toolchain clean
+.PHONY: help run test soak portable bench bench-scale bench-peers check fmt component host guests toolchain clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -26,6 +26,12 @@ test: component guests ## Run all tests: unit, simulator, host, and the real com
 soak: component guests ## Run the random tests for long: thousands of scenarios, hundreds of kills
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
 		$(CARGO) test --release --no-fail-fast $(HOST_PACKAGES) --test connector --test host -- --nocapture completeness:: fuzz:: crash::
+
+portable: component host ## Run the connector in V8 as well, and compare what it collects (needs Node.js 20 and npm)
+	@mkdir -p $(TARGET_DIR)/portability
+	@cp tests/portability/* $(TARGET_DIR)/portability/
+	npm install --no-package-lock --no-audit --no-fund --prefix $(TARGET_DIR)/portability
+	node $(TARGET_DIR)/portability/run.mjs $(HOST) $(COMPONENT)
 
 bench: component host ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll
