@@ -132,7 +132,8 @@ impl Through {
             credentials: vec![(http::HeaderName::from_static("x-api-key"), http::HeaderValue::from_static(KEY))],
             redactor: Redactor::new(&secrets),
             routes: &Routes::parse([format!("us.api.insight.rapid7.com={}", vendor.url())])?,
-            network: &NetworkOptions::default(),
+            // Without files nothing is waited for.
+            network: &pollster::block_on(NetworkOptions::default().read())?,
             limits: &Limits::default(),
         };
         // The route leads to an address, so no name is ever looked up.

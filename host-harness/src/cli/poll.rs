@@ -1,6 +1,5 @@
 //! `host-harness poll`: one cycle of one instance.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -14,6 +13,7 @@ use super::poll_report::{self, Polled};
 use super::signals::Signals;
 use super::{Context, output};
 use crate::contract::types::Budget;
+use crate::files;
 use crate::instances::courier::Courier;
 use crate::instances::cycle::{CycleOptions, Run, Surroundings};
 use crate::instances::report::{End, Status, counted};
@@ -89,7 +89,7 @@ impl Poll {
         }
         let understood = self.options.understand()?;
         let spinner = context.spinner("loading the connector");
-        if File::open(&self.connector).is_err() {
+        if files::open(&self.connector).is_err() {
             // Says why; a state directory is not made for nothing.
             options::load(&self.connector, None).await?;
         }

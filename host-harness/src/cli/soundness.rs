@@ -28,7 +28,7 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
     // A check makes no directories.
     let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
     let serving = connectors(config, engine, cache, clock).await?;
-    let mut problems = host(config, engine.limits());
+    let mut problems = host(config, engine.limits()).await;
     problems.extend(resolve::check(config, |_| false, |kind| serving.current(kind)).await);
     let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
     for instance in &config.instances {
@@ -75,7 +75,7 @@ pub(super) async fn connectors(
 }
 
 /// What is wrong with that of `[host]` which has to be there when the host starts, or soon after.
-fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
+async fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
     let (host, place) = (&config.host, &config.host.place);
     let mut problems = Vec::new();
     let mut wrong = |line: usize, code: &'static str, reason: String, help: String| {
@@ -91,7 +91,7 @@ fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
     let files = host.network.extra_ca_files.iter().zip(&place.extra_ca_files);
     let files = files.map(|(file, line)| (*line, NetworkOptions { extra_ca_files: vec![file.clone()], proxy: None }));
     for (line, options) in files.chain([(place.proxy, proxy)]) {
-        if let Err(error) = network(&options, limits) {
+        if let Err(error) = network(&options, limits).await {
             // What is to be done is in it.
             wrong(line, error.code(), error.to_string(), String::new());
         }
@@ -108,7 +108,8 @@ fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
 
 /// Whether the network can be reached in this way, as far as that is known without trying: by the way out of a tenant,
 /// which fails for no other reason.
-fn network(network: &NetworkOptions, limits: &Limits) -> Result<(), NetworkError> {
+async fn network(options: &NetworkOptions, limits: &Limits) -> Result<(), NetworkError> {
+    let network = options.read().await?;
     let origin = Origin { scheme: Scheme::Https, host: "host.invalid".to_owned(), port: 443 };
     let options = GateOptions {
         connector: "",
@@ -117,7 +118,7 @@ fn network(network: &NetworkOptions, limits: &Limits) -> Result<(), NetworkError
         credentials: Vec::new(),
         redactor: Redactor::default(),
         routes: &Routes::new(),
-        network,
+        network: &network,
         limits,
     };
     Gate::new(options, system_lookup()).map(drop)

@@ -320,11 +320,5 @@ fn text(file: &Path) -> Result<String, ConfigError> {
 
 /// The bytes of a configuration file.
 pub(crate) fn read(file: &Path) -> std::io::Result<Vec<u8>> {
-    use std::io::Read;
-    let mut bytes = Vec::new();
-    watch::open(file)?.take(MOST_BYTES + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > MOST_BYTES {
-        return Err(std::io::Error::other(format!("it has more than {MOST_BYTES} bytes")));
-    }
-    Ok(bytes)
+    crate::files::read(file, MOST_BYTES)
 }

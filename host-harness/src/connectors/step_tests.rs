@@ -247,6 +247,13 @@ async fn files_that_are_no_connectors_are_told_apart() {
     assert_eq!(load("big", Some(&vec![0; 100_001])).await, "component-too-big");
     assert_eq!(load("module", Some(&wat::parse_str("(module)").unwrap())).await, "component-core-module");
     assert_eq!(Connector::load(&engine, folder.path(), None).await.unwrap_err().code(), "component-unreadable");
+    // Its size is said to be nothing, and it has no end.
+    assert_eq!(
+        Connector::load(&engine, std::path::Path::new("/dev/zero"), None).await.unwrap_err().code(),
+        "component-too-big"
+    );
+    assert!(std::process::Command::new("mkfifo").arg(folder.path().join("pipe")).status().unwrap().success());
+    assert_eq!(load("pipe", None).await, "component-unreadable");
     let whole = component();
     assert_eq!(load("cut", Some(&whole[..whole.len() / 2])).await, "component-corrupt");
 }

@@ -77,6 +77,7 @@ impl Tenant {
                 url.as_str().trim_end_matches('/')
             );
         }
+        let network = network.read().await?;
         let options = GateOptions {
             connector: connector.slug(),
             instance: &name,

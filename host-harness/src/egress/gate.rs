@@ -10,7 +10,7 @@ use super::body::GuardedBody;
 use super::errors::{Phase, to_wasi};
 use super::headers::{REPLACED, are_alike, belongs_to_host, is_forbidden};
 use super::meter::StepMeter;
-use super::network::{NetworkError, NetworkOptions};
+use super::network::{Network, NetworkError};
 use super::policy::{Denial, Policy};
 use super::redact::Redactor;
 use super::refusals::Asker;
@@ -45,7 +45,7 @@ pub struct GateOptions<'a> {
     /// Where the planned host is sent instead, if anywhere.
     pub routes: &'a Routes,
     /// How the network is reached.
-    pub network: &'a NetworkOptions,
+    pub network: &'a Network,
     /// Caps and timeouts.
     pub limits: &'a Limits,
 }
@@ -71,7 +71,7 @@ impl Gate {
     /// Sets up policy and transport. Nothing is connected yet. Names are resolved by `lookup`.
     ///
     /// # Errors
-    /// When certificates or proxy cannot be used, or the plan's origin makes no URL.
+    /// When the proxy cannot be used, or the plan's origin makes no URL.
     pub fn new(options: GateOptions<'_>, lookup: Lookup) -> Result<Self, NetworkError> {
         Self::trusting(options, lookup, BTreeSet::new())
     }
@@ -91,7 +91,7 @@ impl Gate {
         };
         let authority = HeaderValue::from_str(&policy.authority()).map_err(|error| wrong(error.to_string()))?;
         let host_header = route.map(|_| authority);
-        let proxy = network.proxy.as_ref().filter(|_| route.is_none());
+        let proxy = network.proxy_url().filter(|_| route.is_none());
         let proxy = proxy.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
         let advice = Advice::new(policy.host(), proxy);
         let client = client(network, limits, route, lookup, trusted)?;
@@ -322,7 +322,7 @@ fn is_searchable(content_type: &HeaderValue) -> bool {
 
 /// The client of one tenant. Its pool of connections belongs to it alone.
 fn client(
-    network: &NetworkOptions,
+    network: &Network,
     limits: &Limits,
     route: Option<&Url>,
     lookup: Lookup,

@@ -33,6 +33,7 @@ pub use gate::Gate;
 pub use gate::GateOptions;
 pub use hooks::Hooks;
 pub use meter::StepMeter;
+pub use network::Network;
 pub use network::NetworkError;
 pub use network::NetworkOptions;
 pub use policy::Denial;

@@ -11,9 +11,9 @@ use std::path::PathBuf;
 
 use secrecy::SecretString;
 
-use crate::config::watch;
 use crate::contract::types::{Descriptor, SettingKind};
 use crate::egress::{SecretError, Secrets};
+use crate::files;
 
 /// Longest file read, in bytes; a key is far shorter.
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -227,7 +227,7 @@ impl Source {
             },
             Self::File(path) => {
                 let unreadable = |source| SourceError::Unreadable { key: key.to_owned(), path: path.clone(), source };
-                let file = watch::open(path).map_err(unreadable)?;
+                let file = files::open(path).map_err(unreadable)?;
                 let metadata = file.metadata().map_err(unreadable)?;
                 if metadata.is_file() && metadata.mode() & 0o044 != 0 {
                     tracing::warn!(

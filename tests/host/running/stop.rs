@@ -9,7 +9,7 @@ use host_harness::store::{Counts, Reader};
 use insightidr_simulator::{Fault, FaultProfile, Rule, SimulatorConfig};
 
 use crate::common::host::key;
-use crate::common::process::PATIENCE;
+use crate::common::process::{Host, PATIENCE};
 use crate::running::site::{Site, alone, collected, insightidr};
 use crate::running::upkeep::{TENANTS, Upkeep};
 
@@ -121,18 +121,32 @@ fn a_reader_of_the_log_who_stands_still_keeps_the_host_neither_from_working_nor_
 
 #[test]
 fn pipes_in_the_place_of_files_are_refused_and_hold_nothing_up() {
-    let site = Site::new();
+    let mut site = Site::new();
     site.install_insightidr();
+    site.set("extra_ca_files = [\"ca.pem\"]");
     site.configure(&insightidr("us"));
     let make_pipe = |name: &str| {
-        std::fs::remove_file(site.path(name)).unwrap();
+        let _ = std::fs::remove_file(site.path(name));
         assert!(Command::new("mkfifo").arg(site.path(name)).status().unwrap().success());
     };
     make_pipe("us.key");
+    make_pipe("ca.pem");
+    make_pipe("connectors/pipe.wasm");
+    let refused_for = |host: &mut Host, file: &str| {
+        host.until(&format!("{file} is refused"), |host| {
+            let failed = host.instance("us")?["failure"]["message"].as_str()?.to_owned();
+            (failed.contains(file) && failed.contains("it is a pipe and no file")).then_some(())
+        });
+    };
     let mut host = site.start(&[]);
-    let failed = host.until_state("us", "failed");
-    assert!(failed["failure"]["message"].as_str().unwrap().contains("it is a pipe and no file"), "{failed:#}");
+    refused_for(&mut host, "us.key");
     site.secret("us.key", &key("us"));
+    refused_for(&mut host, "ca.pem");
+    let told = site.command(&["run", "--config", "conductor.toml", "--check"]);
+    let refused = |file: &str| told.stderr.lines().any(|line| line.contains(file) && line.contains("it is a pipe"));
+    assert!(told.code == 2 && refused("ca.pem") && refused("pipe.wasm"), "{told:?}");
+    let text = std::fs::read_to_string(site.path("conductor.toml")).unwrap();
+    std::fs::write(site.path("conductor.toml"), text.replace("extra_ca_files", "# extra_ca_files")).unwrap();
     host.until_state("us", "ok");
     make_pipe("conductor.toml");
     host.until("the configuration is refused", |host| {

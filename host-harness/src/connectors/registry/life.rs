@@ -10,13 +10,12 @@ use super::state::{Basis, Reason, Served};
 use super::trial::{Fault, Finding, NotLoaded, Passed, not_loaded, prove, shown};
 use super::versions::{Order, Place, compare};
 use super::{Inner, lock};
+use crate::connectors::connector::read;
 use crate::connectors::serving::{ConnectorState, LiveInstances, integration_type};
 use crate::connectors::{Connector, LoadError, hex};
 use futures::FutureExt as _;
 use sha2::{Digest as _, Sha256};
-use std::io::Read as _;
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
 use std::sync::Arc;
 
 /// A file to be judged.
@@ -237,18 +236,4 @@ impl Inner {
             entry.version = Some((integration_type.to_owned(), version.to_owned()));
         }
     }
-}
-
-/// Reads a component.
-fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |error: std::io::Error| LoadError::Unreadable { path: path.to_owned(), why: error.to_string() };
-    let file = std::fs::File::open(path).map_err(unreadable)?;
-    let size = file.metadata().map_err(unreadable)?.len();
-    if size > limit {
-        return Err(LoadError::TooBig { size, limit });
-    }
-    let mut bytes = Vec::new();
-    // One byte more than allowed shows that it has grown.
-    file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    Ok(bytes)
 }

@@ -186,6 +186,7 @@ impl Setup {
     }
 
     fn gate(self) -> Gate {
+        let network = self.network.read_here().unwrap();
         let options = GateOptions {
             connector: "fixture",
             instance: "one",
@@ -193,7 +194,7 @@ impl Setup {
             credentials: vec![("x-api-key".parse().unwrap(), HeaderValue::from_static(SECRET))],
             redactor: redactor(),
             routes: &self.routes,
-            network: &self.network,
+            network: &network,
             limits: &self.limits,
         };
         Gate::trusting(options, self.lookup, self.trusted).unwrap()
