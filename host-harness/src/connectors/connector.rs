@@ -11,17 +11,16 @@ use super::demands;
 use super::descriptor::{self, NAME_PREFIX};
 use super::effort;
 use super::error::{ConfigureError, LoadError, TenantError};
+use super::file;
 use super::hex;
 use super::plan;
 use super::registry::{Ceiling, NotGranted};
 use super::tenant::{Tenant, TenantOptions};
 use crate::contract::{SignalConnectorPre, types};
 use crate::egress::{Lookup, Redactor, system_lookup};
-use crate::files;
 use crate::sandbox::{Clock, Engine, Guest, StepOptions, run};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -56,7 +55,7 @@ impl Connector {
     pub async fn load(engine: &Engine, path: &Path, cache: Option<&Path>) -> Result<Self, LoadError> {
         let limit = engine.limits().component_bytes;
         let path = path.to_owned();
-        let bytes = tokio::task::spawn_blocking(move || read(&path, limit));
+        let bytes = tokio::task::spawn_blocking(move || file::read(&path, limit));
         let bytes = bytes.await.map_err(|error| LoadError::Host { why: error.to_string() })??;
         Self::from_bytes(engine, bytes, cache).await
     }
@@ -279,26 +278,6 @@ fn pure<'a>(engine: &Engine, connector: &'a str, redactor: &'a Redactor, clock: 
     // Somewhat longer, so that a call which computes meets the limit for that, whatever else this machine does.
     let wall = cpu.saturating_add(engine.limits().wall_grace);
     StepOptions { connector, instance: "", redactor, clock, gate: None, requests: 0, cpu, wall }
-}
-
-/// Reads a component. This may block.
-///
-/// # Errors
-/// When it cannot be read, or is larger than `limit`: no more than that is read, whatever size the file says it has.
-pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
-    let unreadable = |error: std::io::Error| LoadError::Unreadable { path: path.to_owned(), why: error.to_string() };
-    let file = files::open(path).map_err(unreadable)?;
-    let metadata = file.metadata().map_err(unreadable)?;
-    if metadata.is_dir() {
-        return Err(unreadable(std::io::Error::other("it is a directory")));
-    }
-    let mut bytes = Vec::new();
-    if metadata.len() <= limit {
-        // One byte more than allowed shows that it is too big.
-        file.take(limit.saturating_add(1)).read_to_end(&mut bytes).map_err(unreadable)?;
-    }
-    let size = metadata.len().max(u64::try_from(bytes.len()).unwrap_or(u64::MAX));
-    if size > limit { Err(LoadError::TooBig { size, limit }) } else { Ok(bytes) }
 }
 
 /// What comes of compiling.

@@ -16,6 +16,7 @@ mod demands;
 mod descriptor;
 mod effort;
 mod error;
+mod file;
 mod plan;
 mod private;
 pub mod registry;

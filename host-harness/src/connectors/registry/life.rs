@@ -10,7 +10,7 @@ use super::state::{Basis, Reason, Served};
 use super::trial::{Fault, Finding, NotLoaded, Passed, not_loaded, prove, shown};
 use super::versions::{Order, Place, compare};
 use super::{Inner, lock};
-use crate::connectors::connector::read;
+use crate::connectors::file;
 use crate::connectors::serving::{ConnectorState, LiveInstances, integration_type};
 use crate::connectors::{Connector, LoadError, hex};
 use futures::FutureExt as _;
@@ -39,9 +39,9 @@ impl Inner {
     async fn judge_unguarded(&self, job: &Job, live: &dyn LiveInstances) {
         let path = lock(&self.files).path(&job.file);
         let limit = self.loader.engine.limits().component_bytes;
-        let (read, bytes) = match tokio::task::spawn_blocking(move || (read(&path, limit), path)).await {
-            Ok((Ok(bytes), _)) => (hex(&Sha256::digest(&bytes)), bytes),
-            Ok((Err(error), _)) => {
+        let digest = match tokio::task::spawn_blocking(move || file::digest(&path, limit)).await {
+            Ok(Ok(digest)) => digest,
+            Ok(Err(error)) => {
                 let (NotLoaded::Never(fault) | NotLoaded::Failed(fault) | NotLoaded::Host(fault)) = not_loaded(&error);
                 // A file may be on a disk that comes back.
                 let retry = matches!(error, LoadError::Unreadable { .. });
@@ -60,7 +60,6 @@ impl Inner {
             lock(&self.files).judge_again(&job.file);
             return;
         }
-        let digest = read;
         match lock(&self.state).judged(&job.file, job.judgement) {
             // What is known of a file is known of its content.
             Some(entry) if entry.digest != digest => (entry.digest, entry.version) = (digest.clone(), None),
@@ -78,12 +77,33 @@ impl Inner {
         if let Some(record) = self.quarantine.holding(&digest, self.clock.now()) {
             return self.show_quarantined(&job.file, job.judgement, &record, true);
         }
-        match self.loader.load(bytes.clone()).await {
-            Ok(connector) => self.try_out(job, connector, bytes, live).await,
+        // In memory are only those that are compiled, however many wait.
+        let Ok(place) = tokio::time::timeout(self.loader.time, self.in_memory.acquire()).await else {
+            let reason = "other connectors are being compiled all the time".to_owned();
+            return self.refuse(job, Fault { code: "host-error", reason }, None, true);
+        };
+        let Some(bytes) = self.read_again(job, &digest).await else { return };
+        let loaded = self.loader.load(bytes).await;
+        drop(place);
+        match loaded {
+            Ok(connector) => self.try_out(job, connector, live).await,
             Err(NotLoaded::Never(fault)) => self.refuse(job, fault, None, false),
             Err(NotLoaded::Host(fault)) => self.refuse(job, fault, None, true),
             Err(NotLoaded::Failed(fault)) => self.put_into_quarantine(job, &digest, None, &fault),
         }
+    }
+
+    /// The bytes of a file that is known to hold this. When it does no longer, it is judged again.
+    async fn read_again(&self, job: &Job, digest: &str) -> Option<Vec<u8>> {
+        let path = lock(&self.files).path(&job.file);
+        let limit = self.loader.engine.limits().component_bytes;
+        let digest = digest.to_owned();
+        let read = move || file::read(&path, limit).ok().filter(|bytes| hex(&Sha256::digest(bytes)) == digest);
+        let bytes = tokio::task::spawn_blocking(read).await.ok().flatten();
+        if bytes.is_none() {
+            lock(&self.files).judge_again(&job.file);
+        }
+        bytes
     }
 
     /// Whether a file holds what serves already: the same file, or one that was renamed. Two files with the same
@@ -118,7 +138,7 @@ impl Inner {
     }
 
     /// Tries a loaded version until the verdict is about the version that serves at its end.
-    async fn try_out(&self, job: &Job, new: Connector, bytes: Vec<u8>, live: &dyn LiveInstances) {
+    async fn try_out(&self, job: &Job, new: Connector, live: &dyn LiveInstances) {
         let integration_type = integration_type(new.slug());
         self.name(job, &integration_type, &new.descriptor().version);
         loop {
@@ -161,6 +181,7 @@ impl Inner {
                     return self.settle(job, ConnectorState::Held, fault, Some(basis), None);
                 }
                 Finding::Passed(mut passed) => {
+                    let Some(bytes) = self.read_again(job, new.digest()).await else { return };
                     // The operator may have said no while it was tried.
                     if let Some(record) = self.quarantine.holding(new.digest(), self.clock.now()) {
                         return self.show_quarantined(&job.file, job.judgement, &record, true);

@@ -109,6 +109,8 @@ struct Inner {
     state: Mutex<State>,
     /// Which contents are being judged.
     turns: Turns,
+    /// Places of components whose bytes are in memory to be compiled.
+    in_memory: Semaphore,
     /// Done once, before the first look.
     restored: OnceCell<()>,
     /// What was last written to disk.
@@ -149,6 +151,7 @@ impl Registry {
             files: Arc::new(Mutex::new(Files::new(&options.directory))),
             state: Mutex::default(),
             turns: Turns::default(),
+            in_memory: Semaphore::new(COMPILERS),
             restored: OnceCell::new(),
             written: Mutex::default(),
             unwritten: Mutex::default(),

@@ -3,6 +3,7 @@
 use super::*;
 use crate::connectors::registry::{Operator, lock};
 use PollOutcome::{ConnectorFailed, Worked};
+use std::sync::Arc;
 
 const OTHER: &str = "other.wasm";
 
@@ -71,6 +72,35 @@ async fn a_file_that_is_touched_or_renamed_while_it_is_compiled_serves() {
         }
         assert_eq!(world.registry.report().len(), 1, "{:#?}", world.registry.report());
     }
+}
+
+#[tokio::test]
+async fn what_waits_to_be_compiled_is_not_in_memory() {
+    let world = World::new();
+    let taken = Arc::clone(&world.registry.inner.loader.places).acquire_many_owned(2).await.unwrap();
+    let put = |major: u32| (0..6).for_each(|n| world.version(&format!("{n}.wasm"), &format!("{major}.{n}.0")));
+    put(1);
+    let mut scan = Box::pin(world.scan());
+    let digests = || {
+        let rows = world.registry.report().into_iter();
+        rows.map(|row| row.digest).filter(|digest| !digest.is_empty()).collect::<Vec<_>>()
+    };
+    while digests().len() < 6 {
+        assert!(futures::poll!(&mut scan).is_pending());
+        tokio::task::yield_now().await;
+    }
+    let first = digests();
+    // What is compiled now can only be what was in memory.
+    put(2);
+    drop(taken);
+    scan.await;
+    let compiled = fs::read_dir(world.state().join("connectors/compiled")).unwrap();
+    let names = compiled.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let old = names.filter(|name| first.iter().any(|digest| name.starts_with(digest))).count();
+    assert!(old <= 2, "{old} of those that waited were in memory");
+    world.scan().await;
+    world.scan().await;
+    assert_eq!(world.serving(), "2.5.0");
 }
 
 #[tokio::test]
