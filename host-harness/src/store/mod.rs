@@ -42,7 +42,9 @@ pub use commit::Committed;
 pub use error::StoreError;
 pub use identity::{Identity, is_instance_name};
 pub use outbox::Undelivered;
+pub use search::Found;
 pub use search::Hit;
+pub use search::Most;
 pub use tenants::Standing;
 
 /// An instance as the store knows it: state belongs to `id`, whatever the
@@ -155,7 +157,7 @@ impl Store {
 
     /// See [`Reader::search`].
     pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
-        search::run(&self.database, query, instance, limit, None)
+        Ok(search::run(&self.database, query, instance, Most::hits(limit))?.hits)
     }
 
     /// See [`Reader::counts`].
@@ -196,19 +198,13 @@ impl Reader {
     /// searched for as text; no query is a syntax error. An empty query finds
     /// the newest artifacts.
     pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
-        search::run(&self.database, query, instance, limit, None)
+        Ok(search::run(&self.database, query, instance, Most::hits(limit))?.hits)
     }
 
-    /// The same, but it fails with [`StoreError::TooLong`] when it takes longer than `within`. The time begins when the
-    /// searches of others before it have ended.
-    pub fn search_within(
-        &self,
-        query: &str,
-        instance: Option<&str>,
-        limit: u32,
-        within: Duration,
-    ) -> Result<Vec<Hit>, StoreError> {
-        search::run(&self.database, query, instance, limit, Some(within))
+    /// The same, but it ends where it would be too large, and fails with [`StoreError::TooLong`] when it takes too long.
+    /// The time begins when the searches of others before it have ended.
+    pub fn search_at_most(&self, query: &str, instance: Option<&str>, most: Most) -> Result<Found, StoreError> {
+        search::run(&self.database, query, instance, most)
     }
 
     /// Counts over all instances.

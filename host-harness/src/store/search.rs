@@ -29,29 +29,53 @@ pub struct Hit {
     pub json: String,
 }
 
+/// What a search found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Found {
+    /// The artifacts, those stored last first.
+    pub hits: Vec<Hit>,
+    /// Whether these are all that were asked for: more would have been larger than was allowed.
+    pub complete: bool,
+}
+
+/// How much a search may give and take.
+#[derive(Clone, Copy, Debug)]
+pub struct Most {
+    /// Artifacts.
+    pub hits: u32,
+    /// Bytes of artifacts. What goes beyond is not even read into memory; the first one is always given.
+    pub bytes: usize,
+    /// Time.
+    pub within: Option<Duration>,
+}
+
+impl Most {
+    /// So many artifacts, however large they are and however long it takes.
+    pub(super) fn hits(hits: u32) -> Self {
+        Self { hits, bytes: usize::MAX, within: None }
+    }
+}
+
 /// Runs a query; see [`super::Reader::search`] for what it may say.
-pub(super) fn run(
-    database: &Database,
-    text: &str,
-    instance: Option<&str>,
-    limit: u32,
-    within: Option<Duration>,
-) -> Result<Vec<Hit>, StoreError> {
+pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, most: Most) -> Result<Found, StoreError> {
+    let Most { hits: limit, bytes, within } = most;
     let query = query::parse(text)?;
     let key = match instance {
         Some(name) => Some(instance_key(database, name)?),
         None => None,
     };
     let found = database.with_within(within, |connection| match &query {
-        Query::Nothing => Ok(Vec::new()),
-        Query::Everything => newest(connection, key, limit),
+        Query::Nothing => Ok(Found { hits: Vec::new(), complete: true }),
+        Query::Everything => newest(connection, key, limit, bytes),
         Query::Match(expression) => {
-            rows(connection, MATCHING, &[(":instance", &key), (":limit", &limit), (":expression", expression)])
+            rows(connection, MATCHING, &[(":instance", &key), (":limit", &limit), (":expression", expression)], bytes)
         }
         Query::Except(expression) => match key {
-            None => rows(connection, OTHERS, &[(":limit", &limit), (":expression", expression)]),
+            None => rows(connection, OTHERS, &[(":limit", &limit), (":expression", expression)], bytes),
             Some(key) => {
-                rows(connection, OTHERS_OF, &[(":instance", &key), (":limit", &limit), (":expression", expression)])
+                let values: [(&str, &dyn ToSql); 3] =
+                    [(":instance", &key), (":limit", &limit), (":expression", expression)];
+                rows(connection, OTHERS_OF, &values, bytes)
             }
         },
     });
@@ -110,20 +134,40 @@ const OTHERS_OF: &str = hits!(
 );
 
 /// The newest artifacts, of an instance or of all.
-fn newest(connection: &Connection, key: Option<i64>, limit: u32) -> rusqlite::Result<Vec<Hit>> {
-    let Some(key) = key else { return rows(connection, NEWEST, &[(":limit", &limit)]) };
+fn newest(connection: &Connection, key: Option<i64>, limit: u32, bytes: usize) -> rusqlite::Result<Found> {
+    let Some(key) = key else { return rows(connection, NEWEST, &[(":limit", &limit)], bytes) };
     let of_instance: [(&str, &dyn ToSql); 2] = [(":instance", &key), (":limit", &limit)];
     // Where an instance is busy, they are at hand; its index would have to be gone through as a whole.
-    let near = rows(connection, NEAR, &of_instance)?;
-    if u64::try_from(near.len()).unwrap_or(u64::MAX) >= limit.into() {
+    let near = rows(connection, NEAR, &of_instance, bytes)?;
+    if !near.complete || u64::try_from(near.hits.len()).unwrap_or(u64::MAX) >= limit.into() {
         return Ok(near);
     }
-    rows(connection, NEWEST_OF, &of_instance)
+    rows(connection, NEWEST_OF, &of_instance, bytes)
 }
 
-/// Runs a statement.
-fn rows(connection: &Connection, statement: &str, values: &[(&str, &dyn ToSql)]) -> rusqlite::Result<Vec<Hit>> {
-    connection.prepare_cached(statement)?.query_map(values, hit)?.collect()
+/// Runs a statement, until what it gives is more than so many bytes.
+fn rows(
+    connection: &Connection,
+    statement: &str,
+    values: &[(&str, &dyn ToSql)],
+    bytes: usize,
+) -> rusqlite::Result<Found> {
+    let mut statement = connection.prepare_cached(statement)?;
+    let mut rows = statement.query(values)?;
+    let mut found = Found { hits: Vec::new(), complete: true };
+    let mut left = bytes;
+    while let Some(row) = rows.next()? {
+        match left.checked_sub(row.get_ref(4)?.as_bytes()?.len()) {
+            Some(less) => left = less,
+            None if found.hits.is_empty() => left = 0,
+            None => {
+                found.complete = false;
+                break;
+            }
+        }
+        found.hits.push(hit(row)?);
+    }
+    Ok(found)
 }
 
 /// The row of an instance by its name.
@@ -196,9 +240,31 @@ mod tests {
         let (dir, store, instance) = store();
         store.commit_step(&instance, &batch((0..5_000).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
         let reader = Reader::open(dir.path()).expect("reader");
-        let help = |query| reader.search_within(query, None, 10_000, Duration::ZERO).expect_err("must fail").help();
+        let most = Most { within: Some(Duration::ZERO), ..Most::hits(10_000) };
+        let help = |query| reader.search_at_most(query, None, most).expect_err("must fail").help();
         assert!(!help("").contains("words"), "{}", help(""));
         assert!(help("acme*").contains("longer words"));
+    }
+
+    #[test]
+    fn no_more_bytes_are_read_than_were_asked_for_and_one_artifact_is_always_given() {
+        let (dir, store, instance) = store();
+        let long = |n| artifact(n, &format!(r#","program":"{}""#, "x".repeat(10_000)));
+        store.commit_step(&instance, &batch((1..=9).map(long).collect(), b""), NOW).expect("commit");
+        let reader = Reader::open(dir.path()).expect("reader");
+        for query in ["", "acme_siem", "NOT nothing"] {
+            for of in [None, Some("acme")] {
+                let found = |hits, bytes| {
+                    let most = Most { bytes, ..Most::hits(hits) };
+                    let found = reader.search_at_most(query, of, most).expect("found");
+                    (found.hits.iter().map(|hit| hit.id.as_u128()).collect::<Vec<_>>(), found.complete)
+                };
+                assert_eq!(found(5, 25_000), (vec![9, 8], false), "{query:?} {of:?}");
+                assert_eq!(found(2, 25_000), (vec![9, 8], true), "{query:?} {of:?}");
+                assert_eq!(found(5, 1), (vec![9], false), "{query:?} {of:?}");
+                assert_eq!(found(1, 1), (vec![9], true), "{query:?} {of:?}");
+            }
+        }
     }
 
     proptest::proptest! {

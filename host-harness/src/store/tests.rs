@@ -202,11 +202,12 @@ fn a_search_ends_when_its_time_is_up_and_the_next_one_has_its_own() {
     let (dir, store, instance) = store();
     store.commit_step(&instance, &batch((0..2_000).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
     let reader = Reader::open(dir.path()).expect("reader");
-    let error = reader.search_within("acme*", None, 10_000, Duration::ZERO).expect_err("must fail");
+    let within = |time| Most { hits: 10_000, bytes: usize::MAX, within: Some(time) };
+    let error = reader.search_at_most("acme*", None, within(Duration::ZERO)).expect_err("must fail");
     insta::assert_snapshot!(error, @"the search took longer than 0 s and was ended");
     assert_eq!(error.code(), "search-too-long");
     let minute = Duration::from_secs(60);
-    assert_eq!(reader.search_within("acme*", None, 10_000, minute).expect("hits").len(), 2_000);
+    assert_eq!(reader.search_at_most("acme*", None, within(minute)).expect("hits").hits.len(), 2_000);
     assert_eq!(reader.search("acme*", None, 10_000).expect("hits").len(), 2_000);
 }
 

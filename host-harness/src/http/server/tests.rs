@@ -40,7 +40,7 @@ struct Stage {
     site: Arc<Site>,
     address: SocketAddr,
     task: tokio::task::JoinHandle<io::Result<()>>,
-    _store: Store,
+    store: Store,
 }
 
 impl Drop for Stage {
@@ -80,7 +80,7 @@ impl Stage {
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
         let address = listener.local_addr().expect("address");
         let task = tokio::spawn(serve(Arc::clone(&site), listener));
-        Self { dir, board, site, address, task, _store: store }
+        Self { dir, board, site, address, task, store }
     }
 
     /// Sends bytes and gives everything that comes back.
@@ -165,6 +165,29 @@ async fn artifacts_are_found_as_by_the_search_command() {
         let (status, page) = stage.get(&format!("/artifacts?{bad}")).await;
         assert!(status == 400 && page["error"]["code"].is_string(), "{bad}: {page}");
     }
+}
+
+#[tokio::test]
+async fn a_page_of_artifacts_ends_at_its_bytes_and_says_so() {
+    let stage = Stage::new(false).await;
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let instance = stage.store.instance("acme", "acme-siem", now).expect("instance");
+    let large = |number: u128| {
+        let id = uuid::Uuid::from_u128(number).to_string();
+        let json = format!(r#"{{"id":"{id}","message":"{}"}}"#, "x".repeat(7 << 20));
+        Artifact { json, id, stream: "events".into() }
+    };
+    let batch = Batch {
+        artifacts: (101..=103).map(large).collect(),
+        checkpoint: Vec::new(),
+        more: false,
+        reports: Vec::new(),
+        retry_after_seconds: None,
+        hint: None,
+    };
+    stage.store.commit_step(&instance, &batch, now).expect("commit");
+    let (status, page) = stage.get("/artifacts").await;
+    assert_eq!((status, page["artifacts"].as_array().map(Vec::len), &page["complete"]), (200, Some(2), &false.into()));
 }
 
 #[tokio::test]
