@@ -23,11 +23,15 @@ const ANSWER_FORMS: [&str; 3] = ["accept-charset", "if-range", "range"];
 
 /// Headers by which servers and frameworks take a request for one of another method or path. With them a guest could
 /// have done what its plan does not name.
-const OVERRIDES: [&str; 7] = [
+/// Names that they take for the address of whoever asks are among them: a guest is nobody else.
+const OVERRIDES: [&str; 10] = [
+    "true-client-ip",
+    "x-cluster-client-ip",
     "x-host",
     "x-http-method",
     "x-http-method-override",
     "x-http-verb",
+    "x-method",
     "x-method-override",
     "x-real-ip",
     "x-rewrite-url",
@@ -38,7 +42,7 @@ const FAMILIES: [&str; 4] = ["proxy-", "x-envoy-", "x-forwarded-", "x-original-"
 
 /// Headers the transport sets by itself. What a guest says of them is silently replaced, because guest libraries set
 /// them on their own and mean no harm.
-pub(super) const REPLACED: [&str; 2] = ["accept-encoding", "content-length"];
+pub(super) const REPLACED: [&str; 3] = ["accept-encoding", "content-length", "user-agent"];
 
 /// Other headers that say how a message is to be read, which a guest may set.
 const READ_BY: [&str; 3] = ["accept", "content-encoding", "content-type"];
@@ -150,6 +154,10 @@ mod tests {
             "x-host",
             "x-real-ip",
             "x-http-verb",
+            "x-method",
+            "True-Client-IP",
+            "x-cluster-client-ip",
+            "user_agent",
             "range",
             "if-range",
             "accept-charset",

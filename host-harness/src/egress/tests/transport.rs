@@ -7,7 +7,8 @@ async fn a_request_arrives_as_it_was_written_with_host_and_credential() {
     let server = Server::with("HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await;
     let gate = gate_to(&server);
     let uri = "https://api.example.com/v1/rrn:a:us:b%3Ac/alerts?start_time=2026-01-01T00:00:00Z&sort=a,ASC&q=%2F..%2F";
-    let headers = [("accept-encoding", "br"), ("accept-version", "preview"), ("content-length", "7")];
+    let headers =
+        [("accept-encoding", "br"), ("accept-version", "preview"), ("content-length", "7"), ("user-agent", "other/1")];
     send(&gate, request_with("POST", uri, &headers, b"{\"a\":1}")).await.unwrap();
     let requests = server.requests();
     let text = &requests[0];
@@ -19,9 +20,11 @@ async fn a_request_arrives_as_it_was_written_with_host_and_credential() {
         "accept-encoding: gzip",
         "accept-version: preview",
         "content-length: 7",
+        concat!("user-agent: signal-client/", env!("CARGO_PKG_VERSION")),
     ] {
         assert_eq!(text.matches(&format!("\r\n{header}\r\n")).count(), 1, "{header} in {text}");
     }
+    assert!(!text.contains("other/1"), "{text}");
     assert!(text.ends_with("\r\n\r\n{\"a\":1}"), "{text}");
 }
 
