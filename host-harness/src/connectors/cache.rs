@@ -8,13 +8,18 @@
 //! it was made from, and it is used only when its checksum is right: truncated, stale, foreign or damaged entries
 //! are compiled again. The checksum finds damage. Against forgery stands that nobody else can write; a digest kept beside
 //! the code would not.
+//! Whoever writes an entry removes those that are of no use any more: of another engine, or read by nobody for long. An
+//! entry's time says when it was last used; the time of reading that a file system keeps is often none.
 //! Not guaranteed: protection from somebody who acts as this user or as root (who could replace the host itself), nor
-//! from one who controls a directory above. Nothing is ever removed: old entries may be deleted at any time.
+//! from one who controls a directory above; that an entry which is in use is kept: a host that runs for long has read it
+//! long ago, and compiles it again when it is started.
 
 use super::audit::Names;
 use super::{private, sealed};
+use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
 use wasmtime::Engine;
 use wasmtime::component::Component;
 use xxhash_rust::xxh64::Xxh64;
@@ -31,6 +36,18 @@ const HEADER: usize = MAGIC.len() + 2 * HEX + size_of::<u64>();
 
 /// Most bytes of an entry that are read: far above what the largest component compiles to.
 const LARGEST: u64 = 512 << 20;
+
+/// An entry is removed when it was not used for so long.
+const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
+
+/// How often it is noted that an entry is used.
+const NOTED_EVERY: Duration = Duration::from_hours(24);
+
+/// Most files that are looked at for those to be removed.
+const MOST_LOOKS: usize = 4096;
+
+/// What the names of entries end with.
+const ENDING: &str = ".cwasm";
 
 /// A directory of compiled components.
 pub(super) struct Cache {
@@ -63,10 +80,12 @@ impl Cache {
     /// # Errors
     /// When there is an entry that may not be used; the text says why.
     pub(super) fn get(&self, component: &str, engine: &str) -> io::Result<Option<Checked>> {
-        match private::read(&self.path(component, engine), LARGEST)? {
-            Some(bytes) => check(bytes, component, engine).map(Some),
-            None => Ok(None),
-        }
+        let path = self.path(component, engine);
+        let Some(bytes) = private::read(&path, LARGEST)? else { return Ok(None) };
+        let checked = check(bytes, component, engine)?;
+        // An entry whose time cannot be set is compiled again some day.
+        let _ = note_use(&path);
+        Ok(Some(checked))
     }
 
     /// Keeps the code of a component for an engine. Written aside and renamed, so that nobody sees half an entry.
@@ -78,13 +97,30 @@ impl Cache {
         let length = u32::try_from(names.len()).map_err(io::Error::other)?.to_le_bytes();
         let content: [&[u8]; 3] = [&length, &names, code];
         let header = header(component, engine, &content);
-        private::replace(&self.path(component, engine), &[&header, &length, &names, code])
+        private::replace(&self.path(component, engine), &[&header, &length, &names, code])?;
+        self.remove_unused(engine);
+        Ok(())
     }
 
-    /// Where an entry is. The engine's digest is shortened, for the length of names; the entry holds all of it.
+    /// Removes entries of this user that are of another engine, or were not used for long. One that cannot be removed takes
+    /// room and does no other harm.
+    fn remove_unused(&self, engine: &str) {
+        let Ok(files) = fs::read_dir(&self.directory) else { return };
+        for file in files.take(MOST_LOOKS).flatten() {
+            let name = file.file_name();
+            let Some(of) = name.to_str().and_then(engine_of) else { continue };
+            // Of the entry itself, should it be a link.
+            let Ok(metadata) = file.metadata() else { continue };
+            let is_own = metadata.is_file() && private::check_owner(&metadata).is_ok();
+            if is_own && (of != short(engine) || is_older(&metadata, UNUSED_FOR)) {
+                let _ = fs::remove_file(file.path());
+            }
+        }
+    }
+
+    /// Where an entry is.
     fn path(&self, component: &str, engine: &str) -> PathBuf {
-        let engine = engine.get(..16).unwrap_or(engine);
-        self.directory.join(format!("{component}-{engine}.cwasm"))
+        self.directory.join(format!("{component}-{}{ENDING}", short(engine)))
     }
 }
 
@@ -113,6 +149,29 @@ impl Checked {
             }
         }
     }
+}
+
+/// The digest of an engine as names have it: short, for their length. The entry holds all of it.
+fn short(engine: &str) -> &str {
+    engine.get(..16).unwrap_or(engine)
+}
+
+/// The engine that a file is an entry of, if its name is that of an entry.
+fn engine_of(name: &str) -> Option<&str> {
+    let (component, engine) = name.strip_suffix(ENDING)?.split_once('-')?;
+    let is_hex = |text: &str, length| text.len() == length && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+    (is_hex(component, HEX) && is_hex(engine, 16)).then_some(engine)
+}
+
+/// Notes that an entry is used.
+fn note_use(path: &Path) -> io::Result<()> {
+    let file = File::open(path)?;
+    if is_older(&file.metadata()?, NOTED_EVERY) { file.set_modified(SystemTime::now()) } else { Ok(()) }
+}
+
+/// Whether a file was not written, nor noted to be used, for so long.
+fn is_older(metadata: &fs::Metadata, than: Duration) -> bool {
+    metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > than)
 }
 
 /// The header of an entry.
@@ -146,7 +205,6 @@ mod tests {
     use super::super::hex;
     use super::*;
     use sha2::{Digest, Sha256};
-    use std::fs;
 
     const CODE: &[u8] = b"machine code";
 
@@ -231,6 +289,48 @@ mod tests {
         for wrong in [0o770, 0o702, 0o777] {
             fs::set_permissions(&cache.directory, fs::Permissions::from_mode(wrong)).unwrap();
             assert!(Cache::open(&cache.directory).is_err(), "{wrong:o}");
+        }
+    }
+
+    #[test]
+    fn what_is_of_no_use_any_more_goes_when_an_entry_is_written_and_nothing_else_does() {
+        let (_folder, cache, path) = cache();
+        let old = |path: &Path, days: u64| {
+            let time = SystemTime::now() - Duration::from_hours(24 * days);
+            File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        let put = |component: &str, engine: &str| {
+            cache.put(&digest(component), &digest(engine), &names(), CODE).unwrap();
+            cache.path(&digest(component), &digest(engine))
+        };
+        let (unused, used, young) = (put("unused", "engine"), put("used", "engine"), put("young", "engine"));
+        old(&unused, 31);
+        old(&used, 31);
+        old(&young, 29);
+        assert!(cache.get(&digest("used"), &digest("engine")).unwrap().is_some());
+        let others: Vec<PathBuf> = ["notes.txt", "a-b.cwasm", "sub"].map(|name| cache.directory.join(name)).into();
+        fs::write(&others[0], "x").unwrap();
+        fs::write(&others[1], "x").unwrap();
+        fs::create_dir(&others[2]).unwrap();
+        others[..2].iter().for_each(|path| old(path, 100));
+        put("new", "engine");
+        let is_there = |path: &PathBuf| path.exists();
+        assert!(!is_there(&unused));
+        assert!([&path, &used, &young].into_iter().chain(&others).all(is_there));
+        // Another version of the host.
+        let new = put("new", "other engine");
+        assert!(![&path, &used, &young].into_iter().any(is_there));
+        assert!([&new].into_iter().chain(&others).all(is_there));
+    }
+
+    #[test]
+    fn use_is_noted_once_a_day() {
+        let (_folder, cache, path) = cache();
+        for (hours, noted) in [(25, true), (23, false)] {
+            let before = SystemTime::now() - Duration::from_hours(hours);
+            File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
+            get(&cache).unwrap().unwrap();
+            assert_eq!(fs::metadata(&path).unwrap().modified().unwrap() > before, noted, "{hours} hours");
         }
     }
 

@@ -144,7 +144,7 @@ fn write(mut file: File, parts: &[&[u8]]) -> io::Result<()> {
 
 /// Refuses what belongs to somebody else or can be written by others.
 #[cfg(unix)]
-fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
+pub(super) fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
@@ -157,7 +157,7 @@ fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
 
 /// Where there are no modes, the rights of the directory above are trusted.
 #[cfg(not(unix))]
-fn check_owner(_metadata: &fs::Metadata) -> io::Result<()> {
+pub(super) fn check_owner(_metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 
