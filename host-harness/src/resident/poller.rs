@@ -6,6 +6,8 @@
 //! many of them: thousands of idle tenants must not hold thousands of clients.
 //! Not guaranteed: a secret in an environment variable is never new, because no process sees another's environment.
 
+mod under_way;
+
 use std::collections::{HashMap, HashSet};
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -33,6 +35,7 @@ use crate::instances::secrets::Source;
 use crate::locks::lock;
 use crate::sandbox::{Clock, Usage};
 use crate::store::{Instance, Store};
+use under_way::{Looking, UnderWay};
 
 /// Tenants that are kept between polls.
 const MOST_KEPT: usize = 256;
@@ -110,33 +113,14 @@ struct Inner {
     kept: Mutex<HashMap<Uuid, Kept>>,
     /// Streams that were told to be unavailable, by instance.
     unavailable: Mutex<HashMap<Uuid, HashSet<String>>>,
+    /// Polls under way, and whether their instance was forgotten meanwhile.
+    under_way: Mutex<HashMap<Uuid, bool>>,
     /// Instances whose files are being looked at.
     looking: Arc<Mutex<HashSet<Uuid>>>,
 }
 
 /// What is looked at before a poll.
 const FILES: &str = "looking at the files of its secrets and certificates";
-
-/// Looks that are under way at most: more than there are polls at once, so that only file systems that do not answer use
-/// them up, and half of the threads that the runtime has for what blocks.
-const MOST_LOOKS: usize = 256;
-
-/// A look at the files of an instance, for as long as it takes.
-struct Looking(Arc<Mutex<HashSet<Uuid>>>, Uuid);
-
-impl Looking {
-    /// Begins one, unless one is under way, or so many that threads have to be left for others.
-    fn begin(all: &Arc<Mutex<HashSet<Uuid>>>, id: Uuid) -> Option<Self> {
-        let mut under_way = lock(all);
-        (under_way.len() < MOST_LOOKS && under_way.insert(id)).then(|| Self(Arc::clone(all), id))
-    }
-}
-
-impl Drop for Looking {
-    fn drop(&mut self) {
-        lock(&self.0).remove(&self.1);
-    }
-}
 
 /// A tenant and what it was made of.
 struct Kept {
@@ -163,6 +147,7 @@ impl ConnectorPoller {
             stored: Box::new(stored),
             kept: Mutex::default(),
             unavailable: Mutex::default(),
+            under_way: Mutex::default(),
             looking: Arc::default(),
         };
         Self { inner: Arc::new(inner) }
@@ -182,6 +167,7 @@ impl Poller for ConnectorPoller {
     fn poll(&self, record: Arc<Record>, stop: watch::Receiver<Phase>) -> BoxFuture<'static, Polled> {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
+            let _under_way = UnderWay::begin(&inner, record.instance.id);
             let tenant = match inner.try_store(record.instance.id).await {
                 Ok(()) => inner.tenant(&record).await,
                 Err(failure) => Err(failure),
@@ -199,12 +185,20 @@ impl Poller for ConnectorPoller {
     }
 
     fn forget(&self, id: Uuid) {
-        lock(&self.inner.kept).remove(&id);
-        lock(&self.inner.unavailable).remove(&id);
+        self.inner.forget(id);
     }
 }
 
 impl Inner {
+    /// Forgets what is kept for an instance, and what a poll of it that is under way is about to keep.
+    fn forget(&self, id: Uuid) {
+        if let Some(forgotten) = lock(&self.under_way).get_mut(&id) {
+            *forgotten = true;
+        }
+        lock(&self.kept).remove(&id);
+        lock(&self.unavailable).remove(&id);
+    }
+
     /// The kept tenant when it is still right, else a new one.
     async fn tenant(&self, record: &Arc<Record>) -> Result<Tenant, FailureReport> {
         let config = &record.config;

@@ -128,6 +128,22 @@ async fn a_tenant_is_kept_until_anything_it_is_made_of_changes() {
 }
 
 #[tokio::test]
+async fn what_is_forgotten_during_a_poll_is_not_kept_after_it() {
+    let desk = Desk::new();
+    desk.shelf.put(&Fixture::version("1.0.0")).await;
+    let record = desk.record("a", "", "");
+    let mut poll = Box::pin(desk.poll(&record));
+    // It waits for a look at its files; nothing is kept yet.
+    assert!(futures::poll!(&mut poll).is_pending());
+    desk.poller.forget(record.instance.id);
+    assert!(matches!(poll.await, Polled::Cycle(..)), "it is seen through to its end");
+    assert!(desk.kept(&record).is_none());
+    desk.good(&record).await;
+    assert!(desk.kept(&record).is_some(), "an instance that is back is kept as any");
+    assert!(lock(&desk.poller.inner.under_way).is_empty());
+}
+
+#[tokio::test]
 async fn a_file_of_authorities_that_has_changed_counts_at_the_next_poll() {
     let desk = Desk::new();
     desk.shelf.put(&Fixture::version("1.0.0")).await;
