@@ -65,7 +65,7 @@ impl Poller for Late {
             let mut cycle = Cycle::new();
             if bad {
                 cycle.end = End::Failed;
-                cycle.failure = Some(FailureReport::new("wall-time", "the step took too long", ""));
+                cycle.failure = Some(FailureReport::new("wall-clock-limit", "the step took too long", ""));
             } else {
                 (cycle.end, cycle.steps) = (End::Complete, 1);
             }

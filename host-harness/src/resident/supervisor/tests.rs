@@ -283,7 +283,7 @@ async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_c
 async fn those_that_hang_whenever_they_are_polled_leave_most_of_the_places_to_the_others() {
     // Twenty that hold a place for more than a minute each, and four places.
     let hangs = |name: &str| name.starts_with('h');
-    let stage = Stage::new(4, move |name, _| if hangs(name) { (70, failed("wall-time")) } else { (1, good()) });
+    let stage = Stage::new(4, move |name, _| if hangs(name) { (70, failed("wall-clock-limit")) } else { (1, good()) });
     let names: Vec<String> = (0..20).flat_map(|number| [format!("h{number}"), format!("g{number}")]).collect();
     stage.apply(&names.iter().map(|name| (name.as_str(), "")).collect::<Vec<_>>()).await;
     // Until each has failed once, nobody knows which they are.
