@@ -93,34 +93,23 @@ impl Inner {
         }
     }
 
-    /// The bytes of a file that is known to hold this. When it does no longer, it is judged again.
-    async fn read_again(&self, job: &Job, digest: &str) -> Option<Vec<u8>> {
-        let path = lock(&self.files).path(&job.file);
-        let limit = self.loader.engine.limits().component_bytes;
-        let digest = digest.to_owned();
-        let read = move || file::read(&path, limit).ok().filter(|bytes| hex(&Sha256::digest(bytes)) == digest);
-        let bytes = tokio::task::spawn_blocking(read).await.ok().flatten();
-        if bytes.is_none() {
-            lock(&self.files).judge_again(&job.file);
-        }
-        bytes
-    }
-
-    /// Whether a file holds what serves already: the same file, or one that was renamed. Two files with the same
-    /// component are one too many.
+    /// Whether a file holds what serves already: the same file, one that was renamed, or a copy from before the file was
+    /// overwritten. Two files with the same component are one too many.
     fn serves_already(&self, job: &Job, digest: &str) -> bool {
         let mut state = lock(&self.state);
         let Some(integration_type) = state.served_type(digest).map(str::to_owned) else { return false };
-        let Some(served) = state.serving.get_mut(&integration_type) else { return false };
+        let Some(served) = state.serving.get(&integration_type) else { return false };
         let version = served.connector.descriptor().version.clone();
-        if served.file != job.file && lock(&self.files).has(&served.file) {
-            let fault = Fault { code: "duplicate", reason: format!("{} holds the same component", served.file) };
+        let file = served.file.clone();
+        if file != job.file && lock(&self.files).has(&file) && state.may_hold(&file, digest) {
+            let fault = Fault { code: "duplicate", reason: format!("{file} holds the same component") };
             drop(state);
-            let basis = Basis::Serving(digest.to_owned());
+            let basis = Basis::Duplicate(digest.to_owned());
             self.name(job, &integration_type, &version);
             self.refuse(job, fault, Some(basis), false);
             return true;
         }
+        let Some(served) = state.serving.get_mut(&integration_type) else { return false };
         served.file.clone_from(&job.file);
         let now = self.clock.now();
         let has_proved_itself = served.probation.is_none();

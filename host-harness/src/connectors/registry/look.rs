@@ -70,6 +70,13 @@ impl Inner {
             let has_changed = match &entry.basis {
                 None => false,
                 Some(Basis::Serving(digest)) => lock(&self.state).serving_digest(integration_type) != digest,
+                Some(Basis::Duplicate(digest)) => {
+                    let state = lock(&self.state);
+                    let served = state.serving.get(integration_type);
+                    served.is_none_or(|served| {
+                        served.connector.digest() != digest || !state.may_hold(&served.file, digest)
+                    })
+                }
                 Some(Basis::Granted { state, serving }) => {
                     self.ceiling.basis(integration_type) != *state
                         || lock(&self.state).serving_digest(integration_type) != serving
@@ -177,19 +184,26 @@ impl Inner {
                     moved.push((integration_type, digest, other));
                 }
             } else if let Some(served) = state.serving.remove(&integration_type) {
-                stopped.push((integration_type, served.connector));
+                let next = state.successor(&integration_type).map(str::to_owned);
+                stopped.push((integration_type, served.connector, next));
             }
         }
         drop(state);
         for (integration_type, digest, other) in moved {
             kept::moved(&self.home, &integration_type, &digest, &other);
         }
-        for (integration_type, connector) in stopped {
-            tracing::warn!(
-                connector = connector.slug(),
-                "{} is gone, so nothing serves; checkpoints and artifacts stay",
-                shown(file)
-            );
+        for (integration_type, connector, next) in stopped {
+            let (slug, file) = (connector.slug(), shown(file));
+            match next {
+                // If it does not serve in the end, its own line says why.
+                Some(next) => {
+                    tracing::info!(connector = slug, "{file} is gone; {} is tried in its place", shown(&next));
+                }
+                None => tracing::warn!(
+                    connector = slug,
+                    "{file} is gone, so nothing serves; checkpoints and artifacts stay"
+                ),
+            }
             kept::forget(&self.home, &integration_type);
         }
         self.changed();

@@ -158,7 +158,11 @@ impl Operator {
         for record in records {
             let known = |row: &ConnectorReport| row.digest == record.digest && row.state == ConnectorState::Quarantined;
             if !listing.connectors.iter().any(known) {
-                listing.connectors.push(quarantined_row(&record));
+                let may_hold = |row: &ConnectorReport| {
+                    row.digest == record.digest || row.digest.is_empty() && row.file == record.file
+                };
+                let is_gone = listing.written.is_some() && !listing.connectors.iter().any(may_hold);
+                listing.connectors.push(quarantined_row(&record, is_gone));
             }
         }
         let (records, unreadable) = self.records::<Held>(Kind::Held)?;
@@ -379,9 +383,10 @@ fn short(digest: &str) -> String {
     digest.get(..12).unwrap_or(digest).to_owned()
 }
 
-/// The row of a record that the report does not speak of.
-fn quarantined_row(record: &Quarantined) -> ConnectorReport {
-    ConnectorReport {
+/// The row of a record that the report does not speak of. `is_gone`: no file holds the version, so its file's name says
+/// nothing any more, and it is not tried at any time.
+fn quarantined_row(record: &Quarantined, is_gone: bool) -> ConnectorReport {
+    let row = ConnectorReport {
         integration_type: record.integration_type.clone(),
         version: record.version.clone(),
         digest: record.digest.clone(),
@@ -391,7 +396,12 @@ fn quarantined_row(record: &Quarantined) -> ConnectorReport {
         code: Some(record.code.clone()),
         retry_at: record.retry_at,
         since: record.since,
+    };
+    if !is_gone {
+        return row;
     }
+    let reason = format!("{}; its file is gone", record.reason);
+    ConnectorReport { file: String::new(), retry_at: None, reason: Some(reason), ..row }
 }
 
 /// The same for what awaits confirmation.

@@ -156,6 +156,8 @@ pub(super) enum Basis {
         /// This digest served the type; one that is higher has the last word, whatever is granted.
         serving: String,
     },
+    /// This digest serves the type, and its file holds the same.
+    Duplicate(String),
     /// There is a quarantine record.
     Quarantine,
 }
@@ -207,6 +209,24 @@ impl State {
     /// Digest of what serves a type; empty when nothing does.
     pub(super) fn serving_digest(&self, integration_type: &str) -> &str {
         self.serving.get(integration_type).map_or("", |served| served.connector.digest())
+    }
+
+    /// A file that was turned away in favour of what served a type, or is being judged: it is tried now that nothing
+    /// serves.
+    pub(super) fn successor(&self, integration_type: &str) -> Option<&str> {
+        let waits = |entry: &Entry| match &entry.basis {
+            Some(Basis::Serving(_) | Basis::Duplicate(_) | Basis::Granted { .. }) => true,
+            Some(Basis::Quarantine) => false,
+            None => entry.state == ConnectorState::Loading,
+        };
+        let is_of_type =
+            |entry: &Entry| entry.version.as_ref().is_some_and(|(name, _)| name == integration_type) && waits(entry);
+        self.files.iter().find(|(_, entry)| is_of_type(entry)).map(|(file, _)| file.as_str())
+    }
+
+    /// Whether a file holds this digest, as far as is known: one that was not read yet may hold anything.
+    pub(super) fn may_hold(&self, file: &str, digest: &str) -> bool {
+        self.files.get(file).is_none_or(|entry| entry.digest.is_empty() || entry.digest == digest)
     }
 
     /// Begins to judge a file and gives the number of the judgement.

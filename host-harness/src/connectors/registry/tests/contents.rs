@@ -355,3 +355,80 @@ async fn of_two_instances_that_are_polled_first_at_once_one_decides_what_is_gran
         assert_eq!(admitted, 1);
     }
 }
+
+#[tokio::test]
+async fn a_copy_of_what_serves_takes_the_place_of_a_file_that_was_overwritten() {
+    // The copy is made after the file was overwritten, or before, where it is one too many at first.
+    for before in [false, true] {
+        let mut world = World::new();
+        world.version(FILE, "1.0.0");
+        world.scan().await;
+        if before {
+            world.version(OTHER, "1.0.0");
+            world.scan().await;
+            assert_eq!(world.fate(OTHER), (ConnectorState::Refused, "duplicate".into()));
+        }
+        world.fixture(FILE, &Fixture { describe: "unreachable", ..Fixture::version("2.0.0") });
+        world.scan().await;
+        world.version(OTHER, "1.0.0");
+        world.scan().await;
+        world.scan().await;
+        let files = |world: &World| {
+            let rows = world.registry.report().into_iter();
+            rows.map(|row| (row.file, row.version, row.state.name())).collect::<Vec<_>>()
+        };
+        let expected = [(OTHER.into(), "1.0.0".into(), "serving"), (FILE.into(), String::new(), "quarantined")];
+        assert_eq!(files(&world), expected, "{before}");
+        // So the file that was overwritten can go, also over a restart.
+        world.remove(FILE);
+        world.restart();
+        for _ in 0..3 {
+            world.scan().await;
+        }
+        assert_eq!(files(&world), expected[..1], "{before}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_version_in_quarantine_whose_file_is_gone_neither_file_nor_time_is_told() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    world.scan().await;
+    world.fixture(FILE, &Fixture { describe: "unreachable", ..Fixture::version("2.0.0") });
+    world.scan().await;
+    let bad = world.row(FILE);
+    let listed = || Operator::at(&world.state()).unwrap().list().unwrap().connectors;
+    assert!(listed().contains(&bad) && bad.retry_at.is_some());
+    world.version(FILE, "3.0.0");
+    world.scan().await;
+    let gone = listed().into_iter().find(|row| row.digest == bad.digest).unwrap();
+    assert_eq!((gone.file.as_str(), gone.retry_at, gone.state), ("", None, ConnectorState::Quarantined));
+    assert_eq!(gone.reason, bad.reason.map(|reason| format!("{reason}; its file is gone")));
+    // What the operator has just put there is in its file until the host has looked.
+    Operator::at(&world.state()).unwrap().quarantine(TYPE, "no", world.clock.now()).unwrap();
+    let row = listed().into_iter().find(|row| row.code.as_deref() == Some("operator")).unwrap();
+    assert_eq!((row.file.as_str(), row.reason.as_deref()), (FILE, Some("no")));
+}
+
+#[test]
+fn nobody_is_told_that_nothing_serves_where_another_file_steps_in() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let log = |other: bool| {
+        let world = World::new();
+        runtime.block_on(async {
+            if other {
+                world.version(OTHER, "1.0.0");
+            }
+            world.version(FILE, "2.0.0");
+            world.scan().await;
+            world.scan().await;
+            world.remove(FILE);
+            world.scan().await;
+        });
+        crate::log::captured(|| runtime.block_on(world.scan()))
+    };
+    assert_eq!(log(false), "[WARN] fixture: fixture.wasm is gone, so nothing serves; checkpoints and artifacts stay\n");
+    let log = log(true);
+    assert!(log.starts_with("[INFO] fixture: fixture.wasm is gone; other.wasm is tried in its place\n"), "{log}");
+    assert!(log.contains("version 1.0.0 from other.wasm serves") && !log.contains("nothing serves"), "{log}");
+}
