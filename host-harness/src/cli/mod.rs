@@ -24,6 +24,7 @@ mod selection;
 mod signals;
 mod simulate;
 mod soundness;
+mod spread;
 mod state;
 mod status;
 mod status_page;

@@ -3,7 +3,6 @@
 use std::fmt::{self, Write};
 
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Level, Subscriber};
 use tracing_subscriber::fmt::format::Writer;
@@ -45,7 +44,7 @@ where
     fn format_event(&self, _: &FmtContext<'_, S, N>, mut out: Writer<'_>, event: &Event<'_>) -> fmt::Result {
         let mut fields = Fields::default();
         event.record(&mut fields);
-        let time = self.timestamps.then(|| OffsetDateTime::now_utc().format(&Rfc3339).unwrap_or_default());
+        let time = self.timestamps.then(|| stamp(OffsetDateTime::now_utc()));
         let level = event.metadata().level();
         let line = match self.format {
             Format::Text => fields.text(*level, time.as_deref(), self.colour),
@@ -54,6 +53,13 @@ where
         out.write_str(&line)?;
         out.write_char('\n')
     }
+}
+
+/// A time with three digits behind the second, whatever they are: lines stand below each other, and are sorted as texts.
+fn stamp(time: OffsetDateTime) -> String {
+    let (hour, minute, second, millisecond) = time.to_hms_milli();
+    let date = time.date();
+    format!("{date}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
 }
 
 /// What an event carries.
@@ -202,6 +208,7 @@ fn escape_into(out: &mut String, text: &str) {
 mod tests {
     use super::super::capture::logged;
     use super::*;
+    use time::format_description::well_known::Rfc3339;
 
     #[test]
     fn a_line_is_level_source_and_message() {
@@ -265,8 +272,15 @@ mod tests {
     fn a_timestamp_comes_first_when_asked_for() {
         let text = logged(Lines { timestamps: true, ..Lines::default() }, || tracing::info!("now"));
         let (time, rest) = text.split_once(' ').expect("two parts");
-        assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok(), "{time}");
+        assert!(OffsetDateTime::parse(time, &Rfc3339).is_ok() && time.len() == 24, "{time}");
         assert_eq!(rest, "[INFO] host-harness: now\n");
+    }
+
+    #[test]
+    fn a_timestamp_has_always_as_many_digits() {
+        let at = |nanoseconds| stamp(OffsetDateTime::UNIX_EPOCH + time::Duration::nanoseconds(nanoseconds));
+        assert_eq!(at(0), "1970-01-01T00:00:00.000Z");
+        assert_eq!(at(3_723_120_999_999), "1970-01-01T01:02:03.120Z");
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod identity;
 mod indexing;
 mod key;
 mod logic;
+mod notes;
 mod outbox;
 mod query;
 mod retention;
@@ -111,6 +112,12 @@ struct Database {
 #[must_use]
 pub fn remark(query: &str) -> Option<String> {
     query::remark(query)
+}
+
+/// What whoever has asked for this, and found nothing, should know of how the query was taken.
+#[must_use]
+pub fn notes(query: &str) -> Vec<String> {
+    notes::unknown_fields(query)
 }
 
 impl Store {

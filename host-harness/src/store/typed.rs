@@ -6,7 +6,7 @@
 use super::words;
 
 /// Fields of the search page; they are also the columns of the index.
-const FIELDS: [&str; 6] = ["src_ip", "dst_ip", "hostname", "user", "severity", "stream"];
+pub(super) const FIELDS: [&str; 6] = ["src_ip", "dst_ip", "hostname", "user", "severity", "stream"];
 
 /// How deep brackets are understood. FTS5's parser gives up at some thirty.
 const MOST_DEPTH: usize = 4;
@@ -20,6 +20,8 @@ pub(super) struct Term {
     pub(super) quoted: bool,
     /// Whether the field had a hyphen before it: what it finds is left out.
     pub(super) negated: bool,
+    /// What stands before its first colon outside quotes, and is no field.
+    pub(super) unknown: Option<String>,
 }
 
 /// A piece of a query.
@@ -129,7 +131,10 @@ fn split(text: &str) -> Vec<Token> {
                 };
                 match FIELDS.into_iter().find(|field| field.eq_ignore_ascii_case(name)) {
                     Some(field) => term = Term { field: Some(field), negated, ..Term::default() },
-                    None => term.words.push(c),
+                    None => {
+                        term.unknown.get_or_insert_with(|| name.to_owned());
+                        term.words.push(c);
+                    }
                 }
             }
             c => term.words.push(c),

@@ -157,6 +157,10 @@ async fn artifacts_are_found_as_by_the_search_command() {
     let found = &page["artifacts"][0];
     assert_eq!((&found["instance"], &found["stream"]), (&"acme".into(), &"events".into()));
     assert_eq!(found["artifact"]["userName"], "user7");
+    assert_eq!(page["notes"], serde_json::json!([]));
+    let (_, page) = stage.get("/artifacts?query=userName:user7").await;
+    let note = page["notes"][0].as_str().unwrap_or_default();
+    assert!(page["artifacts"] == serde_json::json!([]) && note.contains("userName: is no field"), "{page}");
     assert_eq!(stage.get("/artifacts").await.1["artifacts"].as_array().map(Vec::len), Some(20));
     assert_eq!(stage.get("/artifacts?limit=25").await.1["artifacts"].as_array().map(Vec::len), Some(25));
     for bad in
