@@ -8,6 +8,9 @@ use crate::contract::types::{CheckReport, Failure, FieldError, StreamReport, Str
 use crate::egress::Redactor;
 use crate::sandbox::clean;
 
+/// What a failure says of which the connector says nothing.
+const NO_MESSAGE: &str = "the connector gave no message";
+
 /// How texts of one tenant are cleaned.
 #[derive(Clone, Copy)]
 pub(super) struct Cleaner<'a> {
@@ -25,8 +28,9 @@ impl Cleaner<'_> {
 
     /// Cleans a failure.
     pub(super) fn failure(&self, failure: Failure) -> Failure {
+        let message = self.text(&failure.message);
         Failure {
-            message: self.text(&failure.message),
+            message: if message.trim().is_empty() { NO_MESSAGE.to_owned() } else { message },
             remedy: self.text(&failure.remedy),
             http_status: failure.http_status.filter(|status| (100..=999).contains(status)),
             correlation_id: failure.correlation_id.map(|id| clean(self.redactor, &id, 128)),
@@ -53,8 +57,58 @@ impl Cleaner<'_> {
     pub(super) fn field_errors(&self, errors: Vec<FieldError>) -> Vec<FieldError> {
         let clean_one = |error: FieldError| FieldError {
             key: clean(self.redactor, &error.key, 128),
-            message: self.text(&error.message),
+            message: match part_of_sentence(&self.text(&error.message)) {
+                "" => "is refused, and the connector does not say why".to_owned(),
+                message => message.to_owned(),
+            },
         };
         errors.into_iter().take(256).map(clean_one).collect()
+    }
+}
+
+/// A message without the full stop at its end: it is told in the midst of a sentence.
+fn part_of_sentence(message: &str) -> &str {
+    let message = message.trim();
+    message.strip_suffix('.').filter(|rest| !rest.ends_with('.')).unwrap_or(message)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::types::{FailureReason, RetryAdvice};
+
+    /// Runs with a cleaner that knows no secrets.
+    fn cleaned<T>(clean: impl FnOnce(Cleaner<'_>) -> T) -> T {
+        clean(Cleaner { redactor: &Redactor::default(), most: 100 })
+    }
+
+    #[test]
+    fn a_failure_without_a_message_says_so() {
+        let said = |message: &str| {
+            let failure = Failure {
+                reason: FailureReason::Unavailable,
+                message: message.into(),
+                remedy: String::new(),
+                http_status: None,
+                correlation_id: None,
+                request_sent: true,
+                retry: RetryAdvice::BackOff,
+            };
+            cleaned(|cleaner| cleaner.failure(failure)).message
+        };
+        assert_eq!((said(""), said(" ")), (NO_MESSAGE.into(), NO_MESSAGE.into()));
+        assert_eq!(said("It is down."), "It is down.");
+    }
+
+    #[test]
+    fn what_is_said_of_a_field_has_no_full_stop_and_is_never_empty() {
+        let said = |message: &str| {
+            let error = FieldError { key: "size".into(), message: message.into() };
+            cleaned(|cleaner| cleaner.field_errors(vec![error])).remove(0).message
+        };
+        assert_eq!(said("This has the wrong type."), "This has the wrong type");
+        assert_eq!(said("Too long. Use 1 to 9."), "Too long. Use 1 to 9");
+        assert_eq!(said("one of a, b, ..."), "one of a, b, ...");
+        assert_eq!(said("."), "is refused, and the connector does not say why");
     }
 }

@@ -199,6 +199,19 @@ mod tests {
     }
 
     #[test]
+    fn what_brings_a_forbidden_import_in_is_named_where_it_is_known() {
+        for (import, brings) in [
+            ("wasi:filesystem/preopens@0.2.12", "not get (std::fs, or a dependency that uses files, brings it in); "),
+            ("wasi:sockets/tcp@0.2.12", "not get (std::net, "),
+            ("wasi:random/random@0.2.12", "not get (a dependency that wants random numbers"),
+            ("acme:other/thing@1.0.0", "not get; allowed are "),
+        ] {
+            let (_, text) = verdict(&component_with(&format!(r#"(import "{import}" (instance))"#)));
+            assert!(text.contains(brings), "{text}");
+        }
+    }
+
+    #[test]
     fn another_contract_version_is_named_before_all_else() {
         let text = r#"(component
             (import "wasi:filesystem/preopens@0.2.12" (instance))

@@ -78,7 +78,7 @@ impl Connector {
         let Compiled { audit, digest, pre, from_cache } =
             compiled.await.map_err(|error| LoadError::Host { why: error.to_string() })??;
         let descriptor = describe(engine, &pre, &digest).await?;
-        descriptor::check(&descriptor)?;
+        descriptor::check(&descriptor).map_err(LoadError::Descriptor)?;
         let inner = Inner {
             engine: engine.clone(),
             pre,
@@ -183,7 +183,7 @@ impl Connector {
         let cleaner = Cleaner { redactor, most: self.engine().limits().text_bytes };
         match result.map_err(ConfigureError::Step)? {
             Ok(plan) => {
-                plan::check(&plan).map_err(ConfigureError::Plan)?;
+                plan::check(&plan, redactor).map_err(ConfigureError::Plan)?;
                 Ok(plan)
             }
             Err(errors) => Err(ConfigureError::Fields(cleaner.field_errors(errors))),

@@ -5,9 +5,10 @@
 //! Why: log lines, forms, metrics and headers are built from it without a second look.
 //! Not guaranteed: that what it says is true.
 
-use super::error::LoadError;
+use super::faults::Faults;
 use crate::contract::types::{Credential, DataStream, Descriptor, SettingField, SettingKind, SettingValue};
 use crate::egress::may_carry_credential;
+use crate::log::escape;
 use crate::sandbox::is_tricky;
 use http::HeaderName;
 use std::collections::BTreeSet;
@@ -34,110 +35,113 @@ const CHOICES: usize = 256;
 /// Checks a descriptor.
 ///
 /// # Errors
-/// The first field that breaks the contract, by its path.
-pub(super) fn check(descriptor: &Descriptor) -> Result<(), LoadError> {
+/// The fields that break the contract, by their paths.
+pub(super) fn check(descriptor: &Descriptor) -> Result<(), Faults> {
+    let mut faults = Faults::default();
     let slug = descriptor.name.strip_prefix(NAME_PREFIX).unwrap_or_default();
     if descriptor.name.len() > SHORT || !is_slug(slug) {
-        return wrong("name", "must be signal-client. and a slug of a-z, 0-9 and -, at most 64 bytes");
+        faults.add("name", "must be signal-client. and a slug of a-z, 0-9 and -, at most 64 bytes");
     }
-    text("display-name", &descriptor.display_name, 1, SHORT)?;
-    text("category", &descriptor.category, 1, SHORT)?;
-    text("auth-method", &descriptor.auth_method, 1, SHORT)?;
+    text(&mut faults, "display-name", &descriptor.display_name, 1, SHORT);
+    text(&mut faults, "category", &descriptor.category, 1, SHORT);
+    text(&mut faults, "auth-method", &descriptor.auth_method, 1, SHORT);
     if descriptor.version.len() > SHORT || !is_version(&descriptor.version) {
-        return wrong("version", "must be a semantic version such as 1.2.3, at most 64 bytes");
+        faults.add("version", "must be a semantic version such as 1.2.3, at most 64 bytes");
     }
-    text("vendor-docs", &descriptor.vendor_docs, 1, LONG)?;
-    if !Url::parse(&descriptor.vendor_docs).is_ok_and(|url| url.scheme() == "https" && url.has_host()) {
-        return wrong("vendor-docs", "must be an https address");
+    if text(&mut faults, "vendor-docs", &descriptor.vendor_docs, 1, LONG)
+        && !Url::parse(&descriptor.vendor_docs).is_ok_and(|url| url.scheme() == "https" && url.has_host())
+    {
+        faults.add("vendor-docs", "must be an https address");
     }
     if !(1..=1440).contains(&descriptor.default_poll_minutes) {
-        return wrong("default-poll-minutes", "must be 1 to 1440");
+        faults.add("default-poll-minutes", "must be 1 to 1440");
+    } else if !(1..=descriptor.default_poll_minutes).contains(&descriptor.minimum_poll_minutes) {
+        faults.add("minimum-poll-minutes", "must be 1 to default-poll-minutes");
     }
-    if !(1..=descriptor.default_poll_minutes).contains(&descriptor.minimum_poll_minutes) {
-        return wrong("minimum-poll-minutes", "must be 1 to default-poll-minutes");
-    }
-    check_streams(&descriptor.streams)?;
-    check_settings(&descriptor.settings)?;
-    check_credentials(&descriptor.credentials, &descriptor.settings)
+    check_streams(&mut faults, &descriptor.streams);
+    check_settings(&mut faults, &descriptor.settings);
+    check_credentials(&mut faults, &descriptor.credentials, &descriptor.settings);
+    faults.or_none()
 }
 
 /// Checks the data streams.
-fn check_streams(streams: &[DataStream]) -> Result<(), LoadError> {
+fn check_streams(faults: &mut Faults, streams: &[DataStream]) {
     if streams.is_empty() || streams.len() > 32 {
-        return wrong("streams", "must be 1 to 32");
+        return faults.add("streams", "must be 1 to 32");
     }
     let mut names = BTreeSet::new();
     for (at, stream) in streams.iter().enumerate() {
         let field = |name: &str| format!("streams[{at}].{name}");
         if stream.name.len() > SHORT || !is_slug(&stream.name) {
-            return wrong(field("name"), "must be of a-z, 0-9 and -, at most 64 bytes");
+            faults.add(field("name"), "must be of a-z, 0-9 and -, at most 64 bytes");
+        } else if !names.insert(&stream.name) {
+            faults.add(field("name"), "must be unique");
         }
-        if !names.insert(&stream.name) {
-            return wrong(field("name"), "must be unique");
-        }
-        text(&field("noun"), &stream.noun, 1, SHORT)?;
-        text(&field("description"), &stream.description, 0, LONG)?;
+        text(faults, &field("noun"), &stream.noun, 1, SHORT);
+        text(faults, &field("description"), &stream.description, 0, LONG);
     }
-    Ok(())
 }
 
 /// Checks the settings form.
-fn check_settings(settings: &[SettingField]) -> Result<(), LoadError> {
+fn check_settings(faults: &mut Faults, settings: &[SettingField]) {
     if settings.len() > 64 {
-        return wrong("settings", "must be at most 64");
+        return faults.add("settings", "must be at most 64");
     }
     let mut keys = BTreeSet::new();
     for (at, setting) in settings.iter().enumerate() {
         let field = |name: &str| format!("settings[{at}].{name}");
         let key_is_sound = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
         if setting.key.is_empty() || setting.key.len() > SHORT || !setting.key.bytes().all(key_is_sound) {
-            return wrong(field("key"), "must be of a-z, 0-9 and _, 1 to 64 bytes");
+            faults.add(field("key"), "must be of a-z, 0-9 and _, 1 to 64 bytes");
+        } else if !keys.insert(&setting.key) {
+            faults.add(field("key"), "must be unique");
         }
-        if !keys.insert(&setting.key) {
-            return wrong(field("key"), "must be unique");
-        }
-        text(&field("label"), &setting.label, 1, LABEL)?;
-        text(&field("help"), &setting.help, 0, LONG)?;
-        check_kind(&field("kind"), &setting.kind)?;
-        if let Some(value) = &setting.default {
-            check_default(&field("default"), &setting.kind, value)?;
+        text(faults, &field("label"), &setting.label, 1, LABEL);
+        text(faults, &field("help"), &setting.help, 0, LONG);
+        // What a field takes that is wrong itself says nothing of its default.
+        if check_kind(faults, &field("kind"), &setting.kind)
+            && let Some(value) = &setting.default
+        {
+            check_default(faults, &field("default"), &setting.kind, value);
         }
     }
-    Ok(())
 }
 
-/// Checks the kind of one setting.
-fn check_kind(field: &str, kind: &SettingKind) -> Result<(), LoadError> {
+/// Checks the kind of one setting; says whether it is sound.
+fn check_kind(faults: &mut Faults, field: &str, kind: &SettingKind) -> bool {
     match kind {
         SettingKind::Text(most) if !(1..=TEXT_SETTING).contains(most) => {
-            wrong(field, "must allow 1 to 65536 bytes of text")
+            faults.add(field, "must allow 1 to 65536 bytes of text");
+            false
         }
         SettingKind::Integer(range) if range.minimum > range.maximum => {
-            wrong(field, "must have a range that is not empty")
+            faults.add(field, "must have a range that is not empty");
+            false
+        }
+        SettingKind::Choice(choices) if choices.is_empty() || choices.len() > CHOICES => {
+            faults.add(field, "must offer 1 to 256 choices");
+            false
         }
         SettingKind::Choice(choices) => {
-            if choices.is_empty() || choices.len() > CHOICES {
-                return wrong(field, "must offer 1 to 256 choices");
-            }
             let mut values = BTreeSet::new();
             for (at, choice) in choices.iter().enumerate() {
-                text(&format!("{field}.choice[{at}].value"), &choice.value, 1, LABEL)?;
-                text(&format!("{field}.choice[{at}].label"), &choice.label, 1, LABEL)?;
+                text(faults, &format!("{field}.choice[{at}].value"), &choice.value, 1, LABEL);
+                text(faults, &format!("{field}.choice[{at}].label"), &choice.label, 1, LABEL);
                 if !values.insert(&choice.value) {
-                    return wrong(format!("{field}.choice[{at}].value"), "must be unique");
+                    faults.add(format!("{field}.choice[{at}].value"), "must be unique");
                 }
             }
-            Ok(())
+            true
         }
-        SettingKind::Text(_) | SettingKind::Integer(_) | SettingKind::Boolean | SettingKind::Secret => Ok(()),
+        SettingKind::Text(_) | SettingKind::Integer(_) | SettingKind::Boolean | SettingKind::Secret => true,
     }
 }
 
 /// Checks that a default is a value that the field would take.
-fn check_default(field: &str, kind: &SettingKind, value: &SettingValue) -> Result<(), LoadError> {
+fn check_default(faults: &mut Faults, field: &str, kind: &SettingKind, value: &SettingValue) {
     let fits = match (kind, value) {
         (SettingKind::Text(most), SettingValue::Text(value)) => {
-            text(field, value, 0, usize::try_from(*most).unwrap_or(usize::MAX))?;
+            text(faults, field, value, 0, usize::try_from(*most).unwrap_or(usize::MAX));
             true
         }
         (SettingKind::Integer(range), SettingValue::Integer(value)) => (range.minimum..=range.maximum).contains(value),
@@ -147,11 +151,13 @@ fn check_default(field: &str, kind: &SettingKind, value: &SettingValue) -> Resul
         }
         _ => false,
     };
-    if fits { Ok(()) } else { wrong(field, "must be a value that the field takes, and is never given for a secret") }
+    if !fits {
+        faults.add(field, "must be a value that the field takes, and is never given for a secret");
+    }
 }
 
 /// Checks that secrets and credentials belong to each other one to one.
-fn check_credentials(credentials: &[Credential], settings: &[SettingField]) -> Result<(), LoadError> {
+fn check_credentials(faults: &mut Faults, credentials: &[Credential], settings: &[SettingField]) {
     let secrets: BTreeSet<&str> = settings
         .iter()
         .filter(|field| matches!(field.kind, SettingKind::Secret))
@@ -162,44 +168,37 @@ fn check_credentials(credentials: &[Credential], settings: &[SettingField]) -> R
     for (at, credential) in credentials.iter().enumerate() {
         let field = |name: &str| format!("credentials[{at}].{name}");
         if !secrets.contains(credential.setting.as_str()) {
-            return wrong(field("setting"), "must be the key of a secret setting");
-        }
-        if !used.insert(credential.setting.as_str()) {
-            return wrong(field("setting"), "must be unique: a secret goes into one header");
+            faults.add(field("setting"), "must be the key of a secret setting");
+        } else if !used.insert(credential.setting.as_str()) {
+            faults.add(field("setting"), "must be unique: a secret goes into one header");
         }
         let Ok(name) = HeaderName::from_bytes(credential.header.as_bytes()) else {
-            return wrong(field("header"), "must be the name of an HTTP header");
+            faults.add(field("header"), "must be the name of an HTTP header");
+            continue;
         };
         if credential.header.len() > SHORT || !may_carry_credential(&name) {
-            return wrong(
-                field("header"),
-                "must not be a header that frames or routes a message or says what it holds",
-            );
-        }
-        if !headers.insert(name.as_str().to_owned()) {
-            return wrong(field("header"), "must be unique");
+            faults.add(field("header"), "must not be a header that frames or routes a message or says what it holds");
+        } else if !headers.insert(name.as_str().to_owned()) {
+            faults.add(field("header"), "must be unique");
         }
     }
-    match secrets.iter().find(|key| !used.contains(*key)) {
-        Some(key) => wrong("credentials", &format!("must say where the secret {key} goes")),
-        None => Ok(()),
+    for key in secrets.iter().filter(|key| !used.contains(*key)) {
+        let key: String = key.chars().take(SHORT).collect();
+        faults.add("credentials", format!("must say where the secret {} goes", escape(&key)));
     }
 }
 
-/// Checks length and characters of a text.
-fn text(field: &str, text: &str, least: usize, most: usize) -> Result<(), LoadError> {
+/// Checks length and characters of a text; says whether they are sound.
+fn text(faults: &mut Faults, field: &str, text: &str, least: usize, most: usize) -> bool {
     if text.len() < least || text.len() > most {
-        return wrong(field, &format!("must be {least} to {most} bytes"));
+        faults.add(field, format!("must be {least} to {most} bytes"));
+        return false;
     }
-    if text.chars().any(is_tricky) {
-        return wrong(field, "must not hold control characters, nor such that change the direction of text");
+    let is_sound = !text.chars().any(is_tricky);
+    if !is_sound {
+        faults.add(field, "must not hold control characters, nor such that change the direction of text");
     }
-    Ok(())
-}
-
-/// The error for a field.
-fn wrong(field: impl Into<String>, why: &str) -> Result<(), LoadError> {
-    Err(LoadError::Descriptor { field: field.into(), why: why.to_owned() })
+    is_sound
 }
 
 /// Whether a text is a slug: `a-z`, `0-9` and `-`, neither empty nor beginning or ending with `-`.
@@ -319,11 +318,26 @@ mod tests {
         for (name, change) in table {
             let mut descriptor = descriptor();
             change(&mut descriptor);
-            match check(&descriptor) {
-                Err(LoadError::Descriptor { field, .. }) => assert_eq!(field, name),
-                other => panic!("{name}: {other:?}"),
-            }
+            let faults = check(&descriptor).expect_err(name);
+            assert_eq!(faults.all()[0].field, name, "{faults}");
         }
+    }
+
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        let mut descriptor = descriptor();
+        descriptor.version = "1".into();
+        descriptor.streams[0].noun = String::new();
+        descriptor.settings[0].key = "Region".into();
+        descriptor.settings[1].label = "a\nb".into();
+        descriptor.credentials.clear();
+        insta::assert_snapshot!(check(&descriptor).unwrap_err().to_string().replace("; ", "\n"), @r"
+        version must be a semantic version such as 1.2.3, at most 64 bytes
+        streams[0].noun must be 1 to 64 bytes
+        settings[0].key must be of a-z, 0-9 and _, 1 to 64 bytes
+        settings[1].label must not hold control characters, nor such that change the direction of text
+        credentials must say where the secret api_key goes
+        ");
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! Not guaranteed: texts may be reworded; codes may not.
 
 use super::audit::ACCEPTED_CONTRACT;
-use super::plan::PlanError;
+use super::faults::Faults;
 use super::registry::NotGranted;
 use crate::contract::types;
 use crate::egress::NetworkError;
@@ -56,7 +56,11 @@ pub enum LoadError {
         limit: usize,
     },
     /// It imports what connectors do not get.
-    #[error("the component imports {import}, which connectors do not get; allowed are {}", ALLOWED_IMPORTS.join(", "))]
+    #[error(
+        "the component imports {import}, which connectors do not get{}; allowed are {}",
+        brought_by(import),
+        ALLOWED_IMPORTS.join(", ")
+    )]
     ForbiddenImport {
         /// What it imports.
         import: String,
@@ -94,13 +98,8 @@ pub enum LoadError {
     #[error("the connector cannot describe itself: {0}")]
     Describe(StepError),
     /// What it says of itself breaks the contract.
-    #[error("the connector describes itself wrongly: {field} {why}")]
-    Descriptor {
-        /// Path of the field, for example `settings[2].key`.
-        field: String,
-        /// What is wrong with it and what is allowed.
-        why: String,
-    },
+    #[error("the connector describes itself wrongly: {0}")]
+    Descriptor(Faults),
     /// The host failed.
     #[error("the component could not be loaded: {why}")]
     Host {
@@ -126,7 +125,7 @@ impl LoadError {
             Self::NotAConnector { .. } => "component-not-a-connector",
             Self::Mismatch { .. } => "component-mismatch",
             Self::Describe(_) => "component-describe",
-            Self::Descriptor { .. } => "component-descriptor",
+            Self::Descriptor(_) => "component-descriptor",
             Self::Host { .. } => "host-error",
         }
     }
@@ -143,7 +142,7 @@ pub enum ConfigureError {
     Step(StepError),
     /// What the connector plans breaks the contract.
     #[error("the connector makes a plan that breaks the contract: {0}")]
-    Plan(PlanError),
+    Plan(Faults),
 }
 
 impl ConfigureError {
@@ -225,5 +224,19 @@ impl TenantError {
             Self::NotGranted(error) => error.code(),
             Self::Network(error) => error.code(),
         }
+    }
+}
+
+/// What of Rust brings a forbidden import in, where that is known: authors look for it in vain in what they wrote.
+fn brought_by(import: &str) -> &'static str {
+    let is_of = |package: &str| import.starts_with(package);
+    if is_of("wasi:filesystem/") {
+        " (std::fs, or a dependency that uses files, brings it in)"
+    } else if is_of("wasi:sockets/") {
+        " (std::net, or a dependency that opens connections itself, brings it in; requests go through wasi:http)"
+    } else if is_of("wasi:random/") {
+        " (a dependency that wants random numbers, such as getrandom, brings it in; a HashMap does not)"
+    } else {
+        ""
     }
 }

@@ -10,6 +10,7 @@ use super::batch::{check_artifacts, check_frame, check_reports, streams};
 use super::connector::Connector;
 use super::error::TenantError;
 use super::registry::NotGranted;
+use super::routed;
 use crate::contract::types::{self, SettingKind};
 use crate::egress::{Gate, GateOptions, Lookup, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
 use crate::sandbox::{Clock, StepError, StepOptions, Usage, run};
@@ -69,15 +70,7 @@ impl Tenant {
             return Err(TenantError::PlainHttp { host: host.clone() });
         }
         connector.admit_new(&plan, &settings, &redactor).await?;
-        if let Some(url) = routes.target(host) {
-            tracing::warn!(
-                connector = connector.slug(),
-                instance = name,
-                "a route sends what is meant for {host} to {}",
-                url.as_str().trim_end_matches('/')
-            );
-        }
-        let network = network.read().await?;
+        routed::tell(connector.slug(), &name, host, routes.target(host));
         let options = GateOptions {
             connector: connector.slug(),
             instance: &name,
@@ -139,7 +132,7 @@ impl Tenant {
         let report = result.and_then(|answer| match answer {
             Ok(report) => {
                 let streams = streams(self.inner.connector.descriptor());
-                check_reports(&report.reports, &streams, cleaner).map_err(|why| StepError::BadBatch { why })?;
+                check_reports(&report.reports, &streams, cleaner).map_err(|why| StepError::BadReport { why })?;
                 Ok(cleaner.check_report(report))
             }
             Err(failure) => Err(StepError::Failure(cleaner.failure(failure))),

@@ -80,6 +80,12 @@ pub enum StepError {
         /// What is wrong, and where.
         why: String,
     },
+    /// The report of its check breaks the contract.
+    #[error("the connector returned a check report that breaks the contract: {why}")]
+    BadReport {
+        /// What is wrong, and where.
+        why: String,
+    },
     /// The host could not run it.
     #[error("the step could not be run: {why}")]
     Host {
@@ -98,7 +104,7 @@ impl StepError {
             Self::MemoryLimit { .. } => "memory-limit",
             Self::CpuLimit { .. } => "cpu-limit",
             Self::WallClock { .. } => "wall-clock-limit",
-            Self::BadBatch { .. } => "bad-batch",
+            Self::BadBatch { .. } | Self::BadReport { .. } => "bad-batch",
             Self::Host { .. } => "host-error",
         }
     }
@@ -117,7 +123,7 @@ impl StepError {
     pub fn remedy(&self) -> String {
         match self {
             Self::Failure(failure) => failure.remedy.clone(),
-            Self::Trap { .. } | Self::BadBatch { .. } => {
+            Self::Trap { .. } | Self::BadBatch { .. } | Self::BadReport { .. } => {
                 { "This is a defect of the connector. Install another version of it, or report it with this message." }
                     .to_owned()
             }

@@ -15,6 +15,7 @@ mod guest_log;
 mod limits;
 mod linker;
 mod memory;
+mod recursion;
 mod request_words;
 mod stderr;
 mod step;

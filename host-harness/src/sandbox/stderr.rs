@@ -17,6 +17,9 @@ const KEPT: usize = 4 * 1024;
 /// What one write may hold.
 const WRITE: usize = 64 * 1024;
 
+/// How the last line of a panic of Rust's begins.
+const ADVICE: &str = "note: run with `RUST_BACKTRACE=";
+
 /// A standard error that remembers its beginning. Clones share it.
 #[derive(Clone, Default)]
 pub(super) struct Stderr {
@@ -24,10 +27,12 @@ pub(super) struct Stderr {
 }
 
 impl Stderr {
-    /// What was kept, as text.
+    /// What was kept, as text, without the runtime's advice to set a variable: guests have no environment.
     pub(super) fn text(&self) -> String {
         let kept = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
-        String::from_utf8_lossy(&kept).trim().to_owned()
+        let text = String::from_utf8_lossy(&kept);
+        let lines: Vec<&str> = text.lines().filter(|line| !line.starts_with(ADVICE)).collect();
+        lines.join("\n").trim().to_owned()
     }
 }
 
@@ -74,6 +79,15 @@ impl StdoutStream for Stderr {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn advice_that_nobody_can_follow_is_left_out() {
+        let mut stderr = Stderr::default();
+        let text = "\nthread '<unnamed>' panicked at src/lib.rs:1:2:\nboom\n\
+                    note: run with `RUST_BACKTRACE=1` environment variable to display a backtrace\n";
+        stderr.write(Bytes::from_static(text.as_bytes())).unwrap();
+        assert_eq!(stderr.text(), "thread '<unnamed>' panicked at src/lib.rs:1:2:\nboom");
+    }
 
     #[test]
     fn only_the_beginning_is_kept() {

@@ -11,6 +11,7 @@ use super::cpu::{CpuMeter, Metered};
 use super::engine::Engine;
 use super::error::{StepError, Usage};
 use super::guest::Guest;
+use super::recursion;
 use super::text::clean;
 use crate::contract::{SignalConnector, SignalConnectorPre};
 use crate::egress::{Gate, Hooks, Redactor, StepMeter};
@@ -138,6 +139,9 @@ impl Raised {
         }
         let trap = error.downcast_ref::<wasmtime::Trap>();
         let mut what = match (trap, error.downcast_ref::<I32Exit>()) {
+            (Some(trap), _) if recursion::is_too_deep(*trap, &error) => {
+                format!("{trap}, below the beginning of memory, where recursion that is too deep ends")
+            }
             (Some(trap), _) => trap.to_string(),
             (None, Some(I32Exit(status))) => format!("it ended itself with status {status}"),
             (None, None) => format!("{error:#}"),

@@ -104,6 +104,10 @@ async fn texts_and_numbers_that_make_no_sense_are_cleaned() {
         let tenant = connector.tenant(stage.options(act, &format!("check:{act}"), "")).await.unwrap();
         let (report, _) = stage.beside_the_neighbour(tenant.check()).await;
         assert_eq!(report.as_ref().map_or_else(|error| error.code(), |_| "ok"), code, "{act}");
+        if let Err(error) = &report {
+            let is_told = error.to_string().contains("a check report that breaks the contract");
+            assert_eq!(is_told, code == "bad-batch", "{error}");
+        }
         if let Ok(report) = report {
             assert!(report.summary.len() <= most && !report.summary.contains(char::is_control), "{}", report.summary);
         }

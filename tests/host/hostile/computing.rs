@@ -77,6 +77,8 @@ async fn what_a_connector_does_in_poll_ends_in_a_failed_poll_and_the_next_poll_w
             assert_eq!((aftermath.cycle.status().as_str(), aftermath.checkpoint), ("failed", None), "{act}");
             let failure = aftermath.cycle.failure.as_ref().unwrap();
             assert!(!failure.remedy.is_empty() && !failure.message.contains('\n'), "{failure:?}");
+            let is_recursion = failure.message.contains("recursion that is too deep");
+            assert_eq!(is_recursion, act == "recurse", "{failure:?}");
         }
         assert_eq!(stage.poll(&connector, "honest", act).await.code(), "ok");
     }

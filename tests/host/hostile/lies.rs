@@ -30,7 +30,7 @@ async fn a_connector_that_lies_about_itself_is_refused_by_field() {
         ("polled-at-once", "minimum-poll-minutes"),
     ] {
         match stage.load(describing(act)).await {
-            Err(error @ LoadError::Descriptor { .. }) => {
+            Err(error @ LoadError::Descriptor(_)) => {
                 let text = error.to_string();
                 assert!(text.contains(&format!("wrongly: {field} ")), "{act}: {text}");
                 assert!(!text.contains(char::is_control), "{act}: {text:?}");

@@ -178,7 +178,8 @@ pub fn outcome(error: &StepError, usage: &Usage) -> PollOutcome {
         StepError::Trap { .. }
         | StepError::MemoryLimit { .. }
         | StepError::CpuLimit { .. }
-        | StepError::BadBatch { .. } => PollOutcome::ConnectorFailed,
+        | StepError::BadBatch { .. }
+        | StepError::BadReport { .. } => PollOutcome::ConnectorFailed,
         // Who waits without having asked anybody for anything waits for nothing.
         StepError::WallClock { .. } if usage.requests == 0 => PollOutcome::ConnectorFailed,
         StepError::Failure(failure)
