@@ -7,7 +7,7 @@ use crate::hostile::component::{describing, padded, with_module};
 use crate::hostile::stage::{Stage, hostile, limits};
 
 /// What is tried in every export, and the failure it ends in.
-const ACTS: [(&str, &str); 11] = [
+const ACTS: [(&str, &str); 12] = [
     ("spin", "cpu-limit"),
     ("sleep", "wall-clock-limit"),
     ("sleep-in-pieces", "wall-clock-limit"),
@@ -15,6 +15,7 @@ const ACTS: [(&str, &str); 11] = [
     ("panic", "connector-trap"),
     ("exit", "connector-trap"),
     ("recurse", "connector-trap"),
+    ("recurse-wide", "connector-trap"),
     ("grow", "memory-limit"),
     ("handles", "connector-trap"),
     ("fields", "connector-trap"),
@@ -78,7 +79,8 @@ async fn what_a_connector_does_in_poll_ends_in_a_failed_poll_and_the_next_poll_w
             let failure = aftermath.cycle.failure.as_ref().unwrap();
             assert!(!failure.remedy.is_empty() && !failure.message.contains('\n'), "{failure:?}");
             let is_recursion = failure.message.contains("recursion that is too deep");
-            assert_eq!(is_recursion, act == "recurse", "{failure:?}");
+            assert_eq!(is_recursion, act == "recurse-wide", "{failure:?}");
+            assert_eq!(failure.message.contains("call stack exhausted"), act == "recurse", "{failure:?}");
         }
         assert_eq!(stage.poll(&connector, "honest", act).await.code(), "ok");
     }

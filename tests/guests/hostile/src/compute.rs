@@ -23,7 +23,11 @@ pub(crate) fn perform(act: &str) {
         "panic" => overflow(),
         "exit" => std::process::exit(3),
         "recurse" => {
-            black_box(recurse(black_box(1)));
+            black_box(recurse::<64>(black_box(1)));
+        }
+        // What it keeps in memory is at its end before the calls are.
+        "recurse-wide" => {
+            black_box(recurse::<1024>(black_box(1)));
         }
         "grow" => {
             grow();
@@ -83,12 +87,14 @@ fn overflow() {
 }
 
 /// Never ends, and is no loop.
-fn recurse(depth: u64) -> u64 {
-    let room = black_box([depth; 64]);
+fn recurse<const ROOM: usize>(depth: u64) -> u64 {
+    let room = [depth; ROOM];
+    // Not by value: a copy that ends below the beginning of memory has no address that a host could know.
+    black_box(&room);
     if depth == 0 {
         return 0;
     }
-    let deeper = recurse(black_box(depth.wrapping_add(1)));
+    let deeper = recurse::<ROOM>(black_box(depth.wrapping_add(1)));
     deeper.wrapping_add(room.iter().sum())
 }
 
