@@ -22,6 +22,7 @@ run: component host ## Collect from a simulated InsightIDR for two tenants and s
 
 test: component guests ## Run all tests: unit, simulator, host, and the real component end to end
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) $(CARGO) test --release --no-fail-fast $(HOST_PACKAGES)
+	$(CARGO) test -p audit-log-connector
 
 soak: component guests ## Run the random tests for long: thousands of scenarios, hundreds of kills
 	CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) SOAK_CASES=$(or $(SOAK_CASES),5000) SOAK_KILLS=$(or $(SOAK_KILLS),200) \
@@ -45,6 +46,7 @@ bench-peers: component host ## Compare with other collectors (installs them from
 check: toolchain ## Check format, lints and documentation
 	$(CARGO) fmt --all --check
 	$(CARGO) clippy --release --all-targets $(HOST_PACKAGES) -- -D warnings
+	$(CARGO) clippy --all-targets -p audit-log-connector -- -D warnings
 	$(CARGO) clippy --profile component --target $(WASM) -p rapid7-insightidr $(GUEST_PACKAGES) -- -D warnings
 	RUSTDOCFLAGS="-D warnings -A rustdoc::private_intra_doc_links" $(CARGO) doc --release --no-deps --document-private-items $(HOST_PACKAGES)
 

@@ -61,7 +61,9 @@ impl AuditService {
             let (status, body) = answer(request, &held.lock().unwrap());
             match trouble {
                 None => reply(stream, status, &[("content-type", "application/json")], body.to_string().as_bytes()),
-                Some(Trouble::Status(status)) => reply(stream, status, &[("retry-after", "7")], b"{}"),
+                Some(Trouble::Status(status)) => {
+                    reply(stream, status, &[("retry-after", "7"), ("x-request-id", "r-1")], b"{}")
+                }
                 Some(Trouble::Empty) => reply(stream, 200, &[], b"{}"),
                 Some(Trouble::Html) => reply(stream, 200, &[], b"<html>Under maintenance</html>"),
                 Some(Trouble::SameCursor) => {
@@ -140,6 +142,7 @@ fn answer(request: &Request, events: &[Value]) -> (u16, Value) {
         return (200, json!({"account": "acme"}));
     }
     let limit: usize = request.parameter("limit").unwrap().parse().unwrap();
+    // All of it happened at one time, so with `since` it is the beginning as well.
     let from = request.parameter("after").map_or(0, |after| after.strip_prefix("c-").unwrap().parse().unwrap());
     let page: Vec<&Value> = events.iter().skip(from).take(limit).collect();
     let next = (!page.is_empty()).then(|| format!("c-{}", from + page.len()));

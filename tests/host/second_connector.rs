@@ -9,10 +9,11 @@ use std::time::Duration;
 use crate::common::audit::{AuditService, SMALL_BUDGET, TOKEN, Trouble};
 use crate::common::host::{guest, host_harness};
 use host_harness::connectors::{Connector, Tenant};
+use host_harness::contract::types::{RetryAdvice, Setting, SettingValue, StreamState};
 use host_harness::instances::courier::Courier;
 use host_harness::instances::cycle::{CycleOptions, Run, Surroundings};
 use host_harness::instances::report::Cycle;
-use host_harness::sandbox::{Engine, EngineOptions};
+use host_harness::sandbox::{Engine, EngineOptions, StepError};
 use host_harness::sinks::LinesSink;
 use host_harness::store::Store;
 use serde_json::Value;
@@ -151,18 +152,57 @@ async fn whatever_the_service_answers_at_any_request_nothing_is_lost_and_nothing
 async fn settings_and_checkpoints_that_make_no_sense_are_failures_that_say_so() {
     let connector = load(&guest("audit_log")).await;
     let service = AuditService::with(3);
-    for site in ["", "Acme", "acme.evil", "-acme", "acme/x", "acme:1"] {
+    for site in ["", "Acme", "acme.evil", "-acme", "acme/x", "acme:1", &"a".repeat(64)] {
         let mut options = service.options("acme");
-        options.settings[0].value = host_harness::contract::types::SettingValue::Text(site.to_owned());
+        options.settings[0].value = SettingValue::Text(site.to_owned());
         let error = connector.tenant(options).await.unwrap_err();
         assert_eq!(error.code(), "invalid-settings", "{site}: {error}");
     }
+    let mut options = service.options("acme");
+    options.settings.push(Setting { key: "bogus".to_owned(), value: SettingValue::Text("1".to_owned()) });
+    let error = connector.tenant(options).await.unwrap_err();
+    assert!(error.code() == "invalid-settings" && error.to_string().contains("bogus"), "{error}");
     let tenant = service.tenant(&connector, "acme").await;
-    for bytes in ["", "{}", "garbage", "{\"version\":2,\"after\":null}"] {
+    for bytes in ["", "{}", "garbage", "{\"version\":3,\"after\":null}"] {
         let (result, usage) = tenant.poll(Some(bytes.as_bytes().to_vec()), SMALL_BUDGET).await;
         assert_eq!(result.unwrap_err().code(), "checkpoint-unreadable", "{bytes}");
         assert_eq!(usage.requests, 0, "{bytes}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_checkpoint_of_the_version_before_is_gone_on_from_and_a_cursor_that_expired_repeats_nothing() {
+    let [now, before] = components();
+    let (now, before) = (load(&now).await, load(&before).await);
+    let service = AuditService::with(350);
+    let place = Place::new();
+    assert_eq!(place.cycle(&service.tenant(&before, "acme").await).await.new, 350);
+    let tenant = service.tenant(&now, "acme").await;
+    service.add(10);
+    let cycle = place.cycle(&tenant).await;
+    assert_eq!((cycle.new, cycle.repeated), (10, 0), "{cycle:?}");
+    service.add(10);
+    service.plan(0, Trouble::Status(410));
+    let cycle = place.cycle(&tenant).await;
+    assert!(cycle.first_failure().is_none() && cycle.new == 10 && cycle.repeated == 360, "{cycle:?}");
+    assert!(service.vendor.requests().iter().any(|request| request.parameter("since") == Some("2026-01-02T03:04:05Z")));
+    assert_eq!(place.delivered(), service.ids());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pause_that_is_asked_for_after_some_progress_is_no_failure_of_the_stream() {
+    let connector = load(&guest("audit_log")).await;
+    let service = AuditService::with(350);
+    let tenant = service.tenant(&connector, "acme").await;
+    service.plan(1, Trouble::Status(429));
+    let batch = tenant.poll(None, SMALL_BUDGET).await.0.unwrap();
+    assert_eq!((batch.artifacts.len(), batch.more, batch.retry_after_seconds), (100, true, Some(7)));
+    assert!(matches!(batch.reports[0].state, StreamState::Ok), "{:?}", batch.reports);
+    service.plan(0, Trouble::Status(503));
+    let StepError::Failure(failure) = tenant.poll(Some(batch.checkpoint), SMALL_BUDGET).await.0.unwrap_err() else {
+        panic!("no failure of the connector's own")
+    };
+    assert_eq!((failure.retry, failure.correlation_id.as_deref()), (RetryAdvice::AfterSeconds(7), Some("r-1")));
 }
 
 #[test]
@@ -190,6 +230,11 @@ fn the_commands_work_with_a_connector_of_another_vendor() {
     assert!(log.lines().any(|line| line.starts_with("[INFO] audit-log: fetched 12 audit events")), "{log}");
     let (found, _) = run(&["search", "--state", "state", "--json", "stream:events user:user3"]);
     assert_eq!(found.lines().count(), 2, "{found}");
+    let mut command = Command::new(host_harness());
+    command.current_dir(dir.path()).env("AUDIT_TOKEN", TOKEN).arg("check").args(tenant).args(["--set", "bogus=1"]);
+    let output = command.output().unwrap();
+    let told = String::from_utf8([output.stdout, output.stderr].concat()).unwrap();
+    assert!(output.status.code() == Some(2) && told.contains("bogus"), "{:?}: {told}", output.status);
 }
 
 #[test]

@@ -1,0 +1,105 @@
+//! What a step leaves to the next: JSON with a version, so that a later connector can tell what it reads.
+//!
+//! | version | since | has |
+//! |---|---|---|
+//! | 1 | 1.0.0 | `after` |
+//! | 2 | 1.1.0 | `after`, `since` |
+
+use crate::contract::Failure;
+use crate::failures;
+use serde::{Deserialize, Serialize};
+
+/// The version that is written.
+const VERSION: u32 = 2;
+
+/// Where to go on. Nothing of it at the very beginning.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Checkpoint {
+    /// The cursor.
+    pub after: Option<String>,
+    /// When the last event happened, for when the cursor has expired.
+    pub since: Option<String>,
+}
+
+/// What every version begins with.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+#[derive(Deserialize)]
+struct Version1 {
+    after: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Version2 {
+    version: u32,
+    after: Option<String>,
+    since: Option<String>,
+}
+
+impl Checkpoint {
+    /// Reads what any version has written.
+    ///
+    /// # Errors
+    /// When it cannot be read. Never a silent restart: the host keeps the bytes, and an operator decides.
+    pub fn read(bytes: Option<&[u8]>) -> Result<Self, Failure> {
+        let Some(bytes) = bytes else { return Ok(Self::default()) };
+        match parse::<Versioned>(bytes)?.version {
+            // The time comes with the next event.
+            1 => parse(bytes).map(|Version1 { after }| Self { after, since: None }),
+            VERSION => parse(bytes).map(|Version2 { after, since, .. }| Self { after, since }),
+            other => Err(failures::unreadable(&format!("it has version {other}"))),
+        }
+    }
+
+    /// In the newest version.
+    ///
+    /// # Errors
+    /// Never, as far as anybody knows.
+    pub fn write(self) -> Result<Vec<u8>, Failure> {
+        let Self { after, since } = self;
+        let written = serde_json::to_vec(&Version2 { version: VERSION, after, since });
+        written.map_err(|_| failures::internal("The checkpoint cannot be written."))
+    }
+}
+
+/// Reads one form.
+fn parse<T: for<'de> Deserialize<'de>>(bytes: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(bytes).map_err(|_| failures::unreadable("it is damaged"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::contract::FailureReason;
+
+    #[test]
+    fn every_version_that_was_ever_written_is_read() {
+        let checkpoint = |after: Option<&str>, since: Option<&str>| Checkpoint {
+            after: after.map(str::to_owned),
+            since: since.map(str::to_owned),
+        };
+        for (written, read) in [
+            (r#"{"version":1,"after":null}"#, checkpoint(None, None)),
+            (r#"{"version":1,"after":"c-7"}"#, checkpoint(Some("c-7"), None)),
+            (
+                r#"{"version":2,"after":"c-7","since":"2026-01-02T03:04:05Z"}"#,
+                checkpoint(Some("c-7"), Some("2026-01-02T03:04:05Z")),
+            ),
+        ] {
+            assert_eq!(Checkpoint::read(Some(written.as_bytes())).unwrap(), read, "{written}");
+            assert_eq!(Checkpoint::read(Some(&read.write().unwrap())), Checkpoint::read(Some(written.as_bytes())));
+        }
+        assert_eq!(Checkpoint::read(None).unwrap(), Checkpoint::default());
+    }
+
+    #[test]
+    fn what_cannot_be_read_is_a_failure_and_no_beginning() {
+        for bytes in ["", "{}", "garbage", r#"{"version":3}"#, r#"{"version":2,"after":7}"#] {
+            let failure = Checkpoint::read(Some(bytes.as_bytes())).unwrap_err();
+            assert_eq!(failure.reason, FailureReason::CheckpointUnreadable, "{bytes}");
+        }
+    }
+}
