@@ -3,7 +3,9 @@
 //!
 //! Alerts are read by the hundred, and singly what such a read has left out.
 //! Where it leaves the codes of a rule out, as searches do, one alert of the
-//! rule is read singly, once for each rule and step.
+//! rule is read singly, once for each rule and step; another one of it where that
+//! is refused or not there. Alerts of a rule whose codes cannot be had are held
+//! back as those are whose evidence fails, and say so by a tag in the end.
 
 use std::future::Future;
 
@@ -22,10 +24,13 @@ use crate::artifact::alert::Context;
 use crate::artifact::mitre::Mitre;
 use crate::artifact::triage_alert::Details;
 use crate::artifact::{evidence, message};
-use crate::contract::FailureReason;
+use crate::contract::{Failure, FailureReason};
 
 /// Alerts of one read.
 pub(super) const BATCH: usize = 100;
+
+/// Alerts of a rule that are asked for its codes, one after the other.
+const OF_RULE: usize = 3;
 
 /// What came of reading an alert: none when there is none, or when its API has
 /// no such read.
@@ -120,7 +125,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .collect();
         let (client, room) = (&self.client, self.room());
         let room = &room;
-        let rules = unknown.iter().map(|(_, rrn)| boxed(async move { Answer::Rule(read_codes(client, rrn).await) }));
+        let rules = unknown.iter().map(|(_, rrns)| boxed(async move { Answer::Rule(read_codes(client, rrns).await) }));
         let contexts = rrns
             .iter()
             .zip(&may_be_read)
@@ -137,9 +142,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         for ((rule, _), answer) in unknown.into_iter().zip(answers.by_ref()) {
             match answer {
                 Answer::Rule(Ok(mitre)) => self.rules.push((rule, mitre)),
-                Answer::Rule(Err(Stop::Failed(failure))) if is_absence(&failure) => {
-                    self.rules.push((rule, Mitre::default()));
-                }
                 Answer::Rule(Err(stop)) => failed_rules.push((rule, stop)),
                 Answer::Context(_) => {}
             }
@@ -173,16 +175,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// The rules of these alerts whose codes neither they nor an earlier read
-    /// give, each with the RRN of an alert of it.
-    fn unknown_rules<'r>(&self, rrns: &[&'r str], alerts: &[Read<&RawValue>]) -> Vec<(String, &'r str)> {
-        let mut unknown: Vec<(String, &str)> = Vec::new();
+    /// give, each with the RRNs of some alerts of it.
+    fn unknown_rules<'r>(&self, rrns: &[&'r str], alerts: &[Read<&RawValue>]) -> Vec<(String, Vec<&'r str>)> {
+        let mut unknown: Vec<(String, Vec<&str>)> = Vec::new();
         for (rrn, alert) in rrns.iter().zip(alerts) {
             if let Ok(Some(raw)) = alert
                 && let Some(rule) = rule_without_codes(&Members::of(raw))
                 && find(&self.rules, &rule).is_none()
-                && find(&unknown, &rule).is_none()
             {
-                unknown.push((rule, rrn));
+                match unknown.iter_mut().find(|(known, _)| *known == rule) {
+                    Some((_, of_rule)) if of_rule.len() < OF_RULE => of_rule.push(rrn),
+                    Some(_) => {}
+                    None => unknown.push((rule, vec![rrn])),
+                }
             }
         }
         unknown
@@ -236,10 +241,28 @@ async fn read_batch<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrns: &[&
     Ok(rows.into_iter().filter_map(|raw| Some((Members::of(raw).text("rrn")?.into_owned(), raw.to_owned()))).collect())
 }
 
-/// Reads one alert for the codes of its rule.
-async fn read_codes<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrn: &str) -> Result<Mitre, Stop> {
-    let raw = read_alert(client, rrn).await?;
-    Ok(Members::of(&raw).object("rule").map(|rule| Mitre::of_rule(&rule)).unwrap_or_default())
+/// Reads one alert of a rule for its codes, or another one where that is refused or not there.
+///
+/// # Errors
+///
+/// A refusal is none of the alert's own record and evidence, which were read: it is told as a failure of any other kind.
+async fn read_codes<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrns: &[&str]) -> Result<Mitre, Stop> {
+    let mut stop = None;
+    for rrn in rrns {
+        match read_alert(client, rrn).await {
+            Ok(raw) => {
+                return Ok(Members::of(&raw).object("rule").map(|rule| Mitre::of_rule(&rule)).unwrap_or_default());
+            }
+            Err(Stop::Failed(failure)) if is_absence(&failure) => {
+                stop = Some(Stop::Failed(Box::new(Failure { reason: FailureReason::Unavailable, ..*failure })));
+            }
+            Err(why) => {
+                stop = Stop::or_stronger(stop, why);
+                break;
+            }
+        }
+    }
+    Err(stop.unwrap_or(Stop::Spent))
 }
 
 /// Reads one alert.

@@ -1,11 +1,15 @@
 //! Endpoints that refuse the key (401, 403), once or always, while others take it: what can be had is collected, and what
 //! a refusal that comes once would cost is asked for again.
 
+use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use crate::common::native::{Tenant, empty, missing, start, status};
 use crate::evidence_obstacles::{alerts, artifact, evidence_of, polls};
-use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule};
+use insightidr_simulator::{
+    AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, SimulatorConfig, World, WorldConfig,
+};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 
 /// An investigation that is made now, of two days ago as its alert is, which has evidence: the alert's RRN.
@@ -286,4 +290,58 @@ fn techniques_that_only_evidence_names_are_those_of_the_alert() {
     }));
     tenant.cycle();
     assert_eq!(artifact(&tenant, &rrn).unwrap()["attackTechniqueIds"], serde_json::json!(["T1059.001"]));
+}
+
+/// A tenant in which only reads of single alerts give the codes of their rules, of which the first ones are answered by
+/// this status: what has come of the alerts, in several cycles, by their RRNs.
+fn with_rules_refused(number: u16, times: usize) -> BTreeMap<String, serde_json::Value> {
+    let world = World::generate(&WorldConfig {
+        seed: 9,
+        investigations: 30,
+        old_investigations: 0,
+        growth_per_day: 0,
+        ..WorldConfig::default()
+    });
+    let mut tenant = Tenant::with(world, SimulatorConfig { thin_hydration: true, ..SimulatorConfig::default() });
+    let asked = Cell::new(0);
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let path = request.target.split('?').next().unwrap();
+        if path.starts_with("/idr/at/alerts/rrn:") && !path.ends_with("/evidences") && !path.ends_with("/actors") {
+            asked.set(asked.get() + 1);
+            if asked.get() <= times {
+                (response.status, response.body) = (number, Vec::new());
+            }
+        }
+    }));
+    polls(&mut tenant, 12);
+    let alerts = tenant.store.into_values().filter(|artifact| artifact["action"] == "alert");
+    alerts.map(|alert| (alert["sourceInfo"].as_str().unwrap().to_owned(), alert)).collect()
+}
+
+#[test]
+fn a_refusal_that_comes_once_costs_no_alert_what_its_rule_says() {
+    let wanted = with_rules_refused(200, 0);
+    assert!(wanted.values().filter(|alert| alert["attackTechniqueIds"].is_array()).count() > 20);
+    // After one that is refused for all, and again when it is repeated, none is asked for in the same step.
+    for (number, most) in [(401, 4), (403, 30), (404, 30)] {
+        for times in [1, 2, 3, most] {
+            let alerts = with_rules_refused(number, times);
+            let poorer: Vec<_> = wanted.keys().filter(|rrn| alerts.get(*rrn) != wanted.get(*rrn)).collect();
+            assert!(poorer.is_empty(), "{times} times {number}: {poorer:?}, as {:#?}", alerts.get(poorer[0]));
+        }
+    }
+}
+
+#[test]
+fn an_alert_whose_rule_is_always_refused_has_its_evidence_and_says_what_it_lacks() {
+    let wanted = with_rules_refused(200, 0);
+    for number in [401, 403, 404] {
+        let alerts = with_rules_refused(number, usize::MAX);
+        assert_eq!(alerts.len(), wanted.len());
+        for (rrn, alert) in wanted.iter().filter(|(_, alert)| alert["attackTechniqueIds"].is_array()) {
+            let without = &alerts[rrn];
+            assert!(without["tags"].to_string().contains("\"evidence-cut\""), "{number}: {without:#}");
+            assert_eq!(without["clientIP"], alert["clientIP"], "{number}: {rrn}");
+        }
+    }
 }

@@ -225,7 +225,7 @@ impl Comparison<'_> {
     fn details(&self, alert: &TruthAlert, artifact: &Value) {
         let (place, ways) = (&self.scenario.place, &self.scenario.ways);
         let is_early = alert.evidence_visible_at - alert.created <= self.scenario.overlap();
-        if !place.triage || !alert.triage || !is_early || !ways.evidence || self.scenario.has_absence() {
+        if !place.triage || !alert.triage || !is_early || !ways.evidence {
             return;
         }
         let message: Value = serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap();
@@ -237,6 +237,11 @@ impl Comparison<'_> {
         let pieces = message["evidence"].as_array().into_iter().flatten();
         let found: Vec<&str> = pieces.filter_map(|piece| piece["rrn"].as_str()).collect();
         assert_eq!(found, alert.evidence, "the evidence of {alert:#?}");
+        // Where records of alerts seem not to be there, as of a tenant that has no such read, nothing but evidence names any.
+        let has_no_record = message.get("investigation").is_some() && message.get("triage").is_none();
+        if self.scenario.has_absence() && has_no_record {
+            return;
+        }
         let texts = artifact["attackTechniqueIds"].as_array().into_iter().flatten();
         let found: BTreeSet<&str> = texts.filter_map(Value::as_str).collect();
         let is_technique = |code: &&str| code.starts_with('T') && code.ends_with(|end: char| end.is_ascii_digit());
