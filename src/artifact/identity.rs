@@ -12,10 +12,14 @@
 use sha2::{Digest, Sha256};
 use uuid::Builder;
 
+use super::investigation::UNIDENTIFIED;
 use crate::times::Utc;
 
 /// Ticks of 100 ns from the start of the Gregorian calendar to 1970.
 const GREGORIAN: i64 = 0x01B2_1DD2_1381_4000;
+
+/// Parts of the RRN of anything but an alert: `rrn`, service, region, organization, kind, id.
+const RRN_PARTS: usize = 6;
 
 /// What an artifact stands for.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +56,8 @@ impl Version<'_> {
     }
 
     /// The `senderHost`: the API host, the record's short id and the version's
-    /// ordinal, as in `us.api.insight.rapid7.com/ABCDEF123456.0`.
+    /// ordinal, as in `us.api.insight.rapid7.com/ABCDEF123456.0`. A short id that
+    /// others may have too is followed by a hash of the whole.
     ///
     /// Why so: the Conductor's filter collapses artifacts that agree in eleven
     /// fields within ten minutes, and this is the one of them that is free to
@@ -60,7 +65,21 @@ impl Version<'_> {
     #[must_use]
     pub fn sender_host(&self, api_host: &str) -> String {
         let short = self.record.rsplit(':').next().unwrap_or(self.record);
-        [api_host, "/", &crate::text::shown(short, 64), ".", &self.ordinal.to_string()].concat()
+        let mut name = crate::text::shown(short, 64);
+        if name != short || !self.has_short_id() {
+            name.push_str(&format!("-{:08x}", hash64([self.record.as_bytes()]) >> 32));
+        }
+        [api_host, "/", &name, ".", &self.ordinal.to_string()].concat()
+    }
+
+    /// Whether what stands behind the last colon of the record's identifier is that of no other record: in an RRN, and in a
+    /// name that was made of a record's content. An alert of another product has an id of its own behind the investigation's.
+    fn has_short_id(&self) -> bool {
+        let parts = self.record.split(':').count();
+        parts == 1
+            || self.record.starts_with("rrn:alerts:")
+            || self.record.starts_with("rrn:") && parts == RRN_PARTS
+            || self.record.starts_with(UNIDENTIFIED)
     }
 }
 
@@ -127,5 +146,28 @@ mod tests {
     fn the_sender_tells_investigations_and_versions_apart() {
         assert_eq!(VERSION.sender_host("us.example"), "us.example/ABC.0");
         assert_eq!(Version { ordinal: 3, ..VERSION }.sender_host("us.example"), "us.example/ABC.3");
+    }
+
+    #[test]
+    fn a_short_id_that_others_may_have_is_followed_by_a_hash_of_the_whole() {
+        let sender = |record: &str| Version { record, ..VERSION }.sender_host("us.example");
+        for (record, short) in [
+            ("0d9e7a7a-53b6-4f0b-8a8e-1fb1b6b8ab1d", "0d9e7a7a-53b6-4f0b-8a8e-1fb1b6b8ab1d"),
+            ("rrn:alerts:us1:org:alert:1:0123", "0123"),
+            ("rrn:collaboration:us:org:comment:C", "C"),
+            ("unidentified:7577d60ded2b91a0", "7577d60ded2b91a0"),
+        ] {
+            assert_eq!(sender(record), format!("us.example/{short}.0"));
+        }
+        let long = "x".repeat(64);
+        for (one, other) in [
+            (format!("{long}1"), format!("{long}2")),
+            (format!("{}:T.a:1", VERSION.record), format!("{}:T.b:1", VERSION.record)),
+            (format!("{}:T.1", VERSION.record), format!("{}D:T.1", VERSION.record)),
+            ("a:1".to_owned(), "b:1".to_owned()),
+        ] {
+            assert_ne!(sender(&one), sender(&other));
+        }
+        assert!(sender("a:1").starts_with("us.example/1-") && sender("a:1").len() == "us.example/1-01234567.0".len());
     }
 }

@@ -124,6 +124,32 @@ fn the_filter_collapses_no_two_records_however_much_alike_they_are() {
 }
 
 #[test]
+fn the_filter_collapses_no_two_alerts_whose_ids_look_alike() {
+    let mut world = World::empty_in("us");
+    let created = WorldConfig::default().start - time::Duration::hours(3);
+    let long = "x".repeat(70);
+    let ids = ["agent-7:1".to_owned(), "agent-8:1".to_owned(), format!("{long}1"), format!("{long}2")];
+    let agent = |details: &str| format!(r#"{{"type":"INSIGHT_AGENT","insight_agent_details":[{{{details}}}]}}"#);
+    for _ in 0..2 {
+        let investigation = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        for id in &ids {
+            let alert = agent(&format!(r#""alert_id":"{id}""#));
+            world.add_product_alert(investigation, &alert).unwrap();
+        }
+        world.add_product_alert(investigation, &agent(r#""hostname":"pc-9""#)).unwrap();
+    }
+    let investigation = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    for id in &ids {
+        let spec =
+            AlertSpec { id: Some(id.clone()), kind: AlertKind::UserBehavior, ..AlertSpec::new(created, created) };
+        world.add_alert(Some(investigation), AlertSpec { title: Some("Same".to_owned()), ..spec }).unwrap();
+    }
+    let arrivals = collect(world, 0);
+    assert_eq!(arrivals.len(), 3 + 2 * 5 + 4);
+    assert_eq!(filtered(&arrivals).collapsed, Vec::<(String, String)>::new());
+}
+
+#[test]
 fn the_filter_collapses_no_version_of_an_investigation_not_even_one_whose_state_returns() {
     let mut world = World::empty_in("us");
     let start = WorldConfig::default().start;
