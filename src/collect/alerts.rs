@@ -274,7 +274,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.settings.collect_alerts.then(|| self.young(work, listed, alerts, &known, now)).flatten();
                 // A young one is asked again in every cycle anyway.
                 let failed = (lacks == Lacks::Failed).then(|| extras_failed_again(known.owed, now));
-                let not_yet = if lacks == Lacks::NotYet { self.not_yet(known.owed, now) } else { Owed::Nothing };
+                let not_yet = match lacks {
+                    Lacks::NotYet => self.not_yet(known.owed, now),
+                    // In the next cycle, and not later in this one.
+                    Lacks::Unasked => Owed::Failed(0, Utc(now.0.saturating_add(1))),
+                    Lacks::Nothing | Lacks::Failed => Owed::Nothing,
+                };
                 match (until, not_yet) {
                     (Some(until), Owed::Until(other)) => Owed::Until(until.max(other)),
                     (Some(until), _) => Owed::Until(until),

@@ -3,10 +3,11 @@
 //!
 //! Each kind has an endpoint of its own that may be missing. It is asked
 //! whenever the investigation is worked on, each record becomes an artifact
-//! once. An endpoint that has never answered anything but 403 or 404 is not
-//! there: investigations go without it, and it is asked again an hour later. So
-//! is one that refuses the key again and again. What fails otherwise is asked
-//! for again, less often each time, for a day and a half.
+//! once. An endpoint that has answered nothing but 403 or 404 in two cycles is not
+//! there: investigations go without it, and it is asked again an hour later. Those
+//! of the first of these cycles are gone back to in the second. An endpoint that
+//! refuses the key again and again is not there either. What fails otherwise is
+//! asked for again, less often each time, for a day and a half.
 //!
 //! Not guaranteed: a record that is added to an investigation without any
 //! change that its row shows is found when the row changes next. For comments,
@@ -19,15 +20,16 @@ use super::Step;
 use super::access::{Access, is_absence};
 use super::alert_list::{MOST_PAGES, Room};
 use super::alerts::{MOST_OF_EXTRAS, failures_of_extras};
-use super::checkpoint::Known;
+use super::checkpoint::{Known, Owed};
 use super::evidence::HELD;
 use super::listing::Listing;
+use super::memory::OWED;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, errors, paging};
 use crate::artifact::extra::{Extra, Kind};
 use crate::artifact::investigation::Investigation;
-use crate::contract::{Failure, FailureReason};
+use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::descriptor::{COMMENTS, PRODUCT_ALERTS, RESTRICTED};
 use crate::times::Utc;
 
@@ -45,6 +47,8 @@ pub(super) struct ReadExtra {
 pub(super) enum Lacks {
     /// Nothing.
     Nothing,
+    /// What an endpoint may have that has only said in this cycle, and for the first time, that it is not there.
+    Unasked,
     /// An endpoint that is there says that it does not know the investigation: one copy of the vendor's data may not know
     /// yet what another knows.
     NotYet,
@@ -54,6 +58,9 @@ pub(super) enum Lacks {
 
 /// The kinds in the order in which the checkpoint knows them.
 const KINDS: [Kind; 3] = [Kind::ProductAlert, Kind::Comment, Kind::Restricted];
+
+/// Investigations of which what is owed is let go at a time: there may be as many as can be remembered.
+const LET_GO: usize = 200;
 
 /// The stream of a kind.
 fn stream(kind: Kind) -> &'static str {
@@ -65,13 +72,38 @@ fn stream(kind: Kind) -> &'static str {
 }
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
-    /// The kinds that are wanted and not known to be missing.
-    pub(super) fn extra_kinds(&self) -> Vec<Kind> {
+    /// The kinds that are wanted, and what is known of their endpoints.
+    fn wanted_extras(&self) -> impl Iterator<Item = (Kind, Access)> + use<T, C> {
         let wanted =
             [self.settings.collect_product_alerts, self.settings.collect_comments, self.settings.collect_restricted];
+        let kinds = KINDS.into_iter().zip(self.state.beyond.extras).zip(wanted);
+        kinds.filter_map(|(kind, wanted)| wanted.then_some(kind))
+    }
+
+    /// The kinds that are wanted and not known to be missing, nor have seemed to be in this cycle.
+    pub(super) fn extra_kinds(&self) -> Vec<Kind> {
         let began = self.cycle_began();
-        let kinds = KINDS.into_iter().zip(wanted).zip(self.state.beyond.extras);
-        kinds.filter_map(|((kind, wanted), access)| (wanted && !access.is_missing(began)).then_some(kind)).collect()
+        let is_there = |access: Access| !access.is_missing(began) && access != Access::Doubtful(Some(began));
+        self.wanted_extras().filter_map(|(kind, access)| is_there(access).then_some(kind)).collect()
+    }
+
+    /// Lets go of what was to be asked for once more, when all that is wanted is missing.
+    pub(super) fn let_go_of_extras(&mut self) {
+        let began = self.cycle_began();
+        if self.wanted_extras().any(|(_, access)| !access.is_missing(began)) {
+            return;
+        }
+        loop {
+            let owed = self.state.known.scan(None, OWED);
+            let owed = owed.filter(|(_, known)| matches!(known.owed, Owed::Failed(0, due) if due <= began));
+            let owed: Vec<(String, Known)> = owed.take(LET_GO).collect();
+            if owed.is_empty() {
+                return;
+            }
+            for (rrn, known) in owed {
+                self.state.known.put(rrn, Known { owed: Owed::Nothing, ..known }, false);
+            }
+        }
     }
 
     /// Notes which endpoints have answered for any investigation of a group, before one that they do not know yet can make
@@ -109,6 +141,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 {
                     lacks = lacks.max(Lacks::NotYet);
                 }
+                // It has never answered: that it is not there it has to say in two cycles.
+                Err(Stop::Failed(failure))
+                    if is_absence(&failure) && [Access::Unknown, Access::Doubtful(Some(now))].contains(access) =>
+                {
+                    *access = Access::Doubtful(Some(now));
+                }
                 Err(Stop::Failed(failure))
                     if is_absence(&failure) && *access != Access::Available
                         || matches!(failure.http_status, Some(401 | 403))
@@ -133,6 +171,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             }
         }
+        // Asked or not: what is new in this cycle is asked again in the next.
+        if of.is_identified() && self.wanted_extras().any(|(_, access)| access == Access::Doubtful(Some(now))) {
+            lacks = lacks.max(Lacks::Unasked);
+        }
         stop.map_or(Ok(lacks), Err)
     }
 
@@ -150,7 +192,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) fn unavailable_extra(&self, name: &str) -> Option<Failure> {
         let (kind, access) = KINDS.into_iter().zip(self.state.beyond.extras).find(|(kind, _)| stream(*kind) == name)?;
         let (what, remedy) = about(kind);
-        access.failure(what, remedy)
+        let again =
+            || format!("{what} says that this tenant or key does not have it, and is asked again in the next cycle");
+        let is_doubtful = matches!(access, Access::Doubtful(_));
+        let doubt = || errors::plain(FailureReason::NotFound, again(), remedy, RetryAdvice::BackOff);
+        access.failure(what, remedy).or_else(|| is_doubtful.then(doubt))
     }
 }
 

@@ -55,6 +55,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) async fn revisit(&mut self, after: Option<String>, round: Round) -> Result<(), Stop> {
         let mut after = after;
         loop {
+            self.let_go_of_extras();
             let due = self.due(after.as_ref(), round);
             let Some(last) = due.last().cloned() else { return Ok(()) };
             if !self.has_room() {

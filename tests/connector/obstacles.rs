@@ -311,3 +311,68 @@ fn an_investigation_with_more_rules_than_a_rate_limit_without_a_word_allows_is_c
     let last = tenant.cycle();
     assert!(last.failure.is_none() && last.degraded.is_empty(), "{last:#?}");
 }
+
+/// A poll every five minutes, a new investigation with a product alert in every fifth one, and this at first where product
+/// alerts are asked for: how many came of six.
+fn product_alerts(fault: Rule) -> usize {
+    let mut tenant = Tenant::of(empty());
+    let json = r#"{"type":"THREAT_COMMAND","threat_command_details":{"alert_id":"7"}}"#;
+    tenant.link.simulator.set_faults(FaultProfile::new([fault]));
+    for poll in 0..60 {
+        if poll % 5 == 0 && poll < 30 {
+            let now = tenant.link.simulator.now();
+            tenant.link.simulator.change_world(|world| {
+                let id = closed(world, now - time::Duration::minutes(5));
+                world.add_product_alert(id, json).unwrap();
+            });
+        }
+        tenant.cycle();
+        tenant.advance(Duration::from_secs(300));
+    }
+    actions(&tenant, "product_alert")
+}
+
+#[test]
+fn an_endpoint_that_is_404_the_first_time_it_is_asked_is_believed_in_the_second_cycle_only() {
+    for number in [403, 404] {
+        let fault = Rule::new("*/rapid7-product-alerts", status(number));
+        assert_eq!(product_alerts(fault.clone().times(1)), 6, "{number}");
+        assert_eq!(product_alerts(fault), 0, "{number}");
+    }
+}
+
+#[test]
+fn what_was_not_asked_for_because_an_endpoint_did_not_seem_to_be_there_is_asked_for_when_it_is() {
+    let json = r#"{"type":"THREAT_COMMAND","threat_command_details":{"alert_id":"7"}}"#;
+    let tenant_of_many = || {
+        let mut world = empty();
+        for number in 0..200 {
+            let id = closed(&mut world, start() - time::Duration::hours(number + 2));
+            world.add_product_alert(id, json).unwrap();
+        }
+        Tenant::of(world)
+    };
+    let fault = Rule::new("*/rapid7-product-alerts", status(404));
+    let mut tenant = tenant_of_many();
+    tenant.link.simulator.set_faults(FaultProfile::new([fault.clone()]));
+    let cycle = tenant.cycle();
+    assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    assert!(cycle.unavailable.contains(&"product-alerts".to_owned()), "it is told: {cycle:#?}");
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    polls(&mut tenant, 1);
+    assert_eq!(actions(&tenant, "product_alert"), 200);
+
+    // Where it is not there, few are gone back to, once.
+    let mut tenant = tenant_of_many();
+    tenant.link.simulator.set_faults(FaultProfile::new([fault]));
+    tenant.cycle();
+    let before = tenant.link.simulator.requests().len();
+    let cycle = polls(&mut tenant, 1);
+    assert!(cycle.unavailable.contains(&"product-alerts".to_owned()), "{cycle:#?}");
+    let spent = tenant.link.simulator.requests().len() - before;
+    assert!(spent < 120, "{spent} requests to find out that it is not there");
+    let before = tenant.link.simulator.requests().len();
+    polls(&mut tenant, 1);
+    let spent = tenant.link.simulator.requests().split_off(before);
+    assert!(spent.iter().all(|one| !one.path.contains("rrn:")), "nothing is owed any more: {spent:#?}");
+}
