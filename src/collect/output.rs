@@ -14,6 +14,9 @@ use crate::descriptor::{ALERTS, COMMENTS, EVIDENCE, INVESTIGATIONS, PRODUCT_ALER
 use crate::settings::Settings;
 use crate::times::Utc;
 
+/// Seconds since its beginning after which another cycle may follow one at once. One that takes as long as a short overlap
+/// has not been left unfinished.
+const STALE: i64 = 20 * 60;
 /// Rate limits in a row after which a longer interval is advised.
 const HINT_AFTER: u32 = 3;
 const LIMITED: &str =
@@ -103,7 +106,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // outage, says nothing about what has come since: another one
                 // follows at once.
                 let overlap = self.settings.overlap_minutes.saturating_mul(60);
-                let is_stale = self.client.now().seconds_since(self.cycle_began()) >= overlap;
+                let is_stale = self.client.now().seconds_since(self.cycle_began()) >= overlap.max(STALE);
                 self.state.cycle = None;
                 (is_stale, None)
             }

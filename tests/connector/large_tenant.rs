@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::common::native::{BUDGET, Tenant};
+use crate::common::native::{BUDGET, Tenant, empty, missing, new_one, sound, start};
 use insightidr_simulator::{Change, Fault, FaultProfile, InvestigationId, InvestigationSpec, Rule, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::collect::condensed;
@@ -151,4 +151,37 @@ fn where_more_is_looked_at_than_can_be_remembered_what_cannot_be_read_holds_noth
         new += tenant.cycle().new;
     }
     assert_eq!(new, 1_000);
+}
+
+#[test]
+fn a_cycle_that_takes_longer_than_a_short_overlap_is_not_followed_by_another_at_once() {
+    let mut world = empty();
+    for number in 0..300 {
+        let created = start() - time::Duration::minutes(number + 10);
+        world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    for (key, value) in [
+        ("overlap_minutes", SettingValue::Integer(1)),
+        ("collect_alerts", SettingValue::Boolean(false)),
+        ("collect_product_alerts", SettingValue::Boolean(false)),
+    ] {
+        tenant.settings.push(Setting { key: key.to_owned(), value });
+    }
+    sound(&mut tenant);
+    tenant.advance(Duration::from_secs(300));
+    tenant.link.pace = Duration::from_secs(30);
+    let before = tenant.link.simulator.requests().len();
+    assert_eq!(sound(&mut tenant).steps, 1);
+    assert!(tenant.link.simulator.requests().len() - before > 4, "it takes minutes");
+
+    // One that lay unfinished for an hour is: it says nothing of what has come since.
+    tenant.advance(Duration::from_secs(300));
+    tenant.budget.requests = 3;
+    assert!(tenant.step().unwrap().more);
+    tenant.budget = BUDGET;
+    tenant.advance(Duration::from_secs(3_600));
+    let new = [new_one(&tenant)];
+    sound(&mut tenant);
+    assert_eq!(missing(&tenant, &new), Vec::<&String>::new());
 }
