@@ -179,7 +179,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if let Some(before) = found.known() {
                 // One from before the look-back that is only known has gained an alert since.
                 let has_gained = before.silent && all;
-                let from_page = if has_gained { Some(0) } else { Work::page_needed(row, before) };
+                // A copy of the vendor's data that lists come from may be behind what single reads have shown in this cycle.
+                let is_seen =
+                    !(all || before.silent || matches!(before.owed, Owed::Page(_))) && before.listed == number;
+                let differs = is_seen && before.fingerprint != row.fingerprint();
+                let from_page = match (has_gained, differs) {
+                    (true, _) => Some(0),
+                    (false, true) => None,
+                    (false, false) => Work::page_needed(row, before),
+                };
                 if let Some(from_page) = from_page {
                     work.push(Work { investigation: row, from_page, found: found.clone() });
                 }
@@ -189,7 +197,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 if from_page.is_none()
                     && !known.silent
                     && known.owed == Owed::Nothing
-                    && may_have_more(row, !known.alerts.is_empty())
+                    && (differs || may_have_more(row, !known.alerts.is_empty()))
                 {
                     known.owed = Owed::Until(began);
                     self.noted = self.noted.saturating_add(1);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use crate::common::native::Tenant;
+use crate::common::native::{Tenant, empty, new_one, sound};
 use crate::common::versions::{self, assert_only_joined_came_again, collected, is_closed, shown, version};
 use insightidr_simulator::{
     AlertSpec, Change, InvestigationSpec, RateLimit, SimulatorConfig, Truth, World, WorldConfig,
@@ -137,6 +137,34 @@ fn a_state_that_returns_is_a_version_of_its_own() {
         .map(|version| version.split(versions::SEPARATOR).nth(2).unwrap().to_owned())
         .collect();
     assert_eq!(statuses[1..], ["CLOSED", "OPEN", "CLOSED"]);
+}
+
+#[test]
+fn a_list_that_is_behind_what_was_read_singly_makes_no_version() {
+    let mut tenant = Tenant::of(empty());
+    sound(&mut tenant);
+    tenant.advance(Duration::from_secs(300));
+    let rrn = new_one(&tenant);
+    sound(&mut tenant);
+    tenant.advance(Duration::from_secs(290));
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        let id = world.investigation_ids().next().unwrap();
+        world.add_change(id, now, Change::Priority("CRITICAL".into())).unwrap();
+    });
+    tenant.advance(Duration::from_secs(10));
+    // A single read shows it, since it is young; the list does not yet.
+    tenant.link.spoils = Some(Box::new(|request, response| {
+        if request.target.starts_with("/idr/v2/investigations?") {
+            let text = String::from_utf8(std::mem::take(&mut response.body)).unwrap();
+            response.body = text.replace("CRITICAL", "MEDIUM").into_bytes();
+        }
+    }));
+    sound(&mut tenant);
+    tenant.link.spoils = None;
+    settle(&mut tenant);
+    let versions = &collected(&tenant)[&rrn];
+    assert_eq!(versions.len(), 2, "{versions:#?}");
 }
 
 #[test]
