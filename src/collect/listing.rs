@@ -31,6 +31,7 @@ use crate::api::calls;
 use crate::api::client::{Stop, is_local};
 use crate::api::paging::{self, PAGE_SIZE};
 use crate::api::transport::{Clock, Transport};
+use crate::artifact::identity::hash64;
 use crate::artifact::investigation::Investigation;
 use crate::contract::FailureReason;
 use crate::descriptor::INVESTIGATIONS;
@@ -179,15 +180,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if let Some(before) = found.known() {
                 // One from before the look-back that is only known has gained an alert since.
                 let has_gained = before.silent && all;
-                // A copy of the vendor's data that lists come from may be behind what single reads have shown in this cycle.
-                let is_seen =
-                    !(all || before.silent || matches!(before.owed, Owed::Page(_))) && before.listed == number;
-                let differs = is_seen && before.fingerprint != row.fingerprint();
-                let from_page = match (has_gained, differs) {
-                    (true, _) => Some(0),
-                    (false, true) => None,
-                    (false, false) => Work::page_needed(row, before),
-                };
+                let mut from_page = if has_gained { Some(0) } else { Work::page_needed(row, before) };
+                // A copy of the vendor's data that lists come from may be behind what a single read has just shown.
+                let is_doubtful = from_page == Some(0)
+                    && !(all || matches!(before.owed, Owed::Page(_)))
+                    && self.singly.contains(&hash64([row.rrn.as_bytes()]));
+                from_page = from_page.filter(|_| !is_doubtful);
                 if let Some(from_page) = from_page {
                     work.push(Work { investigation: row, from_page, found: found.clone() });
                 }
@@ -197,7 +195,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 if from_page.is_none()
                     && !known.silent
                     && known.owed == Owed::Nothing
-                    && (differs || may_have_more(row, !known.alerts.is_empty()))
+                    && (is_doubtful || may_have_more(row, !known.alerts.is_empty()))
                 {
                     known.owed = Owed::Until(began);
                     self.noted = self.noted.saturating_add(1);

@@ -72,6 +72,8 @@ pub struct Step<'a, T, C> {
     /// Investigations that the group at hand has finished, as far as this cycle
     /// is concerned.
     visited: Vec<String>,
+    /// Hashes of the RRNs of investigations that were read singly in this step, and are collected as they were then.
+    singly: Vec<u64>,
     /// Most investigations, or alerts outside them, of a group: few at first
     /// when the vendor has limited the rate of the step before, so that some are
     /// finished before it does so again, and twice as many after each group.
@@ -133,9 +135,9 @@ pub async fn step_within<T: Transport, C: Clock>(
         .making(settings.concurrency)
         .waited(has_waited);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
-    let (noted, listed, unlisted, moved) = (0, false, None, false);
+    let (singly, noted, listed, unlisted, moved) = (Vec::new(), 0, false, None, false);
     let mut step =
-        Step { client, settings, budget, state, output, rules, visited, pace, noted, listed, unlisted, moved };
+        Step { client, settings, budget, state, output, rules, visited, singly, pace, noted, listed, unlisted, moved };
     let outcome = step.run().await;
     step.finish(outcome)
 }

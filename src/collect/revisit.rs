@@ -16,6 +16,7 @@ use super::memory::{OPEN, OWED};
 use crate::api::calls;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
+use crate::artifact::identity::hash64;
 use crate::artifact::investigation::{self, Investigation};
 use crate::contract::FailureReason;
 use crate::descriptor::INVESTIGATIONS;
@@ -184,6 +185,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         }
         self.collect(&work).await?;
+        self.singly.extend(investigations.iter().map(|(rrn, _)| hash64([rrn.as_bytes()])));
         stop.map_or(Ok(()), Err)
     }
 }
