@@ -8,8 +8,9 @@
 //! distance from the one before: six bytes.
 //!
 //! Not guaranteed: of what is kept, one change in 500,000 looks like something
-//! that is known, and is not seen. What is older than what is kept, when there
-//! are more than [`MOST`], cannot be told.
+//! that is known, and is not seen. Of what was never known, on a day of which
+//! 1,000 are kept, one in 250,000 looks like something that has changed. What is
+//! older than what is kept, when there are more than [`MOST`], cannot be told.
 
 use std::collections::BTreeMap;
 
@@ -83,8 +84,10 @@ pub enum Kept {
     Same,
     /// It is as it was, with work left to do.
     Owed,
-    /// It has another version, or was never known.
-    Other,
+    /// It has another version than it had.
+    Changed,
+    /// It was never known.
+    Unknown,
     /// It is so old that it cannot be told.
     TooOld,
 }
@@ -119,7 +122,7 @@ impl Condensed {
     pub fn look_up(&self, traces: &[Trace]) -> Vec<Kept> {
         let unknown = |trace: &Trace| match self.from {
             Some(from) if trace.day < from => Kept::TooOld,
-            _ => Kept::Other,
+            _ => Kept::Unknown,
         };
         let mut found: Vec<Kept> = traces.iter().map(unknown).collect();
         for period in &self.periods {
@@ -132,6 +135,8 @@ impl Condensed {
                 match asked.get(&trace.hash) {
                     Some(&SAME) => *found = Kept::Same,
                     Some(&LEFT) => *found = Kept::Owed,
+                    // Of a day of which not all is kept it may be another one of which the hash is the same.
+                    Some(&CHANGED) if *found == Kept::Unknown => *found = Kept::Changed,
                     _ => {}
                 }
             }
@@ -159,6 +164,8 @@ impl Condensed {
 const SAME: i64 = 1;
 /// Mark of what is kept with work left to do.
 const LEFT: i64 = 2;
+/// Mark of what is kept in another version.
+const CHANGED: i64 = 3;
 
 /// What is kept as format 4 has it, by the month and without a hash of the RRN
 /// by itself.
@@ -211,9 +218,14 @@ impl Period {
     fn mark(&self, asked: &mut BTreeMap<u64, i64>) {
         let mut asked = asked.iter_mut().peekable();
         for kept in self.iter() {
-            let (version, mark) = (kept & !OWED, if kept & OWED == 0 { SAME } else { LEFT });
-            while let Some((hash, place)) = asked.next_if(|(hash, _)| **hash <= version) {
-                *place = if *hash == version { mark } else { 0 };
+            let rrn = kept >> VERSION_BITS;
+            while let Some((hash, place)) = asked.next_if(|(hash, _)| **hash >> VERSION_BITS <= rrn) {
+                *place = match hash ^ kept {
+                    0 => SAME,
+                    OWED => LEFT,
+                    _ if *hash >> VERSION_BITS == rrn => CHANGED,
+                    _ => 0,
+                };
             }
             if asked.peek().is_none() {
                 return;
@@ -295,7 +307,8 @@ mod tests {
                 prop_assert_eq!(condensed.periods.iter().map(|period| period.count).sum::<usize>(), map.len());
                 let kept = |(name, (version, _)): (&(i64, u64), &(u64, bool))| match map.get(name) {
                     Some((known, owed)) if known == version => if *owed { Kept::Owed } else { Kept::Same },
-                    _ => Kept::Other,
+                    Some(_) => Kept::Changed,
+                    None => Kept::Unknown,
                 };
                 let expected: Vec<Kept> = asked.iter().map(kept).collect();
                 prop_assert_eq!(condensed.look_up(&asked_for), expected);
@@ -324,7 +337,7 @@ mod tests {
         condensed.insert(&many(9, 1));
         assert!(condensed.look_up(&many(0, 10)).into_iter().all(|kept| kept == Kept::TooOld));
         assert!(condensed.look_up(&many(1, 6_500)).into_iter().all(|kept| kept == Kept::Same));
-        assert!(condensed.look_up(&many(5, 1)).into_iter().all(|kept| kept == Kept::Other));
+        assert!(condensed.look_up(&many(5, 1)).into_iter().all(|kept| kept == Kept::Unknown));
         // What is older comes back while there is room for it, and says nothing of the rest of its day.
         condensed.insert(&many(0, 10));
         assert!(condensed.look_up(&many(0, 10)).into_iter().all(|kept| kept == Kept::Same));
@@ -349,13 +362,13 @@ mod tests {
         let forgotten = Some(Utc(90 * DAY * 1_000_000));
         let condensed = former(some()).condensed(forgotten);
         let kept = |day| condensed.look_up(&[Trace { day, hash: 5 }])[0];
-        assert_eq!((kept(90), kept(91)), (Kept::TooOld, Kept::Other));
+        assert_eq!((kept(90), kept(91)), (Kept::TooOld, Kept::Unknown));
         assert_eq!(former(Vec::new()).condensed(forgotten), Condensed::default());
         // So it is for the hashes of format 5.
         let mut condensed = Condensed::default();
         condensed.insert(&[Trace { day: 2, hash: 5 }]);
         let condensed = condensed.of_format_5(forgotten);
         assert_eq!(condensed.look_up(&[Trace { day: 2, hash: 5 }])[0], Kept::TooOld);
-        assert_eq!(condensed.look_up(&[Trace { day: 91, hash: 5 }])[0], Kept::Other);
+        assert_eq!(condensed.look_up(&[Trace { day: 91, hash: 5 }])[0], Kept::Unknown);
     }
 }

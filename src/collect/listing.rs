@@ -148,8 +148,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Collects what of listed rows is new or changed, and notes the rest.
     /// When the listing is for changes, rows that were there before the
-    /// look-back and have not been collected are only remembered, so that a
-    /// change of them shows.
+    /// look-back, have had no alert since and have not been collected are only
+    /// remembered, so that a change of them shows.
     ///
     /// # Errors
     ///
@@ -169,12 +169,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         };
         let number = self.state.number;
         let floor = self.state.floor;
-        // A listing of what is older than the look-back for the first time: nothing of it was known.
+        // A listing of what is older than the look-back for the first time: of what cannot be told nothing was known.
         let first = self.state.relisted.is_none();
         let found: Vec<Found> = rows.iter().map(|row| self.state.known.find(&row.rrn)).collect();
         let past = self.past(rows, &found);
         for ((row, found), past) in rows.iter().zip(found).zip(past) {
             let within = row.created.is_none_or(|created| floor.is_none_or(|floor| created >= floor));
+            // An older one with an alert within it is not one that is only known: when it has made room, the listing by
+            // latest alert would take it for collected.
+            let latest = || row.members.time("latest_alert_time");
+            let has_alert_within = || floor.is_some_and(|floor| latest().is_some_and(|latest| latest > floor));
             // It may stand in the list twice.
             let found = self.state.known.again(&row.rrn, found);
             if let Some(before) = found.known() {
@@ -214,7 +218,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // Not even a hash is left: what nobody has looked at since has, as far as is known, not been changed by
                 // a person.
                 Some(Kept::TooOld) if !all && (first && !within || !was_looked_at(row, since)) => {}
-                None | Some(Kept::Other) if !all && !within && (first || past.is_none()) => {
+                None | Some(Kept::Unknown) if !all && !within && !has_alert_within() => {
                     self.state.known.put(row.rrn.clone().into_owned(), seen(row, number), true);
                 }
                 _ => work.push(Work { investigation: row, from_page: 0, found }),

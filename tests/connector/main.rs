@@ -19,6 +19,7 @@ mod collection;
 mod completeness;
 mod dedup;
 mod evidence_obstacles;
+mod forgotten;
 mod fuzz;
 mod golden;
 mod large_tenant;

@@ -1,0 +1,95 @@
+//! What had to make room and shows again: nothing of it is lost.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use crate::common::native::{Tenant, actions, empty, missing, sound, start, status};
+use crate::common::versions::collected;
+use insightidr_simulator::{
+    AlertKind, AlertSpec, Change, FaultProfile, InvestigationId, InvestigationSpec, Rule, Simulator, World,
+};
+use rapid7_insightidr::contract::{Setting, SettingValue};
+use time::OffsetDateTime;
+
+/// Lists of everything, whose window begins 390 days before these worlds.
+const EVERYTHING: &str = "sort=created_time,ASC&start_time=2024-12";
+
+/// Closed investigations, a minute apart, the last of them so many days ago.
+fn closed(world: &mut World, days: i64, count: i64) -> Vec<InvestigationId> {
+    let last = start() - time::Duration::days(days);
+    let created = (0..count).map(|number| last - time::Duration::minutes(count - number));
+    let add = |created| {
+        let spec = InvestigationSpec { status: "CLOSED".into(), ..InvestigationSpec::new(created, created) };
+        world.add_investigation(spec).unwrap()
+    };
+    created.map(add).collect()
+}
+
+/// A tenant of a world of which fewer are remembered than there are.
+fn of(world: World) -> Tenant {
+    let mut tenant = Tenant::of(world);
+    tenant.bounds.known = 30;
+    let key = "collect_uninvestigated_alerts".to_owned();
+    tenant.settings.push(Setting { key, value: SettingValue::Boolean(false) });
+    tenant
+}
+
+/// An alert that needs no evidence.
+fn alert(created: OffsetDateTime) -> AlertSpec {
+    AlertSpec { kind: AlertKind::UserBehavior, ..AlertSpec::new(created, created) }
+}
+
+/// Does something once, before the first page of the listing of everything is read.
+fn before_everything(tenant: &mut Tenant, what: impl Fn(&mut World, OffsetDateTime) + 'static) {
+    let done = Cell::new(false);
+    tenant.link.meanwhile = Some(Box::new(move |simulator: &Simulator, target| {
+        if target.contains(EVERYTHING) && !done.replace(true) {
+            simulator.advance(time::Duration::minutes(1));
+            let now = simulator.now();
+            simulator.change_world(|world| what(world, now));
+        }
+    }));
+}
+
+/// A day of polls in which nothing may go wrong.
+fn day(tenant: &mut Tenant) {
+    for _ in 0..24 {
+        tenant.advance(Duration::from_hours(1));
+        sound(tenant);
+    }
+}
+
+#[test]
+fn what_was_collected_and_forgotten_and_changes_before_everything_was_ever_listed_is_not_taken_for_never_known() {
+    let mut world = empty();
+    let one = closed(&mut world, 60, 100)[50];
+    // It is collected because it has gained an alert since the look-back began.
+    world.add_alert(Some(one), alert(start() - time::Duration::days(10))).unwrap();
+    closed(&mut world, 5, 60);
+    let rrn = world.investigation_rrn(one).unwrap().to_owned();
+    let mut tenant = of(world);
+    let fail = Rule { query: Some(format!("*{EVERYTHING}*")), ..Rule::new("/idr/v2/investigations", status(503)) };
+    tenant.link.simulator.set_faults(FaultProfile::new([fail.times(u64::MAX)]));
+    assert!(tenant.cycle().degraded.contains_key("investigations"));
+    let now = tenant.link.simulator.now() + time::Duration::minutes(5);
+    tenant.link.simulator.change_world(|world| world.add_change(one, now, Change::Status("OPEN".into())).unwrap());
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    day(&mut tenant);
+    assert_eq!(collected(&tenant)[&rrn].len(), 2, "closed, and reopened");
+    // Nothing else of what was there before the look-back is.
+    assert_eq!(tenant.store.len(), 60 + 2 + 1);
+}
+
+#[test]
+fn an_old_investigation_that_gains_an_alert_while_everything_is_listed_for_the_first_time_is_collected() {
+    let mut world = empty();
+    let one = closed(&mut world, 60, 100)[50];
+    closed(&mut world, 5, 60);
+    let rrn = world.investigation_rrn(one).unwrap().to_owned();
+    let mut tenant = of(world);
+    before_everything(&mut tenant, move |world, now| _ = world.add_alert(Some(one), alert(now)).unwrap());
+    sound(&mut tenant);
+    day(&mut tenant);
+    assert_eq!((missing(&tenant, &[rrn]).len(), actions(&tenant, "alert")), (0, 1));
+    assert_eq!(tenant.store.len(), 60 + 1 + 1);
+}
