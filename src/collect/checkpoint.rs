@@ -203,6 +203,12 @@ pub struct Known {
 }
 
 impl Known {
+    /// Whether it was not there for so long that it was believed to be gone, and what it was owed with it.
+    #[must_use]
+    pub fn is_believed_gone(&self) -> bool {
+        self.listed == MISSING && self.owed == Owed::Nothing && !self.silent
+    }
+
     /// Remembers that a record was turned into an artifact. When as many are
     /// remembered as may be, one that is not `at_hand` (in order) makes room.
     pub fn remember(&mut self, key: u64, at_hand: &[u64]) {

@@ -3,7 +3,8 @@
 //! The oldest goes, what is closed first, then what is open. What is about to
 //! be listed again stays longer than both: with nothing left of it, it would
 //! come a second time. What has work left to do stays longest. Of whatever goes
-//! hashes are kept ([`super::condensed`]).
+//! hashes are kept ([`super::condensed`]), with whether there is work left: of
+//! what is believed to be gone there is, should it be listed again.
 //!
 //! Not guaranteed: that all that is about to be listed again stays. It goes too
 //! when there is more of it than fits.
@@ -74,7 +75,8 @@ impl Checkpoint {
             if goes {
                 horizon = horizon.max(known.created);
                 let trace = Trace::of(rrn, known.created, known.fingerprint);
-                gone.push(if known.owed == Owed::Nothing { trace } else { trace.owed() });
+                let is_done = known.owed == Owed::Nothing && !known.is_believed_gone();
+                gone.push(if is_done { trace } else { trace.owed() });
             }
             !goes
         });

@@ -184,18 +184,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if let Some(before) = found.known() {
                 // One from before the look-back that is only known has gained an alert since.
                 let has_gained = before.silent && all;
-                let mut from_page = if has_gained { Some(0) } else { Work::page_needed(row, before) };
-                // A copy of the vendor's data that lists come from may be behind what a single read has just shown.
-                let is_doubtful = from_page == Some(0)
-                    && !(all || matches!(before.owed, Owed::Page(_)))
-                    && self.singly.contains(&hash64([row.rrn.as_bytes()]));
-                from_page = from_page.filter(|_| !is_doubtful);
+                let is_back = before.is_believed_gone();
+                let from_page = if has_gained || is_back { Some(0) } else { Work::page_needed(row, before) };
                 if let Some(from_page) = from_page {
                     work.push(Work { investigation: row, from_page, found: found.clone() });
                 }
                 let mut known = found.into_known().unwrap_or_default();
                 known.listed = number;
                 known.open = row.is_open();
+                // Should the step end before that is done.
+                if is_back {
+                    known.owed = Owed::Page(0);
+                }
                 if from_page.is_none()
                     && !known.silent
                     && known.owed == Owed::Nothing

@@ -112,7 +112,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Notes that an investigation is not there: for good when it has not been
     /// for as long as the overlap, since one copy of the vendor's data may know
-    /// what another does not know yet.
+    /// what another does not know yet; until it is listed again.
     fn not_found(&mut self, rrn: &str) {
         let began = self.cycle_began();
         let again = began.plus_seconds(self.settings.overlap_minutes.saturating_mul(60));

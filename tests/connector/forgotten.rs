@@ -1,9 +1,9 @@
-//! What had to make room and shows again: nothing of it is lost.
+//! What had to make room, or was believed to be gone, and shows again: nothing of it is lost.
 
 use std::cell::Cell;
 use std::time::Duration;
 
-use crate::common::native::{Tenant, actions, empty, missing, sound, start, status};
+use crate::common::native::{Tenant, actions, empty, missing, polls, sound, start, status};
 use crate::common::versions::collected;
 use insightidr_simulator::{
     AlertKind, AlertSpec, Change, FaultProfile, InvestigationId, InvestigationSpec, Rule, Simulator, World,
@@ -92,4 +92,56 @@ fn an_old_investigation_that_gains_an_alert_while_everything_is_listed_for_the_f
     day(&mut tenant);
     assert_eq!((missing(&tenant, &[rrn]).len(), actions(&tenant, "alert")), (0, 1));
     assert_eq!(tenant.store.len(), 60 + 1 + 1);
+}
+
+/// An investigation whose alerts cannot be listed at first and that cannot be read afterwards, for longer than an
+/// investigation is waited for. Closed: no list of a poll shows it.
+fn believed_gone() -> (Tenant, Vec<InvestigationId>) {
+    let mut world = empty();
+    let others = closed(&mut world, 3, 20);
+    let created = start() - time::Duration::days(2);
+    let spec = InvestigationSpec { status: "CLOSED".into(), ..InvestigationSpec::new(created, created) };
+    let one = world.add_investigation(spec).unwrap();
+    world.add_alert(Some(one), alert(created)).unwrap();
+    let rrn = world.investigation_rrn(one).unwrap().to_owned();
+    let mut tenant = of(world);
+    let fail = |path, code| FaultProfile::new([Rule::new(path, status(code)).times(u64::MAX)]);
+    tenant.link.simulator.set_faults(fail(format!("/idr/v2/investigations/{rrn}/alerts"), 500));
+    assert!(tenant.cycle().degraded.contains_key("alerts"));
+    tenant.link.simulator.set_faults(fail(format!("/idr/v2/investigations/{rrn}"), 404));
+    polls(&mut tenant, 7);
+    assert_eq!(actions(&tenant, "alert"), 0);
+    (tenant, others)
+}
+
+#[test]
+fn what_was_believed_to_be_gone_and_is_listed_again_has_its_alerts_collected() {
+    let (mut tenant, others) = believed_gone();
+    let now = tenant.link.simulator.now();
+    let low = |world: &mut World, one| world.add_change(one, now, Change::Priority("LOW".into())).unwrap();
+    tenant.link.simulator.change_world(|world| others.into_iter().for_each(|one| low(world, one)));
+    // Steps end before it is come to, on a page with those.
+    tenant.budget.artifacts = 1;
+    tenant.settings.push(Setting { key: "max_concurrent_requests".to_owned(), value: SettingValue::Integer(1) });
+    // Though it cannot be read singly.
+    day(&mut tenant);
+    assert_eq!((actions(&tenant, "alert"), tenant.store.len()), (1, 2 * 20 + 2));
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    day(&mut tenant);
+    assert!(tenant.again.is_empty(), "{:?}", tenant.again);
+}
+
+#[test]
+fn what_was_believed_to_be_gone_and_is_listed_again_when_it_was_forgotten_has_its_alerts_collected() {
+    let (mut tenant, _) = believed_gone();
+    tenant.link.simulator.set_faults(FaultProfile::default());
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        for _ in 0..40 {
+            let spec = InvestigationSpec { status: "CLOSED".into(), ..InvestigationSpec::new(now, now) };
+            world.add_investigation(InvestigationSpec { source: "USER".into(), ..spec }).unwrap();
+        }
+    });
+    day(&mut tenant);
+    assert_eq!((actions(&tenant, "alert"), tenant.store.len()), (1, 20 + 40 + 2));
 }

@@ -49,7 +49,7 @@ fn sample() -> Checkpoint {
 
 #[test]
 fn what_is_forgotten_with_work_left_to_do_is_not_taken_for_done() {
-    let known = |created, owed| Known { created, fingerprint: 7, owed, ..Known::default() };
+    let known = |created, owed| Known { created, fingerprint: 7, owed, listed: 1, ..Known::default() };
     let entry = |number: i64, owed| (format!("rrn:{number:06}"), known(number * 1_000_000, owed));
     let more = 2_000;
     let all = i64::try_from(MAX_KNOWN).unwrap() + more;
