@@ -196,8 +196,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let before = self.state.known.again(investigation.rrn.as_ref(), found).into_known();
         let mut known = before.clone().unwrap_or_default();
         let ordinal = match &before {
-            // Its versions so far are not known: the cycle's number is that of none of them.
-            None if self.may_be_forgotten(investigation) => Some(self.state.number),
+            // Its versions so far are not known.
+            None if self.may_be_forgotten(investigation) => Some(self.ordinal_of_forgotten()),
             None => Some(0),
             Some(before) if before.silent => Some(0),
             Some(before) if before.fingerprint == investigation.fingerprint() => None,

@@ -168,6 +168,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 && may_have_changed_within(row, listing, since)
         };
         let number = self.state.number;
+        let ordinal = self.ordinal_of_forgotten();
         let floor = self.state.floor;
         // A listing of what is older than the look-back for the first time: of what cannot be told nothing was known.
         let first = self.state.relisted.is_none();
@@ -211,7 +212,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Some(Kept::Same) if !(within && may_have_more(row, false)) => {}
                 // It was forgotten as it is, but work is left, or there may be more that belongs to it.
                 Some(Kept::Same | Kept::Owed) => {
-                    let known = Known { silent: false, ordinal: number, owed: Owed::Until(began), ..seen(row, number) };
+                    let known = Known { silent: false, ordinal, owed: Owed::Until(began), ..seen(row, number) };
                     self.state.known.put(row.rrn.clone().into_owned(), known, true);
                     self.noted = self.noted.saturating_add(1);
                 }
@@ -254,6 +255,21 @@ impl<T, C> Step<'_, T, C> {
     /// Whether an investigation may have been forgotten, as far as its age says.
     pub(super) fn may_be_forgotten(&self, row: &Investigation<'_>) -> bool {
         row.created.is_some_and(|created| self.state.forgotten.is_some_and(|horizon| created <= horizon))
+    }
+
+    /// The ordinal of a version of an investigation of which the ordinals so far are not known: above them all. They were
+    /// counted on from such a one of an earlier cycle, or part of this one, and in a part an investigation has a version or
+    /// two.
+    pub(super) fn ordinal_of_forgotten(&self) -> u32 {
+        let part = match self.state.cycle.as_ref().map(|cycle| &cycle.phase) {
+            None | Some(Phase::New) => 0,
+            Some(Phase::Gained(_)) => 1,
+            Some(Phase::Outside(_)) => 2,
+            Some(Phase::Owed(_)) => 3,
+            Some(Phase::Known(..) | Phase::Around(..)) => 4,
+            Some(Phase::Left(_)) => 5,
+        };
+        self.state.number.saturating_mul(16).saturating_add(3 * part)
     }
 
     /// What is kept of each row, should it not be remembered: nothing of those

@@ -1,6 +1,7 @@
 //! What had to make room, or was believed to be gone, and shows again: nothing of it is lost.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::common::native::{Tenant, actions, empty, missing, polls, sound, start, status};
@@ -144,4 +145,35 @@ fn what_was_believed_to_be_gone_and_is_listed_again_when_it_was_forgotten_has_it
     });
     day(&mut tenant);
     assert_eq!((actions(&tenant, "alert"), tenant.store.len()), (1, 20 + 40 + 2));
+}
+
+#[test]
+fn no_two_versions_of_what_is_forgotten_again_and_again_have_the_same_sender() {
+    let mut world = empty();
+    let one = closed(&mut world, 5, 60)[0];
+    // It shows late, so that nothing is owed when it has been collected.
+    let created = start() - time::Duration::minutes(10);
+    let visible_at = start() + time::Duration::minutes(1);
+    world.add_alert(Some(one), AlertSpec { visible_at, ..alert(created) }).unwrap();
+    let rrn = world.investigation_rrn(one).unwrap().to_owned();
+    let mut tenant = of(world);
+    sound(&mut tenant);
+    for priority in ["HIGH", "LOW"] {
+        tenant.advance(Duration::from_hours(7));
+        // Others take its room.
+        let now = tenant.link.simulator.now();
+        tenant.link.simulator.change_world(|world| {
+            for _ in 0..40 {
+                let spec = InvestigationSpec { status: "CLOSED".into(), ..InvestigationSpec::new(now, now) };
+                world.add_investigation(InvestigationSpec { source: "USER".into(), ..spec }).unwrap();
+            }
+        });
+        // Two versions in a poll: first its alert, then this.
+        let change = Change::Priority(priority.into());
+        before_everything(&mut tenant, move |world, now| world.add_change(one, now, change.clone()).unwrap());
+        sound(&mut tenant);
+    }
+    let versions = tenant.store.values().filter(|artifact| artifact["sourceInfo"] == rrn.as_str());
+    let senders: Vec<&str> = versions.map(|artifact| artifact["senderHost"].as_str().unwrap()).collect();
+    assert_eq!((senders.len(), senders.iter().collect::<BTreeSet<_>>().len()), (4, 4), "{senders:?}");
 }

@@ -98,11 +98,7 @@ impl Comparison<'_> {
                 && later.is_some_and(|later| !is_closed(&later));
         }
         if let Some(last) = shown(one, truth.now) {
-            // Of one that had to make room the number of the cycle is that of its version, and a cycle may take long.
-            let is_last = match scenario.ways.remembered {
-                Some(_) => found.contains(&last),
-                None => found.last() == Some(&last),
-            };
+            let is_last = found.last() == Some(&last);
             assert!(is_last, "{} lacks its last state {last}: {found:#?}{}", one.rrn, self.story(Some(&one.rrn)));
         }
     }
