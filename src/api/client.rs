@@ -105,6 +105,8 @@ pub struct Client<'a, T, C> {
     /// Whether the step has got anything done.
     progress: Cell<bool>,
     heard: Cell<bool>,
+    /// Seconds by which the host's clock is ahead of the vendor's, as last heard.
+    ahead: Cell<i64>,
     /// Whether the key was found to be good after something was refused to it.
     is_valid: Cell<bool>,
     /// By [`Family`].
@@ -132,6 +134,7 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
             has_waited: false,
             progress: Cell::new(false),
             heard: Cell::new(false),
+            ahead: Cell::new(0),
             is_valid: Cell::new(false),
             apis: Default::default(),
             v2: Limit::default(),
@@ -185,9 +188,10 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.region
     }
 
-    /// The wall clock.
+    /// The present time: that of the vendor where its answers show that the host's clock is ahead. What is created
+    /// is given times by the vendor, and what has been listed up to a time that is still to come has not been listed.
     pub fn now(&self) -> Utc {
-        self.clock.now()
+        self.clock.now().plus_seconds(self.ahead.get().saturating_neg())
     }
 
     /// Whether the step should take on nothing more: less than `requests` are
@@ -401,7 +405,10 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.heard.set(true);
         let (so_far, took) = (self.latency.get(), self.elapsed().saturating_sub(began));
         self.latency.set(if so_far.is_zero() { took } else { (so_far * 3 + took) / 4 });
-        let now = self.clock.now();
+        if let Some(ahead) = rate::ahead(&response, self.clock.now()) {
+            self.ahead.set(ahead);
+        }
+        let now = self.now();
         let rate = rate::read(&response, now);
         if self.heeds_allowance {
             after.hear(number, rate);

@@ -3,7 +3,8 @@
 //! Seen in the wild: `RateLimit-Limit`, `-Remaining`, `-Reset` (seconds), the
 //! same with `X-`, values with parameters (`160, 160;w=1`), empty values, and
 //! perhaps `Retry-After` as seconds or as an HTTP date. Whatever cannot be read
-//! is taken as absent: a header must never stop a collection.
+//! is taken as absent: a header must never stop a collection. So is `Date`, which
+//! tells what the time is at the vendor's.
 
 use std::time::SystemTime;
 
@@ -12,6 +13,11 @@ use crate::times::Utc;
 
 /// Longest wait that is believed, in seconds: a day.
 const LONGEST: u64 = 86_400;
+
+/// Seconds by which clocks may differ before that means anything.
+pub const LEEWAY: i64 = 120;
+/// Seconds by which a clock can be ahead.
+const MOST_AHEAD: i64 = 390 * 86_400;
 
 /// What the headers of one response say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -58,9 +64,21 @@ fn retry_after(value: &str, now: Utc) -> Option<u64> {
     if let Some(seconds) = leading_number(value) {
         return Some(seconds);
     }
+    u64::try_from(instant(value)?.0.saturating_sub(now.0).max(0)).ok().map(|wait| wait.div_ceil(1_000_000))
+}
+
+/// An HTTP date.
+fn instant(value: &str) -> Option<Utc> {
     let date = httpdate::parse_http_date(value.trim()).ok()?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let date = Utc::from_unix(date.as_secs(), 0);
-    u64::try_from(date.0.saturating_sub(now.0).max(0)).ok().map(|wait| wait.div_ceil(1_000_000))
+    Some(Utc::from_unix(date.as_secs(), 0))
+}
+
+/// Seconds by which the host's clock, which shows `now`, is ahead of the vendor's, if the response says when it was made.
+/// A little is delay, and more than the vendor keeps anything is a date that makes no sense: both are nothing.
+#[must_use]
+pub fn ahead(response: &Response, now: Utc) -> Option<i64> {
+    let ahead = now.seconds_since(instant(response.header("date")?)?);
+    Some(if (LEEWAY..=MOST_AHEAD).contains(&ahead) { ahead } else { 0 })
 }
 
 #[cfg(test)]
@@ -88,6 +106,21 @@ mod tests {
         assert_eq!(rate(&[("ratelimit-reset", "1793527230")]).wait, Some(30));
         assert_eq!(rate(&[("x-ratelimit-reset", "1793527230000")]).wait, Some(30));
         assert_eq!(rate(&[("x-ratelimit-reset", "864000000")]).wait, None, "no instant and no wait");
+    }
+
+    #[test]
+    fn a_clock_that_is_ahead_of_the_vendors_shows() {
+        let now = Utc::parse("2026-11-01T10:00:00.5Z").unwrap();
+        let said = |date: &str| {
+            let headers = vec![("date".to_owned(), date.to_owned())];
+            ahead(&Response { headers, ..Response::default() }, now)
+        };
+        assert_eq!(said("Sun, 01 Nov 2026 09:00:00 GMT"), Some(3_600));
+        for date in ["Sun, 01 Nov 2026 09:59:00 GMT", "Sun, 01 Nov 2026 11:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"]
+        {
+            assert_eq!(said(date), Some(0), "{date}");
+        }
+        assert_eq!((said("soon"), ahead(&Response::default(), now)), (None, None));
     }
 
     #[test]

@@ -183,9 +183,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) fn looked_through(&self, listing: Listing) -> Option<Utc> {
         let [open, everything] = self.state.beyond.listed;
         let since = if listing == Listing::Open { open } else { everything };
-        // Not later than now, if a clock was ahead.
-        let since = since.map(|since| since.min(self.cycle_began()));
-        since.map(|since| since.plus_seconds(self.settings.overlap_minutes.saturating_mul(-60)))
+        since.map(|since| self.listed_up_to(since).plus_seconds(self.settings.overlap_minutes.saturating_mul(-60)))
     }
 
     /// Why a stream of these is not there, if it is not.

@@ -33,14 +33,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let began = self.cycle_began();
         // In the first cycle the look-back says how old an alert may be.
         let since = match self.state.gained {
-            Some(gained) => gained.min(began).plus_seconds(-60 * self.settings.overlap_minutes),
+            Some(gained) => self.listed_up_to(gained).plus_seconds(-60 * self.settings.overlap_minutes),
             None => self.state.floor.unwrap_or(began),
         };
         let mut index = page;
         loop {
             match self.gained_page(index, since).await {
                 Ok(is_last) if is_last || index >= MOST_PAGES => {
-                    self.state.gained = Some(began);
+                    self.state.gained = Some(began.min(self.client.now()));
                     break;
                 }
                 Ok(_) => {

@@ -46,8 +46,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         loop {
             let window = match self.state.window {
                 // A page that failed in an earlier cycle: what has come since lies behind it.
-                Some(window) => Window { before: window.before.max(self.cycle_began()), ..window },
-                None => self.open_window(),
+                Some(window) if window.after < self.cycle_began() => Window { before: self.cycle_began(), ..window },
+                _ => self.open_window(),
             };
             self.state.window = Some(window);
             match self.list_page(window, Listing::New).await {
@@ -98,7 +98,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     fn open_window(&mut self) -> Window {
         let before = self.cycle_began();
         let after = match self.state.watermark {
-            Some(watermark) => watermark.min(before).plus_seconds(-60 * self.settings.overlap_minutes),
+            Some(watermark) => self.listed_up_to(watermark).plus_seconds(-60 * self.settings.overlap_minutes),
             None => before.plus_seconds(-DAY * self.settings.lookback_days),
         };
         if self.state.floor.is_none() {
@@ -107,6 +107,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.beyond.listed = [Some(before); 2];
         }
         Window { after: after.just_before(), before, index: 0 }
+    }
+
+    /// What is to be listed instead of this window, when the cycle turns out to have begun before that.
+    fn earlier(&mut self, window: Window) -> Window {
+        let before = self.cycle_began();
+        if self.state.number > 1 && window.after < before {
+            return Window { before, ..window };
+        }
+        // The look-back ends earlier, too.
+        self.state.floor = self.state.floor.filter(|_| self.state.number > 1);
+        self.open_window()
     }
 
     /// Up to when the first listing of everything goes, by creation time: in the
@@ -125,7 +136,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let Window { after, before, index } = window;
         let open_only = listing == Listing::Open;
         let request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
-        let response = self.client.send(&request).await?;
+        let answer = self.client.send(&request).await;
+        if listing == Listing::New && self.set_right() {
+            return Ok(Some(self.earlier(window)));
+        }
+        let response = answer?;
         let page = paging::v2_in_parts(&response.body, index)
             .map_err(|why| self.client.malformed(&request, &response, &why))?;
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();

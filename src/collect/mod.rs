@@ -41,12 +41,15 @@ pub mod revisit;
 pub mod triage;
 
 use crate::api::client::{Client, Stop};
+use crate::api::rate::LEEWAY;
 use crate::api::transport::{Clock, Transport};
 use crate::artifact::mitre::Mitre;
 use crate::contract::{Batch, Budget, Failure};
 use crate::settings::Settings;
+use crate::times::Utc;
 use checkpoint::{Checkpoint, Cycle, Detour, Phase};
 use forgetting::Bounds;
+use listing::DAY;
 use output::Output;
 use revisit::Round;
 
@@ -176,6 +179,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Goes on to a part of the cycle.
     fn enter(&mut self, phase: Phase) {
+        self.set_right();
         if let Some(cycle) = &mut self.state.cycle {
             cycle.phase = phase;
         }
@@ -183,8 +187,23 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// When the cycle began.
-    fn cycle_began(&self) -> crate::times::Utc {
+    fn cycle_began(&self) -> Utc {
         self.state.cycle.as_ref().map_or_else(|| self.client.now(), |cycle| cycle.began)
+    }
+
+    /// Has the cycle begin at the present time, where an answer of the vendor's has shown that the host's clock, by which it
+    /// began, is ahead. Tells whether it was.
+    fn set_right(&mut self) -> bool {
+        let now = self.client.now();
+        let ahead = self.state.cycle.as_mut().filter(|cycle| cycle.began.seconds_since(now) >= LEEWAY);
+        ahead.map(|cycle| cycle.began = now).is_some()
+    }
+
+    /// Up to when everything is certain to have been listed, where that is noted to be up to `done`. If that is still to come,
+    /// a clock was ahead, nobody knows for how long: then a day is gone back.
+    fn listed_up_to(&self, done: Utc) -> Utc {
+        let began = self.cycle_began();
+        if done.seconds_since(began) > LEEWAY { began.plus_seconds(-DAY) } else { done.min(began) }
     }
 
     /// What the next group of requests may take up.

@@ -94,9 +94,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let overlap = self.settings.overlap_minutes.saturating_mul(60);
         let end = self.cycle_began().plus_seconds(overlap.saturating_neg());
+        let done = self.state.beyond.uninvestigated.map(|done| self.listed_up_to(done).min(end));
+        self.state.beyond.uninvestigated = done;
         // What became visible late is looked for once more.
-        let again = |done: Utc| done.min(end).plus_seconds(overlap.saturating_neg());
-        let mut from = reached.or(self.state.beyond.uninvestigated.map(again)).or(self.state.floor).unwrap_or(end);
+        let again = done.map(|done| done.plus_seconds(overlap.saturating_neg()));
+        let mut from = reached.or(again.max(self.state.floor)).unwrap_or(end);
         let mut span = LONGEST;
         let mut passed = false;
         while from < end {

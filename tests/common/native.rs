@@ -67,6 +67,10 @@ pub struct InProcess {
     order: Cell<u64>,
     /// It has died, see `dies_after`.
     dead: Cell<bool>,
+    /// Seconds by which the host's clock is ahead of the vendor's.
+    pub skew: Cell<i64>,
+    /// Whether answers say when they were made.
+    pub dated: bool,
 }
 
 /// See [`InProcess::slow`].
@@ -87,6 +91,7 @@ impl Transport for InProcess {
             }
             left => self.dies_after.set(left.map(|left| left - 1)),
         }
+        let begun = self.elapsed.get() + self.takes;
         if self.pace > Duration::ZERO {
             self.simulator.advance(self.pace.try_into().unwrap());
             self.let_others_go_first().await;
@@ -110,18 +115,22 @@ impl Transport for InProcess {
                 let patience = patience.min(self.patience);
                 let delay = reply.delay + self.slow.as_ref().map_or(Duration::ZERO, |slow| slow(request));
                 if delay > patience || reply.pace.is_some() {
-                    self.elapsed.set(self.elapsed.get() + patience);
+                    // Others may have begun with it.
+                    self.elapsed.set(self.elapsed.get().max(begun + patience));
                     return Err(broken(Kind::Timeout, "no answer in time"));
                 }
                 self.elapsed.set(self.elapsed.get() + delay);
                 if reply.headers.contains_key("content-encoding") {
                     return Err(broken(Kind::Protocol, "the response is not encoded as it says"));
                 }
-                let headers = reply
+                let mut headers: Vec<(String, String)> = reply
                     .headers
                     .iter()
                     .filter_map(|(name, value)| Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned())))
                     .collect();
+                if self.dated {
+                    headers.push(("date".to_owned(), httpdate::fmt_http_date(self.simulator.now().into())));
+                }
                 let mut response = Response { status: reply.status.as_u16(), headers, body: reply.body.to_vec() };
                 if let Some(spoils) = &self.spoils {
                     spoils(request, &mut response);
@@ -155,7 +164,8 @@ impl InProcess {
 
 impl Clock for InProcess {
     fn now(&self) -> Utc {
-        Utc(i64::try_from(self.simulator.now().unix_timestamp_nanos() / 1_000).unwrap())
+        let vendors = Utc(i64::try_from(self.simulator.now().unix_timestamp_nanos() / 1_000).unwrap());
+        vendors.plus_seconds(self.skew.get())
     }
 
     fn elapsed(&self) -> Duration {
@@ -229,6 +239,8 @@ impl Tenant {
                 pace: Duration::ZERO,
                 order: Cell::new(1),
                 dead: Cell::new(false),
+                skew: Cell::new(0),
+                dated: true,
             },
             settings: vec![Setting { key: "region".to_owned(), value: SettingValue::Text("us".to_owned()) }],
             budget: BUDGET,

@@ -15,6 +15,7 @@ mod common;
 
 mod apart;
 mod changes;
+mod clocks;
 mod collection;
 mod completeness;
 mod dedup;

@@ -16,6 +16,8 @@ use crate::common::native::{BUDGET, Cycle, Tenant};
 pub struct Poll {
     /// Minutes since the one before.
     pub gap: u64,
+    /// Minutes by which the host's clock is ahead of the vendor's.
+    pub ahead: i64,
     /// What goes wrong.
     pub trouble: Vec<Trouble>,
 }
@@ -130,7 +132,9 @@ fn trouble() -> impl Strategy<Value = Trouble> {
 
 fn poll() -> impl Strategy<Value = Poll> {
     let gap = prop_oneof![6 => 1_u64..30, 3 => 30_u64..360, 1 => 360_u64..4_000];
-    (gap, prop::collection::vec(trouble(), 0..3)).prop_map(|(gap, trouble)| Poll { gap, trouble })
+    // As a rule it is right.
+    let ahead = prop_oneof![9 => Just(0_i64), 1 => 3_i64..3_000];
+    (gap, ahead, prop::collection::vec(trouble(), 0..3)).prop_map(|(gap, ahead, trouble)| Poll { gap, ahead, trouble })
 }
 
 prop_compose! {
@@ -317,6 +321,7 @@ impl Scenario {
         let mut first = None;
         for poll in &self.polls {
             tenant.advance(Duration::from_secs(60 * poll.gap));
+            tenant.link.skew.set(60 * poll.ahead);
             tenant.link.simulator.set_faults(FaultProfile::new(poll.trouble.iter().filter_map(rule)));
             for trouble in &poll.trouble {
                 match trouble {
@@ -338,6 +343,7 @@ impl Scenario {
         }
         tenant.link.simulator.set_faults(FaultProfile::default());
         tenant.link.simulator.set_silent_regions(0);
+        tenant.link.skew.set(0);
         for _ in 0..5 {
             tenant.advance(Duration::from_secs(6 * 3_600));
             first = first.or(Some(tenant.link.simulator.now()));

@@ -1,0 +1,159 @@
+//! A host whose clock is ahead of the vendor's, for one poll or for long.
+
+use std::time::Duration;
+
+use crate::common::native::{Tenant, actions, empty, missing, new_one, sound, start};
+use insightidr_simulator::{AlertSpec, Change, InvestigationSpec};
+use rapid7_insightidr::contract::{Setting, SettingValue};
+
+/// Makes an alert of now outside investigations: its RRN.
+fn new_outside(tenant: &Tenant) -> String {
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        let id = world.add_alert(None, AlertSpec::new(now, now)).unwrap();
+        world.alert_id(id).unwrap()
+    })
+}
+
+/// A poll every so many minutes, so many times, behind an alert outside investigations: their RRNs.
+fn new_ones(tenant: &mut Tenant, minutes: u64, count: usize) -> Vec<String> {
+    let new = |_| {
+        tenant.advance(Duration::from_secs(60 * minutes));
+        let rrn = new_outside(tenant);
+        sound(tenant);
+        rrn
+    };
+    (0..count).map(new).collect()
+}
+
+/// How many requests a poll makes.
+fn requests(tenant: &mut Tenant) -> usize {
+    let before = tenant.link.simulator.requests().len();
+    sound(tenant);
+    tenant.link.simulator.requests().len() - before
+}
+
+#[test]
+fn a_clock_that_was_ahead_for_one_poll_costs_no_alert_outside_investigations() {
+    for (dated, ahead) in [(true, 86_400), (true, 3_600), (true, 1_500), (false, 86_400)] {
+        for minutes in [5, 60] {
+            let mut tenant = Tenant::of(empty());
+            tenant.link.dated = dated;
+            sound(&mut tenant);
+            tenant.link.skew.set(ahead);
+            tenant.advance(Duration::from_secs(600));
+            sound(&mut tenant);
+            tenant.link.skew.set(0);
+            let mut all = vec![new_outside(&tenant)];
+            all.extend(new_ones(&mut tenant, minutes, 24));
+            new_ones(&mut tenant, minutes, 12);
+            assert_eq!(missing(&tenant, &all).len(), 0, "{ahead} seconds, polls every {minutes} minutes, {dated}");
+            assert_eq!(tenant.repeated, 0);
+        }
+    }
+}
+
+#[test]
+fn a_clock_that_is_ahead_for_long_costs_no_record() {
+    let mut tenant = Tenant::of(empty());
+    tenant.link.skew.set(3_600);
+    sound(&mut tenant);
+    let mut all = Vec::new();
+    for _ in 0..6 {
+        all.extend(new_ones(&mut tenant, 5, 12));
+        all.push(new_one(&tenant));
+    }
+    // While it still is: all but the last few.
+    sound(&mut tenant);
+    assert!(missing(&tenant, &all).len() <= 5, "{} are missing", missing(&tenant, &all).len());
+    tenant.link.skew.set(0);
+    all.extend(new_ones(&mut tenant, 5, 12));
+    new_ones(&mut tenant, 5, 12);
+    assert_eq!((missing(&tenant, &all).len(), tenant.repeated), (0, 0));
+    // What that costs where nothing happens.
+    for ahead in [0, 3_600] {
+        tenant.link.skew.set(ahead);
+        tenant.advance(Duration::from_secs(3_600));
+        sound(&mut tenant);
+        tenant.advance(Duration::from_secs(300));
+        assert_eq!(requests(&mut tenant), if ahead == 0 { 4 } else { 5 }, "the list of what is new is asked for again");
+    }
+}
+
+#[test]
+fn an_alert_waits_for_its_evidence_although_the_clock_is_ahead() {
+    let mut tenant = Tenant::of(empty());
+    tenant.link.skew.set(25 * 60);
+    sound(&mut tenant);
+    tenant.advance(Duration::from_secs(300));
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        let of = world.add_investigation(InvestigationSpec::new(now, now)).unwrap();
+        let soon = Some(now + time::Duration::minutes(1));
+        world.add_alert(Some(of), AlertSpec { evidence_visible_at: soon, ..AlertSpec::new(now, now) }).unwrap();
+    });
+    for _ in 0..12 {
+        sound(&mut tenant);
+        tenant.advance(Duration::from_secs(300));
+    }
+    let alert = tenant.store.values().find(|artifact| artifact["action"] == "alert").unwrap();
+    assert!(alert["message"].as_str().unwrap().contains("\"evidence\""), "{alert:#}");
+}
+
+#[test]
+fn comments_on_what_is_closed_come_although_the_clock_is_ahead() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(2);
+    let spec = InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(created, created) };
+    let of = world.add_investigation(spec).unwrap();
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+    tenant.link.skew.set(3_600);
+    sound(&mut tenant);
+    for number in 0..8 {
+        tenant.advance(Duration::from_secs(300));
+        let now = tenant.link.simulator.now();
+        tenant.link.simulator.change_world(|world| {
+            let comment = format!(r#"{{"rrn":"rrn:collaboration:us:o:comment:C{number}","body":"seen"}}"#);
+            world.add_comment(of, now, &comment).unwrap();
+            world.add_change(of, now, Change::Viewed).unwrap();
+        });
+    }
+    for _ in 0..14 {
+        tenant.advance(Duration::from_secs(3_600));
+        sound(&mut tenant);
+    }
+    assert_eq!(actions(&tenant, "comment"), 8);
+}
+
+#[test]
+fn the_look_back_ends_when_the_vendor_says_that_it_is_now() {
+    let mut world = empty();
+    let created = start() - time::Duration::hours(22);
+    let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let rrn = world.investigation_rrn(of).unwrap().to_owned();
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "initial_lookback_days".to_owned(), value: SettingValue::Integer(1) });
+    tenant.link.skew.set(3 * 86_400);
+    sound(&mut tenant);
+    assert_eq!(tenant.collected().get(&rrn), Some(&1));
+}
+
+#[test]
+fn a_date_that_makes_no_sense_changes_nothing() {
+    for date in ["", "soon", "Thu, 01 Jan 1970 00:00:00 GMT", "Fri, 31 Dec 9999 23:59:59 GMT"] {
+        let mut tenant = Tenant::of(empty());
+        tenant.link.spoils = Some(Box::new(move |_, response| {
+            let said = response.headers.iter_mut().find(|(name, _)| name == "date");
+            date.clone_into(&mut said.unwrap().1);
+        }));
+        sound(&mut tenant);
+        let all = new_ones(&mut tenant, 5, 24);
+        new_ones(&mut tenant, 5, 12);
+        assert_eq!(missing(&tenant, &all).len(), 0, "{date}");
+        tenant.advance(Duration::from_secs(3_600));
+        sound(&mut tenant);
+        tenant.advance(Duration::from_secs(300));
+        assert_eq!(requests(&mut tenant), 4, "{date}");
+    }
+}
