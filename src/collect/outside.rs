@@ -4,7 +4,8 @@
 //! less the overlap, to as long before now as the overlap: by then what becomes
 //! part of an investigation has done so, and is collected with that. RRNs that
 //! are new are read by the hundred; those of no investigation, or of one that is
-//! not remembered, are collected with their evidence.
+//! not remembered, are collected with their evidence. So are those that their
+//! investigation does not list until they are listed here for the last time.
 //!
 //! The order of a search is not known and its totals move, so nothing rests on
 //! either: a window is cut until it holds a few pages, all of it is listed
@@ -22,6 +23,7 @@
 //! are waited for.
 
 mod failing;
+mod joining;
 
 use std::collections::BTreeMap;
 
@@ -32,7 +34,7 @@ use failing::Failures;
 use super::Step;
 use super::access::{Access, Refused, is_absence, is_refused};
 use super::alert_list::MOST_PAGES;
-use super::checkpoint::{Known, Owed, Phase};
+use super::checkpoint::Phase;
 use super::evidence::{HELD, NAME, REMEDY};
 use super::triage::{BATCH, Read};
 use crate::api::client::{Stop, is_local};
@@ -298,10 +300,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             .map(|raw| (TriageAlert::of(raw), &**raw))
             .partition(|(alert, _): &(TriageAlert<'_>, _)| self.comes_with_its_investigation(alert));
         for (alert, _) in investigated {
-            self.owe(&alert);
-            // Where what is new could not be listed, the next cycle can tell more.
-            if self.has_listed_new() || alert.investigation().is_some_and(|rrn| self.state.known.get(&rrn).is_some()) {
+            if self.has_come(&alert) {
                 self.done_with(&alert.rrn, alert.created().unwrap_or(until).0);
+            } else {
+                self.owe(&alert);
             }
         }
         let mut left = alerts.as_slice();
@@ -323,35 +325,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     fn is_done(&self, rrn: &str) -> bool {
         let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
         known.is_some_and(|created| Failures::of(*created).is_none())
-    }
-
-    /// Whether everything that was new has been listed in this cycle: what is not remembered has then had to make room.
-    fn has_listed_new(&self) -> bool {
-        self.state.watermark.is_some_and(|watermark| watermark >= self.cycle_began())
-    }
-
-    /// Whether it belongs to an investigation, with which it is or was collected. Of one that had to make room, or that nothing
-    /// of was ever collected, no row may ever tell that it has gained an alert: then the alert is collected for itself,
-    /// under the same id. What there was before the first cycle ended was there when its investigation was listed.
-    fn comes_with_its_investigation(&self, alert: &TriageAlert<'_>) -> bool {
-        let is_new = self.settings.collect_alerts && self.state.relisted.is_some() && self.has_listed_new();
-        alert
-            .investigation()
-            .is_some_and(|rrn| !is_new || self.state.known.get(&rrn).is_some_and(|known| !known.silent))
-    }
-
-    /// An alert of an investigation is collected with that: it is looked at again where the alert did not show yet.
-    fn owe(&mut self, alert: &TriageAlert<'_>) {
-        let Some(investigation) = alert.investigation() else { return };
-        let key = hash64([alert.rrn.as_bytes()]);
-        if let Some(known) = self.state.known.get(&investigation)
-            && !known.silent
-            && known.owed == Owed::Nothing
-            && known.alerts.binary_search(&key).is_err()
-        {
-            let owed = Owed::Until(self.cycle_began());
-            self.state.known.put(investigation.into_owned(), Known { owed, ..known }, false);
-        }
     }
 
     /// Notes that an alert, created then, needs not be read again.
@@ -401,6 +374,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.output.push(alert.artifact(context, host, now).into_contract(UNINVESTIGATED));
             self.output.count(UNINVESTIGATED, 1);
             self.done_with(&alert.rrn, alert.created().unwrap_or(now).0);
+            self.note_in_its_investigation(alert);
         }
         failed.map_or(Ok(()), Err)
     }

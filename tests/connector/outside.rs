@@ -110,7 +110,7 @@ fn an_alert_of_an_investigation_says_what_its_own_record_says_where_the_list_say
         let of = world.add_investigation(spec).unwrap();
         let mut record = record();
         record["priority"] = json!(priority);
-        record["investigation_rrn"] = json!("rrn:investigation:us:o:investigation:A");
+        record["investigation_rrn"] = json!(world.investigation_rrn(of).unwrap());
         let row = json!({"id": RRN, "title": "T", "created_time": "2026-01-14T13:00:00.5Z", "first_event_time": null,
             "latest_event_time": null, "detection_rule_rrn": {"rule_name": "N", "rule_rrn": {"resource": "A"}}});
         let spec = AlertSpec {
