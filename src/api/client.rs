@@ -372,6 +372,11 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         let limit = self.limit(family);
         let allowance = &limit.allowance;
         let before = allowance.get();
+        // Of an API that has not answered yet, what lists were told may hold, too: the allowance may be one for all.
+        let in_flight = self.limits().into_iter().map(|limit| limit.allowance.get().in_flight).sum();
+        if limit.is_unheard() && !self.v2.has_more_beside(in_flight) {
+            return Err(Stop::Allowance(self.v2.allowance.get().wait.unwrap_or(UNKNOWN_RESET).max(1)));
+        }
         if !limit.has_more() {
             let wait = before.wait.unwrap_or(UNKNOWN_RESET).max(1);
             // Lists need none of this allowance, or have more.

@@ -105,8 +105,17 @@ pub(super) struct Limit {
 impl Limit {
     /// Whether another request may be made, beside those under way.
     pub(super) fn has_more(&self) -> bool {
-        let Allowance { remaining, in_flight, .. } = self.allowance.get();
-        remaining.is_none_or(|remaining| remaining > in_flight + RESERVE)
+        self.has_more_beside(self.allowance.get().in_flight)
+    }
+
+    /// The same beside so many under way.
+    pub(super) fn has_more_beside(&self, in_flight: u64) -> bool {
+        self.allowance.get().remaining.is_none_or(|remaining| remaining > in_flight + RESERVE)
+    }
+
+    /// Whether nothing has been said of it.
+    pub(super) fn is_unheard(&self) -> bool {
+        self.allowance.get().remaining.is_none()
     }
 }
 

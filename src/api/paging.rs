@@ -125,9 +125,7 @@ fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>,
 }
 
 fn triage_in_parts<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
-    let body = Body::read(body, names)?;
-    whole(&body.members)?;
-    let page = Envelope::of(body)?;
+    let page = Envelope::of(Body::read(body, names)?)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     let total_rows = page.number("total_items")?;
     page.checked(total_rows, more, index, PAGE_SIZE)
@@ -143,6 +141,7 @@ pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> 
     if body.members.object("metadata").is_some() {
         return Envelope::of(body)?.v2(index, size)?.whole();
     }
+    whole(&body.members)?;
     let rows = body.rows?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
     Ok(Page { rows, total_rows: count, has_totals: false, more: count >= size, short: None })
@@ -247,6 +246,8 @@ struct Envelope<'a> {
 
 impl<'a> Envelope<'a> {
     fn of(body: Body<'a>) -> Result<Self, String> {
+        // Without totals nothing else would tell that rows are missing.
+        whole(&body.members)?;
         let metadata = body.members.object("metadata").ok_or("no `metadata`")?;
         Ok(Self { rows: body.rows?, metadata })
     }
@@ -329,6 +330,15 @@ mod tests {
         let deep = format!("{}{}", "[".repeat(100_000), "]".repeat(100_000));
         let body = format!(r#"{{"data":[{deep}],"metadata":{{"index":0,"total_pages":1,"total_data":1}}}}"#);
         assert_eq!(v2(body.as_bytes(), 0).unwrap().rows.len(), 1);
+    }
+
+    #[test]
+    fn partial_data_is_a_failure_of_any_list() {
+        let bad = br#"{"data":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0}}"#;
+        assert!(v2(bad, 0).unwrap_err().contains("partial data"));
+        assert!(v2_in_parts(bad, 0).unwrap_err().contains("partial data"));
+        assert!(comments(bad, 0, 2).is_err());
+        assert!(comments(br#"{"data":[1],"region_failures":[{}]}"#, 0, 2).is_err());
     }
 
     #[test]

@@ -201,7 +201,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // One from before the look-back that is only known has gained an alert since.
                 let has_gained = before.silent && all;
                 let is_back = before.is_believed_gone();
-                let from_page = if has_gained || is_back { Some(0) } else { Work::page_needed(row, before) };
+                let mut from_page = if has_gained || is_back { Some(0) } else { Work::page_needed(row, before) };
+                // A copy of the vendor's data that lists come from may be behind what a single read has just shown.
+                let is_doubtful = from_page == Some(0)
+                    && !(all || is_back || matches!(before.owed, Owed::Page(_)))
+                    && self.singly.contains(&hash64([row.rrn.as_bytes()]));
+                from_page = from_page.filter(|_| !is_doubtful);
                 if let Some(from_page) = from_page {
                     work.push(Work { investigation: row, from_page, found: found.clone() });
                 }
