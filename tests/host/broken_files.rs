@@ -16,12 +16,12 @@ fn an_output_that_cannot_be_written_is_refused_before_anything_is_asked() {
     assert_snapshot!(desk.refused_by("poll", &good(&["--out", "directory"])), @r#"
     [WARN] rapid7-insightidr: a route sends what is meant for us.api.insight.rapid7.com to SIMULATOR instance="acme"
     error: cannot open directory for the artifacts: Is a directory (os error 21)
-    help: give a file in a directory that exists and that this user can write to, or - for standard output
+    help: give a file in a directory that exists and that this user can write to, or standard output (--out -, sink = "stdout")
     "#);
     assert_snapshot!(desk.refused_by("poll", &good(&["--out", "no/such/directory/out.jsonl"])), @r#"
     [WARN] rapid7-insightidr: a route sends what is meant for us.api.insight.rapid7.com to SIMULATOR instance="acme"
     error: cannot open no/such/directory/out.jsonl for the artifacts: No such file or directory (os error 2)
-    help: give a file in a directory that exists and that this user can write to, or - for standard output
+    help: give a file in a directory that exists and that this user can write to, or standard output (--out -, sink = "stdout")
     "#);
 }
 

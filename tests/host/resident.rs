@@ -254,9 +254,9 @@ fn a_check_tries_what_the_host_itself_needs() {
     error: conductor.toml:2: the state directory open is not this user's alone: other users can write to it; make it this user's alone (chown, chmod go-w), or name a directory below it, which is made for this user alone
     conductor.toml:6: cannot open none/artifacts.jsonl for the artifacts: No such file or directory (os error 2); name a file in a directory that exists and that this user can write to
     conductor.toml:7: cannot read none.token for the secret "bearer_token": No such file or directory (os error 2); name a file that this user can read
-    conductor.toml:9: cannot use the certificates in none.pem: I/O error: No such file or directory (os error 2); give a readable PEM file
+    conductor.toml:9: cannot use the certificates in none.pem: No such file or directory (os error 2); give a readable PEM file
     conductor.toml:10: cannot use the certificates in empty.pem: it holds no certificate; give a readable PEM file
-    help: these 5 are all; correct them and try again
+    help: correct these 5 and try again
     "#);
     assert_eq!(fs::read_dir(site.path("open")).unwrap().count(), 0, "nothing is made");
 }

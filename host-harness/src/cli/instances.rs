@@ -191,7 +191,7 @@ fn page(all: &[Standing]) -> String {
                 escape(&one.connector),
                 format!("{}{waiting}", counted(one.artifacts, "artifact")),
                 one.last_step
-                    .map_or_else(|| "never polled".to_owned(), |at| format!("last step {}", output::to_the_second(at))),
+                    .map_or_else(|| "no step yet".to_owned(), |at| format!("last step {}", output::to_the_second(at))),
             ]
         })
         .collect();
@@ -237,7 +237,7 @@ mod tests {
         };
         insta::assert_snapshot!(page(&[one, other]), @r"
         Acme US  acme-us  acme-siem  1 artifact, 1 not delivered  last step 1970-01-01T00:00:00Z
-        b        -        acme-siem  1200 artifacts               never polled
+        b        -        acme-siem  1200 artifacts               no step yet
         ");
         assert_eq!(page(&[]), "no instance has ever been polled here\n");
     }

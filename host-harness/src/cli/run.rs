@@ -209,16 +209,21 @@ impl Run {
         tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
         // Aside, since compiling takes its time: status is shown and a stop is obeyed meanwhile.
         let connectors = async move {
-            // Instances first, connectors then: a version proves itself on them. Twice, since a file that was written a
-            // moment ago is judged at the second look.
-            registry.scan(&*live).await;
-            registry.scan(&*live).await;
-            polled.looked();
-            // At a start, one tenant's slip must not keep the others from being polled.
-            for problem in resolve::check(&config, |_| false, |kind| serving.current(kind)).await {
-                tracing::error!("{problem}");
-            }
-            registry.watch(&*live, std::future::pending()).await;
+            // Instances first, connectors then: a version proves itself on them. One that takes long to do so holds up
+            // nothing but what nothing serves.
+            let watching = registry.watch(&*live, std::future::pending());
+            let told = async {
+                registry.looked().await;
+                polled.looked();
+                // At a start, one tenant's slip must not keep the others from being polled.
+                for problem in resolve::check(&config, |_| false, |kind| serving.current(kind)).await {
+                    tracing::error!("{problem}");
+                }
+                for told in resolve::for_another_version(&config, |kind| serving.current(kind)) {
+                    tracing::warn!("{told}");
+                }
+            };
+            tokio::join!(watching, told);
         };
         let of_connectors = Arc::clone(&board);
         tokio::spawn(async move { guarded(&of_connectors, "the watcher of connectors", connectors).await });
@@ -275,10 +280,6 @@ pub(super) fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
 impl From<ConfigError> for CliError {
     fn from(error: ConfigError) -> Self {
         let many = error.problems.len();
-        Self::usage(&error).help(if many > 1 {
-            format!("these {many} are all; correct them and try again")
-        } else {
-            String::new()
-        })
+        Self::usage(&error).help(if many > 1 { format!("correct these {many} and try again") } else { String::new() })
     }
 }

@@ -32,6 +32,8 @@ pub struct Connector {
     inner: Arc<Inner>,
     /// What the operator grants, where somebody keeps that.
     ceiling: Option<Arc<Ceiling>>,
+    /// Keys of settings that its other versions know. An instance may have them, and this version is not told of them.
+    others: Arc<BTreeSet<String>>,
 }
 
 /// What clones share.
@@ -89,7 +91,7 @@ impl Connector {
             load_time: started.elapsed(),
             from_cache,
         };
-        let connector = Self { inner: Arc::new(inner), ceiling: None };
+        let connector = Self { inner: Arc::new(inner), ceiling: None, others: Arc::default() };
         tracing::debug!(
             connector = connector.slug(),
             version = connector.descriptor().version,
@@ -156,23 +158,24 @@ impl Connector {
         self.inner.from_cache
     }
 
-    /// Validates settings (without secrets) and says what an instance with them may reach. Runs under deny-all. The
-    /// plan was checked against the contract.
-    ///
-    /// # Errors
-    /// The fields that are wrong, or that the connector failed, or that its plan breaks the contract.
-    pub async fn configure(&self, settings: &[types::Setting]) -> Result<types::Plan, ConfigureError> {
+    /// The same without a tenant, in tests.
+    #[cfg(test)]
+    pub(crate) async fn configure(&self, settings: &[types::Setting]) -> Result<types::Plan, ConfigureError> {
         self.configure_without(settings, &Redactor::default()).await
     }
 
-    /// The same for a tenant: what it says is cleared of the tenant's secrets, because somebody may have pasted one into
-    /// an ordinary setting.
-    pub(crate) async fn configure_without(
+    /// Validates settings (without secrets) and says what an instance with them may reach. Runs under deny-all. The
+    /// plan was checked against the contract. What the connector says and logs is cleared of the tenant's secrets, because
+    /// somebody may have pasted one into an ordinary setting.
+    ///
+    /// # Errors
+    /// The fields that are wrong, or that the connector failed, or that its plan breaks the contract.
+    pub async fn configure_without(
         &self,
         settings: &[types::Setting],
         redactor: &Redactor,
     ) -> Result<types::Plan, ConfigureError> {
-        let settings = settings.to_vec();
+        let settings = self.own(settings);
         let (result, _usage) =
             run(self.engine(), self.pre(), self.pure(self.slug(), redactor), move |instance, store| {
                 Box::pin(
@@ -210,6 +213,24 @@ impl Connector {
     pub(super) fn under(mut self, ceiling: Arc<Ceiling>) -> Self {
         self.ceiling = Some(ceiling);
         self
+    }
+
+    /// The same connector beside other versions of it, whose forms have these keys.
+    pub(super) fn beside(mut self, keys: BTreeSet<String>) -> Self {
+        self.others = Arc::new(keys);
+        self
+    }
+
+    /// Whether a key of an instance's settings or secrets is none of this version's but one of another version's: between
+    /// the edit that an update needs and that update, or between the update and the next edit, an instance has such keys.
+    #[must_use]
+    pub fn is_of_another_version(&self, key: &str) -> bool {
+        self.others.contains(key) && !self.descriptor().settings.iter().any(|field| field.key == key)
+    }
+
+    /// The settings without those that are another version's.
+    pub(super) fn own(&self, settings: &[types::Setting]) -> Vec<types::Setting> {
+        settings.iter().filter(|setting| !self.is_of_another_version(&setting.key)).cloned().collect()
     }
 
     /// Decides whether a tenant with this plan, made of these settings, may be made.

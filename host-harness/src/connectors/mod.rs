@@ -17,6 +17,7 @@ mod descriptor;
 mod effort;
 mod error;
 mod faults;
+mod file;
 mod plan;
 mod private;
 pub mod registry;

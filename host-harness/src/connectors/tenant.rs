@@ -62,6 +62,7 @@ impl Tenant {
             return Err(TenantError::Name);
         }
         let descriptor = connector.descriptor();
+        let settings = connector.own(&settings);
         check_secrets(descriptor, &settings, &secrets)?;
         let redactor = Redactor::new(&secrets);
         let plan = connector.configure_without(&settings, &redactor).await?;
@@ -71,6 +72,7 @@ impl Tenant {
         }
         connector.admit_new(&plan, &settings, &redactor).await?;
         routed::tell(connector.slug(), &name, host, routes.target(host));
+        let network = network.read().await?;
         let options = GateOptions {
             connector: connector.slug(),
             instance: &name,

@@ -22,6 +22,7 @@ mod redact;
 mod refusals;
 mod resolver;
 mod routes;
+mod scheme;
 mod scrub;
 mod secrets;
 mod undone;

@@ -5,11 +5,13 @@
 //! references as common libraries write them, hexadecimal (either case), base64 (both alphabets, at each of the three
 //! alignments it can have inside a longer text).
 //! Why exact values and not patterns: a pattern misses what it does not know and eats what merely looks alike.
-//! Not guaranteed: hashes, ciphertexts, compressed or reversed forms, or parts of a secret are not recognised.
+//! A token behind the name of its scheme is a secret by itself, see [`super::scheme`].
+//! Not guaranteed: hashes, ciphertexts, compressed or reversed forms, or other parts of a secret are not recognised.
 //! Cost: one pass of a vectorised substring search per form. A secret of letters, digits and `-._~` has seven at most, as
 //! forms that are alike count once; one of many marks has some dozens.
 
 use super::Secrets;
+use super::scheme::secret_parts;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use memchr::memmem;
@@ -38,7 +40,9 @@ impl Redactor {
     pub fn new(secrets: &Secrets) -> Self {
         let mut forms: Vec<Vec<u8>> = Vec::new();
         for secret in secrets.values() {
-            forms.extend(forms_of(secret.expose_secret()));
+            for part in secret_parts(secret.expose_secret()) {
+                forms.extend(forms_of(&part));
+            }
         }
         forms.sort_by(|a, b| b.len().cmp(&a.len()).then_with(|| a.cmp(b)));
         forms.dedup();
@@ -313,6 +317,13 @@ mod tests {
         ] {
             assert_eq!(redactor.redact(echo), REDACTED, "{echo}");
         }
+    }
+
+    #[test]
+    fn a_token_is_replaced_without_the_name_of_its_scheme_too() {
+        let redactor = redactor(&["SSWS acme-secret-1"]);
+        assert_eq!(redactor.redact("full SSWS acme-secret-1 part acme-secret-1"), "full [redacted] part [redacted]");
+        assert_eq!(redactor.redact("SSWS acme"), "SSWS acme");
     }
 
     #[test]

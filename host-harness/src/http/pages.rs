@@ -21,7 +21,7 @@ use super::access::{Access, Refusal};
 use super::metrics::Snapshot;
 use crate::connectors::serving::Serving;
 use crate::resident::board::Board;
-use crate::store::{Attributed, Reader, StoreError, notes};
+use crate::store::{Attributed, Most, Reader, StoreError, notes};
 
 /// Artifacts on one page when nothing is said, and at most.
 const LIMIT: (u32, u32) = (20, 100);
@@ -139,11 +139,11 @@ impl Site {
                 _ => return wrong("there is query, instance and limit"),
             }
         }
+        let most = Most { hits: limit, bytes: MOST_BYTES, within: Some(SEARCH_WITHIN) };
         let asked = text.clone();
-        let search = move |reader: &Reader| reader.search_within(&text, instance.as_deref(), limit, SEARCH_WITHIN);
-        let found = self.read(&self.searching, search).await;
-        let hits = match found {
-            Some(Ok(hits)) => hits,
+        let search = move |reader: &Reader| reader.search_at_most(&text, instance.as_deref(), most);
+        let found = match self.read(&self.searching, search).await {
+            Some(Ok(found)) => found,
             Some(Err(failure @ (StoreError::UnknownInstance { .. } | StoreError::Query { .. }))) => {
                 return error(StatusCode::BAD_REQUEST, failure.code(), &failure.to_string());
             }
@@ -156,19 +156,9 @@ impl Site {
             }
             None => return error(StatusCode::INTERNAL_SERVER_ERROR, "internal", "the search broke off"),
         };
-        let mut bytes = 0;
-        let mut complete = true;
-        let mut page = Vec::new();
-        for hit in &hits {
-            bytes += hit.json.len();
-            if bytes > MOST_BYTES && !page.is_empty() {
-                complete = false;
-                break;
-            }
-            page.push(Attributed::from(hit));
-        }
-        let notes = if page.is_empty() { notes(&asked) } else { Vec::new() };
-        let page = FoundPage { artifacts: page, complete, notes };
+        let notes = if found.hits.is_empty() { notes(&asked) } else { Vec::new() };
+        let artifacts = found.hits.iter().map(Attributed::from).collect();
+        let page = FoundPage { artifacts, complete: found.complete, notes };
         answer(StatusCode::OK, JSON, serde_json::to_string(&page).unwrap_or_default())
     }
 

@@ -271,7 +271,7 @@ impl Inner {
                 there.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")),
             ),
             None => format!(
-                "Put the connector into {}, or correct integration_type: {}.",
+                "Put the connector into {}, or correct integration_type: {}.{}",
                 record.whole.host.connectors.display(),
                 // A file whose type is not known is listed by its name.
                 crate::config::suggestion(
@@ -279,6 +279,12 @@ impl Inner {
                     known.iter().filter(|one| !one.version.is_empty()).map(|one| one.integration_type.as_str())
                 )
                 .trim_end_matches('?'),
+                // One that could not be described may be it.
+                if known.iter().any(|one| one.version.is_empty() && !one.file.is_empty()) {
+                    " Why a file there does not serve is said by `host-harness connectors list`."
+                } else {
+                    ""
+                },
             ),
         }
     }
@@ -402,9 +408,10 @@ pub(super) async fn live(
         .and_then(|read| read.map_err(|error| FailureReport::from(&error)));
     // Every step leaves one.
     let has_checkpoint = matches!(steps, Ok(1..));
-    let options = match misfit(&record.config, &record.whole, connector) {
+    let config = &*resolve::own(&record.config, connector);
+    let options = match misfit(config, &record.whole, connector) {
         Some(failure) => Err(failure),
-        None => options(&record.config, &record.whole, clock).await,
+        None => options(config, &record.whole, clock).await,
     };
     let ready = match (options, steps) {
         (Ok(options), Ok(_)) => Ok(LiveInstance { id: record.instance.id, options, has_checkpoint }),

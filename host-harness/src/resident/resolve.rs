@@ -5,6 +5,7 @@
 //! Why here and not where the file is parsed: only the connector knows its form, and it may come or change later than
 //! the file.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
@@ -15,6 +16,13 @@ use crate::connectors::{ConfigureError, Connector};
 use crate::contract::types::{Descriptor, Plan, Scheme};
 use crate::egress::Redactor;
 use crate::instances::secrets::{self, SourceError};
+
+/// Fields of one instance that are told to be wrong. Who has many mistakes corrects some and asks again; a connector may
+/// find hundreds with whatever text it likes, for each of its instances.
+const MOST_FIELDS: usize = 8;
+
+/// Problems of one configuration that are told.
+const MOST_PROBLEMS: usize = 100;
 
 /// Minutes between polls while the connector is not known.
 const DEFAULT_MINUTES: u32 = 5;
@@ -39,10 +47,11 @@ pub async fn check(
     // its instances.
     let mut broken = BTreeSet::new();
     for instance in config.instances.iter().filter(|instance| !known(instance)) {
-        if broken.contains(instance.integration_type.as_str()) {
+        if broken.contains(&instance.integration_type) {
             continue;
         }
         let Some(connector) = current(&instance.integration_type) else { continue };
+        let instance = &*own(instance, &connector);
         problems.extend(check_form(&config.file, instance, connector.descriptor()));
         let siblings = config.instances.iter().filter(|other| other.integration_type == instance.integration_type);
         if !connector.descriptor().multi_instance && siblings.count() > 1 {
@@ -58,13 +67,53 @@ pub async fn check(
             Ok(plan) => problems.extend(check_grant(&config.file, instance, &plan, config)),
             Err(error) => {
                 if matches!(error, ConfigureError::Step(_)) {
-                    broken.insert(instance.integration_type.as_str());
+                    broken.insert(instance.integration_type.clone());
                 }
                 problems.extend(refused(&config.file, instance, connector.descriptor(), &error));
             }
         }
     }
+    if problems.len() > MOST_PROBLEMS {
+        let more = problems.len() - MOST_PROBLEMS;
+        problems.truncate(MOST_PROBLEMS);
+        let reason = format!("{more} more mistakes are not told");
+        problems.push(problem(&config.file, 1, "config-more", reason, "correct those that are told first".to_owned()));
+    }
     problems
+}
+
+/// An instance without the secrets that are another version's of its connector. Of settings the connector itself is not
+/// told, see [`Connector::is_of_another_version`].
+#[must_use]
+pub(super) fn own<'a>(instance: &'a InstanceConfig, connector: &Connector) -> Cow<'a, InstanceConfig> {
+    if !instance.secrets.iter().any(|(key, _)| connector.is_of_another_version(key)) {
+        return Cow::Borrowed(instance);
+    }
+    let mut own = instance.clone();
+    let lines = std::mem::take(&mut own.place.secrets);
+    let all = std::mem::take(&mut own.secrets).into_iter().zip(lines);
+    (own.secrets, own.place.secrets) = all.filter(|((key, _), _)| !connector.is_of_another_version(key)).unzip();
+    Cow::Owned(own)
+}
+
+/// What instances are configured with that is for another version than the one that serves, each with its line.
+pub fn for_another_version(config: &Config, current: impl Fn(&str) -> Option<Connector>) -> Vec<String> {
+    let mut told = Vec::new();
+    for instance in &config.instances {
+        let Some(connector) = current(&instance.integration_type) else { continue };
+        let settings = instance.settings.iter().map(|setting| setting.key.as_str());
+        let keys = settings.chain(instance.secrets.iter().map(|(key, _)| key.as_str()));
+        for key in keys.filter(|key| connector.is_of_another_version(key)) {
+            told.push(format!(
+                "{}:{}: {key:?} is not known to version {} of {}, which serves, but to another version; it is left out",
+                config.file.display(),
+                instance.line_of(key),
+                connector.descriptor().version,
+                instance.integration_type
+            ));
+        }
+    }
+    told
 }
 
 /// Recognises the secrets of an instance, as far as they can be read: somebody may have pasted one into an ordinary
@@ -143,6 +192,7 @@ pub fn refused(
     match error {
         ConfigureError::Fields(errors) => errors
             .iter()
+            .take(MOST_FIELDS)
             .map(|error| {
                 let known = descriptor.settings.iter().map(|field| field.key.as_str());
                 let help = if known.clone().any(|key| key == error.key) {

@@ -121,7 +121,7 @@ impl Supervisor {
     }
 
     /// Says that something was changed that these instances may have failed of: those that are backing off are polled
-    /// within seconds, unless the vendor asked for more.
+    /// within seconds, unless the vendor asked for more, and so are those that were told to wait for long.
     pub fn wake(&self, ids: Vec<Uuid>) {
         let _ = self.commands.send(Command::Wake(ids));
     }
@@ -207,6 +207,8 @@ impl Work {
         let mut stop = self.stop.clone();
         let mut keep = tokio::time::interval(KEEP_EVERY);
         keep.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        // Beside the schedule: whoever commits much at once holds the store for as long.
+        let mut keeping = None;
         while *stop.borrow() == Phase::Running {
             let next = self.dispatch();
             tokio::select! {
@@ -218,7 +220,8 @@ impl Work {
                 Some(command) = inbox.recv() => self.obey(command).await,
                 Some(finished) = outcomes.recv() => self.finish(finished),
                 () = wait_until(next) => {}
-                _ = keep.tick(), if !self.dirty.is_empty() => self.keep().await,
+                kept = standing::kept(&mut keeping), if keeping.is_some() => self.end_keep(kept),
+                _ = keep.tick(), if !self.dirty.is_empty() && keeping.is_none() => keeping = self.begin_keep(),
             }
         }
         self.board.change_host(|host| host.stopping = true);
@@ -228,7 +231,17 @@ impl Work {
                 None => break,
             }
         }
-        self.keep().await;
+        for _ in 0..2 {
+            if keeping.is_some() {
+                let kept = standing::kept(&mut keeping).await;
+                self.end_keep(kept);
+            }
+            keeping = keeping.or_else(|| self.begin_keep());
+        }
+        if keeping.is_some() {
+            let kept = standing::kept(&mut keeping).await;
+            self.end_keep(kept);
+        }
     }
 
     /// Starts what is due while there are places; gives when something will be due next, if a place is free for it.
@@ -290,6 +303,16 @@ impl Work {
         let wall = self.board.now();
         if let Some((due, _)) = &due {
             self.set_due(id, *due);
+        }
+        if let Some(entry) = self.entries.get(&id).filter(|entry| entry.is_at_rest(now)) {
+            let pause = entry.not_before.unwrap_or(now).saturating_duration_since(now);
+            let (name, minutes) = (&entry.record.config.name, pause.as_secs() / 60);
+            tracing::warn!(
+                connector = entry.record.config.integration_type.replace('_', "-"),
+                instance = name,
+                "{name:?} is not polled for {minutes} min, as the vendor asks for, or its connector by mistake; SIGHUP, an \
+                 edit of the instance or another version of the connector ends that"
+            );
         }
         self.board.change(id, |status| {
             status.polling = false;
@@ -368,13 +391,14 @@ impl Work {
         self.show_next(id, due, now);
     }
 
-    /// Polls an instance soon if it is backing off, and at once if it only waited for its connector.
+    /// Polls an instance soon if it is backing off or was told to wait for long, and at once if it only waited for its
+    /// connector.
     fn wake(&mut self, id: Uuid) {
         self.go_on(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if self.in_flight.contains_key(&id) {
             entry.changed = true;
-        } else if entry.back_off.failures > 0 {
+        } else if entry.back_off.failures > 0 || entry.is_at_rest(Instant::now()) {
             let now = Instant::now();
             let due = entry.soon(id, now);
             self.set_due(id, due);

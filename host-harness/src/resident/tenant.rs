@@ -21,6 +21,7 @@ pub(crate) async fn make(
     connector: &Connector,
     clock: Clock,
 ) -> Result<Tenant, (FailureReport, PollOutcome)> {
+    let config = &*resolve::own(config, connector);
     if let Some(failure) = misfit(config, whole, connector) {
         return Err((failure, PollOutcome::Inconclusive));
     }

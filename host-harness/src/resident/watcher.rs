@@ -174,6 +174,9 @@ impl Watcher {
                     tracing::warn!("{} of [host] counts from the next start on", keys.join(", "));
                 }
                 loaded(&self.board, &config, keys);
+                for told in resolve::for_another_version(&config, |kind| self.serving.current(kind)) {
+                    tracing::warn!("{told}");
+                }
                 // What needs a restart is compared with what runs, not with the last edit.
                 let host = self.running.host.clone();
                 self.running = Arc::new(Config { host, ..config.as_ref().clone() });

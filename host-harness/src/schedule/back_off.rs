@@ -4,7 +4,7 @@
 //! |---|---|
 //! | good, or only some stream failed | at the next tick of the interval, not before what the vendor asked for |
 //! | the same, the vendor asked for a pause in between | when that is over |
-//! | the same, and there is more after as many steps as a turn has | after all others that are due; after sixty turns with nothing new, at the next tick |
+//! | the same, and there is more after as many steps as a turn has | after all others that are due; after sixty turns with nothing new, pauses of less than 30 s among them, at the next tick |
 //! | unavailable, timeout, malformed response, store or host in trouble | 30 s (or the interval, if shorter), doubled each time, at most 15 min |
 //! | rate-limited, or the connector itself failed | the interval, doubled each time, at most 15 min or four intervals (but not over an hour), never less than the interval |
 //! | somebody has to change something: key, right, region, setting, secret, connector | 15 min (or the interval, if longer), or as soon as it was changed |
@@ -36,6 +36,9 @@ const BETWEEN_TURNS: Duration = Duration::from_secs(1);
 /// Turns without anything new, of ten steps or a minute each: a long list of what has not changed is gone through in them,
 /// and a connector that only says that there is more does not keep its vendor busy for ever.
 const MOST_IDLE_TURNS: u32 = 60;
+
+/// A pause that is shorter than the windows of vendors' allowances: turns with one count like those without.
+const SHORT_PAUSE: Duration = Duration::from_secs(30);
 
 /// How a poll went, as far as the wait depends on it.
 #[derive(Clone, Debug)]
@@ -130,11 +133,13 @@ impl BackOff {
             return Wait::BackOff(self.delay(kind, interval, random).max(asked));
         }
         self.failures = 0;
-        let is_idle = outcome.end == End::StepLimit && !outcome.progress;
+        let goes_on_soon = outcome.end == End::StepLimit || outcome.end == End::Deferred && asked < SHORT_PAUSE;
+        let is_idle = goes_on_soon && !outcome.progress;
         self.idle_turns = if is_idle { self.idle_turns.saturating_add(1) } else { 0 };
         match outcome.end {
-            End::Deferred => Wait::Turn(asked.max(BETWEEN_TURNS)),
-            End::StepLimit if self.idle_turns <= MOST_IDLE_TURNS => Wait::Turn(asked.max(BETWEEN_TURNS)),
+            End::Deferred | End::StepLimit if self.idle_turns <= MOST_IDLE_TURNS => {
+                Wait::Turn(asked.max(BETWEEN_TURNS))
+            }
             _ => Wait::Tick(asked),
         }
     }
@@ -224,6 +229,18 @@ mod tests {
             [7920, 7920],
             "never sooner than the interval"
         );
+    }
+
+    #[test]
+    fn short_pauses_without_anything_new_come_to_an_end_and_long_ones_are_the_vendors() {
+        for (pause, goes_on) in [(6, false), (60, true)] {
+            let mut back_off = BackOff::default();
+            let idle = good(End::Deferred, false, Some(pause));
+            let waits: Vec<Wait> = (0..=MOST_IDLE_TURNS).map(|_| back_off.after(&idle, INTERVAL, 0.0)).collect();
+            assert_eq!(waits.iter().all(|wait| matches!(wait, Wait::Turn(_))), goes_on, "{pause}");
+            let new = good(End::Deferred, true, Some(pause));
+            assert!(matches!(back_off.after(&new, INTERVAL, 0.0), Wait::Turn(_)), "something new begins anew");
+        }
     }
 
     proptest::proptest! {

@@ -63,7 +63,7 @@ impl SinkError {
     pub fn help(&self) -> &'static str {
         match self {
             Self::Open { .. } => {
-                "give a file in a directory that exists and that this user can write to, or - for standard output"
+                "give a file in a directory that exists and that this user can write to, or standard output (--out -, sink = \"stdout\")"
             }
             Self::Write { .. } => {
                 "the artifacts are stored; poll again with the same state directory and a working output to get them"

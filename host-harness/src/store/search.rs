@@ -173,7 +173,13 @@ fn rows(
 /// The row of an instance by its name.
 fn instance_key(database: &Database, name: &str) -> Result<i64, StoreError> {
     let find = |connection: &mut Connection| {
-        connection.query_row("SELECT key FROM instance WHERE name = ?1", [name], |row| row.get(0)).optional()
+        connection
+            .query_row(
+                "SELECT key FROM instance WHERE name = ?1 OR handle = ?1 ORDER BY name = ?1 DESC",
+                [name],
+                |row| row.get(0),
+            )
+            .optional()
     };
     if let Some(key) = database.with(find)? {
         return Ok(key);

@@ -44,7 +44,29 @@ pub(super) struct Searchable {
 #[derive(Debug, Default)]
 struct Seen {
     hashes: HashSet<u64, BuildHasherDefault<Hashed>>,
+    /// The same in the order in which they came.
+    order: Vec<u64>,
     state: RandomState,
+}
+
+impl Seen {
+    /// Notes a value; tells whether it is new.
+    fn note(&mut self, column: u8, value: &str) -> bool {
+        let hash = self.state.hash_one((column, value));
+        let is_new = self.hashes.insert(hash);
+        if is_new {
+            self.order.push(hash);
+        }
+        is_new
+    }
+
+    /// Forgets all but the first so many. What it takes is what it took to note them: a table that grew is not gone through
+    /// for every text that only seemed to be JSON.
+    fn keep(&mut self, count: usize) {
+        for hash in self.order.drain(count.min(self.order.len())..) {
+            self.hashes.remove(&hash);
+        }
+    }
 }
 
 /// Takes a hash for what it is.
@@ -90,7 +112,7 @@ impl Column<'_> {
         write_indexed(text, self.out);
         let words = self.out.get(before..).unwrap_or_default();
         let end = words.floor_char_boundary(room);
-        if self.seen.hashes.insert(self.seen.state.hash_one((self.number, words))) {
+        if self.seen.note(self.number, words) {
             self.out.truncate(before + end);
             self.out.push('\n');
         } else {
@@ -114,11 +136,11 @@ impl Searchable {
         ] {
             column.clear();
         }
-        self.seen.hashes.clear();
+        self.seen.keep(0);
         self.column("streamName").push(stream);
         if serde_json::Deserializer::from_str(json).deserialize_map(Top(self)).is_err() {
             self.text.clear();
-            self.seen.hashes.clear();
+            self.seen.keep(0);
             self.column("").push(json);
         }
     }
@@ -167,7 +189,7 @@ impl Values<'_> {
     /// A text: JSON inside it is read as such when it is whole.
     fn text(&mut self, text: &str) {
         if self.nested < MOST_NESTED && text.starts_with(['{', '[']) {
-            let before = self.column.out.len();
+            let (before, seen) = (self.column.out.len(), self.column.seen.order.len());
             let mut inner = serde_json::Deserializer::from_str(text);
             let values = Values { column: self.column.lend(), nested: self.nested + 1 };
             if values.deserialize(&mut inner).and_then(|()| inner.end()).is_ok() {
@@ -175,7 +197,7 @@ impl Values<'_> {
             }
             self.column.out.truncate(before);
             // What was seen in it is not there any more.
-            self.column.seen.hashes.clear();
+            self.column.seen.keep(seen);
         }
         self.column.push(text);
     }
@@ -278,6 +300,12 @@ mod tests {
         let message = r#"{"a":"caf\u00e9","b":"even","#;
         let found = read(&serde_json::json!({ "message": message, "title": "café" }).to_string());
         assert_eq!(found.text, format!("{message}\ncafé\n"));
+    }
+
+    #[test]
+    fn what_was_seen_before_a_text_that_only_seems_to_be_json_is_still_known() {
+        let artifact = serde_json::json!({ "a": "odd", "b": "[\"even\",\"odd\",", "c": "odd", "d": "even" });
+        assert_eq!(read(&artifact.to_string()).text, "odd\n[\"even\",\"odd\",\neven\n");
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 use super::kept::{self, Kept};
 use super::pins::Before;
+use super::quarantine::form;
 use super::state::{Basis, Reason, Served};
 use super::trial::{Fault, Finding, NotLoaded, Passed, not_loaded, prove, shown};
 use super::versions::{Order, Place, compare};
@@ -93,6 +94,19 @@ impl Inner {
         }
     }
 
+    /// The bytes of a file that is known to hold this. When it does no longer, it is judged again.
+    async fn read_again(&self, job: &Job, digest: &str) -> Option<Vec<u8>> {
+        let path = lock(&self.files).path(&job.file);
+        let limit = self.loader.engine.limits().component_bytes;
+        let digest = digest.to_owned();
+        let read = move || file::read(&path, limit).ok().filter(|bytes| hex(&Sha256::digest(bytes)) == digest);
+        let bytes = tokio::task::spawn_blocking(read).await.ok().flatten();
+        if bytes.is_none() {
+            lock(&self.files).judge_again(&job.file);
+        }
+        bytes
+    }
+
     /// Whether a file holds what serves already: the same file, one that was renamed, or a copy from before the file was
     /// overwritten. Two files with the same component are one too many.
     fn serves_already(&self, job: &Job, digest: &str) -> bool {
@@ -112,14 +126,14 @@ impl Inner {
         let Some(served) = state.serving.get_mut(&integration_type) else { return false };
         served.file.clone_from(&job.file);
         let now = self.clock.now();
-        let has_proved_itself = served.probation.is_none();
+        let (has_proved_itself, former) = (served.probation.is_none(), served.former.clone());
         if let Some(entry) = state.judged(&job.file, job.judgement) {
             entry.version = Some((integration_type.clone(), version.clone()));
             entry.move_to(ConnectorState::Serving, None, now);
         }
         drop(state);
         if has_proved_itself {
-            let kept = Kept { digest: digest.to_owned(), version, file: job.file.clone() };
+            let kept = Kept { digest: digest.to_owned(), version, file: job.file.clone(), former };
             kept::keep(&self.home, &integration_type, &kept);
         }
         self.changed();
@@ -127,13 +141,19 @@ impl Inner {
     }
 
     /// Tries a loaded version until the verdict is about the version that serves at its end.
-    async fn try_out(&self, job: &Job, new: Connector, live: &dyn LiveInstances) {
+    async fn try_out(&self, job: &Job, mut new: Connector, live: &dyn LiveInstances) {
         let integration_type = integration_type(new.slug());
         self.name(job, &integration_type, &new.descriptor().version);
+        if let Some(entry) = lock(&self.state).judged(&job.file, job.judgement) {
+            entry.form = form(&new);
+        }
         loop {
             let old = {
                 let state = lock(&self.state);
-                state.serving.get(&integration_type).map(|old| (old.connector.clone(), old.file.clone()))
+                let keys = state.keys(&integration_type);
+                new = new.beside(keys.clone());
+                let beside = |old: &Served| (old.connector.clone().beside(keys.clone()), old.file.clone());
+                state.serving.get(&integration_type).map(beside)
             };
             let mut notes = Vec::new();
             if let Some((old, file)) = &old {
@@ -161,8 +181,7 @@ impl Inner {
             };
             match prove(&new, old.as_ref(), &integration_type, &self.ceiling, live).await {
                 Finding::Failed(fault) => {
-                    let version = Some((integration_type.as_str(), new.descriptor().version.as_str()));
-                    return self.put_into_quarantine(job, new.digest(), version, &fault);
+                    return self.put_into_quarantine(job, new.digest(), Some(&new), &fault);
                 }
                 Finding::Held { asked, why } => {
                     self.ceiling.hold(&new, &asked, &why, Before::Goes);

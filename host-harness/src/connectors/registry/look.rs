@@ -107,6 +107,8 @@ impl Inner {
         for (integration_type, connector, file) in serving {
             let record = self.quarantine.holding(connector.digest(), self.clock.now());
             let Some(record) = record.filter(|record| record.by == By::Operator) else { continue };
+            // Instances may have settings that only this version knows.
+            let record = self.quarantine.with_form(record, &connector);
             let back = self.withdraw(&integration_type, connector.digest());
             let what =
                 back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
@@ -223,6 +225,7 @@ impl Inner {
                 Ok(connector) if integration_type(connector.slug()) == name => {
                     let connector = connector.under(Arc::clone(&self.ceiling));
                     let served = Served::new(connector, &kept.file, self.clock.now());
+                    let served = Served { former: kept.former, ..served };
                     lock(&self.state).serving.insert(name, served);
                 }
                 Ok(_) => {

@@ -124,6 +124,8 @@ struct Inner {
     /// What was granted to the types that serve at the last look.
     granted: Mutex<BTreeMap<String, String>>,
     changes: watch::Sender<u64>,
+    /// Whether everything that was there at the start was judged.
+    looked: watch::Sender<bool>,
 }
 
 impl Registry {
@@ -159,12 +161,14 @@ impl Registry {
             failures_looked: Mutex::default(),
             granted: Mutex::default(),
             changes: watch::Sender::new(0),
+            looked: watch::Sender::new(false),
             home,
         };
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over a changed configuration and what it grants. What is held is judged again at the next look, and what
+    /// Takes over a changed configuration and what it grants. What is held, or in quarantine because of the settings of an
+    /// instance, is judged again at the next look, and what
     /// was asked for so far is forgotten: who asked may be gone or ask for something else by now, and whoever still asks
     /// does so again.
     pub fn grant(&self, origins: BTreeMap<String, BTreeSet<String>>) {
@@ -182,6 +186,13 @@ impl Registry {
         if changed {
             self.inner.changed();
         }
+        let state = lock(&self.inner.state);
+        let waiting: Vec<String> =
+            state.files.values().filter(|entry| entry.is_unfit()).map(|entry| entry.digest.clone()).collect();
+        drop(state);
+        for digest in waiting {
+            self.inner.quarantine.hasten(&digest, self.inner.clock.now());
+        }
     }
 
     /// Looks at the directory once and sees everything that is found through to its end. The first scan begins with
@@ -194,18 +205,36 @@ impl Registry {
         self.inner.publish().await;
     }
 
+    /// Waits until everything that was there at the first two looks of [`Registry::watch`] was judged: a file that was
+    /// written a moment before is judged at the second.
+    pub async fn looked(&self) {
+        // The sender lives as long as this.
+        let _ = self.inner.looked.subscribe().wait_for(|looked| *looked).await;
+    }
+
     /// Scans every [`LOOK_EVERY`] until `stop` ends. A component that takes long to load or to try holds up no other.
     pub async fn watch(&self, live: &dyn LiveInstances, stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut judgements = FuturesUnordered::new();
         let mut looks = tokio::time::interval(LOOK_EVERY);
+        let (mut looked, mut first) = (0_u32, None);
         looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
             tokio::select! {
                 biased;
                 () = &mut stop => return,
                 Some(()) = judgements.next(), if !judgements.is_empty() => {}
-                _ = looks.tick() => judgements.extend(self.inner.look(live).await.into_iter().map(|job| self.inner.judge(job, live))),
+                _ = looks.tick() => {
+                    judgements.extend(self.inner.look(live).await.into_iter().map(|job| self.inner.judge(job, live)));
+                    looked = looked.saturating_add(1);
+                    if looked == 2 {
+                        first = Some(lock(&self.inner.state).judgements);
+                    }
+                }
+            }
+            if first.is_some_and(|last| !lock(&self.inner.state).is_judging(last)) {
+                first = None;
+                self.inner.looked.send_replace(true);
             }
             self.inner.publish().await;
         }
@@ -214,7 +243,9 @@ impl Registry {
 
 impl Serving for Registry {
     fn current(&self, integration_type: &str) -> Option<Connector> {
-        lock(&self.inner.state).serving.get(integration_type).map(|served| served.connector.clone())
+        let state = lock(&self.inner.state);
+        let connector = state.serving.get(integration_type)?.connector.clone();
+        Some(connector.beside(state.keys(integration_type)))
     }
 
     fn changes(&self) -> watch::Receiver<u64> {

@@ -274,6 +274,8 @@ impl Operator {
             failures: 0,
             since: now,
             retry_at: None,
+            // The host knows it, and adds it when it obeys.
+            form: BTreeSet::new(),
         };
         self.home.save(Kind::Quarantine, &record.digest, &record)?;
         Ok(record.digest)

@@ -9,9 +9,10 @@
 //! like any other.
 
 use super::home::{Home, Kind, RecordError};
+use crate::connectors::Connector;
 use crate::locks::lock;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use time::OffsetDateTime;
@@ -21,6 +22,9 @@ const FIRST_WAIT: Duration = Duration::from_mins(1);
 
 /// The longest wait.
 const LONGEST_WAIT: Duration = Duration::from_hours(24);
+
+/// Code of what does not take the settings of an instance.
+pub(super) const INVALID_SETTINGS: &str = "invalid-settings";
 
 /// Code of what a host ended over.
 pub(super) const HOST_ENDED: &str = "host-ended";
@@ -62,6 +66,9 @@ pub(super) struct Quarantined {
     /// When it is tried again; never by itself when absent.
     #[serde(with = "time::serde::rfc3339::option")]
     pub(super) retry_at: Option<OffsetDateTime>,
+    /// Keys of its settings, if it got so far as to say them: an instance may have those that it waits for.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(super) form: BTreeSet<String>,
 }
 
 impl Quarantined {
@@ -91,6 +98,8 @@ pub(super) struct Failed<'a> {
     pub(super) code: &'a str,
     /// The reason in one line.
     pub(super) reason: &'a str,
+    /// Itself, when it could be loaded.
+    pub(super) connector: Option<&'a Connector>,
 }
 
 /// The records of one state directory, for one build of the host.
@@ -139,12 +148,33 @@ impl Quarantine {
             failures,
             since: before.map_or(now, |record| record.since),
             retry_at: if is_fatal { None } else { now.checked_add(wait) },
+            form: failed.connector.map(form).unwrap_or_default(),
         };
         let saved = self.home.save(Kind::Quarantine, failed.digest, &record);
         if let Err(error) = &saved {
             tracing::error!("a quarantine will not survive a restart: {error}");
         }
         (record, saved.is_ok())
+    }
+
+    /// Adds to a record the keys of its connector's settings.
+    pub(super) fn with_form(&self, record: Quarantined, connector: &Connector) -> Quarantined {
+        let record = Quarantined { form: form(connector), ..record };
+        if let Err(error) = self.home.save(Kind::Quarantine, &record.digest, &record) {
+            tracing::warn!("the settings of a connector in quarantine are not known after a restart: {error}");
+        }
+        record
+    }
+
+    /// Has a version whose settings were missing or wrong be tried at once: they may have been put right.
+    pub(super) fn hasten(&self, digest: &str, now: OffsetDateTime) {
+        let Some(record) = self.load(digest) else { return };
+        if record.by == By::Host && record.code == INVALID_SETTINGS && record.holds(&self.host_build, now) {
+            let record = Quarantined { retry_at: Some(now), ..record };
+            if let Err(error) = self.home.save(Kind::Quarantine, digest, &record) {
+                tracing::warn!("a connector is not tried before its time: {error}");
+            }
+        }
     }
 
     /// Forgets a version's failures. What an operator has said stays.
@@ -173,6 +203,11 @@ impl Quarantine {
     }
 }
 
+/// The keys of a connector's settings.
+pub(super) fn form(connector: &Connector) -> BTreeSet<String> {
+    connector.descriptor().settings.iter().map(|field| field.key.clone()).collect()
+}
+
 /// How long a version waits after its nth failure.
 fn wait(failures: u32) -> Duration {
     let doubled = 2_u32.checked_pow(failures.saturating_sub(1)).unwrap_or(u32::MAX);
@@ -186,7 +221,14 @@ mod tests {
     const NOON: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
     fn failed() -> Failed<'static> {
-        Failed { digest: "d", version: Some(("acme", "1.0.0")), file: "a.wasm", code: "connector-trap", reason: "why" }
+        Failed {
+            digest: "d",
+            version: Some(("acme", "1.0.0")),
+            file: "a.wasm",
+            code: "connector-trap",
+            reason: "why",
+            connector: None,
+        }
     }
 
     fn quarantine() -> (tempfile::TempDir, Quarantine) {

@@ -7,7 +7,8 @@
 
 use super::super::Connector;
 use super::super::serving::{ConnectorState, PollOutcome};
-use std::collections::BTreeMap;
+use super::quarantine::{INVALID_SETTINGS, form};
+use std::collections::{BTreeMap, BTreeSet};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -24,6 +25,8 @@ pub(super) struct Served {
     pub(super) connector: Connector,
     /// The file it came from.
     pub(super) file: String,
+    /// Keys of settings that the version before knew: instances may still have them.
+    pub(super) former: BTreeSet<String>,
     /// Since when it serves.
     pub(super) since: OffsetDateTime,
     /// Whether the last poll of an instance that says something about the connector worked.
@@ -57,12 +60,20 @@ pub(super) enum Effect {
 impl Served {
     /// A version that nothing has to be shown of.
     pub(super) fn new(connector: Connector, file: &str, now: OffsetDateTime) -> Self {
-        Self { connector, file: file.to_owned(), since: now, worked: BTreeMap::new(), probation: None }
+        Self {
+            connector,
+            file: file.to_owned(),
+            former: BTreeSet::new(),
+            since: now,
+            worked: BTreeMap::new(),
+            probation: None,
+        }
     }
 
     /// Takes the place of a version. `instances` are those configured, and whether each has a checkpoint.
     pub(super) fn after(mut self, old: Option<Self>, instances: &[(Uuid, bool)]) -> Self {
         let Some(mut old) = old else { return self };
+        self.former = form(&old.connector);
         // What never proved itself is nothing to go back to.
         let (last, mut previous) = match old.probation.take() {
             Some(probation) => (old.worked, *probation.previous),
@@ -133,6 +144,8 @@ pub(super) struct Entry {
     pub(super) basis: Option<Basis>,
     /// Counts the judgements begun, so that the result of an outdated one is recognised.
     pub(super) judgement: u64,
+    /// Keys of its settings, while it neither serves nor is refused, and if they are known.
+    pub(super) form: BTreeSet<String>,
 }
 
 /// Why a file is in its state.
@@ -163,6 +176,12 @@ pub(super) enum Basis {
 }
 
 impl Entry {
+    /// Whether it is in quarantine because an instance's settings do not fit it.
+    pub(super) fn is_unfit(&self) -> bool {
+        self.state == ConnectorState::Quarantined
+            && self.reason.as_ref().is_some_and(|reason| reason.code == INVALID_SETTINGS)
+    }
+
     /// A file that is being judged.
     pub(super) fn loading(judgement: u64, now: OffsetDateTime) -> Self {
         Self {
@@ -174,6 +193,7 @@ impl Entry {
             since: now,
             basis: None,
             judgement,
+            form: BTreeSet::new(),
         }
     }
 
@@ -186,6 +206,9 @@ impl Entry {
         self.reason = reason;
         self.retry_at = None;
         self.basis = None;
+        if matches!(state, ConnectorState::Serving | ConnectorState::Refused) {
+            self.form.clear();
+        }
     }
 }
 
@@ -209,6 +232,21 @@ impl State {
     /// Digest of what serves a type; empty when nothing does.
     pub(super) fn serving_digest(&self, integration_type: &str) -> &str {
         self.serving.get(integration_type).map_or("", |served| served.connector.digest())
+    }
+
+    /// The keys of settings that a version of a type knows which serves, has served before that, or may serve when
+    /// something has changed: an instance may have any of them.
+    pub(super) fn keys(&self, integration_type: &str) -> BTreeSet<String> {
+        let serving = self.serving.get(integration_type);
+        let served =
+            serving.into_iter().flat_map(|served| form(&served.connector).into_iter().chain(served.former.clone()));
+        let is_of_type = |entry: &&Entry| entry.version.as_ref().is_some_and(|(name, _)| name == integration_type);
+        served.chain(self.files.values().filter(is_of_type).flat_map(|entry| entry.form.clone())).collect()
+    }
+
+    /// Whether one of the judgements up to this one is under way.
+    pub(super) fn is_judging(&self, last: u64) -> bool {
+        self.files.values().any(|entry| entry.state == ConnectorState::Loading && entry.judgement <= last)
     }
 
     /// A file that was turned away in favour of what served a type, or is being judged: it is tried now that nothing

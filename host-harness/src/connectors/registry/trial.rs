@@ -194,7 +194,7 @@ pub(super) async fn prove(
         let options = &instance.options;
         let redactor = Redactor::new(&options.secrets);
         let named = |what: &dyn Display| clean(&redactor, &format!("instance {}: {what}", options.name), REASON_BYTES);
-        match new.configure(&options.settings).await {
+        match new.configure_without(&options.settings, &redactor).await {
             Ok(plan) => {
                 let asked = Grant::asked(new.descriptor(), &plan);
                 match ceiling.check(new, &asked) {
@@ -207,7 +207,7 @@ pub(super) async fn prove(
                             found.asked.origins.extend(choices);
                         }
                     }
-                    Err(why) if was_admitted(old, &options.settings, ceiling).await => {
+                    Err(why) if was_admitted(old, &options.settings, &redactor, ceiling).await => {
                         beyond.add(&asked);
                         found.notes.push(named(&why));
                     }
@@ -217,7 +217,7 @@ pub(super) async fn prove(
             Err(error) => {
                 let text = named(&error);
                 let works_with_old = match old {
-                    Some(old) => old.configure(&options.settings).await.is_ok(),
+                    Some(old) => old.configure_without(&options.settings, &redactor).await.is_ok(),
                     None => false,
                 };
                 if works_with_old {
@@ -254,9 +254,14 @@ pub(super) async fn prove(
 }
 
 /// Whether what serves may have what it asks for with these settings; when nothing serves, nobody was refused yet.
-async fn was_admitted(old: Option<&Connector>, settings: &[types::Setting], ceiling: &Ceiling) -> bool {
+async fn was_admitted(
+    old: Option<&Connector>,
+    settings: &[types::Setting],
+    redactor: &Redactor,
+    ceiling: &Ceiling,
+) -> bool {
     let Some(old) = old else { return true };
-    match old.configure(settings).await {
+    match old.configure_without(settings, redactor).await {
         Ok(plan) => ceiling.check(old, &Grant::asked(old.descriptor(), &plan)).is_ok(),
         Err(_) => false,
     }

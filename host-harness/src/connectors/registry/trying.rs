@@ -44,7 +44,8 @@ pub(super) fn settle(home: &Home, quarantine: &Quarantine, now: OffsetDateTime) 
     });
     for digest in digests {
         let reason = "the host ended while it was compiling and trying this component";
-        quarantine.put(Failed { digest: &digest, version: None, file: "", code: HOST_ENDED, reason }, now);
+        quarantine
+            .put(Failed { digest: &digest, version: None, file: "", code: HOST_ENDED, reason, connector: None }, now);
         tracing::error!(digest, "a connector goes into quarantine: {reason}");
         if let Err(error) = home.remove(Kind::Trying, &digest) {
             tracing::warn!("{error}");

@@ -12,7 +12,7 @@ use super::state::{Basis, Effect, MOST_FAILURES, Reason};
 use super::trial::{Fault, shown};
 use super::{Inner, lock};
 use crate::connectors::Connector;
-use crate::connectors::serving::{ConnectorState, PollOutcome};
+use crate::connectors::serving::{ConnectorState, PollOutcome, integration_type};
 use std::time::Duration;
 use time::OffsetDateTime;
 use uuid::Uuid;
@@ -23,10 +23,12 @@ const HOST_RETRY: Duration = Duration::from_mins(1);
 impl Inner {
     /// Keeps a version that has nothing left to show.
     pub(super) fn proven(&self, integration_type: &str, connector: &Connector, file: &str) {
+        let former = lock(&self.state).serving.get(integration_type).map(|served| served.former.clone());
         let kept = Kept {
             digest: connector.digest().to_owned(),
             version: connector.descriptor().version.clone(),
             file: file.to_owned(),
+            former: former.unwrap_or_default(),
         };
         kept::keep(&self.home, integration_type, &kept);
         if let Err(error) = self.quarantine.forget(connector.digest()) {
@@ -69,9 +71,17 @@ impl Inner {
     pub(super) fn take_back(&self, integration_type: &str, failed: &Connector, file: &str, fault: &Fault) {
         let version = Some((integration_type, failed.descriptor().version.as_str()));
         let now = self.clock.now();
-        let (record, saved) = self
-            .quarantine
-            .put(Failed { digest: failed.digest(), version, file, code: fault.code, reason: &fault.reason }, now);
+        let (record, saved) = self.quarantine.put(
+            Failed {
+                digest: failed.digest(),
+                version,
+                file,
+                code: fault.code,
+                reason: &fault.reason,
+                connector: Some(failed),
+            },
+            now,
+        );
         let back = self.withdraw(integration_type, failed.digest());
         let what =
             back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
@@ -147,9 +157,11 @@ impl Inner {
     }
 
     /// Puts what a file holds into quarantine.
-    pub(super) fn put_into_quarantine(&self, job: &Job, digest: &str, version: Option<(&str, &str)>, fault: &Fault) {
+    pub(super) fn put_into_quarantine(&self, job: &Job, digest: &str, connector: Option<&Connector>, fault: &Fault) {
+        let kind = connector.map(|connector| integration_type(connector.slug()));
+        let version = kind.as_deref().zip(connector.map(|connector| connector.descriptor().version.as_str()));
         let (record, saved) = self.quarantine.put(
-            Failed { digest, version, file: &job.file, code: fault.code, reason: &fault.reason },
+            Failed { digest, version, file: &job.file, code: fault.code, reason: &fault.reason, connector },
             self.clock.now(),
         );
         tracing::warn!(
@@ -175,6 +187,7 @@ impl Inner {
             entry.since = record.since;
             entry.retry_at = record.retry_at;
             entry.basis = is_saved.then_some(Basis::Quarantine);
+            entry.form.clone_from(&record.form);
         }
         self.changed();
     }

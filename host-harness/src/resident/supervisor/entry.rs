@@ -9,6 +9,10 @@ use uuid::Uuid;
 use crate::resident::poller::{Polled, Record};
 use crate::schedule::{BackOff, LONGEST_RETRY_AFTER, Outcome, Wait, fraction, next_tick, spread};
 
+/// A pause that has more than this to go is ended by whoever changes something: it may be the mistake of a connector that
+/// took a time for a duration.
+pub(super) const BINDING: Duration = Duration::from_hours(2);
+
 /// How soon an instance is polled when what it failed of was changed.
 const SOON: Duration = Duration::from_secs(3);
 
@@ -45,10 +49,15 @@ impl Entry {
         Some(self.tick.max(self.not_before.unwrap_or(self.tick)))
     }
 
-    /// A poll within seconds, unless the vendor wants peace.
+    /// A poll within seconds, unless the vendor wants peace for a while.
     pub(super) fn soon(&self, id: Uuid, now: Instant) -> Instant {
         let due = now + spread(id, SOON);
-        due.max(self.not_before.unwrap_or(due))
+        if self.is_at_rest(now) { due } else { due.max(self.not_before.unwrap_or(due)) }
+    }
+
+    /// Whether it was told to wait for longer than is bound to be right.
+    pub(super) fn is_at_rest(&self, now: Instant) -> bool {
+        self.not_before.is_some_and(|until| until.saturating_duration_since(now) > BINDING)
     }
 
     /// When it is due after a poll, and the number of failures in a row if that is a back-off.

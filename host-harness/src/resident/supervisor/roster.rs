@@ -108,7 +108,7 @@ impl Work {
                 (entry.record, entry.interval) = (record, interval);
                 if in_flight {
                     entry.changed |= !same;
-                } else if !same_interval || (!same && entry.back_off.failures > 0) {
+                } else if !same_interval || (!same && (entry.back_off.failures > 0 || entry.is_at_rest(now))) {
                     let due = if same_interval { entry.soon(id, now) } else { entry.first(id, within, now) };
                     self.set_due(id, due);
                     let wait = due.saturating_duration_since(now);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Work;
@@ -11,6 +12,21 @@ use crate::locks::lock;
 use crate::resident::resolve::problem;
 use crate::resident::status::Past;
 use crate::store::{Identity, Instance, Store};
+
+/// Instances that are being kept.
+pub(super) struct Keeping {
+    ids: HashSet<Uuid>,
+    work: JoinHandle<Result<(), String>>,
+}
+
+/// Waits until they are; gives them, and what was in the way.
+pub(super) async fn kept(keeping: &mut Option<Keeping>) -> (HashSet<Uuid>, Option<String>) {
+    let Some(one) = keeping else { return std::future::pending().await };
+    let kept = (&mut one.work).await.map_err(|error| error.to_string()).and_then(|kept| kept);
+    let ids = std::mem::take(&mut one.ids);
+    *keeping = None;
+    (ids, kept.err())
+}
 
 impl Work {
     /// The instances of a configuration in the store, with what was kept of those that are new here.
@@ -47,8 +63,8 @@ impl Work {
         })
     }
 
-    /// Keeps what has changed in the store.
-    pub(super) async fn keep(&mut self) {
+    /// Begins to keep what has changed in the store.
+    pub(super) fn begin_keep(&mut self) -> Option<Keeping> {
         let mut standings = Vec::new();
         let dirty = std::mem::take(&mut self.dirty);
         for id in &dirty {
@@ -66,17 +82,22 @@ impl Work {
             }
         }
         if standings.is_empty() {
-            return;
+            return None;
         }
         let (store, now) = (self.store.clone(), self.board.now());
-        let kept = tokio::task::spawn_blocking(move || store.keep_standings(&standings, now)).await;
-        let trouble = match kept {
-            Ok(Ok(())) => None,
-            Ok(Err(error)) => Some(format!("{error}; {}", error.help())),
-            Err(error) => Some(error.to_string()),
-        };
+        let work = tokio::task::spawn_blocking(move || {
+            store.keep_standings(&standings, now).map_err(|error| format!("{error}; {}", error.help()))
+        });
+        Some(Keeping { ids: dirty, work })
+    }
+
+    /// Takes in whether they were kept.
+    pub(super) fn end_keep(&mut self, (dirty, trouble): (HashSet<Uuid>, Option<String>)) {
         match &trouble {
-            None => self.leaving.retain(|id, _| !dirty.contains(id) || self.in_flight.contains_key(id)),
+            // Who has changed meanwhile is kept once more.
+            None => self
+                .leaving
+                .retain(|id, _| !dirty.contains(id) || self.dirty.contains(id) || self.in_flight.contains_key(id)),
             // They are kept with the next that is, if that can be done then.
             Some(_) => self.dirty.extend(dirty),
         }

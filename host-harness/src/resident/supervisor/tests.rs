@@ -135,6 +135,22 @@ async fn the_pause_a_vendor_asks_for_is_kept_even_over_a_restart() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_pause_of_a_day_ends_when_somebody_changes_something() {
+    let resting = |_: &str, count: usize| {
+        let mut rests = stage::cycle(End::Complete);
+        rests.retry_after = (count == 0).then_some(Duration::from_hours(24));
+        (0, stage::of(rests))
+    };
+    let stage = Stage::new(4, resting);
+    stage.apply(&[("a", "")]).await;
+    minutes(120).await;
+    assert_eq!(stage.polls("a").len(), 1);
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(1).await;
+    assert_eq!(stage.polls("a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_corrects_something_waits_for_the_vendor_and_not_for_the_back_off_besides() {
     let stage = Stage::new(4, |_, count| {
         let Polled::Cycle(mut cycle, version) = failed("unauthorized") else { unreachable!() };

@@ -1,5 +1,7 @@
 //! What an operator changes, in virtual time: the schedule follows a script, the files are real.
 
+mod updates;
+
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;

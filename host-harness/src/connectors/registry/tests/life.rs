@@ -458,6 +458,7 @@ async fn what_the_operator_puts_into_quarantine_while_it_is_tried_does_not_serve
             failures: 0,
             since: world.clock.now(),
             retry_at: None,
+            form: BTreeSet::new(),
         };
         world.registry.inner.home.save(Kind::Quarantine, &digest, &record).unwrap();
     })
