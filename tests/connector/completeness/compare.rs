@@ -10,7 +10,7 @@ use time::OffsetDateTime;
 
 use crate::common::native::Tenant;
 use crate::common::versions::{assert_only_joined_came_again, collected, has_joined, is_closed, shown, version};
-use crate::completeness::scenario::{Run, Scenario};
+use crate::completeness::scenario::{Polled, Run, Scenario};
 
 /// How often everything is listed again, and what is asked for after that.
 const EVERYTHING: time::Duration = time::Duration::hours(7);
@@ -188,6 +188,13 @@ impl Comparison<'_> {
     /// everything has come upon it since.
     fn is_told(&self, alert: &TruthAlert, rrn: &str) -> bool {
         let Some(one) = self.truth.investigations.iter().find(|one| one.rrn == rrn) else { return false };
+        // What the vendor deletes before a poll goes well cannot be read any more.
+        if let Some(gone) = one.gone_at.filter(|gone| *gone <= self.truth.now) {
+            let in_time = |poll: &Polled| poll.sound && poll.before > alert.visible_at && poll.after < gone;
+            if !self.run.polls.iter().any(in_time) {
+                return false;
+            }
+        }
         if !one.untimed {
             return true;
         }
