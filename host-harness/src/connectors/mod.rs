@@ -31,6 +31,8 @@ pub(crate) mod fixtures;
 #[cfg(test)]
 mod limit_tests;
 #[cfg(test)]
+mod load_tests;
+#[cfg(test)]
 mod step_tests;
 
 pub use connector::Connector;

@@ -18,7 +18,7 @@ pub(super) struct Kept {
     pub(super) version: String,
     /// The file it came from.
     pub(super) file: String,
-    /// Keys of settings that the version before knew: instances may still have them.
+    /// Keys of settings that only the version before knew: instances may still have them.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub(super) former: BTreeSet<String>,
 }

@@ -25,7 +25,7 @@ pub(super) struct Served {
     pub(super) connector: Connector,
     /// The file it came from.
     pub(super) file: String,
-    /// Keys of settings that the version before knew: instances may still have them.
+    /// Keys of settings that only the version before knew: instances may still have them.
     pub(super) former: BTreeSet<String>,
     /// Since when it serves.
     pub(super) since: OffsetDateTime,
@@ -74,6 +74,7 @@ impl Served {
     pub(super) fn after(mut self, old: Option<Self>, instances: &[(Uuid, bool)]) -> Self {
         let Some(mut old) = old else { return self };
         self.former = form(&old.connector);
+        self.former.retain(|key| !form(&self.connector).contains(key));
         // What never proved itself is nothing to go back to.
         let (last, mut previous) = match old.probation.take() {
             Some(probation) => (old.worked, *probation.previous),

@@ -2,6 +2,8 @@
 //! `nothing_of_a_canary_step_is_kept` in tests/host/running/probation.rs.
 
 use super::*;
+use crate::connectors::step_tests::Log;
+use futures::FutureExt as _;
 
 /// What becomes of a version 2 whose `poll` does this, where version 1 has worked for an instance.
 async fn fate(poll: &'static str) -> (String, String) {
@@ -17,6 +19,35 @@ async fn fate(poll: &'static str) -> (String, String) {
         row.code.clone()
     });
     (world.serving(), code.unwrap_or_default())
+}
+
+#[tokio::test]
+async fn what_a_version_logs_while_it_is_tried_is_cleared_of_the_secrets_of_its_instances() {
+    let world = World::new();
+    world.live.add(1, "xs", None);
+    let configure = "(call $write (i32.const 2) (i32.const {text}) (i32.const 64))";
+    let log = Log::default();
+    let guard = log.begin();
+    for version in ["1.0.0", "2.0.0"] {
+        world.fixture(FILE, &Fixture { configure, ..Fixture::version(version) });
+        world.scan().await;
+        assert_eq!(world.serving(), version);
+    }
+    drop(guard);
+    let text = log.text();
+    assert!(text.contains("[redacted]") && !text.contains("xxxx"), "{text}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_registry_that_watches_says_when_all_that_was_there_has_been_judged() {
+    let world = World::new();
+    world.version(FILE, "1.0.0");
+    assert!(world.registry.looked().now_or_never().is_none());
+    tokio::select! {
+        () = world.registry.watch(&world.live, std::future::pending()) => unreachable!("it watches for ever"),
+        () = world.registry.looked() => {}
+    }
+    assert_eq!(world.serving(), "1.0.0");
 }
 
 #[tokio::test]

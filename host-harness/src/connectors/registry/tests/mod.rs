@@ -85,7 +85,9 @@ impl LiveInstances for Instances {
 /// What an instance of a fixture is made of.
 fn options(name: &str) -> TenantOptions {
     let mut secrets = Secrets::new();
-    secrets.insert("api_key", "hunter2-hunter2".into()).unwrap();
+    // Of one named so it is what fixtures can log.
+    let secret = if name == "xs" { "xxxxxxxxxxxxxxxx" } else { "hunter2-hunter2" };
+    secrets.insert("api_key", secret.into()).unwrap();
     let region = types::Setting { key: "region".into(), value: types::SettingValue::Text("us".into()) };
     TenantOptions {
         name: name.into(),
