@@ -1,8 +1,8 @@
 //! Compiled components on disk.
 //!
 //! What: an entry holds the machine code of one component for one engine and the names that the component was audited by,
-//! with the digests of component and engine and a checksum. It is read whole into memory, checked, and only what was
-//! checked is run ([`sealed`]).
+//! with the digests of component and engine and a checksum. It is copied into memory, checked as it is copied, and only what
+//! was checked is run ([`sealed`]).
 //! Why so careful: machine code runs with the rights of this process; whoever can write an entry owns the host. So
 //! the directory and the entries must belong to this user and be writable by nobody else, an entry is found by what
 //! it was made from, and it is used only when its checksum is right: truncated, stale, foreign or damaged entries
@@ -15,9 +15,10 @@
 //! long ago, and compiles it again when it is started.
 
 use super::audit::Names;
-use super::{private, sealed};
+use super::private;
+use super::sealed::{self, Sealed};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 use wasmtime::Engine;
@@ -56,12 +57,17 @@ pub(super) struct Cache {
 
 /// Code of which the digests and the checksum were checked. Only this module makes it.
 pub(super) struct Checked {
-    /// The whole entry.
-    bytes: Vec<u8>,
-    /// Where the code begins in it.
-    code: usize,
+    code: Code,
     /// What the component was audited by.
     pub(super) names: Names,
+}
+
+/// Code in memory of our own.
+enum Code {
+    /// Where it can be mapped from: that costs the pages that are run, and no second copy of all of them.
+    Sealed(Sealed),
+    /// Where there is no such memory.
+    Plain(Vec<u8>),
 }
 
 impl Cache {
@@ -81,10 +87,10 @@ impl Cache {
     /// When there is an entry that may not be used; the text says why.
     pub(super) fn get(&self, component: &str, engine: &str) -> io::Result<Option<Checked>> {
         let path = self.path(component, engine);
-        let Some(bytes) = private::read(&path, LARGEST)? else { return Ok(None) };
-        let checked = check(bytes, component, engine)?;
+        let Some(mut file) = private::open(&path, LARGEST)? else { return Ok(None) };
+        let checked = check(&mut file, component, engine)?;
         // An entry whose time cannot be set is compiled again some day.
-        let _ = note_use(&path);
+        let _ = note_use(&file);
         Ok(Some(checked))
     }
 
@@ -95,8 +101,9 @@ impl Cache {
     pub(super) fn put(&self, component: &str, engine: &str, names: &Names, code: &[u8]) -> io::Result<()> {
         let names = serde_json::to_vec(names)?;
         let length = u32::try_from(names.len()).map_err(io::Error::other)?.to_le_bytes();
-        let content: [&[u8]; 3] = [&length, &names, code];
-        let header = header(component, engine, &content);
+        let mut checksum = Xxh64::new(0);
+        [&length, names.as_slice(), code].iter().for_each(|part| checksum.update(part));
+        let header = header(component, engine, &checksum);
         private::replace(&self.path(component, engine), &[&header, &length, &names, code])?;
         self.remove_unused(engine);
         Ok(())
@@ -124,11 +131,23 @@ impl Cache {
     }
 }
 
-impl Checked {
-    fn code(&self) -> &[u8] {
-        self.bytes.get(self.code..).unwrap_or_default()
+impl Code {
+    /// Copies the rest of a file, which counts for the checksum.
+    fn copy(file: &mut File, checksum: &mut Xxh64) -> io::Result<Self> {
+        let (begin, before) = (file.stream_position()?, checksum.clone());
+        if let Ok(sealed) = sealed::copy(&mut *file, |piece| checksum.update(piece)) {
+            return Ok(Self::Sealed(sealed));
+        }
+        file.seek(SeekFrom::Start(begin))?;
+        *checksum = before;
+        let mut bytes = Vec::new();
+        file.take(LARGEST).read_to_end(&mut bytes)?;
+        checksum.update(&bytes);
+        Ok(Self::Plain(bytes))
     }
+}
 
+impl Checked {
     /// Makes the component.
     ///
     /// # Errors
@@ -137,15 +156,15 @@ impl Checked {
     pub(super) fn load(&self, engine: &Engine) -> wasmtime::Result<Component> {
         // SAFETY: the bytes must be what `Engine::precompile_component` returned, unchanged. `check` has found the checksum
         // right that `put`, which is given nothing else, has written beside them, and the component's and the engine's
-        // digests likewise; they are in memory of our own, so they cannot have changed since, and neither can the sealed
-        // copy of them. The file belongs to this user and nobody else can write it or its directory, so nobody but
-        // this user, who could as well replace this program, can have made both code and checksum.
+        // digests likewise. What the checksum was made of is the copy in memory of our own: nobody can change what is sealed, and
+        // nobody but this module has what is not. The file belongs to this user and nobody else can write it or its
+        // directory, so nobody but this user, who could as well replace this program, can have made both code and checksum.
         unsafe {
-            // Mapped where it can be: that costs the pages that are run, and no second copy of all of them.
-            match sealed::file(self.code()) {
-                Some(file) => Component::deserialize_file(engine, file.path())
-                    .or_else(|_| Component::deserialize(engine, self.code())),
-                None => Component::deserialize(engine, self.code()),
+            match &self.code {
+                // A hardened system may forbid to run what is mapped so.
+                Code::Sealed(sealed) => Component::deserialize_file(engine, sealed.path())
+                    .or_else(|_| Component::deserialize(engine, sealed.bytes()?)),
+                Code::Plain(bytes) => Component::deserialize(engine, bytes),
             }
         }
     }
@@ -164,8 +183,7 @@ fn engine_of(name: &str) -> Option<&str> {
 }
 
 /// Notes that an entry is used.
-fn note_use(path: &Path) -> io::Result<()> {
-    let file = File::open(path)?;
+fn note_use(file: &File) -> io::Result<()> {
     if is_older(&file.metadata()?, NOTED_EVERY) { file.set_modified(SystemTime::now()) } else { Ok(()) }
 }
 
@@ -174,10 +192,8 @@ fn is_older(metadata: &fs::Metadata, than: Duration) -> bool {
     metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > than)
 }
 
-/// The header of an entry.
-fn header(component: &str, engine: &str, content: &[&[u8]]) -> Vec<u8> {
-    let mut checksum = Xxh64::new(0);
-    content.iter().for_each(|part| checksum.update(part));
+/// The header of an entry whose content has this checksum.
+fn header(component: &str, engine: &str, checksum: &Xxh64) -> Vec<u8> {
     let mut header = Vec::with_capacity(HEADER);
     header.extend_from_slice(MAGIC);
     header.extend_from_slice(component.as_bytes());
@@ -186,18 +202,22 @@ fn header(component: &str, engine: &str, content: &[&[u8]]) -> Vec<u8> {
     header
 }
 
-/// Checks an entry and gives its code.
-fn check(bytes: Vec<u8>, component: &str, engine: &str) -> io::Result<Checked> {
-    let truncated = || io::Error::other("it is truncated");
-    let (found, content) = bytes.split_at_checked(HEADER).ok_or_else(truncated)?;
-    if found != header(component, engine, &[content]) {
-        return Err(io::Error::other("it is damaged, or was made from something else"));
+/// Copies and checks an entry.
+fn check(file: &mut File, component: &str, engine: &str) -> io::Result<Checked> {
+    let mut beginning = Vec::with_capacity(HEADER);
+    file.by_ref().take(u64::try_from(HEADER).unwrap_or(u64::MAX)).read_to_end(&mut beginning)?;
+    let mut length = [0; size_of::<u32>()];
+    file.read_exact(&mut length).map_err(|_| io::Error::other("it is truncated"))?;
+    let (mut names, names_length) = (Vec::new(), u32::from_le_bytes(length));
+    file.by_ref().take(names_length.into()).read_to_end(&mut names)?;
+    let mut checksum = Xxh64::new(0);
+    checksum.update(&length);
+    checksum.update(&names);
+    let code = Code::copy(file, &mut checksum)?;
+    if beginning != header(component, engine, &checksum) {
+        return Err(io::Error::other("it is truncated or damaged, or was made from something else"));
     }
-    let (length, rest) = content.split_first_chunk().ok_or_else(truncated)?;
-    let length = usize::try_from(u32::from_le_bytes(*length)).map_err(io::Error::other)?;
-    let names = serde_json::from_slice(rest.get(..length).ok_or_else(truncated)?)?;
-    let code = HEADER + size_of::<u32>() + length;
-    Ok(Checked { bytes, code, names })
+    Ok(Checked { code, names: serde_json::from_slice(&names)? })
 }
 
 #[cfg(test)]
@@ -225,6 +245,13 @@ mod tests {
         (folder, cache, path)
     }
 
+    fn code(checked: &Checked) -> Vec<u8> {
+        match &checked.code {
+            Code::Sealed(sealed) => sealed.bytes().unwrap(),
+            Code::Plain(bytes) => bytes.clone(),
+        }
+    }
+
     fn get(cache: &Cache) -> io::Result<Option<Checked>> {
         cache.get(&digest("component"), &digest("engine"))
     }
@@ -233,11 +260,11 @@ mod tests {
     fn what_was_put_is_got_back_and_nothing_else_is() {
         let (_folder, cache, _) = cache();
         let checked = get(&cache).unwrap().unwrap();
-        assert_eq!((checked.code(), &checked.names), (CODE, &names()));
+        assert_eq!((code(&checked), &checked.names), (CODE.to_vec(), &names()));
         assert!(cache.get(&digest("other"), &digest("engine")).unwrap().is_none());
         assert!(cache.get(&digest("component"), &digest("other engine")).unwrap().is_none());
         cache.put(&digest("component"), &digest("engine"), &names(), b"again").unwrap();
-        assert_eq!(get(&cache).unwrap().unwrap().code(), b"again");
+        assert_eq!(code(&get(&cache).unwrap().unwrap()), b"again");
         let names = fs::read_dir(&cache.directory).unwrap().count();
         assert_eq!(names, 1, "nothing is left aside");
     }

@@ -53,11 +53,11 @@ pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// The content of a file of this user alone, at most `most` bytes; `None` when there is no such file.
+/// Opens a file of this user alone for reading, of at most `most` bytes; `None` when there is no such file.
 ///
 /// # Errors
-/// When it cannot be read, is longer, is no file, belongs to somebody else, or can be written by others.
-pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+/// When it cannot be opened, is longer, is no file, belongs to somebody else, or can be written by others.
+pub(super) fn open(path: &Path, most: u64) -> io::Result<Option<File>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -69,7 +69,17 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
         return Err(io::Error::other("it is not a file of reasonable size"));
     }
     check_owner(&metadata)?;
-    let mut bytes = Vec::with_capacity(usize::try_from(metadata.len()).unwrap_or(0));
+    Ok(Some(file))
+}
+
+/// The content of a file of this user alone, at most `most` bytes; `None` when there is no such file.
+///
+/// # Errors
+/// When it cannot be read, or for a reason of [`open`].
+pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+    let Some(file) = open(path, most)? else { return Ok(None) };
+    let length = file.metadata()?.len();
+    let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
     file.take(most).read_to_end(&mut bytes)?;
     Ok(Some(bytes))
 }

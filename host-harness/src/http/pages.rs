@@ -18,6 +18,7 @@ use time::format_description::well_known::Rfc3339;
 use tokio::sync::Semaphore;
 
 use super::access::{Access, Refusal};
+use super::browser;
 use super::metrics::Snapshot;
 use crate::connectors::serving::Serving;
 use crate::resident::board::Board;
@@ -65,7 +66,11 @@ impl Site {
                 if refusal == Refusal::NoHost { StatusCode::BAD_REQUEST } else { StatusCode::MISDIRECTED_REQUEST };
             return error(status, refusal.code(), &refusal.to_string());
         }
-        if let Err(refusal) = Access::check_site(&head.headers) {
+        // A link on a page of another site may lead to the page for browsers, which holds nothing of anybody's.
+        let file = browser::file(head.uri.path());
+        if file.is_none()
+            && let Err(refusal) = Access::check_site(&head.headers)
+        {
             return error(StatusCode::FORBIDDEN, refusal.code(), &refusal.to_string());
         }
         if !matches!(head.method, Method::GET | Method::HEAD) {
@@ -77,6 +82,9 @@ impl Site {
         let length = head.headers.get(CONTENT_LENGTH);
         if length.is_some_and(|length| length != "0") || head.headers.contains_key(TRANSFER_ENCODING) {
             return error(StatusCode::BAD_REQUEST, "body-not-allowed", "a request must have no body");
+        }
+        if let Some(file) = file {
+            return file;
         }
         // Whoever only looks whether the host is alive needs no token; he learns nothing else.
         if head.uri.path() == "/healthz" {
@@ -91,7 +99,7 @@ impl Site {
             "/status" => self.status(),
             "/metrics" => self.metrics().await,
             "/artifacts" => self.artifacts(head.uri.query().unwrap_or_default()).await,
-            _ => error(StatusCode::NOT_FOUND, "not-found", "there is /healthz, /status, /metrics and /artifacts"),
+            _ => error(StatusCode::NOT_FOUND, "not-found", "there is /, /healthz, /status, /metrics and /artifacts"),
         }
     }
 
@@ -203,7 +211,7 @@ pub(super) fn error(status: StatusCode, code: &str, message: &str) -> Answer {
 }
 
 /// An answer with the headers that all have.
-fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
+pub(super) fn answer(status: StatusCode, kind: &'static str, body: String) -> Answer {
     let mut answer = Response::new(Full::new(Bytes::from(body)));
     *answer.status_mut() = status;
     let headers = answer.headers_mut();

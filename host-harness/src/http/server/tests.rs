@@ -133,6 +133,34 @@ async fn every_page_is_there_and_nothing_is_to_be_stored_or_guessed_at() {
 }
 
 #[tokio::test]
+async fn the_page_for_browsers_comes_without_a_token_and_may_do_nothing_but_ask_its_own_host() {
+    let stage = Stage::new(true).await;
+    for (file, kind) in [("/", "text/html"), ("/page.css", "text/css"), ("/page.js", "text/javascript")] {
+        // Also where a link on another site leads to it.
+        let (status, head, body) = stage.ask("GET", file, "Sec-Fetch-Site: cross-site\r\n").await;
+        assert_eq!(status, 200, "{file}");
+        for header in [
+            &format!("content-type: {kind}; charset=utf-8"),
+            "cache-control: no-store",
+            "x-content-type-options: nosniff",
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; \
+             base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+            "referrer-policy: no-referrer",
+            "cross-origin-opener-policy: same-origin",
+            "cross-origin-resource-policy: same-origin",
+        ] {
+            assert!(head.contains(header), "{file}: {header}: {head}");
+        }
+        assert!(!body.contains("acme"), "{file}: it holds nothing of anybody's");
+        let (status, _, body) = stage.ask("HEAD", file, "").await;
+        assert_eq!((status, body.as_str()), (200, ""));
+        assert_eq!(stage.ask("POST", file, "").await.0, 405);
+    }
+    let elsewhere = stage.raw(b"GET / HTTP/1.1\r\nHost: evil.example.com\r\nConnection: close\r\n\r\n").await;
+    assert!(elsewhere.starts_with("HTTP/1.1 421 "), "{elsewhere}");
+}
+
+#[tokio::test]
 async fn a_connection_serves_one_request_and_makes_room() {
     let stage = Stage::new(false).await;
     let request = "GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n";

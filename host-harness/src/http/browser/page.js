@@ -1,0 +1,251 @@
+// The page of the host: what `/status` and `/artifacts` say, for people.
+//
+// Everything that is shown comes from vendors, connectors and operators, so nothing is ever taken as markup: texts become
+// text nodes and nothing else, and the page's policy lets no other script run.
+// Not guaranteed: that a status of another version has all that is looked for; what is not there is shown as if there were
+// nothing to say.
+"use strict";
+
+const EVERY_MS = 5000;
+const MOST_TILES = 300;
+const MOST_RAW = 200000;
+const ORDER = ["failed", "degraded", "starting", "ok", "disabled"];
+
+const at = (id) => document.getElementById(id);
+
+/** An element of a class with children, which are elements or texts. */
+function make(tag, kind, ...children) {
+  const element = document.createElement(tag);
+  if (kind) element.className = kind;
+  element.append(...children.filter((child) => child !== null && child !== undefined && child !== ""));
+  return element;
+}
+
+/** A span of seconds in its largest unit. */
+function span(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  if (whole < 120) return `${whole} s`;
+  if (whole < 7200) return `${Math.floor(whole / 60)} min`;
+  if (whole < 172800) return `${Math.floor(whole / 3600)} h`;
+  return `${Math.floor(whole / 86400)} d`;
+}
+
+/** Seconds from one time to another; NaN where one is not there. */
+const between = (from, to) => (from && to ? (Date.parse(to) - Date.parse(from)) / 1000 : NaN);
+
+const ago = (time, now) => {
+  const seconds = between(time, now);
+  return Number.isNaN(seconds) ? "never" : `${span(seconds)} ago`;
+};
+
+/** `message (HTTP 401, unauthorized). remedy`, as the log has it. */
+function sentence(failure) {
+  const http = failure.http_status ? `HTTP ${failure.http_status}, ` : "";
+  const id = failure.correlation_id ? ` Correlation id: ${failure.correlation_id}.` : "";
+  return `${failure.message} (${http}${failure.code}). ${failure.remedy ?? ""}${id}`;
+}
+
+// Asking. The token is in memory only.
+
+let token = "";
+
+async function ask(path) {
+  const headers = token ? { Authorization: `Bearer ${token}` } : {};
+  const answer = await fetch(path, { headers, cache: "no-store", credentials: "omit" });
+  const body = await answer.json();
+  if (answer.ok) return body;
+  const failure = new Error(body.error?.message ?? `HTTP ${answer.status}`);
+  failure.status = answer.status;
+  throw failure;
+}
+
+/** Shows why nothing can be shown, or that it can. */
+function tell(failure) {
+  const isLocked = failure?.status === 401;
+  at("sign-in").hidden = !isLocked;
+  at("trouble").hidden = !failure || (isLocked && !token);
+  if (!failure) return;
+  if (isLocked) {
+    at("content").hidden = true;
+    at("trouble").textContent = "This token is not, or no longer, the right one.";
+  } else if (failure.status) {
+    at("trouble").textContent = `The host answers: ${failure.message}`;
+  } else {
+    at("trouble").textContent = "The host does not answer; what is shown is from before.";
+  }
+}
+
+// The status.
+
+function hostLine(status) {
+  const { version, started, polls_running: running, parallel_polls: most, stopping, sink } = status.host;
+  const delivered = sink?.target ? `; ${sink.delivered} artifacts delivered to ${sink.target}` : "";
+  const end = stopping ? "; stopping" : "";
+  return `host-harness ${version}, started ${ago(started, status.now)}; ${running} of ${most} polls running${delivered}${end}`;
+}
+
+function notices(status) {
+  const { config, sink } = status.host;
+  const leftOut = config?.left_out ?? [];
+  const list = (config?.problems ?? []).map((problem) => {
+    const line = problem.line ? `:${problem.line}` : "";
+    const standing = leftOut.length ? "Configuration" : "Configuration, not in effect";
+    return make("p", "notice failed", `${standing}: ${problem.file}${line}: ${problem.reason}; ${problem.help}`);
+  });
+  if (leftOut.length) {
+    list.push(make("p", "notice failed", `Left out since the start, until that is corrected: ${leftOut.join(", ")}`));
+  }
+  if (config?.needs_restart?.length) {
+    list.push(make("p", "notice degraded", `Counts from the next start on: ${config.needs_restart.join(", ")}`));
+  }
+  if (sink?.failure) list.push(make("p", "notice failed", `Output ${sink.target}: ${sentence(sink.failure)}`));
+  return list;
+}
+
+function nextPoll(one, now) {
+  if (one.polling) return "being polled";
+  if (!one.next_poll) return "";
+  const seconds = between(now, one.next_poll);
+  const when = seconds > 0 ? `next in ${span(seconds)}` : "due";
+  return one.back_off ? `${when} (backing off after ${one.back_off.failures} failures)` : when;
+}
+
+function streamLine(stream) {
+  const counts = `${stream.last} ${stream.noun} in the last poll, ${stream.total} in all`;
+  if (!stream.failure) return make("li", "", counts);
+  return make("li", "", `${counts}; ${stream.state}: ${sentence(stream.failure)}`);
+}
+
+function tile(one, now) {
+  const times = [`last poll ${ago(one.last_poll, now)}`, nextPoll(one, now)].filter(Boolean).join(", ");
+  const streams = one.streams ?? [];
+  // What a stream says is not said twice.
+  const isTold = streams.some((stream) => stream.failure && one.failure && sentence(stream.failure) === sentence(one.failure));
+  const element = make(
+    "article",
+    `tile ${ORDER.includes(one.state) ? one.state : ""}`,
+    make("h3", "", make("span", "", one.name), make("span", "state", one.state)),
+    make("p", "quiet", `${one.integration_type} ${one.connector?.version ?? ""}, every ${one.interval_minutes} min`),
+    make("p", "", times),
+    one.failure && !isTold ? make("p", "", sentence(one.failure)) : null,
+    streams.length ? make("ul", "", ...streams.map(streamLine)) : null,
+    one.behind_since ? make("p", "", `behind since ${ago(one.behind_since, now)}: the vendor has more, which is collected turn by turn`) : null,
+    one.hint ? make("p", "", one.hint) : null,
+  );
+  for (const route of one.routes ?? []) element.append(make("p", "quiet", `routed: ${route}`));
+  return element;
+}
+
+function connectorRow(connector) {
+  const digest = make("td", "", make("code", "", (connector.digest ?? "").slice(0, 12)));
+  digest.title = connector.digest ?? "";
+  return make(
+    "tr",
+    "",
+    make("td", "", connector.integration_type ?? ""),
+    make("td", "", connector.version ?? ""),
+    make("td", connector.state, connector.state),
+    make("td", "", connector.file ?? ""),
+    digest,
+    make("td", "", connector.reason ?? ""),
+  );
+}
+
+/** Those that need somebody come first. */
+function sorted(instances) {
+  const rank = (one) => ORDER.indexOf(one.state);
+  return [...instances].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
+}
+
+let last = null;
+
+function show(status) {
+  last = status;
+  const instances = sorted(status.instances ?? []);
+  const counts = ORDER.map((state) => [instances.filter((one) => one.state === state).length, state]).filter(([count]) => count);
+  const needs = counts.filter(([, state]) => state === "failed" || state === "degraded").reduce((sum, [count]) => sum + count, 0);
+  document.title = needs ? `(${needs}) Signal Client` : "Signal Client";
+  at("host").textContent = hostLine(status);
+  at("notices").replaceChildren(...notices(status));
+  at("counts").textContent = counts.map(([count, state]) => `${count} ${state}`).join(", ") || "There are none in the configuration.";
+  const wanted = at("filter").value.trim().toLowerCase();
+  const matches = (one) => [one.name, one.integration_type, one.state].some((text) => text.toLowerCase().includes(wanted));
+  const shown = instances.filter(matches);
+  const tiles = shown.slice(0, MOST_TILES).map((one) => tile(one, status.now));
+  if (shown.length > MOST_TILES) tiles.push(make("p", "quiet", `and ${shown.length - MOST_TILES} more: say above which`));
+  at("instances").replaceChildren(...tiles);
+  at("connectors").replaceChildren(...(status.connectors ?? []).map(connectorRow));
+  choices(instances.map((one) => one.name).sort((a, b) => a.localeCompare(b)));
+}
+
+/** Instances to search in; what is chosen stays. */
+function choices(names) {
+  const select = at("of");
+  const there = [...select.options].slice(1).map((option) => option.value);
+  if (names.length === there.length && names.every((name, index) => name === there[index])) return;
+  const chosen = select.value;
+  const options = names.map((name) => new Option(name, name, false, name === chosen));
+  select.replaceChildren(select.options[0], ...options);
+}
+
+async function refresh() {
+  try {
+    show(await ask("status"));
+    at("content").hidden = false;
+    tell(null);
+  } catch (failure) {
+    tell(failure);
+  }
+}
+
+// The search.
+
+function hit(one) {
+  const { startTimeUTC, severityLabel, messageType, ruleName, userName, clientHostname, clientIP } = one.artifact ?? {};
+  const rest = [messageType, ruleName, userName, clientHostname, clientIP].filter(Boolean).join(" · ");
+  const line = `${startTimeUTC ?? one.stored} ${severityLabel ?? ""} ${rest}`;
+  const raw = make("pre", "");
+  const details = make("details", "", make("summary", "", line), make("p", "quiet", `${one.instance}, stored ${one.stored}, id ${one.id}`), raw);
+  // Only what is opened is written out: an artifact can have megabytes.
+  details.addEventListener("toggle", () => {
+    if (!details.open || raw.textContent) return;
+    const text = JSON.stringify(one.artifact, null, 2);
+    raw.textContent = text.length > MOST_RAW ? `${text.slice(0, MOST_RAW)}\n… ${text.length - MOST_RAW} more characters` : text;
+  });
+  return make("li", "", details);
+}
+
+async function search(event) {
+  event.preventDefault();
+  const query = new URLSearchParams({ query: at("query").value, limit: "50" });
+  if (at("of").value) query.set("instance", at("of").value);
+  at("notes").textContent = "Searching…";
+  try {
+    const page = await ask(`artifacts?${query}`);
+    const count = page.artifacts.length;
+    const more = count === 50 || !page.complete ? ", stored last; there may be more" : "";
+    at("notes").textContent = count ? `${count} artifacts${more}` : ["Nothing was found.", ...(page.notes ?? [])].join(" ");
+    at("found").replaceChildren(...page.artifacts.map(hit));
+  } catch (failure) {
+    at("found").replaceChildren();
+    at("notes").textContent = failure.message;
+    if (failure.status === 401) tell(failure);
+  }
+}
+
+at("search").addEventListener("submit", search);
+at("filter").addEventListener("input", () => last && show(last));
+at("sign-in").addEventListener("submit", (event) => {
+  event.preventDefault();
+  token = at("token").value;
+  at("token").value = "";
+  refresh();
+});
+
+/** Nobody is asked while nobody looks. */
+async function keepUp() {
+  if (document.visibilityState === "visible") await refresh();
+  setTimeout(keepUp, EVERY_MS);
+}
+document.addEventListener("visibilitychange", () => document.visibilityState === "visible" && refresh());
+keepUp();
