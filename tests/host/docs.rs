@@ -51,17 +51,42 @@ fn is_proof(name: &str, sources: &str) -> bool {
 }
 
 #[test]
-fn every_promise_of_the_readme_names_tests_that_exist() {
-    let (page, sources) = (page("README.md"), sources());
-    let promises = page.split("## What is promised").nth(1).unwrap().split("\n## ").next().unwrap();
-    let rows = rows(promises);
-    assert!(rows.len() > 12, "the table was found");
-    for row in rows.iter().skip(2) {
+fn every_promise_names_tests_that_exist() {
+    let (readme, all, sources) = (page("README.md"), page("docs/promises.md"), sources());
+    let few = rows(readme.split("## What is promised").nth(1).unwrap().split("\n## ").next().unwrap());
+    let all = rows(&all);
+    assert!(few.len() > 10 && all.len() > 40, "the tables were found");
+    let is_head = |row: &&Vec<String>| row[0] == "promise" || row[0].starts_with("--");
+    for row in few.iter().chain(&all).filter(|row| !is_head(row)) {
         let names = quoted(&row[1]);
         assert!(!names.is_empty(), "no test holds: {}", row[0]);
         for name in names {
             assert!(is_proof(name, &sources), "{name}, which is to hold: {}", row[0]);
         }
+    }
+}
+
+#[test]
+fn the_rules_for_alerts_ask_for_metrics_and_states_that_exist() {
+    let (rules, page) = (page("docs/signal-client.rules.yml"), page("docs/operating.md"));
+    let words = |text: &str| -> Vec<String> {
+        text.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_')).map(str::to_owned).collect()
+    };
+    let asked = words(&rules).into_iter().filter(|word| word.starts_with("signal_client_")).collect::<Vec<_>>();
+    assert!(asked.len() > 8, "{asked:?}");
+    for metric in asked {
+        assert!(page.contains(&format!("| `{metric}")), "{metric} is not in the table of metrics");
+    }
+    let matched = rules.replace("state=~\"", "state=\"");
+    let states: Vec<&str> = matched
+        .split("state=\"")
+        .skip(1)
+        .filter_map(|rest| rest.split('"').next())
+        .flat_map(|all| all.split('|'))
+        .collect();
+    assert_eq!(states.len(), 5);
+    for state in states {
+        assert!(page.contains(&format!("`{state}`")), "{state} is no state");
     }
 }
 

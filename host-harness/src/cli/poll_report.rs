@@ -29,8 +29,7 @@ pub(super) fn as_json(polled: &Polled<'_>, cycle: &Cycle) -> Value {
             "connector".into(),
             json!({ "name": descriptor.name, "version": descriptor.version, "digest": polled.connector.digest() }),
         );
-        let routes: Vec<String> =
-            polled.routes.iter().map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect();
+        let routes: Vec<String> = polled.routes.texts();
         fields.insert("routes".into(), routes.into());
     }
     report

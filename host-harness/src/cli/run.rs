@@ -88,9 +88,6 @@ pub(super) struct Logging {
     pub(super) to: log::To,
 }
 
-/// Codes of what the store says of single instances.
-const OF_ONE: [&str; 3] = ["instance-of-other-connector", "config-twice", "instance-name"];
-
 /// Takes the configuration of a start. An instance that the store does not give for what is wrong with it alone is left out
 /// and told, so that it does not keep the others from being polled.
 async fn take(
@@ -100,8 +97,9 @@ async fn take(
 ) -> Result<Arc<Config>, ConfigError> {
     loop {
         let Err(error) = supervisor.apply(Arc::clone(&config)).await else { return Ok(config) };
-        let of_one = |problem: &Problem| problem.line.filter(|_| OF_ONE.contains(&problem.code));
-        let Some(less) = error.problems.iter().find_map(of_one).and_then(|line| config.without(line)) else {
+        // What is wrong with the store as a whole is at no line.
+        let line = error.problems.iter().find_map(|problem| problem.line);
+        let Some(less) = line.and_then(|line| config.without(line)) else {
             return Err(error);
         };
         config = Arc::new(less);
@@ -152,6 +150,7 @@ impl Run {
         open_files::raise();
         let host = &config.host;
         let store = Store::open(&host.state)?;
+        store.limit_daily(u64::from(host.most_megabytes_per_day) * 1_000_000);
         let reader = Reader::open(&host.state)?;
         let access = Access::new(host.allowed_hosts.clone(), host.bearer_token.clone())?;
         let mut signals = Signals::listen()?;

@@ -67,6 +67,10 @@ pub(super) fn page(status: &Value) -> String {
     if !keys.is_empty() {
         lines.push(format!("counts from the next start on: {}", escape(&keys.join(", "))));
     }
+    let routes = status.pointer("/host/routes").and_then(Value::as_array);
+    for route in routes.into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(format!("route {}", escape(route)));
+    }
     if let Some(failure) = status.pointer("/host/sink/failure").filter(|failure| !failure.is_null()) {
         lines.push(format!("output {}: {}", escape(host("/sink/target")), sentence(failure)));
     }

@@ -81,12 +81,24 @@ impl Config {
         Some(less)
     }
 
-    /// What is sound and yet hardly meant: enabled instances of one type that take their secrets from the same places, and so
-    /// collect the records of one tenant twice, under two names. One sentence for each instance that comes second.
+    /// What is sound and yet hardly meant, a sentence for each: an output within the state directory, which goes with it when
+    /// that is restored; enabled instances of one type that take their secrets from the same places, and so collect the
+    /// records of one tenant twice, under two names (each that comes second).
     #[must_use]
     pub fn doubts(&self) -> Vec<String> {
         let mut first: BTreeMap<String, &str> = BTreeMap::new();
         let mut doubts = Vec::new();
+        if let SinkConfig::File(path) = &self.host.sink
+            && path.starts_with(&self.host.state)
+        {
+            doubts.push(format!(
+                "{}:{}: the output {} lies in the state directory: whoever restores that must not lose it, since what was delivered is \
+                 not delivered again; put it elsewhere",
+                self.file.display(),
+                self.host.place.sink,
+                path.display()
+            ));
+        }
         for one in self.instances.iter().filter(|one| one.enabled && !one.secrets.is_empty()) {
             let mut secrets: Vec<_> = one.secrets.iter().collect();
             secrets.sort_unstable_by_key(|(key, _)| key);
@@ -154,6 +166,8 @@ pub struct HostConfig {
     pub sink_lines: LineForm,
     /// Within what time of its start an instance is first polled; its interval when nothing is said.
     pub first_poll_within: Option<Duration>,
+    /// Megabytes (of a million bytes) of artifacts that an instance may bring in a day.
+    pub most_megabytes_per_day: u32,
     /// Days for which artifacts are kept, 1 to 3650; for ever when nothing is said.
     pub keep_artifacts_days: Option<u16>,
     /// Where some of this stands in the file.
@@ -264,6 +278,7 @@ impl HostConfig {
         compare("log_timestamps", self.log.timestamps == new.log.timestamps);
         compare("sink", self.sink == new.sink);
         compare("sink_lines", self.sink_lines == new.sink_lines);
+        compare("most_megabytes_per_day", self.most_megabytes_per_day == new.most_megabytes_per_day);
         compare("keep_artifacts_days", self.keep_artifacts_days == new.keep_artifacts_days);
         keys
     }

@@ -34,6 +34,10 @@ pub const DEFAULT_PORT: u16 = 9630;
 /// Most instances of a type when nothing is said, as the Conductor has it.
 const DEFAULT_INSTANCES: i64 = 5;
 
+/// Megabytes of artifacts that an instance may bring in a day when nothing is said: more than a vendor's largest tenant has for
+/// a first collection, and few enough for somebody to notice before a disk is full.
+const DEFAULT_MEGABYTES: u32 = 10_000;
+
 /// Parses a configuration. `file` is its name for messages, and relative paths begin in its directory.
 ///
 /// # Errors
@@ -189,6 +193,7 @@ impl<'a> Parser<'a> {
         });
         let first = section.integer("first_poll_within_seconds", 0..86_401);
         let keep = section.integer("keep_artifacts_days", 1..3_651);
+        let daily = section.integer("most_megabytes_per_day", 1..1_000_001);
         section.finish();
         let ((at, state), (_, connectors)) = (state?, connectors?);
         place.state = at;
@@ -207,6 +212,9 @@ impl<'a> Parser<'a> {
             sink,
             sink_lines,
             first_poll_within: first.map(|first| Duration::from_secs(first.value.unsigned_abs())),
+            most_megabytes_per_day: daily
+                .and_then(|megabytes| u32::try_from(megabytes.value).ok())
+                .unwrap_or(DEFAULT_MEGABYTES),
             keep_artifacts_days: keep.and_then(|days| u16::try_from(days.value).ok()),
             place,
         })

@@ -52,6 +52,8 @@ struct Inner {
     redactor: Redactor,
     gate: Arc<Gate>,
     clock: Clock,
+    /// The route that its requests take, if there is one.
+    route: Option<String>,
 }
 
 impl Tenant {
@@ -84,7 +86,8 @@ impl Tenant {
             limits: connector.engine().limits(),
         };
         let gate = Gate::new(options, lookup)?;
-        let inner = Inner { name, settings: settings.into(), plan, redactor, gate: Arc::new(gate), clock, connector };
+        let (settings, gate, route) = (settings.into(), Arc::new(gate), routes.of(&plan.origin.host));
+        let inner = Inner { name, settings, plan, redactor, gate, clock, connector, route };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -92,6 +95,12 @@ impl Tenant {
     #[must_use]
     pub fn plan(&self) -> &types::Plan {
         &self.inner.plan
+    }
+
+    /// The route that sends its requests elsewhere, if there is one, `HOST=URL`.
+    #[must_use]
+    pub fn route(&self) -> Option<&str> {
+        self.inner.route.as_deref()
     }
 
     /// Whether the operator still grants what it may reach.

@@ -125,6 +125,18 @@ impl Routes {
         self.targets.is_empty()
     }
 
+    /// The route of a planned host, if there is one, as the operator wrote it: `HOST=URL`.
+    #[must_use]
+    pub fn of(&self, host: &str) -> Option<String> {
+        self.target(host).map(|url| format!("{host}={}", url.as_str().trim_end_matches('/')))
+    }
+
+    /// All routes as the operator wrote them: `HOST=URL`.
+    #[must_use]
+    pub fn texts(&self) -> Vec<String> {
+        self.targets.keys().filter_map(|host| self.of(host)).collect()
+    }
+
     /// Planned hosts and where they are sent, in the order of the hosts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &Url)> {
         self.targets.iter().map(|(host, url)| (host.as_str(), url))

@@ -21,6 +21,9 @@ const CONNECTIONS: usize = 64;
 /// How long a request's head may take to come.
 const HEAD_WITHIN: Duration = Duration::from_secs(10);
 
+/// The same when half of the places are taken: whoever opens connections and says nothing must not keep others out.
+const HEAD_WITHIN_WHEN_BUSY: Duration = Duration::from_secs(1);
+
 /// How long an answer may take to be made.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
@@ -47,9 +50,11 @@ pub async fn serve(site: Arc<Site>, listener: TcpListener) -> io::Result<()> {
             Ok((stream, _)) => {
                 is_refusing = false;
                 let site = Arc::clone(&site);
+                let is_busy = places.available_permits() < CONNECTIONS / 2;
+                let head_within = if is_busy { HEAD_WITHIN_WHEN_BUSY } else { HEAD_WITHIN };
                 connections.spawn(async move {
                     let _place = place;
-                    connection(site, stream).await;
+                    connection(site, stream, head_within).await;
                 });
             }
             Err(failure) => {
@@ -66,13 +71,13 @@ pub async fn serve(site: Arc<Site>, listener: TcpListener) -> io::Result<()> {
 }
 
 /// Serves one connection to its end.
-async fn connection(site: Arc<Site>, stream: TcpStream) {
+async fn connection(site: Arc<Site>, stream: TcpStream, head_within: Duration) {
     let service = service_fn(move |request| respond(Arc::clone(&site), request));
     let served = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         // Whoever asks again takes a place again; idle ones would keep others from theirs.
         .keep_alive(false)
-        .header_read_timeout(HEAD_WITHIN)
+        .header_read_timeout(head_within)
         .max_buf_size(HEAD_BYTES)
         .max_headers(64)
         .serve_connection(TokioIo::new(stream), service);

@@ -159,6 +159,10 @@ impl<C: Collector> Run<'_, C> {
                 if wait > self.options.longest_wait || waited > self.options.most_waiting {
                     return if self.options.defer_waits { Ok(End::Deferred) } else { postponed(cycle, seconds) };
                 }
+                if self.is_over(cycle.steps, begun) {
+                    // Nothing would come after it.
+                    return Ok(End::StepLimit);
+                }
                 (self.surroundings.sleep)(wait).await;
                 // It has been waited for.
                 cycle.retry_after = None;

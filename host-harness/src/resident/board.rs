@@ -38,6 +38,8 @@ pub struct HostStatus {
     pub parallel_polls: usize,
     /// The configuration.
     pub config: ConfigStatus,
+    /// Routes of the configuration that runs, `HOST=URL`.
+    pub routes: Vec<String>,
     /// Where artifacts go.
     pub sink: SinkStatus,
 }
@@ -118,6 +120,7 @@ impl Board {
             polls_running: 0,
             parallel_polls,
             config: ConfigStatus::default(),
+            routes: Vec::new(),
             sink: SinkStatus::default(),
         };
         Self {

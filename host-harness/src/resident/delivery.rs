@@ -128,6 +128,15 @@ impl Output {
     }
 }
 
+impl Output {
+    /// Whether it is a pipe, which can only be opened when somebody reads it.
+    fn is_pipe(&self) -> bool {
+        use std::os::unix::fs::FileTypeExt as _;
+        let SinkConfig::File(path) = &self.sink else { return false };
+        std::fs::metadata(path).is_ok_and(|file| file.file_type().is_fifo())
+    }
+}
+
 /// For people.
 fn name(sink: &SinkConfig) -> String {
     match sink {
@@ -275,7 +284,8 @@ fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -
     }
 }
 
-/// Delivers all that waits. `lines` is kept from round to round, because it knows what it has cut off.
+/// Delivers all that waits. `lines` is kept from round to round, because it knows what it has cut off, and because whoever
+/// reads a pipe takes its end for the end of all. What cannot be read of one instance holds up no other.
 fn round(
     runtime: &Runtime,
     store: &Store,
@@ -285,27 +295,34 @@ fn round(
     progress: &Progress,
 ) -> Result<(), DrainError> {
     let waiting = store.waiting()?;
-    if waiting.is_empty() {
+    if waiting.is_empty() && (lines.is_some() || output.is_pipe()) {
         return Ok(());
     }
     progress.moved();
     let lines = match lines {
         Some(lines) => lines,
+        // Also when nothing waits: an output that cannot be opened shows before there is something for it.
         None => match output.open()? {
             Some(opened) => lines.insert(opened),
             None => return Ok(()),
         },
     };
+    let mut unread = None;
     for instance in waiting {
         let mut noted = Noted { sink: lines, progress, board };
-        let result = runtime.block_on(drain(store, &instance, &mut noted, &mut 0));
-        if result.is_err() {
-            lines.release();
+        match runtime.block_on(drain(store, &instance, &mut noted, &mut 0)) {
+            Ok(()) => {}
+            Err(error @ DrainError::Sink(_)) => {
+                lines.release();
+                return Err(error);
+            }
+            Err(error @ DrainError::Store(_)) => {
+                tracing::debug!(instance = instance.name, "its artifacts cannot be read: {error}");
+                unread.get_or_insert(error);
+            }
         }
-        result?;
     }
-    lines.release();
-    Ok(())
+    unread.map_or(Ok(()), Err)
 }
 
 #[cfg(test)]
@@ -389,6 +406,67 @@ mod tests {
         std::fs::create_dir(dir.path().join("missing")).expect("directory");
         start().stop(Duration::from_secs(60)).await;
         assert_eq!((lines(&file), board.host().sink.failure), (3, None));
+    }
+
+    #[tokio::test]
+    async fn an_output_that_cannot_be_opened_is_told_before_there_is_anything_for_it() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        let missing = SinkConfig::File(dir.path().join("missing/out"));
+        let delivery = Delivery::start(store, missing, LineForm::Artifact, Arc::clone(&board)).expect("start");
+        delivery.stop(Duration::from_secs(60)).await;
+        let failure = board.host().sink.failure.expect("failure");
+        assert_eq!(failure.code, "output-unwritable");
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_of_one_instance_holds_up_no_other_and_is_told() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        put(&store, "first", 1..4);
+        put(&store, "second", 4..6);
+        let damaged = rusqlite::Connection::open(dir.path().join("state/state.sqlite")).expect("open");
+        damaged.execute("UPDATE artifact SET id = x'0102' WHERE seq = 2", []).expect("damaged");
+        drop(damaged);
+        let file = dir.path().join("out");
+        let sink = SinkConfig::File(file.clone());
+        let delivery = Delivery::start(store, sink, LineForm::Artifact, Arc::clone(&board)).expect("start");
+        delivery.stop(Duration::from_secs(60)).await;
+        let host = board.host();
+        assert_eq!((lines(&file), host.sink.delivered), (2, 2));
+        assert!(host.sink.failure.is_some_and(|failure| failure.code.starts_with("state-")));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_stays_open_from_one_delivery_to_the_next() {
+        use std::io::{BufRead as _, BufReader};
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(&dir.path().join("state")).expect("store");
+        let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+        let pipe = dir.path().join("pipe");
+        let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("pipe");
+        let (read, mut taken) = tokio::sync::mpsc::unbounded_channel();
+        let (path, sink) = (pipe.clone(), SinkConfig::File(pipe));
+        let reader = std::thread::spawn(move || {
+            // One reader, which goes when the pipe has ended.
+            let all = BufReader::new(std::fs::File::open(path).expect("open")).lines();
+            all.map_while(Result::ok).filter(|line| read.send(line.clone()).is_ok()).count()
+        });
+        put(&store, "acme", 1..4);
+        let delivery = Delivery::start(store.clone(), sink, LineForm::Artifact, board).expect("start");
+        for _ in 0..3 {
+            taken.recv().await.expect("a line");
+        }
+        put(&store, "acme", 4..6);
+        delivery.bell().ring();
+        for _ in 0..2 {
+            taken.recv().await.expect("the reader is still there");
+        }
+        delivery.stop(Duration::from_secs(60)).await;
+        assert_eq!(reader.join().expect("reader"), 5);
     }
 
     #[tokio::test]

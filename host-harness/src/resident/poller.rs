@@ -168,12 +168,16 @@ impl Poller for ConnectorPoller {
         let inner = Arc::clone(&self.inner);
         Box::pin(async move {
             let _under_way = UnderWay::begin(&inner, record.instance.id);
-            let tenant = match inner.try_store(record.instance.id).await {
+            let tenant = match inner.try_store(&record.instance).await {
                 Ok(()) => inner.tenant(&record).await,
                 Err(failure) => Err(failure),
             };
             match tenant {
-                Ok(tenant) => inner.cycle(&record, &tenant, stop).await,
+                Ok(tenant) => {
+                    let route = tenant.route().map(str::to_owned);
+                    inner.board.change(record.instance.id, |status| status.routes = route.into_iter().collect());
+                    inner.cycle(&record, &tenant, stop).await
+                }
                 Err(failure) => {
                     let slug = record.config.integration_type.replace('_', "-");
                     let name = record.config.name.as_str();
@@ -291,12 +295,14 @@ impl Inner {
 
     /// Whether what an instance collects can be stored, as far as its last poll gives reason to doubt it: what is asked of
     /// a vendor and cannot be stored is asked for again, and takes from its allowance every time.
-    async fn try_store(&self, id: Uuid) -> Result<(), FailureReport> {
-        let failure = self.board.instance(id).and_then(|status| status.past.failure);
-        let store = self.store.clone();
-        let tried = match failure.as_ref().map(|failure| failure.code.as_str()) {
-            Some("state-full") => on_a_thread("trying whether there is room", move || store.try_room()).await?,
-            Some("state-gone") => on_a_thread("looking at the database", move || store.in_place()).await?,
+    async fn try_store(&self, instance: &Instance) -> Result<(), FailureReport> {
+        let Some(failure) = self.board.instance(instance.id).and_then(|status| status.past.failure) else {
+            return Ok(());
+        };
+        let (store, instance, now) = (self.store.clone(), instance.clone(), self.clock.now());
+        let tried = match failure.code.as_str() {
+            "daily-limit" => on_a_thread("looking what came today", move || store.try_volume(&instance, now)).await?,
+            code if code.starts_with("state-") => on_a_thread("trying the database", move || store.try_write()).await?,
             _ => Ok(()),
         };
         tried.map_err(|error| FailureReport::from(&error))

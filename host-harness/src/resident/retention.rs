@@ -20,6 +20,9 @@ use crate::store::{Store, StoreError};
 /// How often it is looked for what is old.
 const EVERY: Duration = Duration::from_hours(1);
 
+/// Between two looks while the clock is not trusted: a little less than that.
+const LEAST_BETWEEN: time::Duration = time::Duration::minutes(55);
+
 /// Artifacts that go in one transaction.
 const PORTION: u32 = 500;
 
@@ -52,6 +55,10 @@ impl Retention {
         loop {
             looks.tick().await;
             let is_trusted = trust.look(self.board.now());
+            // However often the host is started anew, a clock that is wrong costs no more than it does while one runs.
+            if !is_trusted && self.has_looked().await {
+                continue;
+            }
             match self.once(is_trusted).await {
                 Ok(0) => {}
                 Ok(gone) => tracing::info!(
@@ -65,19 +72,28 @@ impl Retention {
         }
     }
 
+    /// Whether something was let go of within the last hour, by this host or one before.
+    async fn has_looked(&self) -> bool {
+        let store = self.store.clone();
+        let last = tokio::task::spawn_blocking(move || store.last_swept()).await;
+        let Ok(Ok(Some(last))) = last else { return false };
+        (self.board.now() - last).abs() < LEAST_BETWEEN
+    }
+
     /// Lets go of what is old now, of a day's worth of it where the clock is not trusted, and gives how many these were.
     async fn once(&self, is_trusted: bool) -> Result<u64, StoreError> {
-        let mut before = self.board.now() - time::Duration::days(self.days.into());
+        let now = self.board.now();
+        let mut before = now - time::Duration::days(self.days.into());
         if !is_trusted {
             let store = self.store.clone();
-            let Ok(oldest) = tokio::task::spawn_blocking(move || store.oldest()).await else { return Ok(0) };
+            let Ok(oldest) = tokio::task::spawn_blocking(move || store.oldest(now)).await else { return Ok(0) };
             let Some(oldest) = oldest? else { return Ok(0) };
             before = before.min(oldest.saturating_add(time::Duration::DAY));
         }
         let mut all = 0;
         loop {
             let (store, undelivered) = (self.store.clone(), self.undelivered);
-            let work = move || store.forget(before, undelivered, PORTION);
+            let work = move || store.forget(before, now, undelivered, PORTION);
             // A host that is shutting down needs no room any more.
             let Ok(gone) = tokio::task::spawn_blocking(work).await else { return Ok(all) };
             let gone = gone?;
@@ -195,5 +211,30 @@ mod tests {
         assert!((54..59).contains(&left()), "{}", left());
         tokio::time::sleep(Duration::from_hours(26)).await;
         assert_eq!(left(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_host_that_is_started_again_and_again_with_a_wrong_clock_lets_go_of_no_more() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let store = Store::open(dir.path()).expect("store");
+        let start = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("time");
+        let instance = store.instance("acme", "acme-siem", start).expect("instance");
+        for day in 0..60_u128 {
+            let stored = start + Duration::from_hours(24 * u64::try_from(day).expect("few"));
+            store.commit_step(&instance, &artifacts(day, 1), stored).expect("committed");
+        }
+        let began = tokio::time::Instant::now();
+        let wrong = start + time::Duration::days(3_650);
+        let left = || store.search("", None, 10_000).expect("found").len();
+        let mut seen = Vec::new();
+        for _ in 0..30 {
+            let board = Arc::new(Board::new(Arc::new(move || wrong + began.elapsed()), 1));
+            let host = tokio::spawn(Retention { store: store.clone(), board, days: 90, undelivered: true }.run());
+            tokio::time::sleep(Duration::from_mins(5)).await;
+            host.abort();
+            seen.push(left());
+        }
+        assert_eq!((seen[0], seen[10]), (59, 59), "within the hour nothing more goes");
+        assert!(seen[29] >= 57, "{seen:?}");
     }
 }

@@ -83,7 +83,7 @@ pub struct InstanceStatus {
     pub next_poll: Option<OffsetDateTime>,
     /// Why that is later than usual, if it is.
     pub back_off: Option<BackOffStatus>,
-    /// Routes that apply to the host, `HOST=URL`.
+    /// The route that its last poll took, if it took one, `HOST=URL`.
     pub routes: Vec<String>,
     /// What is remembered over a restart.
     #[serde(flatten)]

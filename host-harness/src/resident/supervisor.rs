@@ -456,12 +456,10 @@ async fn wait_until(time: Option<Instant>) {
     }
 }
 
-/// The configuration of an instance that is in both and means the same, for [`super::resolve::check`].
-pub(super) fn unchanged(records: &[Arc<Record>], config: &Config, instance: &InstanceConfig) -> bool {
-    records.iter().any(|record| {
-        record.config.means_the_same(instance)
-            && record.whole.grants.get(&instance.integration_type) == config.grants.get(&instance.integration_type)
-    })
+/// Whether the instance of a record means the same in another configuration, for [`super::resolve::check`].
+pub(super) fn unchanged(record: &Record, config: &Config, instance: &InstanceConfig) -> bool {
+    record.config.means_the_same(instance)
+        && record.whole.grants.get(&instance.integration_type) == config.grants.get(&instance.integration_type)
 }
 
 #[cfg(test)]

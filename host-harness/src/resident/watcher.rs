@@ -23,7 +23,7 @@ use super::resolve;
 use super::supervisor::{Supervisor, unchanged};
 use super::tenant::ANSWERS_WITHIN;
 use crate::config::watch::{EVERY, FileWatch, Look};
-use crate::config::{self, Config, ConfigError};
+use crate::config::{self, Config, ConfigError, InstanceConfig};
 use crate::connectors::registry::NotGranted;
 use crate::connectors::serving::Serving;
 use crate::locks::lock;
@@ -195,7 +195,11 @@ impl Watcher {
     async fn take(&mut self, granting: &(impl Fn(&Config) + Send)) -> Result<Arc<Config>, ConfigError> {
         let config = Arc::new(config::load(&self.running.file)?);
         let records = self.supervisor.records();
-        let known = |instance: &_| unchanged(&records, &config, instance);
+        let records: HashMap<&str, &Record> =
+            records.iter().map(|record| (record.config.name.as_str(), &**record)).collect();
+        let known = |instance: &InstanceConfig| {
+            records.get(instance.name.as_str()).is_some_and(|record| unchanged(record, &config, instance))
+        };
         let problems = resolve::check(&config, known, |kind| self.serving.current(kind)).await;
         if !problems.is_empty() {
             return Err(ConfigError { problems });
@@ -331,6 +335,7 @@ pub fn loaded(board: &Board, config: &Config, needs_restart: Vec<&'static str>) 
         host.config.problems = Vec::new();
         host.config.left_out = config.left_out.iter().map(ToString::to_string).collect();
         host.config.needs_restart = needs_restart;
+        host.routes = config.host.routes.texts();
     });
 }
 

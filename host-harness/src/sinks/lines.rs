@@ -4,8 +4,9 @@
 //! grows; lines are added whole at its end and are on disk before the outbox
 //! forgets them. It is opened anew for every delivery and looked for after it,
 //! so a delivery into a file that was moved away or removed meanwhile is
-//! repeated into the one that took its place. Standard output and pipes are
-//! flushed, but nobody can know what becomes of it there.
+//! repeated into the one that took its place. Standard output that leads into
+//! a file is synced like one; pipes are flushed, but nobody can know what
+//! becomes of it there.
 //! A line that was cut off is ended before the next one. Where a delivery
 //! failed, the file is made as long again as it was, so that trying again on a
 //! full disk does not fill it with repetitions.
@@ -126,9 +127,17 @@ impl LinesSink {
 
     fn deliver_to_stream(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
         let Some(stream) = &self.stream else { return Ok(()) };
+        // Standard output may lead into a file.
+        let before = stream.metadata().ok().filter(fs::Metadata::is_file).map(|file| file.len());
         let mut output = Tracked { output: stream, written: 0, is_within_line: self.is_within_line };
-        let result = lines(&mut output, self.is_within_line, self.form, artifacts);
-        self.is_within_line = output.is_within_line;
+        let mut result = lines(&mut output, self.is_within_line, self.form, artifacts);
+        if before.is_some() {
+            result = result.and_then(|()| stream.sync_data());
+        }
+        let is_taken_back = result.is_err() && before.is_some_and(|before| take_back(stream, before, output.written));
+        if !is_taken_back {
+            self.is_within_line = output.is_within_line;
+        }
         if result.is_err() {
             // Whoever reads a pipe may come back.
             self.release();
@@ -202,12 +211,13 @@ fn append(file: &File, path: &Path, form: LineForm, artifacts: &[Undelivered]) -
     result
 }
 
-/// Makes a file as long as it was before so many bytes were written, unless others have written to it as well. What cannot
-/// be taken back is only repeated.
-fn take_back(file: &File, before: u64, written: u64) {
-    if file.metadata().is_ok_and(|now| now.len() == before.saturating_add(written)) {
-        let _ = file.set_len(before);
-    }
+/// Makes a file as long as it was before so many bytes were written, unless others have written to it as well. Tells whether
+/// it is; what cannot be taken back is only repeated.
+fn take_back(mut file: &File, before: u64, written: u64) -> bool {
+    file.metadata().is_ok_and(|now| now.len() == before.saturating_add(written))
+        && file.set_len(before).is_ok()
+        // Who has opened it without appending would leave a hole.
+        && file.seek(SeekFrom::End(0)).is_ok()
 }
 
 /// Writes artifacts, one a line, and flushes. Whole lines at a time: whoever reads a file while it grows meets no half of one.

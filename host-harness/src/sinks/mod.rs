@@ -66,7 +66,7 @@ impl SinkError {
                 "give a file in a directory that exists and that this user can write to, or standard output (--out -, sink = \"stdout\")"
             }
             Self::Write { .. } => {
-                "the artifacts are stored; poll again with the same state directory and a working output to get them"
+                "the artifacts are stored; they are delivered when the output works again: by a host that runs, or by the next poll with the same state directory"
             }
         }
     }

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::indexing::index;
 use super::key::Key;
-use super::{Instance, Store, StoreError, to_millis};
+use super::{Instance, Store, StoreError, to_millis, volume};
 use crate::contract::types::{Artifact, Batch};
 
 /// What a committed step added.
@@ -48,7 +48,8 @@ impl Store {
     /// Stores a step: its artifacts, unless their ids are stored already,
     /// and its checkpoint, in one transaction that has reached the disk when
     /// this returns. On any failure nothing of it is stored; one is that the
-    /// database is not under its name any more.
+    /// database is not under its name any more, another that the instance has
+    /// brought as much today as it may ([`Store::limit_daily`]).
     pub fn commit_step(
         &self,
         instance: &Instance,
@@ -63,6 +64,7 @@ impl Store {
                 Uuid::try_parse(&artifact.id).map_err(|_| StoreError::ArtifactId { id: artifact.id.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
+        self.try_volume(instance, now)?;
         let now = to_millis(now);
         self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
@@ -113,5 +115,6 @@ fn insert(
         new.push((seq, artifact));
     }
     index(transaction, &new)?;
+    volume::add(transaction, instance, volume::of(new.iter().map(|(_, artifact)| *artifact)), now)?;
     Ok(committed)
 }

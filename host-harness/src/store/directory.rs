@@ -2,8 +2,9 @@
 //!
 //! Why: two processes that write the same checkpoints would each undo the
 //! other's progress, so a writer holds an exclusive lock on the file `lock`
-//! for as long as it lives. The kernel drops the lock when the process ends,
-//! however it ends, so nothing is ever left locked.
+//! for as long as it lives, and on the directory itself, since a file that looks
+//! like something left behind is removed by somebody some day. The kernel drops
+//! the locks when the process ends, however it ends, so nothing is ever left locked.
 //! Why nobody else may write the directory: whoever can, can put another
 //! database in the place of this one, or a link where a file is made.
 //! Not guaranteed: locks on network file systems are as good as those are.
@@ -19,6 +20,8 @@ use super::{StoreError, schema};
 
 /// Name of the database inside the directory.
 const DATABASE: &str = "state.sqlite";
+/// What a host keeps beside the database.
+const CONNECTORS: &str = "connectors";
 /// Name of the lock file inside the directory.
 const LOCK: &str = "lock";
 
@@ -31,8 +34,8 @@ pub(super) fn database(dir: &Path) -> PathBuf {
 /// Holds the directory until dropped.
 #[derive(Debug)]
 pub(super) struct DirectoryLock {
-    /// Held for its lock only.
-    _file: File,
+    /// Held for their locks only: the file, and the directory where that can be locked.
+    _held: (File, Option<File>),
 }
 
 /// Creates the directory (mode 0700, parents included) when it is not there,
@@ -55,7 +58,13 @@ pub(super) fn prepare(dir: &Path) -> Result<DirectoryLock, StoreError> {
         return Err(StoreError::Foreign { path });
     }
     let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
-    opened.map_err(failed("write the database", &path))?;
+    let database = opened.map_err(failed("write the database", &path))?;
+    if dir.join(CONNECTORS).exists() && database.metadata().is_ok_and(|file| file.len() == 0) {
+        tracing::warn!(
+            "{} was empty or missing, and a host has run here before: a new one is begun, and everything is collected and delivered again",
+            path.display()
+        );
+    }
     Ok(lock)
 }
 
@@ -175,10 +184,15 @@ fn lock(dir: &Path) -> Result<DirectoryLock, StoreError> {
         }
         Err(TryLockError::Error(source)) => return Err(failed(source)),
     }
+    // Not every file system locks directories.
+    let directory = File::open(dir).ok();
+    if directory.as_ref().is_some_and(|directory| matches!(directory.try_lock(), Err(TryLockError::WouldBlock))) {
+        return Err(StoreError::Locked { path: dir.to_owned(), holder: None });
+    }
     file.set_len(0).map_err(&failed)?;
     file.seek(SeekFrom::Start(0)).map_err(&failed)?;
     writeln!(file, "{}", std::process::id()).map_err(&failed)?;
-    Ok(DirectoryLock { _file: file })
+    Ok(DirectoryLock { _held: (file, directory) })
 }
 
 /// The process id in a lock file, if one can be read.

@@ -101,6 +101,12 @@ pub enum StoreError {
         /// The database file.
         path: PathBuf,
     },
+    /// The instance has brought as much today as it may.
+    #[error("it has brought {} MB of artifacts today, which is all that an instance may bring in a day", most / 1_000_000)]
+    Daily {
+        /// How much that is, in bytes.
+        most: u64,
+    },
     /// The instance's name cannot be used.
     #[error("{name:?} is no name for an instance: a name has 1 to 64 characters, none of them a control character")]
     Name {
@@ -141,10 +147,12 @@ pub enum StoreError {
         id: String,
     },
     /// A search that is too long to run.
-    #[error("the query has {terms} terms; at most {most} can be searched for at once")]
+    #[error("the query has {terms} {kind}; at most {most} can be searched for at once")]
     Query {
         /// How many terms it has.
         terms: usize,
+        /// What is counted: all terms, or a kind of them.
+        kind: &'static str,
         /// How many are allowed.
         most: usize,
     },
@@ -167,6 +175,12 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// Whether an instance is asked for that cannot be had, and nothing is wrong with the store.
+    #[must_use]
+    pub fn is_of_an_instance(&self) -> bool {
+        matches!(self, Self::Name { .. } | Self::OtherConnector { .. } | Self::Twice | Self::Ambiguous { .. })
+    }
+
     /// Stable name of the kind of failure, for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -183,6 +197,7 @@ impl StoreError {
             Self::Busy { .. } => "state-busy",
             Self::Corrupt { .. } => "state-corrupt",
             Self::Full { .. } => "state-full",
+            Self::Daily { .. } => "daily-limit",
             Self::Name { .. } => "instance-name",
             Self::OtherConnector { .. } => "instance-of-other-connector",
             Self::Twice => "config-twice",
@@ -218,6 +233,9 @@ impl StoreError {
                 "restore the directory from a backup, or move it away and poll into a new one: the look-back is collected again and artifacts keep their ids"
             }
             Self::Full { .. } => "free some room and try again; nothing is ever stored by halves",
+            Self::Daily { .. } => {
+                "nothing is lost: it goes on at midnight UTC; if so much is to be expected of this vendor, raise most_megabytes_per_day in [host] and start the host anew, else look at its connector"
+            }
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "correct its integration_type, or choose another name for it",
             Self::Twice => "give each its own id and name",

@@ -25,14 +25,16 @@ mod standing;
 mod tenants;
 mod text;
 mod typed;
+mod volume;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use rusqlite::{Connection, ErrorCode};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
@@ -83,6 +85,8 @@ pub struct Store {
     file: directory::Inode,
     /// Numbers of artifacts, by instance, that were delivered while that could not be recorded.
     delivered: Arc<Mutex<BTreeMap<i64, BTreeSet<i64>>>>,
+    /// Bytes of artifacts that an instance may bring in a day.
+    daily: Arc<AtomicU64>,
     /// Held until the last clone is gone.
     _lock: Arc<directory::DirectoryLock>,
 }
@@ -139,7 +143,13 @@ impl Store {
         let path = directory::database(dir);
         let connection = schema::open_writer(&path)?;
         let file = directory::inode(&path)?.ok_or_else(|| StoreError::Gone { path: path.clone() })?;
-        Ok(Self { database: Database::new(connection, path), file, delivered: Arc::default(), _lock: Arc::new(lock) })
+        Ok(Self {
+            database: Database::new(connection, path),
+            file,
+            delivered: Arc::default(),
+            daily: Arc::new(AtomicU64::new(u64::MAX)),
+            _lock: Arc::new(lock),
+        })
     }
 
     /// Whether the file that was opened is still the one under its name: SQLite would go on writing into one that nobody
@@ -160,6 +170,23 @@ impl Store {
     /// [`StoreError::Full`] when there is none; what else is in the way shows when something is stored.
     pub fn try_room(&self) -> Result<(), StoreError> {
         directory::try_room(&self.database.path)
+    }
+
+    /// Whether a step could be stored now, as far as can be tried without storing anything: the database is in its place,
+    /// there is room, and a row of it and of its full text can be written.
+    ///
+    /// # Errors
+    /// What is in the way.
+    pub fn try_write(&self) -> Result<(), StoreError> {
+        self.in_place()?;
+        self.try_room()?;
+        self.database.write(|connection| {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute("INSERT INTO artifact_text (rowid, text) VALUES (?1, 'tried')", [i64::MAX])?;
+            // Where a savepoint begins, the full text is written out.
+            transaction.execute_batch("SAVEPOINT tried; RELEASE tried")?;
+            transaction.rollback()
+        })
     }
 
     /// See [`Reader::search`].
@@ -254,7 +281,10 @@ impl Database {
             return Err(StoreError::Busy { path: self.path.to_path_buf() });
         }
         work(&mut connection).map_err(|source| {
-            let error = schema::classify(&self.path, source);
+            // SQLite tells a full disk from one that fails, but not a quota that is used up.
+            let is_io = source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
+            let full = if is_io { directory::try_room(&self.path).err() } else { None };
+            let error = full.unwrap_or_else(|| schema::classify(&self.path, source));
             if matches!(error, StoreError::Busy { .. }) {
                 *lock(&self.busy) = Some(Instant::now());
             }

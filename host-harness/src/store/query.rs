@@ -15,6 +15,10 @@ const ANCHORED: [&str; 2] = ["src_ip", "dst_ip"];
 /// gives up.
 const MOST_TERMS: usize = 64;
 
+/// Terms with a star that one query may have. FTS5 takes together all that such a one finds before it looks at the others: in
+/// a million artifacts, some 7 MB of memory for each.
+const MOST_BEGINNINGS: usize = 8;
+
 /// What is to be looked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Query {
@@ -33,10 +37,13 @@ pub(super) fn parse(text: &str) -> Result<Query, StoreError> {
     if text.trim().is_empty() {
         return Ok(Query::Everything);
     }
-    let mut parser = Parser { tokens: tokens(text).into_iter(), terms: 0 };
+    let mut parser = Parser { tokens: tokens(text).into_iter(), terms: 0, beginnings: 0 };
     let set = parser.any(None);
     if parser.terms > MOST_TERMS {
-        return Err(StoreError::Query { terms: parser.terms, most: MOST_TERMS });
+        return Err(StoreError::Query { terms: parser.terms, kind: "terms", most: MOST_TERMS });
+    }
+    if parser.beginnings > MOST_BEGINNINGS {
+        return Err(StoreError::Query { terms: parser.beginnings, kind: "terms with a *", most: MOST_BEGINNINGS });
     }
     Ok(match set {
         None => Query::Nothing,
@@ -61,6 +68,8 @@ pub(super) fn remark(text: &str) -> Option<String> {
 struct Parser {
     tokens: std::vec::IntoIter<Token>,
     terms: usize,
+    /// Those with a star.
+    beginnings: usize,
 }
 
 impl Parser {
@@ -85,6 +94,7 @@ impl Parser {
                 Token::Term(term) => {
                     let set = term.expression(field).map(Set::of);
                     self.terms += usize::from(set.is_some());
+                    self.beginnings += usize::from(set.is_some() && term.has_star());
                     set.map(|set| set.not(term.negated))
                 }
             };
@@ -97,6 +107,11 @@ impl Parser {
 }
 
 impl Term {
+    /// Whether it stands for all that begins with it.
+    fn has_star(&self) -> bool {
+        !self.quoted && self.words.ends_with('*')
+    }
+
     /// The term as FTS5 is to read it; none when there is no word in it.
     fn expression(&self, outer: Option<&'static str>) -> Option<String> {
         if !self.words.chars().any(char::is_alphanumeric) {
@@ -104,7 +119,7 @@ impl Term {
         }
         let plain: String = self.words.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
         let stem = plain.trim_end_matches('*');
-        let has_star = !self.quoted && stem.len() < plain.len();
+        let has_star = self.has_star();
         // Behind a separator it stands for words that follow, and whatever follows matches anyway: that of `10.0.1.*` must
         // not make `10.0.12.7` of the 1.
         let prefix = has_star && stem.ends_with(char::is_alphanumeric);
@@ -289,6 +304,15 @@ mod tests {
     fn nothing_to_look_for_is_told_from_everything() {
         assert_eq!(parse(" \t").ok(), Some(Query::Everything));
         assert_eq!(parse("-- \"\" user: * AND").ok(), Some(Query::Nothing));
+    }
+
+    #[test]
+    fn only_so_many_terms_may_stand_for_all_that_begins_with_them() {
+        let of = |count: usize| parse(&vec!["ab*"; count].join(" OR "));
+        assert!(of(MOST_BEGINNINGS).is_ok());
+        let error = of(MOST_BEGINNINGS + 1).expect_err("one more");
+        insta::assert_snapshot!(error, @"the query has 9 terms with a *; at most 8 can be searched for at once");
+        assert!(parse(&vec!["\"ab*\""; 20].join(" ")).is_ok(), "in quotes it is a star");
     }
 
     #[test]

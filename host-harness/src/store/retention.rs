@@ -4,8 +4,8 @@
 //! forty bytes, because a record that the vendor shows again must not be stored twice.
 //! How: artifacts lie in the order of their arrival, so what goes is a beginning of them, in whole pages. These are used for
 //! what comes, so the file stops growing but for the ids; it does not become smaller.
-//! Not guaranteed: that what is old goes while something older has to stay, because no sink has taken it yet or the
-//! clock was ahead when it came.
+//! Not guaranteed: that what is old goes while something older has to stay, because no sink has taken it yet; that what came
+//! while the clock was ahead goes before the time that it says has passed. It holds up nothing else.
 
 use rusqlite::{OptionalExtension, TransactionBehavior, params};
 use time::OffsetDateTime;
@@ -13,34 +13,56 @@ use time::OffsetDateTime;
 use super::{Store, StoreError, from_millis, to_millis};
 
 impl Store {
-    /// When the artifact that has been stored for longest was stored; none when there is no artifact.
+    /// When the artifact that has been stored for longest was stored, of those that were before a time; none when there is
+    /// no such artifact.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn oldest(&self) -> Result<Option<OffsetDateTime>, StoreError> {
+    pub fn oldest(&self, before: OffsetDateTime) -> Result<Option<OffsetDateTime>, StoreError> {
+        let before = to_millis(before);
         self.database.with(|connection| {
-            let mut first = connection.prepare_cached("SELECT stored FROM artifact ORDER BY seq LIMIT 1")?;
-            first.query_row([], |row| row.get(0)).optional().map(|stored| stored.map(from_millis))
+            let mut first =
+                connection.prepare_cached("SELECT stored FROM artifact WHERE stored < ?1 ORDER BY seq LIMIT 1")?;
+            first.query_row([before], |row| row.get(0)).optional().map(|stored| stored.map(from_millis))
+        })
+    }
+
+    /// When artifacts were last let go of, by the clock of then; none when none were.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn last_swept(&self) -> Result<Option<OffsetDateTime>, StoreError> {
+        self.database.with(|connection| {
+            let mut last = connection.prepare_cached("SELECT at FROM swept WHERE at > 0")?;
+            last.query_row([], |row| row.get(0)).optional().map(|at| at.map(from_millis))
         })
     }
 
     /// Lets go of at most `most` artifacts that were stored before a time, the oldest first, and gives how many these
     /// were: less than `most` when there are no more. What no sink has taken yet stays, unless `undelivered` says that
-    /// there is none.
+    /// there is none. What says that it was stored after `now` is passed over: the clock was ahead then.
     ///
     /// # Errors
     /// When the database cannot be written. Nothing has gone then.
-    pub fn forget(&self, before: OffsetDateTime, undelivered: bool, most: u32) -> Result<u32, StoreError> {
-        let before = to_millis(before);
+    pub fn forget(
+        &self,
+        before: OffsetDateTime,
+        now: OffsetDateTime,
+        undelivered: bool,
+        most: u32,
+    ) -> Result<u32, StoreError> {
+        let (before, now) = (to_millis(before), to_millis(now));
         self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let rows: Vec<(i64, i64, Vec<u8>, i64, bool)> = transaction
                 .prepare_cached(
                     "SELECT a.seq, a.instance, a.id, a.stored,
                             EXISTS (SELECT 1 FROM outbox o WHERE o.instance = a.instance AND o.artifact = a.seq)
-                     FROM artifact a ORDER BY a.seq LIMIT ?1",
+                     FROM artifact a WHERE a.stored <= ?2 ORDER BY a.seq LIMIT ?1",
                 )?
-                .query_map([most], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?)))?
+                .query_map(params![most, now], |row| {
+                    Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
+                })?
                 .collect::<Result<_, _>>()?;
             let may_go = |row: &&(i64, i64, Vec<u8>, i64, bool)| row.3 < before && (undelivered || !row.4);
             let mut last = 0;
@@ -57,8 +79,13 @@ impl Store {
                 (last, gone) = (*seq, gone + 1);
             }
             if gone > 0 {
+                // The number of an artifact is never given again; that of one that was removed may be higher.
+                let before: Option<i64> = transaction.query_row("SELECT max(seq) FROM swept", [], |row| row.get(0))?;
                 transaction.execute("DELETE FROM swept", [])?;
-                transaction.execute("INSERT INTO swept (seq) VALUES (?1)", [last])?;
+                transaction.execute(
+                    "INSERT INTO swept (seq, at) VALUES (?1, ?2)",
+                    [before.map_or(last, |before| before.max(last)), now],
+                )?;
                 transaction.commit()?;
             }
             Ok(gone)
@@ -91,7 +118,7 @@ mod tests {
     }
 
     fn forget(store: &Store, before: OffsetDateTime, most: u32) -> u32 {
-        store.forget(before, true, most).expect("forgotten")
+        store.forget(before, days(99), true, most).expect("forgotten")
     }
 
     #[test]
@@ -158,12 +185,41 @@ mod tests {
     }
 
     #[test]
+    fn what_came_while_the_clock_was_ahead_holds_nothing_else_up() {
+        let (_dir, store, instance) = store();
+        for (number, day) in [(0, 1), (1, 3_650), (2, 2), (3, 90)] {
+            store.commit_step(&instance, &batch(vec![artifact(number, "")], b"state"), days(day)).expect("committed");
+        }
+        assert_eq!(store.oldest(days(99)).expect("read"), Some(days(1)));
+        assert_eq!(forget(&store, days(60), 1), 1);
+        assert_eq!(
+            (store.oldest(days(99)).expect("read"), store.last_swept().expect("read")),
+            (Some(days(2)), Some(days(99)))
+        );
+        assert_eq!((forget(&store, days(60), 9), found(&store, "")), (1, vec![3, 1]));
+        // Numbers are not given again, whatever was removed and let go of since.
+        let last = |store: &Store| {
+            store.commit_step(&instance, &batch(vec![artifact(9, "")], b"state"), days(99)).expect("committed");
+            let last = |connection: &mut rusqlite::Connection| {
+                connection.query_row("SELECT max(seq) FROM artifact", [], |row| row.get::<_, i64>(0))
+            };
+            store.database.with(last).expect("read")
+        };
+        let other = store.instance("other", "acme-siem", days(99)).expect("instance");
+        let of_other = batch(vec![artifact(5, ""), artifact(6, "")], b"state");
+        store.commit_step(&other, &of_other, days(99)).expect("committed");
+        store.remove(&other, 99).expect("removed");
+        assert_eq!(forget(&store, days(91), 9), 1);
+        assert_eq!(last(&store), 7, "4 of this, 2 of the other that was removed");
+    }
+
+    #[test]
     fn what_no_sink_has_taken_yet_stays_and_what_came_after_it_too() {
         let (_dir, store, instance) = stage();
-        assert_eq!(store.forget(days(99), false, 100).expect("forgotten"), 0);
+        assert_eq!(store.forget(days(99), days(99), false, 100).expect("forgotten"), 0);
         let waiting = store.undelivered(&instance, 1).expect("waiting");
         store.mark_delivered(&instance, &waiting).expect("delivered");
-        assert_eq!(store.forget(days(99), false, 100).expect("forgotten"), 1);
+        assert_eq!(store.forget(days(99), days(99), false, 100).expect("forgotten"), 1);
         assert_eq!(found(&store, ""), [2, 1]);
         assert_eq!(store.undelivered(&instance, 9).expect("waiting").len(), 2);
     }

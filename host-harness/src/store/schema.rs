@@ -95,6 +95,14 @@ const MIGRATIONS: &[&str] = &[
     INSERT INTO gone (instance, id) SELECT instance, id FROM artifact WHERE json = '';
     DELETE FROM artifact WHERE json = '';
 ",
+    "
+    CREATE TABLE volume (                            -- what came on the last day on which anything came
+        instance INTEGER PRIMARY KEY,
+        day      INTEGER NOT NULL,                   -- since 1970, UTC
+        bytes    INTEGER NOT NULL
+    ) STRICT;
+    ALTER TABLE swept ADD COLUMN at INTEGER NOT NULL DEFAULT 0;  -- when that was, in milliseconds since 1970
+",
 ];
 
 /// The schema version this program writes.

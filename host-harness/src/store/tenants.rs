@@ -137,7 +137,7 @@ impl Store {
                 gone += 1;
             }
             if gone < most {
-                for table in ["outbox", "gone", "checkpoint", "standing"] {
+                for table in ["outbox", "gone", "checkpoint", "standing", "volume"] {
                     transaction.execute(&format!("DELETE FROM {table} WHERE instance = ?1"), [instance.key])?;
                 }
                 transaction.execute("DELETE FROM instance WHERE key = ?1", [instance.key])?;

@@ -81,6 +81,24 @@ async fn a_cycle_ends_however_often_a_connector_wants_to_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_connector_that_brings_more_than_a_days_worth_is_held_and_told() {
+    let stage = Stage::new().await;
+    let connector = hostile(&stage).await;
+    // Each step brings a few hundred bytes; the neighbour brings little.
+    stage.store.limit_daily(4_000);
+    let flood = stage.poll(&connector, "more", "").await;
+    let failure = flood.cycle.failure.as_ref().unwrap();
+    assert!((2..19).contains(&flood.cycle.steps), "{}", flood.cycle.steps);
+    assert_eq!((flood.code(), failure.code.as_str()), ("daily-limit", "daily-limit"));
+    assert!(failure.sentence().contains("it goes on at midnight UTC"), "{failure:?}");
+    // What came before is there, and the next day goes on from it.
+    stage.store.limit_daily(u64::MAX);
+    let next = stage.poll(&connector, "more", "").await;
+    assert_eq!((next.cycle.new, next.cycle.repeated), (20, 0));
+    stage.assert_clean();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn texts_and_numbers_that_make_no_sense_are_cleaned() {
     let stage = Stage::new().await;
     let connector = hostile(&stage).await;

@@ -55,7 +55,7 @@ pub(crate) struct Stage {
     pub(crate) vendor: Vendor,
     pub(crate) canary: Canary,
     pub(crate) dir: tempfile::TempDir,
-    store: Store,
+    pub(crate) store: Store,
     neighbour: Tenant,
     /// What the neighbour collects when it is alone.
     alone: Vec<Batch>,

@@ -53,6 +53,15 @@ fn two_that_collect_for_one_tenant_are_doubted() {
 }
 
 #[test]
+fn an_output_that_goes_with_the_state_is_doubted() {
+    let doubts = |sink: &str| good(&format!("{HOST}sink = \"file:{sink}\"\n")).doubts();
+    let state = good(HOST).host.state;
+    assert_eq!(doubts("/var/log/artifacts.jsonl"), Vec::<String>::new());
+    let doubts = doubts(&state.join("artifacts.jsonl").display().to_string());
+    assert!(doubts.len() == 1 && doubts[0].contains("lies in the state directory"), "{doubts:?}");
+}
+
+#[test]
 fn everything_that_can_be_said_is_understood() {
     let config = good(
         r#"
@@ -74,6 +83,7 @@ routes = ["api.example.com=http://127.0.0.1:8811"]
 sink = "file:/var/log/artifacts.jsonl"
 first_poll_within_seconds = 30
 keep_artifacts_days = 90
+most_megabytes_per_day = 250
 
 [grants.acme-siem]
 origins = ["https://US.api.example.com", "http://x.example.com:8080"]
@@ -100,7 +110,7 @@ other = "env:OTHER"
     assert_eq!(config.host.network.extra_ca_files, [Path::new("/etc/hh/ca.pem")]);
     assert_eq!(config.host.sink, SinkConfig::File("/var/log/artifacts.jsonl".into()));
     assert_eq!(config.host.first_poll_within, Some(Duration::from_secs(30)));
-    assert_eq!(config.host.keep_artifacts_days, Some(90));
+    assert_eq!((config.host.keep_artifacts_days, config.host.most_megabytes_per_day), (Some(90), 250));
     assert_eq!(config.grants["acme_siem"], ["https://us.api.example.com", "http://x.example.com:8080"]);
     let one = &config.instances[0];
     assert_eq!((one.integration_type.as_str(), one.name.as_str(), one.enabled), ("acme_siem", "Acme US", false));
@@ -121,7 +131,7 @@ other = "env:OTHER"
             ("other".into(), Source::Environment("OTHER".into()))
         ]
     );
-    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (24, Some(29), 32));
+    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (25, Some(30), 33));
 }
 
 #[test]
@@ -306,6 +316,7 @@ fn the_example_is_sound_and_shows_every_key() {
         "sink",
         "first_poll_within_seconds",
         "keep_artifacts_days",
+        "most_megabytes_per_day",
         "origins",
         "id",
         "integration_type",

@@ -98,6 +98,9 @@ function notices(status) {
   if (config?.needs_restart?.length) {
     list.push(make("p", "notice degraded", `Counts from the next start on: ${config.needs_restart.join(", ")}`));
   }
+  for (const route of status.host.routes ?? []) {
+    list.push(make("p", "notice degraded", `A route of the configuration sends what is meant for a vendor elsewhere: ${route}`));
+  }
   if (sink?.failure) list.push(make("p", "notice failed", `Output ${sink.target}: ${sentence(sink.failure)}`));
   return list;
 }
@@ -107,7 +110,9 @@ function nextPoll(one, now) {
   if (!one.next_poll) return "";
   const seconds = between(now, one.next_poll);
   const when = seconds > 0 ? `next in ${span(seconds)}` : "due";
-  return one.back_off ? `${when} (backing off after ${one.back_off.failures} failures)` : when;
+  if (!one.back_off) return when;
+  const { failures } = one.back_off;
+  return `${when} (backing off after ${failures === 1 ? "a failure" : `${failures} failures in a row`})`;
 }
 
 function streamLine(stream) {
@@ -125,7 +130,7 @@ function tile(one, now) {
     "article",
     `tile ${ORDER.includes(one.state) ? one.state : ""}`,
     make("h3", "", make("span", "", one.name), make("span", "state", one.state)),
-    make("p", "quiet", `${one.integration_type} ${one.connector?.version ?? ""}, every ${one.interval_minutes} min`),
+    make("p", "quiet", `${[one.integration_type, one.connector?.version].filter(Boolean).join(" ")}, every ${one.interval_minutes} min`),
     make("p", "", times),
     one.failure && !isTold ? make("p", "", sentence(one.failure)) : null,
     streams.length ? make("ul", "", ...streams.map(streamLine)) : null,

@@ -281,6 +281,15 @@ async fn a_wait_after_the_last_step_is_not_waited() {
 }
 
 #[tokio::test]
+async fn a_wait_after_which_no_step_would_come_is_not_waited_but_told() {
+    let mut bench = Bench::new();
+    bench.options.most_steps = 1;
+    let cycle = bench.cycle(&Scripted::new([limited("a", 30)])).await;
+    assert_eq!((cycle.end, cycle.retry_after), (End::StepLimit, Some(Duration::from_secs(30))));
+    assert_eq!(*bench.waits.lock().expect("lock"), [0u64; 0]);
+}
+
+#[tokio::test]
 async fn a_long_wait_with_a_reason_given_by_a_stream_is_told_once() {
     let bench = Bench::new();
     let mut only = batch(1..2, "a", true);

@@ -9,6 +9,7 @@ use crate::connectors::fixtures::Fixture;
 use crate::instances::failure::Retry;
 use crate::instances::report::End;
 use crate::resident::shelf::Shelf;
+use crate::resident::status::{InstanceStatus, Past, State};
 use crate::store::Identity;
 
 /// A poller with its surroundings.
@@ -75,6 +76,11 @@ impl Desk {
     fn kept(&self, record: &Record) -> Option<Arc<Record>> {
         lock(&self.poller.inner.kept).get(&record.instance.id).map(|kept| Arc::clone(&kept.record))
     }
+
+    /// The route that the requests of an instance take.
+    fn kept_route(&self, record: &Record) -> Option<String> {
+        lock(&self.poller.inner.kept).get(&record.instance.id)?.tenant.route().map(str::to_owned)
+    }
 }
 
 #[tokio::test]
@@ -104,11 +110,18 @@ async fn a_tenant_is_kept_until_anything_it_is_made_of_changes() {
     for (host, settings) in [
         ("", "region = \"us\""),
         ("routes = [\"api.example.com=http://127.0.0.1:1\"]", "region = \"us\""),
-        ("routes = [\"api.example.com=http://127.0.0.1:1\"]\nproxy = \"http://127.0.0.1:2\"", "region = \"us\""),
+        (
+            "routes = [\"api.example.com=http://127.0.0.1:1\", \"other.example.com=http://127.0.0.1:1\"]\n\
+             proxy = \"http://127.0.0.1:2\"",
+            "region = \"us\"",
+        ),
     ] {
         let other = desk.record("a", host, settings);
         desk.good(&other).await;
         assert!(Arc::ptr_eq(&desk.kept(&first).expect("kept"), &other), "{host} {settings}");
+        let route = desk.kept_route(&first);
+        let expected = host.contains("routes").then_some("api.example.com=http://127.0.0.1:1");
+        assert_eq!(route.as_deref(), expected, "{host}: the one that it takes and no other");
     }
     let last = desk.record("a", "", "");
     desk.good(&last).await;
@@ -219,4 +232,39 @@ async fn what_keeps_a_poll_from_beginning_is_told_where_the_connector_is_to_blam
         desk.refused(&record).await;
         assert_eq!(lock(&desk.shelf.told).last(), Some(&outcome), "{configure}");
     }
+}
+
+#[tokio::test]
+async fn who_has_brought_a_days_worth_asks_its_vendor_for_nothing_until_the_next_day() {
+    let desk = Desk::new();
+    desk.shelf.put(&Fixture::version("1.0.0")).await;
+    let record = desk.record("a", "", "");
+    desk.poller.inner.board.put(InstanceStatus {
+        id: record.instance.id,
+        handle: None,
+        name: "a".into(),
+        integration_type: "fixture".into(),
+        state: State::Degraded,
+        since: desk.poller.inner.clock.now(),
+        interval_minutes: 5,
+        polling: false,
+        next_poll: None,
+        back_off: None,
+        routes: Vec::new(),
+        past: Past::default(),
+    });
+    let failed_with = |code: &str| {
+        let failure = FailureReport::new(code, "it was so in the last poll", "");
+        desk.poller.inner.board.change(record.instance.id, |status| status.past.failure = Some(Box::new(failure)));
+    };
+    // What the last poll met is over.
+    for code in ["daily-limit", "state-failed", "state-full"] {
+        failed_with(code);
+        desk.good(&record).await;
+    }
+    desk.store.limit_daily(0);
+    failed_with("daily-limit");
+    let told = lock(&desk.shelf.told).len();
+    assert_eq!(desk.refused(&record).await.code, "daily-limit");
+    assert_eq!(lock(&desk.shelf.told).len(), told, "its connector was not called");
 }

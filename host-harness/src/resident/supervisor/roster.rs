@@ -82,7 +82,8 @@ impl Work {
             polling: self.in_flight.contains_key(&id),
             next_poll: None,
             back_off: None,
-            routes: routes(&record),
+            // What its plan is, and so which of them it takes, shows with its next poll.
+            routes: old.as_ref().map_or_else(Vec::new, |old| still(&old.routes, &record)),
             past,
         };
         if let Some(old) = &old
@@ -150,8 +151,8 @@ pub(super) fn minutes(interval: Duration) -> u32 {
     u32::try_from(interval.as_secs() / 60).unwrap_or(u32::MAX)
 }
 
-/// Routes of the host for the status.
-fn routes(record: &Record) -> Vec<String> {
-    let routes = record.whole.host.routes.iter();
-    routes.map(|(host, url)| format!("{host}={}", url.as_str().trim_end_matches('/'))).collect()
+/// Those of some routes that the configuration still has.
+fn still(routes: &[String], record: &Record) -> Vec<String> {
+    let there = record.whole.host.routes.texts();
+    routes.iter().filter(|route| there.contains(route)).cloned().collect()
 }

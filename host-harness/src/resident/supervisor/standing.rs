@@ -7,7 +7,7 @@ use tokio::task::JoinHandle;
 use uuid::Uuid;
 
 use super::Work;
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Problem};
 use crate::locks::lock;
 use crate::resident::resolve::problem;
 use crate::resident::status::Past;
@@ -47,7 +47,9 @@ impl Work {
             let found = store.identify(&wanted, &reserved, now).map_err(|(at, error)| {
                 let line = config.instances.get(at).map_or(1, |one| one.place.line);
                 let help = error.help().to_owned();
-                ConfigError { problems: vec![problem(&config.file, line, error.code(), error.to_string(), help)] }
+                let told = problem(&config.file, line, error.code(), error.to_string(), help);
+                let line = told.line.filter(|_| error.is_of_an_instance());
+                ConfigError { problems: vec![Problem { line, ..told }] }
             })?;
             Ok(found
                 .into_iter()
@@ -59,7 +61,8 @@ impl Work {
         };
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|error| {
             let reason = format!("taking the configuration broke off: {error}");
-            Err(ConfigError { problems: vec![problem(&whole.file, 1, "internal", reason, "report this".to_owned())] })
+            let told = problem(&whole.file, 1, "internal", reason, "report this".to_owned());
+            Err(ConfigError { problems: vec![Problem { line: None, ..told }] })
         })
     }
 

@@ -23,6 +23,51 @@ fn trying_whether_there_is_room_leaves_nothing_behind() {
 }
 
 #[test]
+fn what_could_not_be_stored_shows_before_a_vendor_is_asked_again_and_leaves_nothing() {
+    let (dir, store, instance) = store();
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b"one"), NOW).expect("committed");
+    store.try_write().expect("all is well");
+    assert_eq!((found(&store, "tried"), found(&store, "")), (vec![], vec![1]));
+    // The full text cannot be written any more.
+    let path = dir.path().join("state.sqlite");
+    let damaged = Connection::open(&path).expect("open");
+    let structure: Vec<u8> = damaged
+        .query_row("SELECT block FROM artifact_text_data WHERE id = 10", [], |row| row.get(0))
+        .expect("the index has one");
+    damaged.execute("UPDATE artifact_text_data SET block = x'010203' WHERE id = 10", []).expect("damaged");
+    drop(damaged);
+    let stored = store.commit_step(&instance, &batch(vec![artifact(2, "")], b"two"), NOW).expect_err("damaged");
+    let tried = store.try_write().expect_err("damaged");
+    assert_eq!(tried.code(), stored.code());
+    let mended = Connection::open(&path).expect("open");
+    mended.execute("UPDATE artifact_text_data SET block = ?1 WHERE id = 10", [structure]).expect("mended");
+    drop(mended);
+    store.try_write().expect("all is well again");
+}
+
+#[test]
+fn a_lock_that_somebody_removed_lets_no_second_writer_in() {
+    let (dir, store, _) = store();
+    fs::remove_file(dir.path().join("lock")).expect("removed");
+    assert_eq!(Store::open(dir.path()).expect_err("it is in use").code(), "state-locked");
+    drop(store);
+    Store::open(dir.path()).expect("it is free");
+}
+
+#[test]
+fn a_new_store_where_there_was_one_is_told() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let open = || crate::log::captured(|| drop(Store::open(dir.path()).expect("opened")));
+    assert_eq!(open(), "", "the first one is nothing to tell");
+    fs::create_dir(dir.path().join("connectors")).expect("made by a host");
+    assert_eq!(open(), "");
+    for name in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm"] {
+        let _ = fs::remove_file(dir.path().join(name));
+    }
+    assert!(open().contains("was empty or missing, and a host has run here before"));
+}
+
+#[test]
 fn nothing_is_stored_into_a_database_that_was_taken_away_or_replaced() {
     let (dir, store, instance) = store();
     let commit = |state: &[u8]| store.commit_step(&instance, &batch(vec![artifact(0, "")], state), NOW);
