@@ -257,17 +257,30 @@ impl<'a> Envelope<'a> {
         self.metadata.text(key).and_then(|text| text.parse().ok()).ok_or_else(|| format!("no `{key}`"))
     }
 
+    /// The same, if it is there.
+    fn stated(&self, key: &str) -> Result<Option<u64>, String> {
+        self.metadata.text(key).is_some().then(|| self.number(key)).transpose()
+    }
+
+    /// Rows up to the end of this page, which is the `asked`.
+    fn rows_so_far(&self, asked: u64, size: u64) -> u64 {
+        asked.saturating_mul(size).saturating_add(u64::try_from(self.rows.len()).unwrap_or(u64::MAX))
+    }
+
     /// The page of a `/idr/v2` list. `size` of the metadata is not looked at: the vendor sometimes gives the rows returned
-    /// instead of the rows asked for. It gives totals "if possible": without any, the list ends with a page that is not full.
+    /// instead of the rows asked for. It gives totals "if possible": either of them does, and without any the list ends
+    /// with a page that is not full.
     fn v2(self, asked: u64, size: u64) -> Result<Page<'a>, String> {
-        if ["total_pages", "total_data"].iter().all(|key| self.metadata.text(key).is_none()) {
-            let rows = u64::try_from(self.rows.len()).unwrap_or(u64::MAX);
-            let page = self.checked(asked.saturating_mul(size).saturating_add(rows), false, asked, size)?;
-            return Ok(Page { has_totals: false, ..page });
-        }
-        let total_pages = self.number("total_pages")?;
-        let total_rows = self.number("total_data")?;
-        self.checked(total_rows, asked.saturating_add(1) < total_pages, asked, size)
+        let (total_pages, total_data) = (self.stated("total_pages")?, self.stated("total_data")?);
+        let (so_far, full) = (self.rows_so_far(asked, size), asked.saturating_add(1).saturating_mul(size));
+        let (total_rows, more) = match (total_data, total_pages) {
+            (Some(rows), None) => (rows, full < rows),
+            (Some(rows), Some(pages)) => (rows, asked.saturating_add(1) < pages),
+            // A page with others behind it is full.
+            (None, Some(pages)) if asked.saturating_add(1) < pages => (full, true),
+            (None, _) => (so_far, false),
+        };
+        Ok(Page { has_totals: total_data.is_some(), ..self.checked(total_rows, more, asked, size)? })
     }
 
     /// The page, after the checks that all pages share.
@@ -310,7 +323,9 @@ mod tests {
             (r#"{"data":[],"metadata":{"index":0,"total_pages":-1,"total_data":0}}"#, "no `total_pages`"),
             (r#"{"data":[{"a":1}],"metadata":{"index":0"#, "EOF"),
             (r#"{"data":[],"metadata":{"index":1,"total_pages":1,"total_data":0}}"#, "page 1 instead of page 0"),
-            (r#"{"data":[],"metadata":{"index":0,"total_pages":1}}"#, "no `total_data`"),
+            (r#"{"data":[],"metadata":{"index":0,"total_pages":1,"total_data":"x"}}"#, "no `total_data`"),
+            (r#"{"data":[1],"metadata":{"index":0,"total_data":2}}"#, "1 rows where its totals promise 2"),
+            (r#"{"data":[1],"metadata":{"index":0,"total_pages":2}}"#, "1 rows where its totals promise 100"),
             (r#"{"data":[],"metadata":{"index":1}}"#, "page 1 instead of page 0"),
             (r#"{"data":[],"metadata":{}}"#, "no `index`"),
             (

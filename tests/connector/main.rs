@@ -25,6 +25,7 @@ mod fuzz;
 mod golden;
 mod large_tenant;
 mod obstacles;
+mod odd_pages;
 mod organization;
 mod outside;
 mod outside_obstacles;
