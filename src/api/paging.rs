@@ -11,6 +11,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use super::client::Stop;
 use super::json::text_of;
 use super::records::Members;
 
@@ -29,8 +30,11 @@ pub struct Page<'a> {
     /// Whether it says so.
     pub has_totals: bool,
     /// Whether pages may follow: the totals say so, or the page is full, since
-    /// totals have been seen to move.
+    /// totals have been seen to move. Where two of them agree that this is the
+    /// end, none follows.
     pub more: bool,
+    /// Whether it says itself that none follows, and has as many rows as that takes: see [`Pages::behind_the_end`].
+    pub says_it_is_last: bool,
     /// What is wrong with its number of rows, if it has fewer than its totals promise: what it has can be used, and what it
     /// lacks may come.
     pub short: Option<String>,
@@ -60,17 +64,45 @@ impl Page<'_> {
 #[derive(Debug, Default)]
 pub struct Pages {
     last: Option<u64>,
+    /// Rows of the whole list, if the last page said that it was the last.
+    end: Option<u64>,
 }
 
 impl Pages {
     /// Whether a page is the one before again. Those of a list of one page are
     /// not looked at.
     pub fn is_again(&mut self, page: &Page<'_>) -> bool {
+        self.note(page);
         if self.last.is_none() && !page.more {
             return false;
         }
         let content = page.content();
         !page.rows.is_empty() && self.last.replace(content) == Some(content)
+    }
+
+    /// Notes whether a page says that it is the last.
+    pub fn note(&mut self, page: &Page<'_>) {
+        self.end = page.says_it_is_last.then_some(page.total_rows);
+    }
+
+    /// What the failure of the next page comes to. One is asked for behind a full page although that says that it is the
+    /// last, in case its total is too small: where there is none, the vendor may refuse it, and the list is at its end.
+    ///
+    /// # Errors
+    ///
+    /// The failure, if it is one of a page that is there.
+    pub fn behind_the_end(&self, stop: Stop) -> Result<Page<'static>, Stop> {
+        match (&stop, self.end) {
+            (Stop::Failed(failure), Some(total_rows)) if matches!(failure.http_status, Some(400 | 404)) => Ok(Page {
+                rows: Vec::new(),
+                total_rows,
+                has_totals: true,
+                more: false,
+                says_it_is_last: true,
+                short: None,
+            }),
+            _ => Err(stop),
+        }
     }
 }
 
@@ -128,7 +160,9 @@ fn triage_in_parts<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Pag
     let page = Envelope::of(Body::read(body, names)?)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     let total_rows = page.number("total_items")?;
-    page.checked(total_rows, more, index, PAGE_SIZE)
+    let is_end = !more && total_rows == page.rows_so_far(index, PAGE_SIZE);
+    let page = page.checked(total_rows, more, index, PAGE_SIZE)?;
+    Ok(Page { more: page.more && !is_end, ..page })
 }
 
 /// Reads a page of comments: some have no `metadata`.
@@ -144,7 +178,7 @@ pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> 
     whole(&body.members)?;
     let rows = body.rows?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(Page { rows, total_rows: count, has_totals: false, more: count >= size, short: None })
+    Ok(Page { rows, total_rows: count, has_totals: false, more: count >= size, says_it_is_last: false, short: None })
 }
 
 /// Reads a list that is nothing but an array.
@@ -280,7 +314,9 @@ impl<'a> Envelope<'a> {
             (None, Some(pages)) if asked.saturating_add(1) < pages => (full, true),
             (None, _) => (so_far, false),
         };
-        Ok(Page { has_totals: total_data.is_some(), ..self.checked(total_rows, more, asked, size)? })
+        let is_told = total_data.is_some() || total_pages.is_some();
+        let page = self.checked(total_rows, more, asked, size)?;
+        Ok(Page { has_totals: total_data.is_some(), says_it_is_last: is_told && page.says_it_is_last, ..page })
     }
 
     /// The page, after the checks that all pages share.
@@ -295,7 +331,8 @@ impl<'a> Envelope<'a> {
         if more && rows == 0 {
             return Err("an empty page with pages behind it".to_owned());
         }
-        Ok(Page { rows: self.rows, total_rows, has_totals: true, more: more || rows >= size, short })
+        let says_it_is_last = !more && self.rows_so_far(asked, size) >= total_rows;
+        Ok(Page { rows: self.rows, total_rows, has_totals: true, more: more || rows >= size, says_it_is_last, short })
     }
 }
 

@@ -146,7 +146,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
             Err(stop) => (Response::default(), Some(stop)),
         };
         let read = || paging::v2(&response.body, index).map_err(|why| client.malformed(&request, &response, &why));
-        let page = match failed.map_or_else(read, Err) {
+        let page = match failed.map_or_else(read, Err).or_else(|stop| pages.behind_the_end(stop)) {
             Ok(page) => page,
             Err(stop) => {
                 let goes_on = bad < MOST_BAD && is_bad_page(&stop);

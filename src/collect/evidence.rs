@@ -375,7 +375,10 @@ async fn read_pages<T: Transport, C: Clock>(
     // Evidence and actors of one alert have to fit into one step.
     for index in 0..PAGES.min(client.requests_of_a_step() / 4).max(1) {
         let request = call(index);
-        let response = client.send(&request).await?;
+        let response = match client.send(&request).await {
+            Ok(response) => response,
+            Err(stop) => return pages.behind_the_end(stop).map(|_| true),
+        };
         let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;
         if pages.is_again(&page) {
             return Err(client.malformed(&request, &response, "the same page again"));

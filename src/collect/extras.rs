@@ -260,7 +260,10 @@ async fn read_pages<T: Transport, C: Clock>(
             Kind::Comment => calls::comments(rrn, index, paging::PAGE_SIZE),
             Kind::Restricted => calls::restricted_evidence(rrn),
         };
-        let response = client.send(&request).await?;
+        let response = match client.send(&request).await {
+            Ok(response) => response,
+            Err(stop) => return pages.behind_the_end(stop).map(drop),
+        };
         let (rows, more) = match kind {
             Kind::ProductAlert => paging::bare(&response.body).map(|rows| (rows, false)),
             Kind::Comment => paging::comments(&response.body, index, paging::PAGE_SIZE).and_then(|page| {

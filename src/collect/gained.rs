@@ -36,9 +36,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Some(gained) => self.listed_up_to(gained).plus_seconds(-60 * self.settings.overlap_minutes),
             None => self.state.floor.unwrap_or(began),
         };
-        let mut index = page;
+        let (mut index, mut pages) = (page, paging::Pages::default());
         loop {
-            match self.gained_page(index, since).await {
+            match self.gained_page(index, since, &mut pages).await {
                 Ok(is_last) if is_last || index >= MOST_PAGES => {
                     self.state.gained = Some(began.min(self.client.now()));
                     break;
@@ -59,7 +59,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Lists one page and collects what on it is new or changed. Tells whether
     /// it was the last that matters.
-    async fn gained_page(&mut self, index: u64, since: Utc) -> Result<bool, Stop> {
+    async fn gained_page(&mut self, index: u64, since: Utc, pages: &mut paging::Pages) -> Result<bool, Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
@@ -68,9 +68,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let before = if self.state.gained.is_none() { self.end_of_first() } else { began };
         let after = began.plus_seconds(-DAY * KEPT_DAYS);
         let request = calls::investigations_by_alert(after, before.plus_seconds(1), index);
-        let response = self.client.send(&request).await?;
+        let response = match self.client.send(&request).await {
+            Ok(response) => response,
+            Err(stop) => return pages.behind_the_end(stop).map(|_| true),
+        };
         let page = paging::v2_in_parts(&response.body, index)
             .map_err(|why| self.client.malformed(&request, &response, &why))?;
+        pages.note(&page);
         let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
         let times: Vec<Utc> = rows.iter().filter_map(|row| row.members.time("latest_alert_time")).collect();
         let recent: Vec<Investigation<'_>> = rows

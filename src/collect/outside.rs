@@ -81,6 +81,11 @@ enum Rrns {
     Fewer(Vec<String>, Box<Failure>, bool),
 }
 
+/// How many there are.
+fn number(rrns: &[String]) -> u64 {
+    u64::try_from(rrns.len()).unwrap_or(u64::MAX)
+}
+
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Collects what is new up to the overlap before the cycle's beginning.
     /// `reached` is how far an earlier step of the cycle came.
@@ -200,6 +205,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let request = calls::triage_search(from.just_before(), until, index, paging::PAGE_SIZE);
             let response = match self.client.send(&request).await {
                 Ok(response) => response,
+                Err(stop) if pages.behind_the_end(stop.clone()).is_ok_and(|end| number(&rrns) >= end.total_rows) => {
+                    return Ok(Rrns::All(rrns));
+                }
                 // As below; and one that takes too much may be answered in parts.
                 Err(Stop::Failed(failure))
                     if is_local(&failure)
@@ -239,7 +247,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 index = index.saturating_add(1);
                 continue;
             }
-            if u64::try_from(rrns.len()).unwrap_or(u64::MAX) >= page.total_rows {
+            if number(&rrns) >= page.total_rows {
                 return Ok(Rrns::All(rrns));
             }
             if tries >= AGAIN {

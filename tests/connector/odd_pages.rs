@@ -1,9 +1,11 @@
 //! Lists whose pages say too little or too much about themselves: what they have is collected all the same.
 
-use crate::common::native::{Tenant, actions, empty, missing, new_one, polls, start};
-use insightidr_simulator::{AlertSpec, InvestigationSpec};
+use crate::common::native::{Tenant, actions, empty, missing, new_one, polls, sound, start, status};
+use crate::evidence_obstacles::{alerts, evidence_of};
+use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationId, InvestigationSpec, Rule, World};
 use rapid7_insightidr::api::transport::Request;
 use serde_json::Value;
+use time::OffsetDateTime;
 
 /// Has the JSON of answers that are data changed on its way.
 fn spoil(tenant: &mut Tenant, spoils: impl Fn(&Request, &mut Value) + 'static) {
@@ -40,4 +42,104 @@ fn a_list_that_tells_only_one_of_its_two_totals_is_read_to_its_end() {
         assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "without {name}: {cycle:#?}");
         assert_eq!((missing(&tenant, &[new]).len(), actions(&tenant, "alert")), (0, 251), "without {name}");
     }
+}
+
+/// Refuses pages behind the first of these lists.
+fn refuse_second_page(tenant: &Tenant, path: &str, code: u16) {
+    let rule = Rule { query: Some("index=1&*".to_owned()), ..Rule::new(path, status(code)) };
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+}
+
+/// Alerts without evidence, one a second from this time on, in this investigation or none: their RRNs.
+fn add_alerts(world: &mut World, of: Option<InvestigationId>, from: OffsetDateTime, count: i64) -> Vec<String> {
+    let add = |number| {
+        let created = from + time::Duration::seconds(number);
+        let spec = AlertSpec { evidence: Some(Vec::new()), ..AlertSpec::new(created, created) };
+        let alert = world.add_alert(of, spec).unwrap();
+        world.alert_id(alert).unwrap()
+    };
+    (0..count).map(add).collect()
+}
+
+#[test]
+fn a_hundred_alerts_of_an_investigation_are_all_where_the_vendor_refuses_the_page_behind_them() {
+    for code in [400, 404] {
+        let mut world = empty();
+        let created = start() - time::Duration::days(1);
+        let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        let rrns = add_alerts(&mut world, Some(id), created, 100);
+        let mut tenant = Tenant::of(world);
+        refuse_second_page(&tenant, "/idr/v2/investigations/*/alerts", code);
+        sound(&mut tenant);
+        assert_eq!(missing(&tenant, &rrns).len(), 0, "{code}");
+        sound(&mut tenant);
+    }
+}
+
+#[test]
+fn a_list_whose_total_is_too_small_is_read_to_its_end_all_the_same() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(1);
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let mut rrns = add_alerts(&mut world, Some(id), created, 150);
+    rrns.extend(add_alerts(&mut world, None, created + time::Duration::hours(1), 150));
+    let mut tenant = Tenant::of(world);
+    // Both as if there were a hundred, or one less.
+    for total in [100, 99] {
+        spoil(&mut tenant, move |request, page| {
+            if request.target.contains("/alerts?") {
+                page["metadata"]["total_data"] = total.into();
+                page["metadata"]["total_pages"] = 1.into();
+            } else if request.target.contains("/ops/search?") && page["metadata"]["total_items"] == 150 {
+                page["metadata"]["total_items"] = 99.into();
+                page["metadata"]["is_last_index"] = true.into();
+            }
+        });
+        tenant.checkpoint = None;
+        tenant.store.clear();
+        tenant.cycle();
+        assert_eq!(missing(&tenant, &rrns).len(), 0, "{total}");
+    }
+}
+
+#[test]
+fn a_hundred_alerts_outside_investigations_come_where_the_vendor_refuses_the_page_behind_them() {
+    for (code, total) in [(400, 100), (404, 100), (404, 99)] {
+        let mut world = empty();
+        let rrns = add_alerts(&mut world, None, start() - time::Duration::hours(3), 100);
+        let mut tenant = Tenant::of(world);
+        refuse_second_page(&tenant, "*/ops/search", code);
+        spoil(&mut tenant, move |request, page| {
+            if request.target.contains("/ops/search?") && page["metadata"]["total_items"] == 100 {
+                page["metadata"]["total_items"] = total.into();
+            }
+        });
+        sound(&mut tenant);
+        assert_eq!(missing(&tenant, &rrns).len(), 0, "{code}, {total}");
+    }
+}
+
+#[test]
+fn a_hundred_pieces_of_evidence_are_kept_where_the_vendor_refuses_the_page_behind_them() {
+    for code in [400, 404] {
+        let (mut tenant, rrns) = alerts(1, 100);
+        refuse_second_page(&tenant, "*/evidences", code);
+        sound(&mut tenant);
+        assert_eq!(evidence_of(&tenant, &rrns[0]), 100, "{code}");
+    }
+}
+
+#[test]
+fn a_hundred_investigations_without_times_of_alerts_are_all_where_the_vendor_refuses_the_page_behind_them() {
+    let mut world = empty();
+    for number in 0..100 {
+        let created = start() - time::Duration::days(40) - time::Duration::hours(number);
+        let spec = InvestigationSpec { untimed: true, ..InvestigationSpec::new(created, created) };
+        world.add_investigation(spec).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    refuse_second_page(&tenant, "/idr/v2/investigations", 404);
+    sound(&mut tenant);
+    polls(&mut tenant, 1);
+    sound(&mut tenant);
 }
