@@ -38,6 +38,9 @@ pub struct Page<'a> {
     /// What is wrong with its number of rows, if it has fewer than its totals promise: what it has can be used, and what it
     /// lacks may come.
     pub short: Option<String>,
+    /// That regions have failed, if some have (`region_failures`, with status 200): of these it has nothing, and may count
+    /// nothing.
+    pub partial: Option<String>,
 }
 
 impl Page<'_> {
@@ -47,10 +50,16 @@ impl Page<'_> {
     ///
     /// How many are.
     pub fn whole(self) -> Result<Self, String> {
-        match self.short {
+        match self.lack() {
             None => Ok(self),
-            Some(short) => Err(short),
+            Some(why) => Err(why.to_owned()),
         }
+    }
+
+    /// Why rows may be missing, if they may.
+    #[must_use]
+    pub fn lack(&self) -> Option<&str> {
+        self.partial.as_deref().or(self.short.as_deref())
     }
 
     /// What is on it, to tell whether the next page is the same one again: under
@@ -100,6 +109,7 @@ impl Pages {
                 more: false,
                 says_it_is_last: true,
                 short: None,
+                partial: None,
             }),
             _ => Err(stop),
         }
@@ -133,31 +143,26 @@ pub fn v2_of(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> {
     Envelope::of(Body::read(body, DATA)?)?.v2(index, size)?.whole()
 }
 
-/// Reads page `index` of a list of the Alert Triage API.
+/// Reads page `index` of the evidence or the actors of an alert. It may lack rows ([`Page::lack`]).
 ///
 /// # Errors
 ///
-/// What is wrong with it, for the operator. Partial data (`region_failures`)
-/// is wrong too.
+/// What else is wrong with it, for the operator.
 pub fn triage(body: &[u8], index: u64) -> Result<Page<'_>, String> {
-    triage_of(body, index, &["data", "evidences", "actors"])
+    triage_in_parts(body, index, &["data", "evidences", "actors"])
 }
 
-/// Reads page `index` of the RRNs that a search of the Alert Triage API found.
+/// Reads page `index` of the RRNs that a search of the Alert Triage API found. It may lack rows ([`Page::lack`]).
 ///
 /// # Errors
 ///
-/// What is wrong with it, for the operator.
+/// What else is wrong with it, for the operator.
 pub fn triage_rrns(body: &[u8], index: u64) -> Result<Page<'_>, String> {
     triage_in_parts(body, index, &["rrns"])
 }
 
-fn triage_of<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
-    triage_in_parts(body, index, names)?.whole()
-}
-
 fn triage_in_parts<'a>(body: &'a [u8], index: u64, names: &[&str]) -> Result<Page<'a>, String> {
-    let page = Envelope::of(Body::read(body, names)?)?;
+    let page = Envelope::in_parts(Body::read(body, names)?)?;
     let more = page.metadata.text("is_last_index").ok_or("no `is_last_index`")? != "true";
     let total_rows = page.number("total_items")?;
     let is_end = !more && total_rows == page.rows_so_far(index, PAGE_SIZE);
@@ -178,7 +183,15 @@ pub fn comments(body: &[u8], index: u64, size: u64) -> Result<Page<'_>, String> 
     whole(&body.members)?;
     let rows = body.rows?;
     let count = u64::try_from(rows.len()).unwrap_or(u64::MAX);
-    Ok(Page { rows, total_rows: count, has_totals: false, more: count >= size, says_it_is_last: false, short: None })
+    Ok(Page {
+        rows,
+        total_rows: count,
+        has_totals: false,
+        more: count >= size,
+        says_it_is_last: false,
+        short: None,
+        partial: None,
+    })
 }
 
 /// Reads a list that is nothing but an array.
@@ -196,9 +209,21 @@ pub fn bare(body: &[u8]) -> Result<Vec<&RawValue>, String> {
 ///
 /// What is wrong with it, for the operator. Partial data is wrong too.
 pub fn listed<'a>(body: &'a [u8], names: &[&str]) -> Result<Vec<&'a RawValue>, String> {
+    match listed_in_parts(body, names)? {
+        (rows, None) => Ok(rows),
+        (_, Some(partial)) => Err(partial),
+    }
+}
+
+/// The same of a list that may lack what regions have that have failed, and whether some have: what it has can be used.
+///
+/// # Errors
+///
+/// What else is wrong with it, for the operator.
+pub fn listed_in_parts<'a>(body: &'a [u8], names: &[&str]) -> Result<(Vec<&'a RawValue>, Option<String>), String> {
     let body = Body::read(body, names)?;
-    whole(&body.members)?;
-    body.rows
+    let partial = whole(&body.members).err();
+    Ok((body.rows?, partial))
 }
 
 /// Refuses partial data, which comes with status 200.
@@ -276,14 +301,21 @@ impl<'de> Visitor<'de> for Named<'_> {
 struct Envelope<'a> {
     rows: Vec<&'a RawValue>,
     metadata: Members<'a>,
+    /// See [`Page::partial`].
+    partial: Option<String>,
 }
 
 impl<'a> Envelope<'a> {
     fn of(body: Body<'a>) -> Result<Self, String> {
         // Without totals nothing else would tell that rows are missing.
         whole(&body.members)?;
+        Self::in_parts(body)
+    }
+
+    fn in_parts(body: Body<'a>) -> Result<Self, String> {
+        let partial = whole(&body.members).err();
         let metadata = body.members.object("metadata").ok_or("no `metadata`")?;
-        Ok(Self { rows: body.rows?, metadata })
+        Ok(Self { rows: body.rows?, metadata, partial })
     }
 
     /// A whole number of the metadata.
@@ -332,7 +364,8 @@ impl<'a> Envelope<'a> {
             return Err("an empty page with pages behind it".to_owned());
         }
         let says_it_is_last = !more && self.rows_so_far(asked, size) >= total_rows;
-        Ok(Page { rows: self.rows, total_rows, has_totals: true, more: more || rows >= size, says_it_is_last, short })
+        let (rows, partial, more) = (self.rows, self.partial, more || rows >= size);
+        Ok(Page { rows, total_rows, has_totals: true, more, says_it_is_last, short, partial })
     }
 }
 
@@ -385,7 +418,7 @@ mod tests {
     }
 
     #[test]
-    fn partial_data_is_a_failure_of_any_list() {
+    fn partial_data_is_a_failure_of_any_list_that_has_no_other_way_to_tell() {
         let bad = br#"{"data":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0}}"#;
         assert!(v2(bad, 0).unwrap_err().contains("partial data"));
         assert!(v2_in_parts(bad, 0).unwrap_err().contains("partial data"));
@@ -394,12 +427,16 @@ mod tests {
     }
 
     #[test]
-    fn partial_triage_data_is_a_failure() {
+    fn partial_triage_data_is_told_beside_what_there_is() {
         let good = r#"{"evidences":[1],"metadata":{"index":0,"size":100,"items_in_index":1,"total_items":1,"is_last_index":true}}"#;
-        assert_eq!(triage(good.as_bytes(), 0).unwrap().rows.len(), 1);
-        let bad = r#"{"evidences":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#;
-        assert!(triage(bad.as_bytes(), 0).unwrap_err().contains("partial data"));
+        let page = triage(good.as_bytes(), 0).unwrap();
+        assert_eq!((page.rows.len(), page.lack()), (1, None));
+        let bad = r#"{"evidences":[1],"region_failures":[{"region":"us"}],"metadata":{"index":0,"total_items":2,"is_last_index":true}}"#;
+        let page = triage(bad.as_bytes(), 0).unwrap();
+        assert!(page.rows.len() == 1 && page.lack().unwrap().contains("partial data") && page.short.is_some());
         assert!(triage(br#"{"metadata":{"index":0,"total_items":1,"is_last_index":true}}"#, 0).is_err());
+        let bad = br#"{"alerts":[1],"region_failures":[{}]}"#;
+        assert!(matches!(listed_in_parts(bad, &["alerts"]), Ok((rows, Some(_))) if rows.len() == 1));
     }
 
     #[test]

@@ -291,7 +291,7 @@ fn created(alerts: &[Vec<Alert<'_>>], job: Job<'_>) -> Option<Utc> {
 }
 
 /// Evidence and actors of one alert. When it is the last time (`is_last`), what
-/// was read before a failure is used.
+/// was read before a failure is used, and what is there of a list that lacks something.
 pub(super) async fn read<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     rrn: &str,
@@ -307,6 +307,7 @@ pub(super) async fn read<T: Transport, C: Clock>(
     let mut lines = Lines { room, bytes: 0 };
     let evidence_is_whole = read_pages(
         client,
+        is_last,
         |index| calls::evidences(rrn, index),
         |raw| {
             let line = lines.line(raw);
@@ -325,6 +326,7 @@ pub(super) async fn read<T: Transport, C: Clock>(
     let mut lines = Lines { room, bytes: 0 };
     let actors_are_whole = read_pages(
         client,
+        is_last,
         |index| calls::actors(rrn, index),
         |raw| {
             entities.add_actor(&Members::of(raw));
@@ -365,27 +367,35 @@ impl Lines<'_> {
 }
 
 /// Reads the pages of a list of the Alert Triage API. Tells whether it was read
-/// to its end.
+/// to its end. A page that lacks rows is a failure, unless it is the last time (`is_last`): its totals are known to move,
+/// and may be wrong for good.
 async fn read_pages<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
+    is_last: bool,
     call: impl Fn(u64) -> Request,
     mut take: impl FnMut(&RawValue),
 ) -> Result<bool, Stop> {
-    let mut pages = paging::Pages::default();
+    let (mut pages, mut is_whole) = (paging::Pages::default(), true);
     // Evidence and actors of one alert have to fit into one step.
     for index in 0..PAGES.min(client.requests_of_a_step() / 4).max(1) {
         let request = call(index);
         let response = match client.send(&request).await {
             Ok(response) => response,
-            Err(stop) => return pages.behind_the_end(stop).map(|_| true),
+            Err(stop) => return pages.behind_the_end(stop).map(|_| is_whole),
         };
         let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;
         if pages.is_again(&page) {
             return Err(client.malformed(&request, &response, "the same page again"));
         }
         page.rows.iter().for_each(|raw| take(raw));
+        if let Some(why) = page.lack() {
+            is_whole = false;
+            if !is_last {
+                return Err(client.malformed(&request, &response, why));
+            }
+        }
         if !page.more {
-            return Ok(true);
+            return Ok(is_whole);
         }
     }
     Ok(false)

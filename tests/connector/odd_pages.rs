@@ -1,7 +1,7 @@
 //! Lists whose pages say too little or too much about themselves: what they have is collected all the same.
 
 use crate::common::native::{Tenant, actions, empty, missing, new_one, polls, sound, start, status};
-use crate::evidence_obstacles::{alerts, evidence_of};
+use crate::evidence_obstacles::{alerts, artifact, evidence_of};
 use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationId, InvestigationSpec, Rule, World};
 use rapid7_insightidr::api::transport::Request;
 use serde_json::Value;
@@ -142,4 +142,25 @@ fn a_hundred_investigations_without_times_of_alerts_are_all_where_the_vendor_ref
     sound(&mut tenant);
     polls(&mut tenant, 1);
     sound(&mut tenant);
+}
+
+#[test]
+fn evidence_is_kept_in_the_end_where_its_total_is_one_too_high() {
+    for pieces in [0, 1, 250] {
+        let (mut tenant, rrns) = alerts(1, pieces);
+        spoil(&mut tenant, |request, page| {
+            if request.target.contains("/evidences?") {
+                let total = page["metadata"]["total_items"].as_u64().unwrap();
+                page["metadata"]["total_items"] = (total + 1).into();
+            }
+        });
+        polls(&mut tenant, 1);
+        assert!(artifact(&tenant, &rrns[0]).is_none(), "the rest may come");
+        polls(&mut tenant, 10);
+        let alert = artifact(&tenant, &rrns[0]).unwrap();
+        assert_eq!(alert["tags"].as_array().unwrap().last().unwrap(), "evidence-cut");
+        let message: Value = serde_json::from_str(alert["message"].as_str().unwrap()).unwrap();
+        assert!(message["triage"].is_object() && message["actors"].is_array(), "{pieces}: {message:#}");
+        assert_eq!(evidence_of(&tenant, &rrns[0]), usize::from(pieces));
+    }
 }
