@@ -39,6 +39,9 @@ const REMEDY_LATER: &str = "It is tried again automatically and nothing is skipp
 /// Remedy for what repetition has not mended.
 const REMEDY_PASSED: &str = "It was tried again and again, and is passed over now: everything else is collected. Ask Rapid7 \
     support about it, and name the correlation id, if there is one.";
+/// Remedy for a part of the data.
+const REMEDY_PARTS: &str = "What the answer has is collected, and what it may lack is asked for again automatically. If it \
+    lasts, ask Rapid7 support and name the correlation id, if there is one.";
 /// Longest message of the vendor's that is passed on, in characters.
 const VENDOR_MESSAGE: usize = 200;
 
@@ -141,6 +144,12 @@ pub fn from_transport(request: &Request, error: &TransportError, region: Region)
 #[must_use]
 pub fn passed_over(failure: Failure) -> Failure {
     Failure { remedy: REMEDY_PASSED.to_owned(), ..failure }
+}
+
+/// A failure of an answer of which was used what is there.
+#[must_use]
+pub fn in_parts(failure: Failure) -> Failure {
+    Failure { remedy: REMEDY_PARTS.to_owned(), ..failure }
 }
 
 /// A response with status 200 that is not what the API promises. `what` says

@@ -18,6 +18,10 @@
 //! others can. Failures are counted for each alert, so that an outage of hours
 //! does not make the first failure behind it the last.
 //!
+//! Where a region behind the search fails, the answers of the others are used. What
+//! it may have is looked for again in every cycle until all regions answer, for a
+//! day ([`PATIENCE`]), and then as far back as that.
+//!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen. Three alerts in a row that cannot be read look like an outage, and
 //! are waited for.
@@ -71,6 +75,11 @@ const MOST_KNOWN: usize = 10_000;
 /// failures of an alert that is still to be read ([`failing::Failures`]).
 const GONE: i64 = i64::MIN;
 
+/// Key under which it is remembered since when a region has failed; what it is looked for is that of no RRN.
+const FAILED_SINCE: u64 = 0;
+/// Seconds for which all that was created since a region failed is looked for again, and that are gone back then.
+const PATIENCE: i64 = 86_400;
+
 /// What a search of a window found.
 enum Rrns {
     /// All that is in it.
@@ -79,6 +88,28 @@ enum Rrns {
     TooMany(i64),
     /// Not as many as it says, and how. The flag tells whether all of it was read: then it counts what it does not list.
     Fewer(Vec<String>, Box<Failure>, bool),
+    /// What the regions have that have answered; others failed.
+    OfSomeRegions(Vec<String>, Box<Failure>),
+}
+
+/// What came of a window.
+enum Reached {
+    /// Its end: all of it was collected, or is passed over.
+    End,
+    /// Its end, as far as regions have answered.
+    EndOfSomeRegions,
+    /// Nothing: it is too long, and this length is to be tried.
+    Less(i64),
+}
+
+impl Rrns {
+    /// All that was found where no region has failed.
+    fn of(rrns: Vec<String>, partial: Option<Box<Failure>>) -> Self {
+        match partial {
+            None => Self::All(rrns),
+            Some(failure) => Self::OfSomeRegions(rrns, failure),
+        }
+    }
 }
 
 /// How many there are.
@@ -106,16 +137,22 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // What became visible late is looked for once more.
         let again = done.map(|done| done.plus_seconds(overlap.saturating_neg()));
         let mut from = reached.or(again.max(self.state.floor)).unwrap_or(end);
+        if reached.is_none() {
+            // Without a gap between them, so that a window moves it only from its own beginning.
+            self.state.beyond.uninvestigated = done.max(Some(from));
+        }
         let mut span = LONGEST;
         let mut passed = false;
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until, &mut passed).await {
-                Ok(None) => {
+                Ok(Reached::Less(shorter)) => span = shorter,
+                Ok(reached) => {
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
+                    let is_next = beyond.uninvestigated.is_none_or(|done| done >= from);
                     // What fails may lie behind it still, and what was listed before says nothing about that.
-                    if beyond.uninvestigated < Some(until) {
+                    if matches!(reached, Reached::End) && is_next && beyond.uninvestigated < Some(until) {
                         beyond.uninvestigated = Some(until);
                         beyond.outside_failures = if passed { HELD } else { beyond.outside_failures.min(1) };
                     }
@@ -124,9 +161,15 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     span = span.saturating_mul(2).min(LONGEST);
                     from = until;
                 }
-                Ok(Some(shorter)) => span = shorter,
                 Err(stop) => return self.outside_failed(stop),
             }
+        }
+        let oldest = Some(end.plus_seconds(-PATIENCE));
+        if self.state.beyond.uninvestigated >= Some(end) {
+            self.state.beyond.outside.remove(&FAILED_SINCE);
+        } else if self.has_a_region_failed_for_long() && self.state.beyond.uninvestigated < oldest {
+            self.state.beyond.uninvestigated = oldest;
+            self.forget_outside(overlap);
         }
         self.state.beyond.outside_failures = if passed { HELD } else { 0 };
         Ok(())
@@ -150,28 +193,43 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
     }
 
-    /// Collects one window. Gives the length to try instead if it is too long.
+    /// Whether what a region may have that fails has been looked for again as long as may be.
+    fn has_a_region_failed_for_long(&self) -> bool {
+        let since = self.state.beyond.outside.get(&FAILED_SINCE);
+        since.is_some_and(|since| self.cycle_began().seconds_since(Utc(*since)) >= PATIENCE)
+    }
+
+    /// Collects one window.
     /// `passed` is set where it is passed over what it counts and does not list.
-    async fn outside_window(&mut self, from: Utc, until: Utc, passed: &mut bool) -> Result<Option<i64>, Stop> {
+    async fn outside_window(&mut self, from: Utc, until: Utc, passed: &mut bool) -> Result<Reached, Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
         let span = until.0.saturating_sub(from.0);
         let rrns = match self.outside_rrns(from, until).await? {
             Rrns::All(rrns) => rrns,
-            Rrns::TooMany(share) => return Ok(Some((span / share).max(SHORTEST))),
+            Rrns::TooMany(share) => return Ok(Reached::Less((span / share).max(SHORTEST))),
+            Rrns::OfSomeRegions(rrns, failure) => {
+                let began = self.cycle_began();
+                self.state.beyond.outside.entry(FAILED_SINCE).or_insert(began.0);
+                let for_long = self.has_a_region_failed_for_long();
+                let told = if for_long { errors::passed_over(*failure) } else { errors::in_parts(*failure) };
+                self.output.degrade(UNINVESTIGATED, told);
+                self.outside_new(rrns, until).await?;
+                return Ok(Reached::EndOfSomeRegions);
+            }
             Rrns::Fewer(rrns, failure, is_read) => {
                 // They are there, whatever else is.
                 self.outside_new(rrns, until).await?;
                 let failures = &mut self.state.beyond.outside_failures;
                 if span > if is_read && *failures >= HELD { LONGEST_PASSED } else { SHORTEST } {
-                    return Ok(Some((span / if is_read { 2 } else { SHARE }).max(SHORTEST)));
+                    return Ok(Reached::Less((span / if is_read { 2 } else { SHARE }).max(SHORTEST)));
                 }
                 if is_read && *failures >= HELD {
                     // It may do so always.
                     *passed = true;
                     self.output.degrade(UNINVESTIGATED, errors::passed_over(*failure));
-                    return Ok(None);
+                    return Ok(Reached::End);
                 }
                 if !(HELD..HELD + MOST_PASSED).contains(failures) {
                     *failures = if *failures < HELD { *failures } else { 0 };
@@ -179,11 +237,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 *failures += 1;
                 self.output.degrade(UNINVESTIGATED, errors::passed_over(*failure));
-                return Ok(None);
+                return Ok(Reached::End);
             }
         };
         self.outside_new(rrns, until).await?;
-        Ok(None)
+        Ok(Reached::End)
     }
 
     /// Reads what of a window that ends then is new.
@@ -200,13 +258,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let can_be_cut = until.0.saturating_sub(from.0) > SHORTEST;
         let (mut rrns, mut seen) = (Vec::new(), BTreeMap::<u64, i64>::new());
         let (mut index, mut tries, mut pages) = (0_u64, 0, paging::Pages::default());
+        let mut partial = None;
         loop {
             // Bounds are excluded, and finer than a request can say.
             let request = calls::triage_search(from.just_before(), until, index, paging::PAGE_SIZE);
             let response = match self.client.send(&request).await {
                 Ok(response) => response,
                 Err(stop) if pages.behind_the_end(stop.clone()).is_ok_and(|end| number(&rrns) >= end.total_rows) => {
-                    return Ok(Rrns::All(rrns));
+                    return Ok(Rrns::of(rrns, partial));
                 }
                 // As below; and one that takes too much may be answered in parts.
                 Err(Stop::Failed(failure))
@@ -243,12 +302,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             if can_be_cut && page.total_rows > most {
                 return Ok(Rrns::TooMany(i64::try_from(page.total_rows / most).unwrap_or(i64::MAX).saturating_add(1)));
             }
+            partial = partial.or_else(|| page.partial.as_deref().map(|why| Box::new(malformed(why))));
             if page.more && page.short.is_none() && index < MOST_PAGES {
                 index = index.saturating_add(1);
                 continue;
             }
-            if number(&rrns) >= page.total_rows {
-                return Ok(Rrns::All(rrns));
+            // It may count what it has nothing of.
+            if number(&rrns) >= page.total_rows || partial.is_some() {
+                return Ok(Rrns::of(rrns, partial));
             }
             if tries >= AGAIN {
                 let why = format!("{} different alerts where its totals promise {}", rrns.len(), page.total_rows);
@@ -402,6 +463,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let excess = ages.len() - MOST_KNOWN;
             let (_, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
             outside.retain(|_, created| age(created) > youngest);
+            // While more is looked for again than can be remembered, what is forgotten is not: it would come again each time.
+            let since = Utc(i64::from(youngest).saturating_add(1).saturating_mul(1_000_000)).plus_seconds(overlap);
+            let reached = match self.state.cycle.as_ref().map(|cycle| &cycle.phase) {
+                Some(Phase::Outside(Some(reached))) => *reached,
+                _ => done,
+            };
+            self.state.beyond.uninvestigated = Some(done.max(since.min(reached)));
         }
     }
 }

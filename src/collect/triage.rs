@@ -1,7 +1,8 @@
 //! Alerts as the Alert Triage API has them, with their evidence, their actors
 //! and what their rules say of MITRE ATT&CK.
 //!
-//! Alerts are read by the hundred, and singly what such a read has left out.
+//! Alerts are read by the hundred, and singly what such a read has left out: not where a region has failed, of which that
+//! may be.
 //! Where it leaves the codes of a rule out, as searches do, one alert of the
 //! rule is read singly, once for each rule and step; another one of it where that
 //! is refused or not there. Alerts of a rule whose codes cannot be had are held
@@ -66,8 +67,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut alerts: Vec<Read<Box<RawValue>>> = Vec::with_capacity(rrns.len());
         let mut left_out = Vec::new();
         for (batch, asked) in batches.into_iter().zip(rrns.chunks(BATCH)) {
-            let mut records = match batch {
-                Ok(records) => records,
+            let (mut records, partial) = match batch {
+                Ok(read) => read,
                 Err(stop) => {
                     alerts.extend(asked.iter().map(|_| Err(stop.clone())));
                     continue;
@@ -77,8 +78,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 match records.iter().position(|(known, _)| known == rrn) {
                     Some(at) => alerts.push(Ok(Some(records.swap_remove(at).1))),
                     None => {
-                        left_out.push((alerts.len(), *rrn));
-                        alerts.push(Err(Stop::Spent));
+                        // The region that has it may be the one that has failed.
+                        if partial.is_none() {
+                            left_out.push((alerts.len(), *rrn));
+                        }
+                        alerts.push(Err(partial.clone().unwrap_or(Stop::Spent)));
                     }
                 }
             }
@@ -232,13 +236,19 @@ fn rule_without_codes(alert: &Members<'_>) -> Option<String> {
     rule.text("version_rrn").or_else(|| rule.text("rrn")).map(|rrn| rrn.into_owned())
 }
 
-/// Reads alerts by their RRNs; what is unknown there is left out.
-async fn read_batch<T: Transport, C: Clock>(client: &Client<'_, T, C>, rrns: &[&str]) -> Result<Records, Stop> {
+/// Reads alerts by their RRNs; what is unknown there is left out. So is what a region has that has failed: the failure of
+/// what is missing then.
+async fn read_batch<T: Transport, C: Clock>(
+    client: &Client<'_, T, C>,
+    rrns: &[&str],
+) -> Result<(Records, Option<Stop>), Stop> {
     let request = calls::triage_alerts(rrns);
     let response = client.send(&request).await?;
-    let rows = paging::listed(&response.body, &["alerts", "data"])
-        .map_err(|why| client.malformed(&request, &response, &why))?;
-    Ok(rows.into_iter().filter_map(|raw| Some((Members::of(raw).text("rrn")?.into_owned(), raw.to_owned()))).collect())
+    let malformed = |why: String| client.malformed(&request, &response, &why);
+    let (rows, partial) = paging::listed_in_parts(&response.body, &["alerts", "data"]).map_err(malformed)?;
+    let records =
+        rows.into_iter().filter_map(|raw| Some((Members::of(raw).text("rrn")?.into_owned(), raw.to_owned()))).collect();
+    Ok((records, partial.map(malformed)))
 }
 
 /// Reads one alert of a rule for its codes, or another one where that is refused or not there.
