@@ -2,7 +2,7 @@
 //! and what their rules say of MITRE ATT&CK.
 //!
 //! Alerts are read by the hundred, and singly what such a read has left out: not where a region has failed, of which that
-//! may be.
+//! may be. Where such reads are refused, all are read singly if some can be.
 //! Where it leaves the codes of a rule out, as searches do, one alert of the
 //! rule is read singly, once for each rule and step; another one of it where that
 //! is refused or not there. Alerts of a rule whose codes cannot be had are held
@@ -17,7 +17,7 @@ use super::Step;
 use super::access::is_absence;
 use super::evidence::read;
 use super::fan_out::fan_out;
-use crate::api::client::{Client, Stop};
+use crate::api::client::{Client, Stop, is_local};
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, paging};
@@ -33,6 +33,9 @@ pub(super) const BATCH: usize = 100;
 /// Alerts of a rule that are asked for its codes, one after the other.
 const OF_RULE: usize = 3;
 
+/// Alerts that are read singly to find out whether they can be, where reads of many are refused.
+const SAMPLE: usize = 3;
+
 /// What came of reading an alert: none when there is none, or when its API has
 /// no such read.
 pub(super) type Read<R> = Result<Option<R>, Stop>;
@@ -44,6 +47,23 @@ type Records = Vec<(String, Box<RawValue>)>;
 /// An entry of a list by its name.
 fn find<'l, V>(list: &'l [(String, V)], name: &str) -> Option<&'l V> {
     list.iter().find(|(known, _)| known == name).map(|(_, value)| value)
+}
+
+/// Puts what came of an alert in its place.
+fn put<V>(list: &mut [V], at: usize, value: V) {
+    if let Some(place) = list.get_mut(at) {
+        *place = value;
+    }
+}
+
+/// The status of an answer that says that there is no such read, or none for this key.
+fn status_of_refusal(stop: &Stop) -> Option<u16> {
+    match stop {
+        Stop::Failed(failure) if is_local(failure) => {
+            failure.http_status.filter(|status| matches!(status, 400 | 401 | 403 | 404 | 405))
+        }
+        _ => None,
+    }
 }
 
 /// What a request was for, and what came of it.
@@ -59,17 +79,21 @@ fn boxed<'p>(part: impl Future<Output = Answer> + 'p) -> LocalBoxFuture<'p, Answ
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Reads alerts, in their order: by the hundred, and singly what such a read
-    /// leaves out. What there is no room to read singly is to be asked for again.
+    /// leaves out, or all where it is refused and some can be read so. What there is no room to read singly is to be asked
+    /// for again.
     pub(super) async fn read_alerts(&self, rrns: &[&str]) -> Vec<Read<Box<RawValue>>> {
         let client = &self.client;
         let batches =
             fan_out(self.settings.concurrency, rrns.chunks(BATCH).map(|batch| read_batch(client, batch))).await;
         let mut alerts: Vec<Read<Box<RawValue>>> = Vec::with_capacity(rrns.len());
-        let mut left_out = Vec::new();
+        let (mut left_out, mut refused) = (Vec::new(), Vec::new());
         for (batch, asked) in batches.into_iter().zip(rrns.chunks(BATCH)) {
             let (mut records, partial) = match batch {
                 Ok(read) => read,
                 Err(stop) => {
+                    if let Some(status) = status_of_refusal(&stop) {
+                        refused.extend(asked.iter().enumerate().map(|(at, rrn)| (alerts.len() + at, *rrn, status)));
+                    }
                     alerts.extend(asked.iter().map(|_| Err(stop.clone())));
                     continue;
                 }
@@ -87,17 +111,43 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             }
         }
-        left_out.truncate((client.requests_left() / 4).max(1));
-        let reads = fan_out(self.settings.concurrency, left_out.iter().map(|(_, rrn)| read_alert(client, rrn))).await;
-        for ((at, _), result) in left_out.iter().zip(reads) {
-            if let Some(place) = alerts.get_mut(*at) {
-                *place = match result {
-                    Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => Ok(None),
-                    other => other.map(Some),
-                };
+        let most = || (client.requests_left() / 4).max(1);
+        // The vendor's own clients read alerts singly: where reads of many are not to be had, those may be.
+        let sample: Vec<(usize, &str)> =
+            refused.iter().map(|(at, rrn, _)| (*at, *rrn)).take(SAMPLE.min(most())).collect();
+        let read = self.read_each(&sample).await;
+        // One that is as little there as the read of many says nothing.
+        let says_something = |(read, (.., status)): (&Read<_>, &(_, _, u16))| match read {
+            Ok(Some(_)) => true,
+            Ok(None) => *status != 404,
+            Err(_) => false,
+        };
+        if read.iter().zip(&refused).any(says_something) {
+            for ((at, _), read) in sample.iter().zip(read) {
+                put(&mut alerts, *at, read);
+            }
+            for (at, rrn, _) in refused.into_iter().skip(sample.len()) {
+                put(&mut alerts, at, Err(Stop::Spent));
+                left_out.push((at, rrn));
             }
         }
+        left_out.truncate(most());
+        for ((at, _), read) in left_out.iter().zip(self.read_each(&left_out).await) {
+            put(&mut alerts, *at, read);
+        }
         alerts
+    }
+
+    /// Reads alerts singly.
+    async fn read_each(&self, alerts: &[(usize, &str)]) -> Vec<Read<Box<RawValue>>> {
+        let reads = alerts.iter().map(|(_, rrn)| read_alert(&self.client, rrn));
+        let reads = fan_out(self.settings.concurrency, reads).await.into_iter();
+        reads
+            .map(|read| match read {
+                Err(Stop::Failed(failure)) if failure.reason == FailureReason::NotFound => Ok(None),
+                other => other.map(Some),
+            })
+            .collect()
     }
 
     /// Everything that is known of alerts that were read, in their order.

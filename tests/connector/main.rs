@@ -29,6 +29,7 @@ mod odd_pages;
 mod organization;
 mod outside;
 mod outside_obstacles;
+mod partial;
 mod refusals;
 mod requests;
 mod unanswered;

@@ -146,7 +146,7 @@ fn a_hundred_investigations_without_times_of_alerts_are_all_where_the_vendor_ref
 
 #[test]
 fn evidence_is_kept_in_the_end_where_its_total_is_one_too_high() {
-    for pieces in [0, 1, 250] {
+    for pieces in [0, 1, 150] {
         let (mut tenant, rrns) = alerts(1, pieces);
         spoil(&mut tenant, |request, page| {
             if request.target.contains("/evidences?") {

@@ -261,6 +261,13 @@ pub struct SimulatorConfig {
     /// the triage API asks behind the scenes does not answer: 200 with a part of the data and `region_failures` (trap
     /// 12). [`crate::Simulator::set_silent_regions`] changes it while it serves.
     pub silent_regions: u16,
+    /// Regions that do not answer have nothing of what is asked for: all the data is there, and `region_failures` too.
+    pub silent_regions_are_empty: bool,
+    /// What a page behind the last one of a list is: 400, 404, or with any other number an empty page. The facts know of
+    /// pages up to the last only.
+    pub page_behind: u16,
+    /// Lists of evidence count one more than there is: the totals of the family are known to move (facts 4).
+    pub long_evidence_totals: bool,
     /// Compress bodies for clients that send `Accept-Encoding: gzip`.
     pub gzip: bool,
     /// The server ends a connection in good order after so many answers, without having said `Connection: close`, as
@@ -293,6 +300,9 @@ impl Default for SimulatorConfig {
             versions_needed: false,
             loose_rrns: false,
             silent_regions: 0,
+            silent_regions_are_empty: false,
+            page_behind: StatusCode::OK.as_u16(),
+            long_evidence_totals: false,
             gzip: false,
             requests_per_connection: None,
             recorded_requests: 200_000,

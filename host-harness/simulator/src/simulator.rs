@@ -190,7 +190,9 @@ impl Simulator {
                 _ => None,
             };
             let struck = live.injector.strike(&seen);
-            let partial = seed.is_some_and(|seed| live.is_partial(seed, now)).then_some(Fault::RegionFailures {});
+            let silent =
+                if config.silent_regions_are_empty { Fault::EmptyRegionFailures {} } else { Fault::RegionFailures {} };
+            let partial = seed.is_some_and(|seed| live.is_partial(seed, now)).then_some(silent);
             (now, live.sequence, allowance, struck.or(partial))
         };
         let sent = request.headers.get("r7-correlation-id").and_then(|id| id.to_str().ok()).filter(|id| !id.is_empty());

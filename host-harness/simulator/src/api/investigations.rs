@@ -21,15 +21,21 @@ pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
     let page = call.query.page(DEFAULT, MOST)?;
     let selection = call.query.selection(call.scope()?)?;
     let window = call.query.window(Some(DEFAULT_WINDOW), call.now)?;
-    Ok(rows(call, &selection, window, page))
+    rows(call, &selection, window, page)
 }
 
 /// A page of a selection within a window.
-pub(super) fn rows(call: &Call<'_>, selection: &Selection, window: (Micros, Micros), page: Page) -> Reply {
+pub(super) fn rows(
+    call: &Call<'_>,
+    selection: &Selection,
+    window: (Micros, Micros),
+    page: Page,
+) -> Result<Reply, Refusal> {
     let now = call.instant();
     let cut = Micros::try_from(call.config.start_cut.as_micros()).unwrap_or(Micros::MAX).max(1);
     let window = (window.0 - window.0.rem_euclid(cut), window.1);
     let listed = call.snapshot.page(call.timeline, selection, window, call.config.null_times, now, page);
+    call.has_page(page, listed.total)?;
     let rows: Vec<Bytes> = listed
         .rows
         .iter()
@@ -37,7 +43,7 @@ pub(super) fn rows(call: &Call<'_>, selection: &Selection, window: (Micros, Micr
         .map(|(one, state)| state.row(&call.timeline.world, one).clone())
         .collect();
     let rest = metadata(call, page, rows.len(), listed.total);
-    Reply::json(render::page("data", &rows, &rest))
+    Ok(Reply::json(render::page("data", &rows, &rest)))
 }
 
 /// The investigation of this RRN or UUID, in the state it is in now.
@@ -65,6 +71,7 @@ pub(super) fn alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let (one, _) = find(call, name)?;
     let world = &call.timeline.world;
     let listed = call.timeline.alerts_of(one, call.instant());
+    call.has_page(page, listed.len())?;
     let rows: Vec<Bytes> = page
         .of(&listed)
         .iter()

@@ -147,6 +147,18 @@ impl Call<'_> {
         if self.query.flag("multi-customer")? { Ok(self.region.clone()) } else { Ok(self.home.into_iter().collect()) }
     }
 
+    /// Refuses a page behind the last, where the simulator is set to.
+    fn has_page(&self, page: Page, total: usize) -> Result<(), Refusal> {
+        if page.index == 0 || page.index.saturating_mul(page.size) < total as u64 {
+            return Ok(());
+        }
+        match self.config.page_behind {
+            400 => Err(Refusal::bad(format!("There is no page {}", page.index))),
+            404 => Err(Refusal::not_found()),
+            _ => Ok(()),
+        }
+    }
+
     /// The JSON object in the body. Another content type is a 415, anything else a 400.
     pub(crate) fn json_body(&self) -> Result<Map<String, Value>, Refusal> {
         let kind = self.headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();

@@ -43,7 +43,7 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
         order,
         descending,
     };
-    Ok(investigations::rows(call, &selection, window, page))
+    investigations::rows(call, &selection, window, page)
 }
 
 /// The objects in an array of the body; a missing array is empty.

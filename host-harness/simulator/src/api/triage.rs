@@ -51,6 +51,7 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
     let order = objects(&body, "sorts")?.first().map(|sort| Order::read(sort)).transpose()?;
     let bounds = (start.unix_timestamp_nanos(), end.unix_timestamp_nanos());
     let found = find(call, &scope, bounds, &terms, order);
+    call.has_page(page, found.len())?;
     Ok(page_of(call, page, rrns_only, &found))
 }
 
@@ -192,20 +193,23 @@ pub(super) fn evidences(call: &Call<'_>, rrn: &str) -> Result<Reply, Refusal> {
     } else {
         Vec::new()
     };
-    Ok(part("evidences", &records, page))
+    let total = records.len() + usize::from(call.config.long_evidence_totals);
+    part(call, "evidences", &records, page, total)
 }
 
 /// `GET /idr/at/alerts/{rrn}/actors`.
 pub(super) fn actors(call: &Call<'_>, rrn: &str) -> Result<Reply, Refusal> {
     let page = call.query.page(20, 100)?;
     let actors = render::triage::actors(call.timeline, named(call, rrn)?);
-    Ok(part("actors", &actors, page))
+    part(call, "actors", &actors, page, actors.len())
 }
 
-fn part(member: &str, all: &[String], page: Page) -> Reply {
+/// A page of these, of which so many are said to be there.
+fn part(call: &Call<'_>, member: &str, all: &[String], page: Page, total: usize) -> Result<Reply, Refusal> {
+    call.has_page(page, all.len())?;
     let shown = page.of(all);
-    let rest = json!({"metadata": paging(page, shown.len(), all.len() as u64, all.len())});
-    Reply::json(render::page(member, shown, &rest))
+    let rest = json!({"metadata": paging(page, shown.len(), total as u64, all.len())});
+    Ok(Reply::json(render::page(member, shown, &rest)))
 }
 
 /// A condition of a search: one of the fields meets one of the values.

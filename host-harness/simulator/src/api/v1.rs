@@ -49,6 +49,7 @@ pub(super) fn comments(call: &Call<'_>) -> Result<Reply, Refusal> {
     if !ascending {
         comments.reverse();
     }
+    call.has_page(page, comments.len())?;
     let rows = page.of(&comments);
     let rest =
         if hash_text(target).is_multiple_of(3) { json!({}) } else { metadata(call, page, rows.len(), comments.len()) };

@@ -201,8 +201,10 @@ fn change_json(fault: &Fault, reply: &mut Reply, index: u64) {
         Fault::LongTotal { more } => totals(&mut members, |total| total.saturating_add(*more), index, false),
         Fault::DuplicatePage {} => totals(&mut members, |total| total, index, false),
         Fault::EndlessPages {} => totals(&mut members, |_| 1_000_000_000, index, true),
-        Fault::RegionFailures {} => {
-            edit(&mut members, list, |rows| rows.truncate(rows.len() / 2));
+        Fault::RegionFailures {} | Fault::EmptyRegionFailures {} => {
+            if *fault == (Fault::RegionFailures {}) {
+                edit(&mut members, list, |rows| rows.truncate(rows.len() / 2));
+            }
             set(&mut members, Some("region_failures"), r#"[{"region":"us2","message":"Region timed out"}]"#);
         }
         _ => {}

@@ -108,6 +108,8 @@ pub enum Fault {
     EndlessPages {},
     /// 200 with partial data and a non-empty `region_failures`.
     RegionFailures {},
+    /// 200 with all the data and a non-empty `region_failures`: the region that did not answer has nothing of it.
+    EmptyRegionFailures {},
     /// The list's first element gets a member that is nested so deep.
     DeepJson {
         /// The depth.
@@ -169,6 +171,7 @@ impl Fault {
             Self::DuplicatePage {} => "duplicate_page",
             Self::EndlessPages {} => "endless_pages",
             Self::RegionFailures {} => "region_failures",
+            Self::EmptyRegionFailures {} => "empty_region_failures",
             Self::DeepJson { .. } => "deep_json",
             Self::InvalidUtf8 {} => "invalid_utf8",
             Self::WrongEncoding {} => "wrong_encoding",
