@@ -143,14 +143,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let response = answer?;
         let page = paging::v2_in_parts(&response.body, index)
             .map_err(|why| self.client.malformed(&request, &response, &why))?;
-        let rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
+        let mut rows: Vec<Investigation<'_>> = page.rows.iter().map(Investigation::of).collect();
         check_order(&rows, window).map_err(|why| self.client.malformed(&request, &response, why))?;
+        // What is behind the end belongs to the next window.
+        rows.retain(|row| row.created.is_none_or(|created| created.floor_millisecond() <= before));
+        let is_past_end = rows.len() < page.rows.len();
         self.take(&rows, listing).await?;
         if let Some(why) = page.short {
             return Err(self.client.malformed(&request, &response, &why));
         }
         self.listed = true;
-        if !page.more {
+        if !page.more || is_past_end {
             return Ok(None);
         }
         let last = rows.iter().filter_map(|row| row.created).max().map_or(after, Utc::just_before);
@@ -321,14 +324,14 @@ pub(super) enum Listing {
     Everything,
 }
 
-/// Whether the rows are in the order and the window that were asked for, to
-/// the millisecond; at its beginning to the minute, to which a server may cut
-/// it: what comes too early is known, or new.
+/// Whether the rows are in the order that was asked for, to the millisecond, and in the window that was, to the minute, to
+/// which a server may cut its beginning, or round its end: what comes too early is known, or new.
 fn check_order(rows: &[Investigation<'_>], window: Window) -> Result<(), &'static str> {
     let earliest = window.after.floor_millisecond().plus_seconds(-60);
+    let latest = window.before.plus_seconds(60);
     let mut before = earliest;
     for created in rows.iter().filter_map(|row| row.created).map(Utc::floor_millisecond) {
-        if created < earliest || created > window.before {
+        if created < earliest || created > latest {
             return Err("investigations outside the window that was asked for");
         }
         if created < before {

@@ -1,11 +1,16 @@
 //! Lists whose pages say too little or too much about themselves: what they have is collected all the same.
 
-use crate::common::native::{Tenant, actions, empty, missing, new_one, polls, sound, start, status};
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::common::native::{KEY, Tenant, actions, empty, missing, new_one, polls, sound, start, status};
 use crate::evidence_obstacles::{alerts, artifact, evidence_of};
-use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationId, InvestigationSpec, Rule, World};
+use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationId, InvestigationSpec, Outcome, Rule, World};
 use rapid7_insightidr::api::transport::Request;
 use serde_json::Value;
 use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
 
 /// Has the JSON of answers that are data changed on its way.
 fn spoil(tenant: &mut Tenant, spoils: impl Fn(&Request, &mut Value) + 'static) {
@@ -163,4 +168,44 @@ fn evidence_is_kept_in_the_end_where_its_total_is_one_too_high() {
         assert!(message["triage"].is_object() && message["actors"].is_array(), "{pieces}: {message:#}");
         assert_eq!(evidence_of(&tenant, &rrns[0]), usize::from(pieces));
     }
+}
+
+#[test]
+fn investigations_behind_the_end_of_a_window_that_the_vendor_rounds_up_come_with_the_next_and_once() {
+    let mut tenant = Tenant::of(empty());
+    tenant.link.pace = Duration::from_millis(200);
+    let rounded = tenant.link.simulator.clone();
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let Some((_, end)) = request.target.split_once("end_time=") else { return };
+        let end = end.split('&').next().unwrap();
+        let up = OffsetDateTime::parse(end, &Rfc3339).unwrap() + time::Duration::seconds(50);
+        let target = request.target.replace(end, &up.format(&Rfc3339).unwrap());
+        let mut again = insightidr_simulator::Request::get("us", KEY, target);
+        if let Some(version) = request.accept_version {
+            again.headers.insert("accept-version", http::HeaderValue::from_static(version));
+        }
+        if let Outcome::Reply(reply) = rounded.handle(again) {
+            response.body = reply.body.to_vec();
+        }
+    }));
+    // A hundred and fifty with each list: more than a page of them is behind the end.
+    let names = Rc::new(RefCell::new(Vec::new()));
+    let made = Rc::clone(&names);
+    tenant.link.meanwhile = Some(Box::new(move |simulator, target| {
+        if target.contains("sort=created_time") && made.borrow().len() < 1_500 {
+            let now = simulator.now();
+            simulator.change_world(|world| {
+                for number in 0..150 {
+                    let at = now - time::Duration::milliseconds(number);
+                    let id = world.add_investigation(InvestigationSpec::new(at, at)).unwrap();
+                    made.borrow_mut().push(world.investigation_rrn(id).unwrap().to_owned());
+                }
+            });
+        }
+    }));
+    for _ in 0..12 {
+        tenant.advance(Duration::from_secs(600));
+        sound(&mut tenant);
+    }
+    assert_eq!((missing(&tenant, &names.borrow()).len(), tenant.repeated), (0, 0));
 }
