@@ -5,7 +5,8 @@
 //! Their identity: comments have an RRN; the alert of a product has its own id
 //! within its type, and where one element has the details of several alerts,
 //! within the product whose details they are; an occurrence of restricted evidence has none, and is known
-//! by its content.
+//! by its content. The order of its pieces is the vendor's affair: with them in another order it is the same occurrence,
+//! as long as it is remembered.
 
 use std::borrow::Cow;
 
@@ -43,6 +44,8 @@ pub struct Extra<'a> {
     product: Option<String>,
     /// Its name among all records of the tenant.
     pub id: String,
+    /// Hash of its content in any order of its pieces, if it has several.
+    in_any_order: Option<u64>,
 }
 
 /// The details of one alert of another product.
@@ -112,13 +115,21 @@ impl<'a> Extra<'a> {
                 format!("{}:{of}.{own}", investigation.rrn)
             }
         };
-        Self { kind, raw, members, detail, product, id }
+        let in_any_order = if kind == Kind::Restricted { in_any_order(&members) } else { None };
+        Self { kind, raw, members, detail, product, id, in_any_order }
     }
 
     /// Key among what is known of its investigation.
     #[must_use]
     pub fn key(&self) -> u64 {
-        hash64([self.id.as_bytes()])
+        self.in_any_order.unwrap_or_else(|| hash64([self.id.as_bytes()]))
+    }
+
+    /// Whether it is among what is known of its investigation, in order: by its key, or by its name, as versions of the
+    /// connector noted it that did not look past the order of pieces.
+    #[must_use]
+    pub fn is_in(&self, known: &[u64]) -> bool {
+        [self.key(), hash64([self.id.as_bytes()])].iter().any(|key| known.binary_search(key).is_ok())
     }
 
     /// The artifact. `now` stands in where neither it nor its investigation
@@ -200,6 +211,19 @@ impl<'a> Extra<'a> {
         }
         artifact
     }
+}
+
+/// Hash of an occurrence of restricted evidence whatever the order of its pieces. `None` where there are not several.
+fn in_any_order(members: &Members<'_>) -> Option<u64> {
+    let compact = |raw: Json<'_>| crate::text::compact_json(raw.get()).into_owned();
+    let mut pieces: Vec<String> = members.list("evidence").into_iter().map(compact).collect();
+    if pieces.len() < 2 {
+        return None;
+    }
+    pieces.sort_unstable();
+    let others = members.iter().filter(|(name, _)| *name != "evidence");
+    let others: Vec<String> = others.flat_map(|(name, raw)| [name.to_owned(), compact(raw)]).collect();
+    Some(hash64(others.iter().chain(&pieces).map(String::as_bytes)))
 }
 
 /// The details that an element has: each member for them is an object, or a

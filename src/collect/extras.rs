@@ -163,11 +163,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(why) => stop = Stop::or_stronger(stop, why),
             }
             for extra in rows.iter().flat_map(|raw| Extra::all_of(kind, raw, of)) {
-                let key = extra.key();
-                if known.alerts.binary_search(&key).is_err() {
+                if !extra.is_in(&known.alerts) {
                     self.output.push(extra.artifact(of, host, now).into_contract(stream(kind)));
                     self.output.count(stream(kind), 1);
-                    known.remember(key, at_hand);
+                    known.remember(extra.key(), at_hand);
                 }
             }
         }
@@ -274,8 +273,7 @@ async fn read_pages<T: Transport, C: Clock>(
         .map_err(|why| client.malformed(&request, &response, &why))?;
         for row in rows {
             let extras = Extra::all_of(kind, row, of);
-            let is_new =
-                |extra: &&Extra<'_>| known.is_none_or(|known| known.alerts.binary_search(&extra.key()).is_err());
+            let is_new = |extra: &&Extra<'_>| known.is_none_or(|known| !extra.is_in(&known.alerts));
             let new = extras.iter().filter(is_new).count();
             if new > 0 {
                 room.take(row.get(), u64::try_from(new).unwrap_or(u64::MAX));
