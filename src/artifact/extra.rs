@@ -4,7 +4,8 @@
 //!
 //! Their identity: comments have an RRN; the alert of a product has its own id
 //! within its type, and where one element has the details of several alerts,
-//! within the product whose details they are; an occurrence of restricted evidence has none, and is known
+//! within the product whose details they are; what one element has behind the 256th comes together, known
+//! by their ids, and again if one of them is added; an occurrence of restricted evidence has none, and is known
 //! by its content. The order of its pieces is the vendor's affair: with them in another order it is the same occurrence,
 //! as long as it is remembered.
 
@@ -40,6 +41,8 @@ pub struct Extra<'a> {
     members: Members<'a>,
     /// Its details, if it is the alert of a product.
     detail: Option<Detail<'a>>,
+    /// What stands for it instead of all of its element, if that has many alerts.
+    part: Option<String>,
     /// The product whose alert it is.
     product: Option<String>,
     /// Its name among all records of the tenant.
@@ -51,6 +54,8 @@ pub struct Extra<'a> {
 /// The details of one alert of another product.
 #[derive(Debug, Clone)]
 struct Detail<'a> {
+    /// The member that it stands in: `threat_command_details`.
+    name: String,
     /// The product that the member is named after: `THREAT_COMMAND`.
     product: String,
     raw: Json<'a>,
@@ -59,9 +64,30 @@ struct Detail<'a> {
     has_others: bool,
 }
 
-/// Most alerts of one element that become artifacts of their own: each has all
-/// of the element in its message.
-const MOST_DETAILS: usize = 32;
+impl Detail<'_> {
+    /// The id that the product gave it.
+    fn own_id(&self) -> Option<String> {
+        self.members.text("alert_id").map(Cow::into_owned)
+    }
+
+    /// The same, or else a hash of its content.
+    fn id(&self) -> String {
+        let content = || format!("{:016x}", hash64([crate::text::compact_json(self.raw.get()).as_bytes()]));
+        self.own_id().filter(|id| id.len() <= MOST_OF_ID).unwrap_or_else(content)
+    }
+}
+
+/// Most bytes of an id; what is longer is none.
+const MOST_OF_ID: usize = 512;
+
+/// Alerts of one element of which each has all of the element in its message. Of those behind them each has only its own
+/// details: else the bytes of an element would count as often as it has alerts.
+pub const WITH_ALL: usize = 32;
+/// Alerts of one element that become artifacts of their own. Those behind them come together, so that what is remembered of
+/// an investigation, and what a step makes of one element, have an end.
+const MOST_DETAILS: usize = 256;
+/// Bytes of details that come together: what a message holds of a record.
+const TOGETHER: usize = 96 * 1024;
 
 impl<'a> Extra<'a> {
     /// Reads a record of an investigation. One element may have the details of
@@ -70,11 +96,50 @@ impl<'a> Extra<'a> {
     pub fn all_of(kind: Kind, raw: impl Into<Json<'a>>, investigation: &Investigation<'_>) -> Vec<Self> {
         let raw = raw.into();
         let members = Members::within(raw).unwrap_or_default();
-        let details = if kind == Kind::ProductAlert { details(&members) } else { Vec::new() };
+        let mut details = if kind == Kind::ProductAlert { details(&members) } else { Vec::new() };
         if details.is_empty() {
             return vec![Self::of(kind, raw, members, None, investigation)];
         }
-        details.into_iter().map(|detail| Self::of(kind, raw, members.clone(), Some(detail), investigation)).collect()
+        let rest = details.split_off(details.len().min(MOST_DETAILS));
+        let mut all: Vec<Self> = Vec::with_capacity(details.len());
+        for (at, detail) in details.into_iter().enumerate() {
+            let part = (at >= WITH_ALL).then(|| part_of(&members, std::slice::from_ref(&detail)));
+            let extra = Self::of(kind, raw, members.clone(), Some(detail), investigation);
+            all.push(Self { part, ..extra });
+        }
+        let mut rest = rest.as_slice();
+        while !rest.is_empty() {
+            let mut bytes = 0_usize;
+            let fits = rest.iter().take_while(|detail| {
+                bytes = bytes.saturating_add(detail.raw.get().len());
+                bytes <= TOGETHER
+            });
+            let (together, behind) = rest.split_at(fits.count().max(1).min(rest.len()));
+            all.push(Self::together(raw, &members, together, investigation));
+            rest = behind;
+        }
+        all
+    }
+
+    /// Alerts of products that come together: known by their ids.
+    fn together(
+        raw: Json<'a>,
+        members: &Members<'a>,
+        details: &[Detail<'a>],
+        investigation: &Investigation<'_>,
+    ) -> Self {
+        let ids: Vec<String> = details.iter().map(|detail| format!("{}.{}", detail.product, detail.id())).collect();
+        let hash = hash64(ids.iter().map(String::as_bytes));
+        Self {
+            kind: Kind::ProductAlert,
+            raw,
+            members: members.clone(),
+            detail: None,
+            part: Some(part_of(members, details)),
+            product: details.first().map(|detail| detail.product.clone()),
+            id: format!("{}:product-alerts.together-{hash:016x}", investigation.rrn),
+            in_any_order: None,
+        }
     }
 
     /// One of them.
@@ -92,13 +157,11 @@ impl<'a> Extra<'a> {
             None => members.text("type").map(Cow::into_owned),
         };
         let own = match kind {
-            Kind::ProductAlert => {
-                detail.as_ref().and_then(|detail| detail.members.text("alert_id").map(Cow::into_owned))
-            }
+            Kind::ProductAlert => detail.as_ref().and_then(Detail::own_id),
             Kind::Comment => members.text("rrn").map(Cow::into_owned),
             Kind::Restricted => None,
         };
-        let own = own.filter(|id| id.len() <= 512);
+        let own = own.filter(|id| id.len() <= MOST_OF_ID);
         let id = match (kind, own) {
             (Kind::Comment, Some(rrn)) => rrn,
             (_, own) => {
@@ -116,7 +179,7 @@ impl<'a> Extra<'a> {
             }
         };
         let in_any_order = if kind == Kind::Restricted { in_any_order(&members) } else { None };
-        Self { kind, raw, members, detail, product, id, in_any_order }
+        Self { kind, raw, members, detail, part: None, product, id, in_any_order }
     }
 
     /// Key among what is known of its investigation.
@@ -153,6 +216,11 @@ impl<'a> Extra<'a> {
             // Told apart from a time of its own.
             tags.push(Cow::Borrowed("time-of-investigation"));
         }
+        if self.detail.is_none() && self.part.is_some() {
+            tags.push(Cow::Borrowed("several-alerts"));
+        }
+        // What was put together of JSON is JSON.
+        let record = self.part.as_deref().and_then(Json::parse).unwrap_or(self.raw);
         let mut artifact = Artifact {
             id: version.id(event),
             message_type: message_type::SIEM_EVENT,
@@ -162,7 +230,7 @@ impl<'a> Extra<'a> {
             source_info: Some(field(Cow::Owned(self.id.clone()))),
             start: Some(event),
             message: message::message(
-                self.raw,
+                record,
                 &[Nested { name: "investigation", records: vec![of.as_parent().to_owned()], single: true }],
             ),
             ..Artifact::default()
@@ -180,7 +248,7 @@ impl<'a> Extra<'a> {
                 artifact.rule_category = product.map(field);
                 // What belongs to another alert of the element names nobody here.
                 let several = self.detail.as_ref().filter(|detail| detail.has_others);
-                artifact.entities = evidence::entities(several.map_or(self.raw, |detail| detail.raw));
+                artifact.entities = evidence::entities(several.map_or(record, |detail| detail.raw));
             }
             Kind::Comment => {
                 artifact.action = Some("comment".to_owned());
@@ -213,6 +281,23 @@ impl<'a> Extra<'a> {
     }
 }
 
+/// An element as if it had only these details.
+fn part_of(members: &Members<'_>, details: &[Detail<'_>]) -> String {
+    let mut part = String::from("{");
+    if let Some(kind) = members.raw("type") {
+        part.push_str(&format!(r#""type":{},"#, kind.get()));
+    }
+    let same_member = |one: &Detail<'_>, other: &Detail<'_>| one.name == other.name;
+    let lists = details.chunk_by(same_member).map(|details| {
+        let name = details.first().map_or("", |detail| detail.name.as_str());
+        let raw: Vec<&str> = details.iter().map(|detail| detail.raw.get()).collect();
+        format!("{}:[{}]", crate::text::quoted(name), raw.join(","))
+    });
+    part.push_str(&lists.collect::<Vec<_>>().join(","));
+    part.push('}');
+    part
+}
+
 /// Hash of an occurrence of restricted evidence whatever the order of its pieces. `None` where there are not several.
 fn in_any_order(members: &Members<'_>) -> Option<u64> {
     let compact = |raw: Json<'_>| crate::text::compact_json(raw.get()).into_owned();
@@ -234,8 +319,9 @@ fn details<'a>(members: &Members<'a>) -> Vec<Detail<'a>> {
         let Some(product) = name.strip_suffix("_details") else { continue };
         for raw in value.elements().unwrap_or_else(|| vec![value]) {
             let members = Members::within(raw).unwrap_or_default();
-            if !members.is_empty() && details.len() < MOST_DETAILS {
-                details.push(Detail { product: product.to_ascii_uppercase(), raw, members, has_others: false });
+            if !members.is_empty() {
+                let (name, product) = (name.to_owned(), product.to_ascii_uppercase());
+                details.push(Detail { name, product, raw, members, has_others: false });
             }
         }
     }
@@ -337,7 +423,10 @@ mod tests {
         let of = Investigation::of(&of);
         let many = vec![r#"{"a":1}"#; 5_000].join(",");
         let raw = raw(&format!(r#"{{"type":"X","insight_agent_details":[{many}]}}"#));
-        assert_eq!(Extra::all_of(Kind::ProductAlert, &raw, &of).len(), MOST_DETAILS);
+        let all = Extra::all_of(Kind::ProductAlert, &raw, &of);
+        assert_eq!(all.len(), MOST_DETAILS + 1);
+        let bytes: usize = all.iter().map(|extra| extra.artifact(&of, "us.example", Utc(0)).message.len()).sum();
+        assert!(bytes < 3 * WITH_ALL * raw.get().len(), "{bytes} bytes");
     }
 
     #[test]

@@ -27,7 +27,7 @@ use super::memory::OWED;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Transport};
 use crate::api::{calls, errors, paging};
-use crate::artifact::extra::{Extra, Kind};
+use crate::artifact::extra::{Extra, Kind, WITH_ALL};
 use crate::artifact::investigation::Investigation;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::descriptor::{COMMENTS, PRODUCT_ALERTS, RESTRICTED};
@@ -276,7 +276,8 @@ async fn read_pages<T: Transport, C: Clock>(
             let is_new = |extra: &&Extra<'_>| known.is_none_or(|known| !extra.is_in(&known.alerts));
             let new = extras.iter().filter(is_new).count();
             if new > 0 {
-                room.take(row.get(), u64::try_from(new).unwrap_or(u64::MAX));
+                // Those behind these have each a part of it, and one more holds all of these.
+                room.take(row.get(), u64::try_from(new.min(WITH_ALL + 1)).unwrap_or(u64::MAX));
                 taken.push(row.to_owned());
             }
         }

@@ -20,7 +20,7 @@
 //!
 //! Where a region behind the search fails, the answers of the others are used. What
 //! it may have is looked for again in every cycle until all regions answer, for a
-//! day ([`PATIENCE`]), and then as far back as that.
+//! day, and then as far back as that.
 //!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen. Three alerts in a row that cannot be read look like an outage, and

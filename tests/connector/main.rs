@@ -30,6 +30,7 @@ mod organization;
 mod outside;
 mod outside_obstacles;
 mod partial;
+mod product_alerts;
 mod refusals;
 mod requests;
 mod unanswered;
