@@ -50,7 +50,7 @@ pub fn mapping(bytes: &[u8]) {
             investigation.artifact(0, "us.example", &[], now),
             investigation.artifact(u32::MAX, "us.example", &[], now),
             alert.artifact(&investigation, context.clone(), "us.example", now),
-            TriageAlert::of(raw).artifact(context, "us.example", now),
+            TriageAlert::of(raw).artifact(context, "us.example", now, |_| false),
         ];
         for kind in [Kind::ProductAlert, Kind::Comment, Kind::Restricted] {
             let all = Extra::all_of(kind, raw, &investigation);

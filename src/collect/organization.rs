@@ -59,6 +59,11 @@ impl Seen {
 }
 
 impl Organization {
+    /// Whether all rows that were seen last are of this one.
+    pub(super) fn is(self, id: &str) -> bool {
+        self.seen == Seen::One(hash64([id.as_bytes()]))
+    }
+
     /// After rows of another one at this time.
     fn moved(self, to: Seen, now: Utc) -> Self {
         let since = self.since.filter(|since| (0..86_400).contains(&now.seconds_since(*since)));

@@ -440,7 +440,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             };
             self.output.count(EVIDENCE, context.evidence.len());
-            self.output.push(alert.artifact(context, host, now).into_contract(UNINVESTIGATED));
+            let known = self.state.since_7.organization;
+            let artifact = alert.artifact(context, host, now, |organization| known.is(organization));
+            self.output.push(artifact.into_contract(UNINVESTIGATED));
             self.output.count(UNINVESTIGATED, 1);
             self.done_with(&alert.rrn, alert.created().unwrap_or(now).0);
             self.note_in_its_investigation(alert);

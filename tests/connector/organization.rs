@@ -2,10 +2,39 @@
 
 use std::time::Duration;
 
-use crate::common::native::{Tenant, empty, sound, start};
-use insightidr_simulator::{InvestigationSpec, World, WorldConfig};
+use crate::common::native::{Tenant, empty, polls, sound, start};
+use insightidr_simulator::{AlertSpec, Change, InvestigationSpec, World, WorldConfig};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
+
+#[test]
+fn an_alert_is_one_record_whatever_the_triage_api_calls_its_organization() {
+    for id in [Some("0815"), None] {
+        let mut world = empty();
+        let created = start() - time::Duration::hours(1);
+        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        let joined = start() + time::Duration::hours(2);
+        let at = created + time::Duration::minutes(1);
+        let spec = AlertSpec { triage_visible_at: Some(created), ..AlertSpec::new(at, joined) };
+        let alert = world.add_alert(Some(of), spec).unwrap();
+        world.add_change(of, joined, Change::Priority("LOW".into())).unwrap();
+        let rrn = world.alert_id(alert).unwrap();
+        let mut tenant = Tenant::of(world);
+        tenant.link.spoils = Some(Box::new(move |request, response| {
+            if request.target.ends_with("/ops/rrns") && response.status == 200 {
+                let mut page: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+                for alert in page["alerts"].as_array_mut().unwrap() {
+                    alert["organization"]["id"] = id.into();
+                }
+                response.body = serde_json::to_vec(&page).unwrap();
+            }
+        }));
+        polls(&mut tenant, 6);
+        assert_eq!(tenant.collected().get(&rrn), Some(&1), "before it joins");
+        polls(&mut tenant, 12);
+        assert_eq!(tenant.collected().get(&rrn), Some(&1), "{id:?}");
+    }
+}
 
 #[test]
 fn another_region_is_another_tenant_and_begins_from_its_beginning() {
