@@ -33,7 +33,7 @@ pub struct Page<'a> {
     /// totals have been seen to move. Where two of them agree that this is the
     /// end, none follows.
     pub more: bool,
-    /// Whether it says itself that none follows, and has as many rows as that takes: see [`Pages::behind_the_end`].
+    /// Whether it says itself that none follows: see [`Pages::behind_the_end`].
     pub says_it_is_last: bool,
     /// What is wrong with its number of rows, if it has fewer than its totals promise: what it has can be used, and what it
     /// lacks may come.
@@ -95,7 +95,8 @@ impl Pages {
     }
 
     /// What the failure of the next page comes to. One is asked for behind a full page although that says that it is the
-    /// last, in case its total is too small: where there is none, the vendor may refuse it, and the list is at its end.
+    /// last, in case its total is wrong: where there is none, the vendor may refuse it, and the list is at its end, with
+    /// as many rows as its total says or not.
     ///
     /// # Errors
     ///
@@ -363,9 +364,8 @@ impl<'a> Envelope<'a> {
         if more && rows == 0 {
             return Err("an empty page with pages behind it".to_owned());
         }
-        let says_it_is_last = !more && self.rows_so_far(asked, size) >= total_rows;
-        let (rows, partial, more) = (self.rows, self.partial, more || rows >= size);
-        Ok(Page { rows, total_rows, has_totals: true, more, says_it_is_last, short, partial })
+        let (partial, says_it_is_last, more) = (self.partial, !more, more || rows >= size);
+        Ok(Page { rows: self.rows, total_rows, has_totals: true, more, says_it_is_last, short, partial })
     }
 }
 

@@ -24,7 +24,7 @@ use super::memory::Found;
 use super::triage::Read;
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::records::Members;
-use crate::api::transport::{Clock, Request, Transport};
+use crate::api::transport::{Clock, Request, Response, Transport};
 use crate::api::{calls, paging};
 use crate::artifact::alert::{Alert, Context};
 use crate::artifact::message::NESTED;
@@ -375,19 +375,33 @@ async fn read_pages<T: Transport, C: Clock>(
     call: impl Fn(u64) -> Request,
     mut take: impl FnMut(&RawValue),
 ) -> Result<bool, Stop> {
-    let (mut pages, mut is_whole) = (paging::Pages::default(), true);
+    let (mut pages, mut is_whole, mut rows) = (paging::Pages::default(), true, 0_u64);
     // Evidence and actors of one alert have to fit into one step.
     for index in 0..PAGES.min(client.requests_of_a_step() / 4).max(1) {
         let request = call(index);
         let response = match client.send(&request).await {
             Ok(response) => response,
-            Err(stop) => return pages.behind_the_end(stop).map(|_| is_whole),
+            Err(stop) => {
+                let total = pages.behind_the_end(stop)?.total_rows;
+                let is_all = rows >= total;
+                if is_all || is_last {
+                    return Ok(is_whole && is_all);
+                }
+                // It is no 404 of the alert.
+                let page = Response { status: 200, ..Response::default() };
+                return Err(client.malformed(
+                    &request,
+                    &page,
+                    &format!("{rows} rows where its totals promise {total}"),
+                ));
+            }
         };
         let page = paging::triage(&response.body, index).map_err(|why| client.malformed(&request, &response, &why))?;
         if pages.is_again(&page) {
             return Err(client.malformed(&request, &response, "the same page again"));
         }
         page.rows.iter().for_each(|raw| take(raw));
+        rows = rows.saturating_add(u64::try_from(page.rows.len()).unwrap_or(u64::MAX));
         if let Some(why) = page.lack() {
             is_whole = false;
             if !is_last {

@@ -19,8 +19,8 @@
 //! does not make the first failure behind it the last.
 //!
 //! Where a region behind the search fails, the answers of the others are used. What
-//! it may have is looked for again in every cycle until all regions answer, for a
-//! day, and then as far back as that.
+//! it may have is looked for again in every cycle until all regions answer: for a
+//! day ([`PATIENCE`]), and then as far back as that.
 //!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen. Three alerts in a row that cannot be read look like an outage, and
@@ -43,7 +43,7 @@ use super::evidence::{HELD, NAME, REMEDY};
 use super::triage::{BATCH, Read};
 use crate::api::client::{Stop, is_local};
 use crate::api::json::Json;
-use crate::api::transport::{Clock, Transport};
+use crate::api::transport::{Clock, Response, Transport};
 use crate::api::{calls, errors, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::identity::hash64;
@@ -75,10 +75,14 @@ const MOST_KNOWN: usize = 10_000;
 /// failures of an alert that is still to be read ([`failing::Failures`]).
 const GONE: i64 = i64::MIN;
 
-/// Key under which it is remembered since when a region has failed; what it is looked for is that of no RRN.
+/// Key under which it is remembered since when a region has failed, in the place of that of an alert.
 const FAILED_SINCE: u64 = 0;
+/// The same of the cycles in which one has.
+const CYCLES_FAILED: u64 = 1;
 /// Seconds for which all that was created since a region failed is looked for again, and that are gone back then.
 const PATIENCE: i64 = 86_400;
+/// Cycles in which a region fails before anything is given up: that one fails in two, days apart, says little.
+const CYCLES: u32 = 12;
 
 /// What a search of a window found.
 enum Rrns {
@@ -165,9 +169,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
         }
         let oldest = Some(end.plus_seconds(-PATIENCE));
+        let outside = &mut self.state.beyond.outside;
         if self.state.beyond.uninvestigated >= Some(end) {
-            self.state.beyond.outside.remove(&FAILED_SINCE);
-        } else if self.has_a_region_failed_for_long() && self.state.beyond.uninvestigated < oldest {
+            outside.remove(&FAILED_SINCE);
+            outside.remove(&CYCLES_FAILED);
+        } else {
+            let failures = outside.get(&CYCLES_FAILED).and_then(|failures| Failures::of(*failures)).unwrap_or_default();
+            let failures = Failures { alone: failures.alone.saturating_add(1), ..failures };
+            outside.insert(CYCLES_FAILED, failures.created());
+        }
+        if self.has_a_region_failed_for_long() && self.state.beyond.uninvestigated < oldest {
             self.state.beyond.uninvestigated = oldest;
             self.forget_outside(overlap);
         }
@@ -195,8 +206,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Whether what a region may have that fails has been looked for again as long as may be.
     fn has_a_region_failed_for_long(&self) -> bool {
-        let since = self.state.beyond.outside.get(&FAILED_SINCE);
-        since.is_some_and(|since| self.cycle_began().seconds_since(Utc(*since)) >= PATIENCE)
+        let outside = &self.state.beyond.outside;
+        let since = outside.get(&FAILED_SINCE);
+        let cycles = outside.get(&CYCLES_FAILED).and_then(|failures| Failures::of(*failures)).unwrap_or_default();
+        cycles.alone >= CYCLES && since.is_some_and(|since| self.cycle_began().seconds_since(Utc(*since)) >= PATIENCE)
     }
 
     /// Collects one window.
@@ -262,11 +275,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         loop {
             // Bounds are excluded, and finer than a request can say.
             let request = calls::triage_search(from.just_before(), until, index, paging::PAGE_SIZE);
-            let response = match self.client.send(&request).await {
+            let answer = self.client.send(&request).await;
+            let end = answer.as_ref().err().and_then(|stop| pages.behind_the_end(stop.clone()).ok());
+            let response = match answer {
                 Ok(response) => response,
-                Err(stop) if pages.behind_the_end(stop.clone()).is_ok_and(|end| number(&rrns) >= end.total_rows) => {
-                    return Ok(Rrns::of(rrns, partial));
-                }
+                Err(_) if end.is_some() => Response { status: 200, ..Response::default() },
                 // As below; and one that takes too much may be answered in parts.
                 Err(Stop::Failed(failure))
                     if is_local(&failure)
@@ -280,7 +293,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(stop) => return Err(stop),
             };
             let malformed = |why: &str| errors::malformed(&request, &response, self.client.region(), why);
-            let page = match paging::triage_rrns(&response.body, index) {
+            let page = match end.map_or_else(|| paging::triage_rrns(&response.body, index), Ok) {
                 Ok(page) => page,
                 // It may be so for a moment, and of every window.
                 Err(why) if self.state.beyond.outside_failures == 0 => {

@@ -59,6 +59,7 @@ pub fn faults() -> Vec<Fault> {
         Fault::DuplicatePage {},
         Fault::EndlessPages {},
         Fault::RegionFailures {},
+        Fault::EmptyRegionFailures {},
         Fault::InvalidUtf8 {},
         Fault::WrongEncoding {},
         Fault::GzipBomb { megabytes: 64 },

@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use crate::common::native::{KEY, Tenant, actions, empty, missing, new_one, polls, sound, start, status};
 use crate::evidence_obstacles::{alerts, artifact, evidence_of};
-use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationId, InvestigationSpec, Outcome, Rule, World};
+use insightidr_simulator::{
+    AlertSpec, FaultProfile, InvestigationId, InvestigationSpec, Outcome, Rule, SimulatorConfig, World,
+};
 use rapid7_insightidr::api::transport::Request;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -208,4 +210,28 @@ fn investigations_behind_the_end_of_a_window_that_the_vendor_rounds_up_come_with
         sound(&mut tenant);
     }
     assert_eq!((missing(&tenant, &names.borrow()).len(), tenant.repeated), (0, 0));
+}
+
+#[test]
+fn a_hundred_pieces_of_evidence_are_kept_where_their_total_is_one_too_high_and_the_page_behind_them_is_refused() {
+    let (mut tenant, rrns) = alerts(1, 100);
+    refuse_second_page(&tenant, "*/evidences", 404);
+    spoil(&mut tenant, |request, page| {
+        if request.target.contains("/evidences?") {
+            page["metadata"]["total_items"] = 101.into();
+        }
+    });
+    polls(&mut tenant, 20);
+    let alert = artifact(&tenant, &rrns[0]).unwrap();
+    assert_eq!((evidence_of(&tenant, &rrns[0]), alert["tags"].to_string().contains("cut")), (100, true));
+}
+
+#[test]
+fn totals_of_a_search_that_move_stop_nothing_where_the_page_behind_the_last_is_refused() {
+    let mut world = empty();
+    let rrns = add_alerts(&mut world, None, start() - time::Duration::hours(3), 200);
+    let config = SimulatorConfig { loose_rrns: true, page_behind: 404, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    polls(&mut tenant, 1);
+    assert_eq!(missing(&tenant, &rrns).len(), 0);
 }

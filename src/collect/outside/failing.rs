@@ -23,7 +23,7 @@ pub(super) struct Failures {
     /// While others could be read.
     pub(super) own: u32,
     /// While no other could: that says little about it.
-    alone: u32,
+    pub(super) alone: u32,
 }
 
 impl Failures {

@@ -75,6 +75,10 @@ pub struct Place {
     pub no_totals: bool,
     /// In so many of a thousand minutes the triage API answers with a part of its data.
     pub silent_regions: u16,
+    /// What does not answer then has nothing.
+    pub silent_regions_are_empty: bool,
+    /// A page behind the last one of a list is 404.
+    pub refuses_page_behind: bool,
     /// Requests a minute.
     pub rate_limit: Option<u32>,
     /// The same for the triage API, where it counts for itself.
@@ -146,7 +150,12 @@ prop_compose! {
         [thin_hydration, missing_is_404, nulls_last, rate_headers] in prop::array::uniform4(any::<bool>()),
         loose_rrns in prop::bool::weighted(0.3),
         [rate_limit, triage_rate_limit] in prop::array::uniform2(prop::option::weighted(0.3, 40_u32..300)),
-        silent_regions in prop_oneof![4 => Just(0_u16), 1 => 20_u16..400],
+        (silent_regions, silent_regions_are_empty) in prop_oneof![
+            8 => Just((0_u16, false)),
+            2 => (20_u16..400, any::<bool>()),
+            1 => Just((1_000, true)),
+        ],
+        refuses_page_behind in prop::bool::weighted(0.3),
         pace in prop_oneof![3 => Just(0_u64), 1 => 1_u64..3_000],
         untimed in prop_oneof![2 => Just(0_u8), 1 => 1_u8..=100],
         start_cut in prop_oneof![4 => Just(0_u64), 1 => Just(1_u64), 1 => Just(60_u64)],
@@ -159,7 +168,9 @@ prop_compose! {
         Place {
             seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
             triage_rate_limit, rate_headers, silent_regions, loose_rrns, pace,
-            untimed, start_cut, no_totals,
+            untimed, start_cut, no_totals, silent_regions_are_empty,
+            // Without totals nothing tells which page is behind the last.
+            refuses_page_behind: refuses_page_behind && !no_totals,
             investigations: investigations / few,
             old_investigations: old_investigations / few,
             growth_per_day: growth_per_day / few,
@@ -268,6 +279,8 @@ impl Scenario {
                 thin_hydration: place.thin_hydration,
                 loose_rrns: place.loose_rrns,
                 silent_regions: place.silent_regions,
+                silent_regions_are_empty: place.silent_regions_are_empty,
+                page_behind: if place.refuses_page_behind { 404 } else { 200 },
                 no_triage_status: missing,
                 no_restricted_status: missing,
                 start_cut: Duration::from_secs(place.start_cut),
