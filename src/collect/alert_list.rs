@@ -8,6 +8,9 @@
 //! different alerts as its totals promise; what has moved across the bounds of
 //! its pages meanwhile is found by reading it again.
 //!
+//! Of more alerts than are remembered those are let go, too, that are older than
+//! what was gone through at the same version ([`super::passes`]).
+//!
 //! Not guaranteed: an alert that is pushed across such a bound because another
 //! one was taken out of an investigation that takes several steps.
 
@@ -17,7 +20,7 @@ use serde_json::value::RawValue;
 
 use super::access::is_absence;
 use super::alerts::Work;
-use super::checkpoint::Known;
+use super::checkpoint::{Known, MAX_ALERTS};
 use crate::api::client::{Client, Stop, is_local};
 use crate::api::transport::{Clock, Response, Transport};
 use crate::api::{calls, paging};
@@ -85,6 +88,9 @@ pub(super) struct Listed {
     pub(super) count: usize,
     /// When the youngest of those that were let go was created.
     pub(super) newest: Option<Utc>,
+    /// Keys of all that were listed, those that were let go included, in their
+    /// order; of a single page of an investigation that is not known none.
+    keys: Vec<u64>,
     /// The page to go on at, when the listing is not whole.
     pub(super) next_page: Option<u64>,
     /// Why it is not, unless only the step's room has run out.
@@ -104,6 +110,13 @@ impl Listed {
         let pages = self.pages.partition_point(|start| *start <= row).saturating_sub(1);
         u64::try_from(pages).unwrap_or(u64::MAX)
     }
+
+    /// Keys of what stands within a page of an alert: all of its own page is among them.
+    pub(super) fn beside(&self, key: u64) -> &[u64] {
+        let page = usize::try_from(paging::PAGE_SIZE).unwrap_or(usize::MAX);
+        let Some(at) = self.keys.iter().position(|known| *known == key) else { return &[] };
+        self.keys.get(at.saturating_sub(page)..at.saturating_add(page).min(self.keys.len())).unwrap_or_default()
+    }
 }
 
 /// Whether a page failed for itself alone, so that the next may be read.
@@ -113,11 +126,13 @@ fn is_bad_page(stop: &Stop) -> bool {
 }
 
 /// Lists the alerts of one investigation. A page that fails for itself alone is
-/// gone on behind.
+/// gone on behind. What was created before `through` was gone through at this
+/// version.
 pub(super) async fn list<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     work: &Work<'_>,
     known: Option<&Known>,
+    through: Option<Utc>,
     room: &Room,
 ) -> Listed {
     let mut listed = Listed::default();
@@ -126,12 +141,12 @@ pub(super) async fn list<T: Transport, C: Clock>(
     }
     // A new version holds its alerts.
     let known = known.filter(|known| !known.alerts.is_empty() && known.fingerprint == work.investigation.fingerprint());
+    // As long as all that is known has a key, that says more.
+    let through = through.filter(|_| known.is_some_and(|known| known.alerts.len() >= MAX_ALERTS));
     let mut index = work.from_page;
     let (mut pages, mut tries, mut bad) = (paging::Pages::default(), 0, 0);
     // What there is to read of the new alerts of a page takes more than the page: a quarter of the requests is for pages.
     let left = client.requests_left();
-    // Keys of a list of several pages.
-    let mut keys: Vec<u64> = Vec::new();
     loop {
         listed.next_page = Some(index);
         if room.is_full() {
@@ -174,8 +189,9 @@ pub(super) async fn list<T: Transport, C: Clock>(
             if is_long || known.is_some() {
                 let alert = Alert::of(row);
                 let key = alert.key();
-                keys.push(key);
-                if known.is_some_and(|known| known.alerts.binary_search(&key).is_ok()) {
+                listed.keys.push(key);
+                let is_gone_through = || through.is_some_and(|through| alert.created.is_some_and(|it| it < through));
+                if known.is_some_and(|known| known.alerts.binary_search(&key).is_ok()) || is_gone_through() {
                     listed.newest = listed.newest.max(alert.created);
                     continue;
                 }
@@ -194,6 +210,7 @@ pub(super) async fn list<T: Transport, C: Clock>(
             continue;
         }
         listed.next_page = None;
+        let mut keys = listed.keys.clone();
         keys.sort_unstable();
         keys.dedup();
         let different = u64::try_from(keys.len()).unwrap_or(u64::MAX);
@@ -208,6 +225,5 @@ pub(super) async fn list<T: Transport, C: Clock>(
         }
         tries += 1;
         (listed, pages, index) = (Listed::default(), paging::Pages::default(), 0);
-        keys.clear();
     }
 }

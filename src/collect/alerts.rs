@@ -148,10 +148,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let room = self.room();
         let kinds = self.extra_kinds();
         let (room, client) = (&room, &self.client);
-        let listings =
-            group.iter().zip(known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
-                boxed(async move { Answer::Alerts(list(client, work, known.known(), room).await) })
-            });
+        let listings = group.iter().zip(known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
+            let through = self.gone_through(&work.investigation.rrn);
+            boxed(async move { Answer::Alerts(list(client, work, known.known(), through, room).await) })
+        });
         let identified = group.iter().zip(known).filter(|(work, _)| work.investigation.is_identified());
         let extras = identified.flat_map(|(work, known)| {
             kinds.iter().map(move |kind| {
@@ -223,24 +223,35 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let mut failure = listed.stop.as_ref().and_then(local_failure);
         let mut untouched = false;
-        // The first alert that is not done.
-        let mut undone = None;
+        // Going back for the young ones would be to list all of it again, in which others have made room meanwhile. They
+        // are listed again when it is over.
+        let is_long = known.alerts.len().saturating_add(alerts.len()) > MAX_ALERTS;
+        let waits = |alert: &Alert<'_>| is_long && self.is_young(alert.created);
+        // The first alert that is not done, unless it waits.
+        let is_undone =
+            |(alert, enriched): (&Alert<'_>, &Enriched)| !matches!(enriched, Enriched::Ready(_)) && !waits(alert);
+        let undone = alerts.iter().zip(&enriched).position(is_undone);
         let mut at_hand: Vec<u64> = Vec::new();
-        if known.alerts.len().saturating_add(alerts.len()) > MAX_ALERTS {
+        if is_long {
             at_hand.extend(alerts.iter().map(Alert::key));
+            // What is done of the page to go on at must not make room for the rest of it.
+            let key = undone.and_then(|undone| alerts.get(undone)).map(Alert::key);
+            at_hand.extend(key.map(|key| listed.beside(key)).unwrap_or_default());
             at_hand.sort_unstable();
         }
-        for (position, (alert, enriched)) in alerts.iter().zip(enriched).enumerate() {
+        for (alert, enriched) in alerts.iter().zip(enriched) {
             let context = match enriched {
                 Enriched::Ready(context) => *context,
                 not_ready => {
-                    undone = undone.or(Some(position));
                     match not_ready {
                         Enriched::Held(why) => failure = failure.or(Some(why)),
                         // In a step that could do nothing else, young ones wait
                         // like those without evidence: the next step would do no
                         // more.
-                        Enriched::Untouched => untouched |= self.output.progress || !self.is_young(alert.created),
+                        Enriched::Untouched => {
+                            let is_young = self.is_young(alert.created);
+                            untouched |= !is_young || self.output.progress && !is_long;
+                        }
                         // Its evidence is asked for again while its investigation
                         // is owed another look, which is as long as it may be late.
                         Enriched::Waiting | Enriched::Ready(_) => {}
@@ -291,6 +302,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.since_7.status = failure.http_status.unwrap_or(0);
             self.output.degrade(ALERTS, *failure);
         }
+        self.note_pass(&investigation.rrn, work.from_page, ordinal.is_some(), &known);
         if !matches!(known.owed, Owed::Page(_)) {
             self.visited.push(investigation.rrn.clone().into_owned());
         }
@@ -310,9 +322,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let promised = investigation.members.time("latest_alert_time");
         let newest = alerts.iter().filter_map(|alert| alert.created).chain(promised).max().max(listed.newest);
         // What has come to the front while later pages were listed is found by
-        // listing all of it once more, unless that would ask for everything
-        // again that could not be remembered, for ever.
-        let newest = if work.from_page > 0 && known.alerts.len() < MAX_ALERTS { Some(now) } else { newest };
+        // listing all of it once more. Of more than are remembered that may take
+        // several steps itself: in the cycle that it began in its row shows what
+        // has come, or the next cycle does.
+        let is_again = || known.alerts.len() < MAX_ALERTS || self.began_earlier(&investigation.rrn);
+        let newest = if work.from_page > 0 && is_again() { Some(now) } else { newest };
         let hidden = newest.map(|newest| newest.min(now).plus_seconds(overlap));
         let absent = investigation
             .created

@@ -19,6 +19,7 @@ use super::forgetting::Bounds;
 use super::former;
 use super::memory::{self, Memory};
 use super::organization::Organization;
+use super::passes::Pass;
 use crate::artifact::identity::hash64;
 use crate::contract::{Failure, FailureReason, RetryAdvice};
 use crate::times::Utc;
@@ -29,8 +30,8 @@ const MAGIC: &[u8; 5] = b"R7IDR";
 /// has what is remembered in blocks and a checksum that costs less; format 4 has
 /// the blocks in one piece, which [`Memory`] keeps as it is; format 5 has what
 /// is condensed by the day and the RRN, format 6 with work left marked in it;
-/// format 7 is format 6 followed by [`Since7`].
-pub const FORMAT: u8 = 7;
+/// format 7 is format 6 followed by [`Since7`], format 8 that by [`Since8`].
+pub const FORMAT: u8 = 8;
 /// Magic, format, hash.
 const HEADER: usize = 14;
 /// Room for what a step adds to a checkpoint, made before anything else is
@@ -43,7 +44,8 @@ pub const MAX_KNOWN: usize = 20_000;
 /// Most bytes written: below the contract's 1 MiB.
 pub const MAX_BYTES: usize = 448 * 1024;
 /// Most alerts of one investigation remembered as collected. Of one that has
-/// more, some are collected again, under the same ids, whenever it changes.
+/// more, some are collected again, under the same ids, whenever it changes; see
+/// [`super::passes`].
 pub const MAX_ALERTS: usize = 4_000;
 /// Stands for the cycle in which an investigation was last listed when it was
 /// not there when it was last asked for. The first cycle is 1.
@@ -89,6 +91,9 @@ pub struct Checkpoint {
     /// What format 7 has added; written behind that.
     #[serde(skip)]
     pub since_7: Since7,
+    /// What format 8 has added; written last.
+    #[serde(skip)]
+    pub since_8: Since8,
     /// What it is kept within; not written.
     #[serde(skip)]
     pub bounds: Bounds,
@@ -123,6 +128,17 @@ pub struct Since7 {
     pub status: u16,
     /// When what a key may be refused was refused last, and whether for the first time: see [`super::access::Refused`].
     pub refused: [Option<Utc>; 2],
+}
+
+/// What is remembered since format 8.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Since8 {
+    /// Investigations of more alerts than are remembered, or than a step has listed: how far they were gone through.
+    pub passes: Vec<Pass>,
+    /// Investigations that were read singly in the present cycle because of a status that no list is asked for by.
+    pub beside: u32,
+    /// The beginning of the cycle since which what is not closed is not asked for by its status.
+    pub unfiltered: Option<Utc>,
 }
 
 /// A listing of what was created between two instants.
@@ -281,9 +297,14 @@ impl Checkpoint {
             4 => whole::<condensed::Former>(postcard::take_from_bytes(rest), *format)?.condensed(checkpoint.forgotten),
             5 => whole::<Condensed>(postcard::take_from_bytes(rest), *format)?.of_format_5(checkpoint.forgotten),
             6 => whole(postcard::take_from_bytes(rest), *format)?,
+            7 => {
+                let (condensed, since_7) = whole(postcard::take_from_bytes(rest), *format)?;
+                checkpoint.since_7 = since_7;
+                condensed
+            }
             _ => {
-                let (condensed, rest) = postcard::take_from_bytes(rest).map_err(wrong)?;
-                checkpoint.since_7 = whole(postcard::take_from_bytes(rest), *format)?;
+                let (condensed, since_7, since_8) = whole(postcard::take_from_bytes(rest), *format)?;
+                (checkpoint.since_7, checkpoint.since_8) = (since_7, since_8);
                 condensed
             }
         };
@@ -306,7 +327,7 @@ impl Checkpoint {
         let rest = loop {
             let rest = Vec::with_capacity(self.condensed.bytes().saturating_add(REST));
             let rest = postcard::to_extend(&self, rest)
-                .and_then(|rest| postcard::to_extend(&(&self.condensed, &self.since_7), rest));
+                .and_then(|rest| postcard::to_extend(&(&self.condensed, &self.since_7, &self.since_8), rest));
             let rest = rest.map_err(|error| {
                 crate::api::errors::plain(
                     FailureReason::Internal,

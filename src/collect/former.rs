@@ -3,7 +3,7 @@
 use serde::Deserialize;
 
 use super::access::Access;
-use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Since7, Window, unreadable, whole};
+use super::checkpoint::{Beyond, Checkpoint, Cycle, Known, Since7, Since8, Window, unreadable, whole};
 use super::condensed::Condensed;
 use super::forgetting::Bounds;
 use super::memory::{self, Memory};
@@ -78,6 +78,7 @@ impl<K> Former<K> {
             forgotten: None,
             condensed: Condensed::default(),
             since_7: Since7::default(),
+            since_8: Since8::default(),
             bounds: Bounds::default(),
         })
     }

@@ -36,6 +36,7 @@ pub mod memory;
 pub mod organization;
 pub mod output;
 pub mod outside;
+pub mod passes;
 pub mod relisting;
 pub mod revisit;
 pub mod triage;

@@ -24,6 +24,7 @@ mod forgotten;
 mod fuzz;
 mod golden;
 mod large_tenant;
+mod many_alerts;
 mod obstacles;
 mod odd_pages;
 mod organization;

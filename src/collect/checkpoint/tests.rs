@@ -43,6 +43,11 @@ fn sample() -> Checkpoint {
             status: 403,
             refused: [None, Some(Utc(9))],
         },
+        since_8: Since8 {
+            passes: vec![Pass { rrn: u64::MAX, began: Utc(10), through: Some(Utc(-10)) }],
+            beside: 11,
+            unfiltered: Some(Utc(12)),
+        },
         bounds: Bounds::default(),
     }
 }
@@ -77,7 +82,7 @@ fn what_is_written_is_read() {
 /// `tests/fixtures`.
 #[test]
 fn every_format_that_was_ever_written_is_read() {
-    let bytes: [&[u8]; 7] = [
+    let bytes: [&[u8]; 8] = [
         include_bytes!("../../../tests/fixtures/checkpoint-format-1.bin"),
         include_bytes!("../../../tests/fixtures/checkpoint-format-2.bin"),
         include_bytes!("../../../tests/fixtures/checkpoint-format-3.bin"),
@@ -85,6 +90,7 @@ fn every_format_that_was_ever_written_is_read() {
         include_bytes!("../../../tests/fixtures/checkpoint-format-5.bin"),
         include_bytes!("../../../tests/fixtures/checkpoint-format-6.bin"),
         include_bytes!("../../../tests/fixtures/checkpoint-format-7.bin"),
+        include_bytes!("../../../tests/fixtures/checkpoint-format-8.bin"),
     ];
     for (format, bytes) in (1..).zip(bytes) {
         assert_eq!(bytes.get(5), Some(&format));
@@ -93,6 +99,7 @@ fn every_format_that_was_ever_written_is_read() {
         assert!(!checkpoint.known.is_empty() && checkpoint.cycle.is_some());
         assert_eq!(checkpoint.beyond == Beyond::default(), format == 1, "format {format}");
         assert_eq!(checkpoint.since_7 == Since7::default(), format < 7, "format {format}");
+        assert_eq!(checkpoint.since_8 == Since8::default(), format < 8, "format {format}");
         // And written in the newest.
         let again = checkpoint.clone().encode().unwrap();
         assert_eq!(again.get(5), Some(&FORMAT));
