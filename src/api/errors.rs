@@ -140,6 +140,17 @@ pub fn from_transport(request: &Request, error: &TransportError, region: Region)
     }
 }
 
+/// Whether a failure is that of a service that does not answer, rather than of what it was asked for.
+#[must_use]
+pub fn is_outage(failure: &Failure) -> bool {
+    let is_none = matches!(failure.http_status, None | Some(500..));
+    let is_broken = matches!(
+        failure.reason,
+        FailureReason::Unavailable | FailureReason::Timeout | FailureReason::MalformedResponse
+    );
+    is_none && is_broken
+}
+
 /// A failure of something that is given up.
 #[must_use]
 pub fn passed_over(failure: Failure) -> Failure {

@@ -59,6 +59,8 @@ impl Family {
 
 /// The endpoint of the Alert Triage API that is asked whether that is there.
 pub(super) const SEARCH: u8 = 1;
+/// Its endpoints of evidence and of actors.
+pub(super) const OF_EVIDENCE: u8 = 4 | 8;
 /// Its endpoint of single alerts, and the only one of any other family.
 pub(super) const SINGLE: u8 = 16;
 

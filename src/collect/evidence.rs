@@ -10,8 +10,9 @@
 //! the first cycle in which it refuses what it gave before: a refusal that comes
 //! once costs no alert its evidence. An alert whose
 //! evidence fails for another reason is held back and asked for again, and goes
-//! with what could be read of it after [`HELD`] failures (a few more where the
-//! vendor limits the rate); it then says so by a tag. An alert
+//! with what could be read of it after [`HELD`] failures; it then says so by a tag.
+//! Where the vendor limits the rate, or the API answers for no alert at all, that
+//! says little about this one, and it takes some hours. An alert
 //! without any evidence that is younger than the overlap waits for it.
 
 use serde_json::value::RawValue;
@@ -23,6 +24,7 @@ use super::alerts::failures;
 use super::memory::Found;
 use super::triage::Read;
 use crate::api::client::{Client, Stop, is_local};
+use crate::api::errors::is_outage;
 use crate::api::records::Members;
 use crate::api::transport::{Clock, Request, Response, Transport};
 use crate::api::{calls, paging};
@@ -35,7 +37,7 @@ use crate::times::Utc;
 
 /// Failures after which an alert goes without its evidence.
 pub(super) const HELD: u32 = 3;
-/// The same where the vendor says that it is asked too often: some hours.
+/// The same where the vendor says that it is asked too often, or does not answer for any: some hours.
 const HELD_BY_LIMIT: u32 = 8;
 /// Seconds for which an alert is so young that it is asked for once more when its API does not know it.
 const RECENT: i64 = 86_400;
@@ -180,7 +182,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             // Others may have what this one is always refused: then it is the first one again.
             FailureReason::Forbidden => job.failures < HELD && (put_off || self.is_first_refusal(Refused::Evidence)),
-            _ if job.may_lack(&failure) => false,
+            _ if job.may_lack(&failure) && !self.is_outage_of_all(job, &failure) => false,
             _ => {
                 self.output.degrade(EVIDENCE, (*failure).clone());
                 true
@@ -191,6 +193,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         } else {
             Enriched::Ready(Box::new(Context { missing: true, ..Context::default() }))
         }
+    }
+
+    /// Whether an alert has failed because no alert is answered for, and not for as long as that is waited for.
+    fn is_outage_of_all(&self, job: Job<'_>, failure: &Failure) -> bool {
+        job.failures < HELD_BY_LIMIT && is_outage(failure) && self.client.is_silent_on_alerts()
     }
 
     /// The alerts whose evidence is wanted.

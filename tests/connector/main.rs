@@ -28,6 +28,7 @@ mod many_alerts;
 mod obstacles;
 mod odd_pages;
 mod organization;
+mod outages;
 mod outside;
 mod outside_obstacles;
 mod partial;

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::super::calls;
-use super::super::families::{Family, SEARCH, endpoint};
+use super::super::families::{Family, OF_EVIDENCE, SEARCH, endpoint};
 use super::super::transport::{Clock, Request, Response, Transport};
 use super::{Client, Stop};
 use crate::contract::{Failure, FailureReason};
@@ -15,6 +15,19 @@ use crate::contract::{Failure, FailureReason};
 const SPARE: u32 = 6;
 
 impl<T: Transport, C: Clock> Client<'_, T, C> {
+    /// Whether no read of an alert, its evidence or its actors is answered in this step: none was so far, or what is asked
+    /// for last, evidence and actors, was not when requests were ended.
+    pub fn is_silent_on_alerts(&self) -> bool {
+        let api = self.api(Family::Triage);
+        let answered = api.answered.get();
+        answered & !SEARCH == 0 || api.is_halted() && answered & OF_EVIDENCE == 0
+    }
+
+    /// Whether nothing of the kind of this request is asked for any more in this step.
+    pub fn has_ended(&self, request: &Request) -> bool {
+        self.api(Family::of(&request.target)).halted(endpoint(&request.target)).is_some()
+    }
+
     /// What a failure of one of the other families comes to when it concerns that alone.
     ///
     /// A key that it alone refuses lacks the Alert Triage API, as many tenants do, and is a failure of any other: whether it

@@ -1,0 +1,83 @@
+//! APIs that are down for an hour or hours: what that costs in records, and in requests to those that are not.
+
+use std::time::Duration;
+
+use crate::common::native::{Tenant, actions, empty, missing, polls, start, status};
+use insightidr_simulator::{AlertKind, AlertSpec, FaultProfile, InvestigationSpec, Rule, World};
+use serde_json::Value;
+
+/// Every request to these paths is answered with 503.
+fn down(tenant: &Tenant, paths: &[&str]) {
+    let rules = paths.iter().map(|path| Rule::new(*path, status(503)));
+    tenant.link.simulator.set_faults(FaultProfile::new(rules));
+}
+
+fn up(tenant: &Tenant) {
+    tenant.link.simulator.set_faults(FaultProfile::default());
+}
+
+/// An investigation with an alert that has a piece of evidence, all of `created`: the alert's RRN.
+fn with_alert(world: &mut World, created: time::OffsetDateTime) -> String {
+    let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let alert = world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap();
+    world.alert_id(alert).unwrap()
+}
+
+/// A world with a thousand of them, and their alerts.
+fn thousand() -> (World, Vec<String>) {
+    let mut world = empty();
+    let created = |number| start() - time::Duration::days(5) + time::Duration::minutes(number);
+    let alerts = (0..1_000).map(|number| with_alert(&mut world, created(number))).collect();
+    (world, alerts)
+}
+
+/// The message of a record.
+fn message(tenant: &Tenant, name: &str) -> Value {
+    let artifact = tenant.store.values().find(|artifact| artifact["sourceInfo"] == name).expect("it has come");
+    serde_json::from_str(artifact["message"].as_str().unwrap()).unwrap()
+}
+
+/// Requests of the next poll.
+fn cost(tenant: &mut Tenant) -> u64 {
+    let before = tenant.link.simulator.request_count();
+    polls(tenant, 1);
+    tenant.link.simulator.request_count() - before
+}
+
+#[test]
+fn evidence_survives_that_the_triage_api_is_down_for_three_quarters_of_an_hour() {
+    // The API, or all of it but its search.
+    for paths in [&["/idr/at/*"][..], &["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn*"]] {
+        let mut tenant = Tenant::of(empty());
+        tenant.cycle();
+        polls(&mut tenant, 1);
+        down(&tenant, paths);
+        let now = tenant.link.simulator.now();
+        let rrn = tenant.link.simulator.change_world(|world| with_alert(world, now));
+        for _ in 0..9 {
+            tenant.advance(Duration::from_secs(300));
+            tenant.cycle();
+        }
+        up(&tenant);
+        polls(&mut tenant, 12);
+        let message = message(&tenant, &rrn);
+        assert_eq!(message["evidence"].as_array().map(Vec::len), Some(1), "{paths:?} {message:#}");
+    }
+}
+
+#[test]
+fn evidence_of_many_alerts_survives_that_only_that_cannot_be_read() {
+    let mut world = empty();
+    let alerts: Vec<String> =
+        (0..20).map(|number| with_alert(&mut world, start() - time::Duration::hours(number + 2))).collect();
+    let mut tenant = Tenant::of(world);
+    down(&tenant, &["/idr/at/alerts/*/evidences"]);
+    tenant.cycle();
+    polls(&mut tenant, 5);
+    up(&tenant);
+    polls(&mut tenant, 24);
+    for rrn in alerts {
+        let message = message(&tenant, &rrn);
+        assert_eq!(message["evidence"].as_array().map(Vec::len), Some(1), "{message:#}");
+    }
+}
