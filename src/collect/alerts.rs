@@ -46,6 +46,8 @@ const FIRST_RETRY: i64 = 240;
 /// Longest such wait, in seconds.
 pub(super) const LAST_RETRY: i64 = 6 * 3_600;
 
+/// Marks in a count of failures that it was the evidence of alerts that failed, and not their list.
+const OF_EVIDENCE: u32 = 1 << 15;
 /// Counts of failures from here on are those of what belongs to an investigation besides its alerts ([`super::extras`]):
 /// neither an alert nor its evidence is given up for them.
 pub(super) const OF_EXTRAS: u32 = 1 << 16;
@@ -222,6 +224,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             known.silent = false;
         }
         let mut failure = listed.stop.as_ref().and_then(local_failure);
+        let of_evidence = failure.is_none();
         let mut untouched = false;
         // Going back for the young ones would be to list all of it again, in which others have made room meanwhile. They
         // are listed again when it is over.
@@ -278,7 +281,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // Pages that are done need not be listed again, however many there are. But not where alerts before those that
             // were not come to have failed: they would take up the next step as they took up this one.
             (None, _) if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
-            (Some(_), _) => failed_again(known.owed, now),
+            (Some(_), _) => {
+                let owed = failed_again(known.owed, now);
+                if of_evidence { waits_for_evidence(owed) } else { owed }
+            }
             (None, Some(page)) => Owed::Page(page),
             (None, None) => {
                 let until =
@@ -362,7 +368,33 @@ pub(super) fn failed_again(before: Owed, now: Utc) -> Owed {
 
 /// How often alerts, or their evidence, have failed.
 pub(super) fn failures(owed: Owed) -> u32 {
-    if let Owed::Failed(times @ ..OF_EXTRAS, _) = owed { times } else { 0 }
+    if let Owed::Failed(times @ ..OF_EXTRAS, _) = owed { times & !OF_EVIDENCE } else { 0 }
+}
+
+/// The same where it was evidence.
+fn waits_for_evidence(owed: Owed) -> Owed {
+    if let Owed::Failed(times, not_before) = owed { Owed::Failed(times | OF_EVIDENCE, not_before) } else { owed }
+}
+
+/// What an investigation waits for whose alerts, or something else of it, could not be collected.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum WaitsFor {
+    /// The list of its alerts, as far as is known.
+    Alerts,
+    /// Evidence of them.
+    Evidence,
+    /// What belongs to it besides.
+    Extras,
+}
+
+/// What that is.
+pub(super) fn waits_for(owed: Owed) -> Option<WaitsFor> {
+    match owed {
+        Owed::Failed(0, _) | Owed::Nothing | Owed::Page(_) | Owed::Until(_) => None,
+        Owed::Failed(OF_EXTRAS.., _) => Some(WaitsFor::Extras),
+        Owed::Failed(times, _) if times & OF_EVIDENCE != 0 => Some(WaitsFor::Evidence),
+        Owed::Failed(..) => Some(WaitsFor::Alerts),
+    }
 }
 
 /// How often what belongs to it besides has failed.

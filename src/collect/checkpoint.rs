@@ -250,7 +250,8 @@ pub enum Owed {
     /// Its alerts could not be collected so many times: try again in the first
     /// cycle that begins at this instant or later. With none it is the last look
     /// for what an endpoint does not know; from [`super::alerts::OF_EXTRAS`] on
-    /// it was something else that belongs to it.
+    /// it was something else that belongs to it, and another mark tells that it
+    /// was evidence ([`super::alerts::waits_for`]).
     Failed(u32, Utc),
     /// Its alerts may not all be visible yet: list them again in every cycle,
     /// for the last time in the first one at this instant or later.

@@ -147,6 +147,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(Stop::Failed(failure)) if is_local(&failure) => {
                     absent |= is_absence(&failure);
+                    self.unanswered |= is_outage(&failure) && self.client.is_silent_on_alerts();
                     self.without_evidence(job, created, failure, is_put_off(at))
                 }
                 Err(why) => {

@@ -25,7 +25,7 @@ use super::evidence::HELD;
 use super::listing::Listing;
 use super::memory::OWED;
 use crate::api::client::{Client, Stop, is_local};
-use crate::api::transport::{Clock, Transport};
+use crate::api::transport::{Clock, Request, Transport};
 use crate::api::{calls, errors, paging};
 use crate::artifact::extra::{Extra, Kind, WITH_ALL};
 use crate::artifact::investigation::Investigation;
@@ -227,6 +227,15 @@ pub(super) fn about(kind: Kind) -> (&'static str, &'static str) {
     }
 }
 
+/// The first, or only, request for the records of a kind of one investigation.
+pub(super) fn first_page(kind: Kind, rrn: &str) -> Request {
+    match kind {
+        Kind::ProductAlert => calls::product_alerts(rrn),
+        Kind::Comment => calls::comments(rrn, 0, paging::PAGE_SIZE),
+        Kind::Restricted => calls::restricted_evidence(rrn),
+    }
+}
+
 /// Reads the records of a kind of one investigation, as far as there is room.
 pub(super) async fn read<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
@@ -255,9 +264,8 @@ async fn read_pages<T: Transport, C: Clock>(
             return Err(Stop::Spent);
         }
         let request = match kind {
-            Kind::ProductAlert => calls::product_alerts(rrn),
             Kind::Comment => calls::comments(rrn, index, paging::PAGE_SIZE),
-            Kind::Restricted => calls::restricted_evidence(rrn),
+            _ => first_page(kind, rrn),
         };
         let response = match client.send(&request).await {
             Ok(response) => response,

@@ -73,6 +73,8 @@ pub struct Step<'a, T, C> {
     /// What rules say of MITRE ATT&CK, by the RRN of their version, as far as
     /// it had to be asked for in this step.
     rules: Vec<(String, Mitre)>,
+    /// Whether the cycle has begun in this step, by the host's clock, and the vendor has not answered since.
+    is_fresh: bool,
     /// Investigations that the group at hand has finished, as far as this cycle
     /// is concerned.
     visited: Vec<String>,
@@ -82,6 +84,8 @@ pub struct Step<'a, T, C> {
     /// when the vendor has limited the rate of the step before, so that some are
     /// finished before it does so again, and twice as many after each group.
     pace: usize,
+    /// Whether no alert was answered for, by an API that does not answer: see [`evidence`].
+    unanswered: bool,
     /// How many investigations the listings have noted to be gone back to.
     noted: usize,
     /// Whether a page of a list of investigations could be read in this step.
@@ -139,9 +143,25 @@ pub async fn step_within<T: Transport, C: Clock>(
         .making(settings.concurrency)
         .waited(has_waited);
     let pace = if state.rate_limited > 0 { 1 } else { usize::MAX };
-    let (singly, noted, listed, unlisted, moved) = (Vec::new(), 0, false, None, false);
-    let mut step =
-        Step { client, settings, budget, state, output, rules, visited, singly, pace, noted, listed, unlisted, moved };
+    let (singly, is_fresh, unanswered, noted, listed, unlisted, moved) =
+        (Vec::new(), false, false, 0, false, None, false);
+    let mut step = Step {
+        client,
+        settings,
+        budget,
+        state,
+        output,
+        rules,
+        is_fresh,
+        visited,
+        singly,
+        pace,
+        unanswered,
+        noted,
+        listed,
+        unlisted,
+        moved,
+    };
     let outcome = step.run().await;
     step.finish(outcome)
 }

@@ -5,12 +5,16 @@
 //! cycle, ones that have left the list of what is not closed. Each is read
 //! singly, which also shows a change of its state. This comes after the listing
 //! of new investigations: under a tight limit new data goes first.
+//!
+//! Where what an investigation waits for is found not to be answered in a step,
+//! it is not gone back to in vain: it stays due, and its failures are not counted.
 
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::alerts::{LAST_RETRY, Work, failed_again};
+use super::alerts::{LAST_RETRY, WaitsFor, Work, failed_again, waits_for};
 use super::checkpoint::{Detour, Known, MISSING, Owed, Phase, Window};
+use super::extras;
 use super::fan_out::fan_out;
 use super::memory::{OPEN, OWED};
 use crate::api::calls;
@@ -102,12 +106,28 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Owed::Nothing => false,
                 Owed::Until(until) => !listed || until <= began,
+                owed if self.is_in_vain(owed) => false,
                 // Further away than any wait: noted by a clock that was ahead.
                 Owed::Failed(_, not_before) => not_before <= began || not_before > began.plus_seconds(LAST_RETRY),
             })
             .map(|(rrn, _)| rrn)
             .take(most)
             .collect()
+    }
+
+    /// Whether an investigation waits for what is not answered in this step.
+    fn is_in_vain(&self, owed: Owed) -> bool {
+        let no_alerts = || self.client.has_ended(&calls::alerts("", 0));
+        match waits_for(owed) {
+            None => false,
+            Some(WaitsFor::Alerts) => no_alerts(),
+            Some(WaitsFor::Evidence) => self.unanswered || no_alerts(),
+            // It may be any of them.
+            Some(WaitsFor::Extras) => {
+                let kinds = self.extra_kinds();
+                !kinds.is_empty() && kinds.into_iter().all(|kind| self.client.has_ended(&extras::first_page(kind, "")))
+            }
+        }
     }
 
     /// Notes that an investigation is not there: for good when it has not been

@@ -81,3 +81,71 @@ fn evidence_of_many_alerts_survives_that_only_that_cannot_be_read() {
         assert_eq!(message["evidence"].as_array().map(Vec::len), Some(1), "{message:#}");
     }
 }
+
+#[test]
+fn lists_of_alerts_that_are_down_cost_no_read_of_everything_in_each_poll() {
+    let (world, alerts) = thousand();
+    let mut tenant = Tenant::of(world);
+    down(&tenant, &["/idr/v2/investigations/*/alerts"]);
+    tenant.cycle();
+    let costs: Vec<u64> = (0..18).map(|_| cost(&mut tenant)).collect();
+    assert!(costs.iter().all(|cost| *cost < 120), "requests of polls: {costs:?}");
+    up(&tenant);
+    // Those that were not asked for have not waited longer each time.
+    polls(&mut tenant, 1);
+    let left = missing(&tenant, &alerts).len();
+    assert!(left < 300, "{left} of a thousand alerts are missing ten minutes after the outage");
+    polls(&mut tenant, 40);
+    assert_eq!(missing(&tenant, &alerts).len(), 0);
+}
+
+#[test]
+fn a_triage_api_that_is_down_costs_no_read_of_everything_in_each_poll() {
+    let (world, alerts) = thousand();
+    let mut tenant = Tenant::of(world);
+    down(&tenant, &["/idr/at/*"]);
+    tenant.cycle();
+    let costs: Vec<u64> = (0..6).map(|_| cost(&mut tenant)).collect();
+    assert!(costs.iter().all(|cost| *cost < 150), "requests of polls: {costs:?}");
+    up(&tenant);
+    polls(&mut tenant, 40);
+    assert_eq!(missing(&tenant, &alerts).len(), 0);
+    let message = message(&tenant, &alerts[999]);
+    assert_eq!(message["evidence"].as_array().map(Vec::len), Some(1), "{message:#}");
+}
+
+#[test]
+fn an_endpoint_of_product_alerts_that_is_down_costs_no_read_of_everything_in_each_poll() {
+    let (world, _) = thousand();
+    let mut tenant = Tenant::of(world);
+    tenant.cycle();
+    down(&tenant, &["*/rapid7-product-alerts"]);
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| {
+        for number in 0..1_000 {
+            with_alert(world, now + time::Duration::seconds(number / 2));
+        }
+    });
+    let costs: Vec<u64> = (0..8).map(|_| cost(&mut tenant)).collect();
+    assert!(costs[3..].iter().all(|cost| *cost < 120), "requests of polls: {costs:?}");
+}
+
+#[test]
+fn alerts_that_could_not_be_listed_are_not_held_up_by_a_triage_api_that_is_down() {
+    let mut world = empty();
+    for number in 0..60 {
+        let created = start() - time::Duration::days(5) + time::Duration::hours(number);
+        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        let kind = AlertKind::UserBehavior;
+        world.add_alert(Some(of), AlertSpec { kind, ..AlertSpec::new(created, created) }).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    down(&tenant, &["/idr/v2/investigations/*/alerts"]);
+    tenant.cycle();
+    // One that waits for evidence comes before them.
+    let now = tenant.link.simulator.now();
+    tenant.link.simulator.change_world(|world| with_alert(world, now));
+    down(&tenant, &["/idr/at/*"]);
+    polls(&mut tenant, 2);
+    assert_eq!(actions(&tenant, "alert"), 60);
+}
