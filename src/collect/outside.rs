@@ -259,9 +259,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Reads what of a window that ends then is new.
     async fn outside_new(&mut self, rrns: Vec<String>, until: Utc) -> Result<(), Stop> {
-        let new: Vec<String> = rrns.into_iter().filter(|rrn| !self.is_done(rrn)).collect();
+        let (known, new): (Vec<String>, Vec<String>) = rrns.into_iter().partition(|rrn| self.is_done(rrn));
+        let another = known.first().map(String::as_str);
         for batch in new.chunks(BATCH) {
-            self.outside_batch(batch, until).await?;
+            self.outside_batch(batch, until, another).await?;
         }
         Ok(())
     }
@@ -333,8 +334,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Reads alerts of a window that ends then and collects those of no
-    /// investigation. What is unknown when it is read is gone.
-    async fn outside_batch(&mut self, rrns: &[String], until: Utc) -> Result<(), Stop> {
+    /// investigation. What is unknown when it is read is gone. `another` is one
+    /// that was read earlier.
+    async fn outside_batch(&mut self, rrns: &[String], until: Utc, another: Option<&str>) -> Result<(), Stop> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
@@ -361,7 +363,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             refused.truncate(most);
             unread = Stop::or_stronger(unread, Stop::Spent);
         }
-        if let Err(stop) = self.read_singly(&refused, &mut records, &mut gone, until).await {
+        if let Err(stop) = self.read_singly(&refused, &mut records, &mut gone, (until, another)).await {
             // What took the time of the step says more.
             let why = why.filter(|_| stop == Stop::Spent && records.is_empty());
             unread = Stop::or_stronger(unread, why.unwrap_or(stop));

@@ -149,3 +149,22 @@ fn alerts_that_could_not_be_listed_are_not_held_up_by_a_triage_api_that_is_down(
     polls(&mut tenant, 2);
     assert_eq!(actions(&tenant, "alert"), 60);
 }
+
+#[test]
+fn an_alert_outside_investigations_survives_that_it_cannot_be_read_for_hours() {
+    let mut tenant = Tenant::of(empty());
+    tenant.cycle();
+    let now = tenant.link.simulator.now();
+    let rrn = tenant.link.simulator.change_world(|world| {
+        let alert = world.add_alert(None, AlertSpec::new(now, now)).unwrap();
+        world.alert_id(alert).unwrap()
+    });
+    down(&tenant, &["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn*"]);
+    for _ in 0..50 {
+        tenant.advance(Duration::from_secs(300));
+        tenant.cycle();
+    }
+    up(&tenant);
+    polls(&mut tenant, 2);
+    assert_eq!(missing(&tenant, &[rrn]).len(), 0, "the alert is lost for good");
+}
