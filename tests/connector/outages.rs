@@ -168,3 +168,30 @@ fn an_alert_outside_investigations_survives_that_it_cannot_be_read_for_hours() {
     polls(&mut tenant, 2);
     assert_eq!(missing(&tenant, &[rrn]).len(), 0, "the alert is lost for good");
 }
+
+#[test]
+fn an_alert_of_a_forgotten_investigation_survives_that_the_list_of_new_ones_fails_for_hours() {
+    let mut world = empty();
+    let created = start() - time::Duration::days(20);
+    let closed =
+        |at, untimed| InvestigationSpec { status: "CLOSED".to_owned(), untimed, ..InvestigationSpec::new(at, at) };
+    let of = world.add_investigation(closed(created, true)).unwrap();
+    for number in 0..80 {
+        world.add_investigation(closed(created + time::Duration::hours(number), false)).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    tenant.bounds.known = 30;
+    tenant.cycle();
+    let now = tenant.link.simulator.now();
+    let rrn = tenant.link.simulator.change_world(|world| {
+        let alert = world.add_alert(Some(of), AlertSpec::new(now, now)).unwrap();
+        world.alert_id(alert).unwrap()
+    });
+    let query = Some("*sort=created_time*".to_owned());
+    let rule = Rule { query, ..Rule::new("/idr/v2/investigations", status(500)) };
+    tenant.link.simulator.set_faults(FaultProfile::new([rule]));
+    polls(&mut tenant, 9);
+    up(&tenant);
+    polls(&mut tenant, 6);
+    assert_eq!(tenant.collected().get(&rrn), Some(&1));
+}

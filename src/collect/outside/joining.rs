@@ -43,7 +43,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             }
             None => {
                 let is_told = self.state.relisted.is_some() || self.state.forgotten.is_none();
-                !(is_told && self.has_listed_new())
+                // That list may fail for longer than the alert is listed. Should its investigation be new and come then, the
+                // alert has the same id with that.
+                !(is_told && (self.has_listed_new() || !self.is_listed_again(alert)))
             }
         }
     }
