@@ -105,7 +105,7 @@ pub struct Client<'a, T, C> {
     /// Whether the step has got anything done.
     progress: Cell<bool>,
     heard: Cell<bool>,
-    /// Seconds by which the host's clock is ahead of the vendor's, as last heard.
+    /// Seconds by which the host's clock is ahead of the vendor's, as last heard; less than none where it is behind.
     ahead: Cell<i64>,
     /// Whether the key was found to be good after something was refused to it.
     is_valid: Cell<bool>,
@@ -188,10 +188,21 @@ impl<'a, T: Transport, C: Clock> Client<'a, T, C> {
         self.region
     }
 
-    /// The present time: that of the vendor where its answers show that the host's clock is ahead. What is created
+    /// The present time: that of the vendor where its answers show that the host's clock is wrong. What is created
     /// is given times by the vendor, and what has been listed up to a time that is still to come has not been listed.
     pub fn now(&self) -> Utc {
         self.clock.now().plus_seconds(self.ahead.get().saturating_neg())
+    }
+
+    /// Whether the vendor's answers show that the host's clock is behind.
+    pub fn is_behind(&self) -> bool {
+        self.ahead.get() < 0
+    }
+
+    /// A time up to which something was listed, as it is noted: not later than either clock shows. It may be the date of
+    /// answers that is wrong.
+    pub fn by_both_clocks(&self, done: Utc) -> Utc {
+        done.min(self.clock.now())
     }
 
     /// Whether the step should take on nothing more: less than `requests` are

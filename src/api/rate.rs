@@ -16,8 +16,8 @@ const LONGEST: u64 = 86_400;
 
 /// Seconds by which clocks may differ before that means anything.
 pub const LEEWAY: i64 = 120;
-/// Seconds by which a clock can be ahead.
-const MOST_AHEAD: i64 = 390 * 86_400;
+/// Seconds by which a clock can be wrong.
+const MOST_WRONG: i64 = 390 * 86_400;
 
 /// What the headers of one response say.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -73,12 +73,12 @@ fn instant(value: &str) -> Option<Utc> {
     Some(Utc::from_unix(date.as_secs(), 0))
 }
 
-/// Seconds by which the host's clock, which shows `now`, is ahead of the vendor's, if the response says when it was made.
-/// A little is delay, and more than the vendor keeps anything is a date that makes no sense: both are nothing.
+/// Seconds by which the host's clock, which shows `now`, is ahead of the vendor's, if the response says when it was made;
+/// less than none where it is behind. A little is delay, and more than the vendor keeps anything is a date that makes no sense: both are nothing.
 #[must_use]
 pub fn ahead(response: &Response, now: Utc) -> Option<i64> {
     let ahead = now.seconds_since(instant(response.header("date")?)?);
-    Some(if (LEEWAY..=MOST_AHEAD).contains(&ahead) { ahead } else { 0 })
+    Some(if (LEEWAY..=MOST_WRONG).contains(&ahead.abs()) { ahead } else { 0 })
 }
 
 #[cfg(test)]
@@ -109,14 +109,15 @@ mod tests {
     }
 
     #[test]
-    fn a_clock_that_is_ahead_of_the_vendors_shows() {
+    fn a_clock_that_is_ahead_of_the_vendors_or_behind_shows() {
         let now = Utc::parse("2026-11-01T10:00:00.5Z").unwrap();
         let said = |date: &str| {
             let headers = vec![("date".to_owned(), date.to_owned())];
             ahead(&Response { headers, ..Response::default() }, now)
         };
         assert_eq!(said("Sun, 01 Nov 2026 09:00:00 GMT"), Some(3_600));
-        for date in ["Sun, 01 Nov 2026 09:59:00 GMT", "Sun, 01 Nov 2026 11:00:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"]
+        assert_eq!(said("Sun, 01 Nov 2026 11:00:00 GMT"), Some(-3_599));
+        for date in ["Sun, 01 Nov 2026 09:59:00 GMT", "Sun, 01 Nov 2026 10:01:00 GMT", "Thu, 01 Jan 1970 00:00:00 GMT"]
         {
             assert_eq!(said(date), Some(0), "{date}");
         }

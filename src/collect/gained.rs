@@ -40,7 +40,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         loop {
             match self.gained_page(index, since, &mut pages).await {
                 Ok(is_last) if is_last || index >= MOST_PAGES => {
-                    self.state.gained = Some(began.min(self.client.now()));
+                    self.state.gained = Some(self.client.by_both_clocks(began.min(self.client.now())));
                     break;
                 }
                 Ok(_) => {

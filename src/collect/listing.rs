@@ -58,7 +58,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Ok(Some(next)) => self.state.window = Some(next),
                 Ok(None) => {
-                    self.state.watermark = Some(window.before);
+                    self.state.watermark = Some(self.client.by_both_clocks(window.before));
                     self.state.window = None;
                     if window.before >= self.cycle_began() {
                         break;
@@ -109,13 +109,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         Window { after: after.just_before(), before, index: 0 }
     }
 
-    /// What is to be listed instead of this window, when the cycle turns out to have begun before that.
-    fn earlier(&mut self, window: Window) -> Window {
+    /// What is to be listed instead of this window, when the cycle turns out to have begun at another time than its end.
+    fn until_now(&mut self, window: Window) -> Window {
         let before = self.cycle_began();
         if self.state.number > 1 && window.after < before {
             return Window { before, ..window };
         }
-        // The look-back ends earlier, too.
+        // The look-back ends then, too.
         self.state.floor = self.state.floor.filter(|_| self.state.number > 1);
         self.open_window()
     }
@@ -137,8 +137,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let open_only = listing == Listing::Open;
         let request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
         let answer = self.client.send(&request).await;
-        if listing == Listing::New && self.set_right() {
-            return Ok(Some(self.earlier(window)));
+        if listing == Listing::New && (self.set_right() || self.set_forward()) {
+            return Ok(Some(self.until_now(window)));
         }
         let response = answer?;
         let page = paging::v2_in_parts(&response.body, index)

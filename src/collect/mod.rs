@@ -173,6 +173,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if self.state.cycle.is_none() {
             self.state.cycle = Some(Cycle { began: now, phase: Phase::New });
             self.state.number = self.state.number.wrapping_add(1);
+            self.is_fresh = true;
         }
         // Each part ends by setting the next; the step may end in any of them.
         while let Some(cycle) = &self.state.cycle {
@@ -215,9 +216,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Has the cycle begin at the present time, where an answer of the vendor's has shown that the host's clock, by which it
     /// began, is ahead. Tells whether it was.
     fn set_right(&mut self) -> bool {
+        // Before that a clock that is behind is not known to be.
+        if !self.client.has_heard() {
+            return false;
+        }
         let now = self.client.now();
         let ahead = self.state.cycle.as_mut().filter(|cycle| cycle.began.seconds_since(now) >= LEEWAY);
         ahead.map(|cycle| cycle.began = now).is_some()
+    }
+
+    /// The same where the first answer of a cycle shows that the clock is behind. Later it could as well be a long cycle.
+    fn set_forward(&mut self) -> bool {
+        let now = self.client.now();
+        let is_behind = self.client.has_heard() && std::mem::take(&mut self.is_fresh) && self.client.is_behind();
+        let behind = self.state.cycle.as_mut().filter(|_| is_behind);
+        behind.map(|cycle| cycle.began = now).is_some()
     }
 
     /// Up to when everything is certain to have been listed, where that is noted to be up to `done`. If that is still to come,

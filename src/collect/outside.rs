@@ -140,10 +140,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.state.beyond.uninvestigated = done;
         // What became visible late is looked for once more.
         let again = done.map(|done| done.plus_seconds(overlap.saturating_neg()));
+        let noted = self.client.by_both_clocks(self.cycle_began()).plus_seconds(overlap.saturating_neg());
         let mut from = reached.or(again.max(self.state.floor)).unwrap_or(end);
         if reached.is_none() {
             // Without a gap between them, so that a window moves it only from its own beginning.
-            self.state.beyond.uninvestigated = done.max(Some(from));
+            self.state.beyond.uninvestigated = done.max(Some(from.min(noted)));
         }
         let mut span = LONGEST;
         let mut passed = false;
@@ -155,9 +156,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     let is_next = beyond.uninvestigated.is_none_or(|done| done >= from);
+                    let done = Some(until.min(noted));
                     // What fails may lie behind it still, and what was listed before says nothing about that.
-                    if matches!(reached, Reached::End) && is_next && beyond.uninvestigated < Some(until) {
-                        beyond.uninvestigated = Some(until);
+                    if matches!(reached, Reached::End) && is_next && beyond.uninvestigated < done {
+                        beyond.uninvestigated = done;
                         beyond.outside_failures = if passed { HELD } else { beyond.outside_failures.min(1) };
                     }
                     // Not only at the end: what is remembered of a long backlog would outgrow the checkpoint.

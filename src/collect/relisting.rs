@@ -109,12 +109,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if let Some(stop) = end_is_missing.filter(|_| !self.listed && !is_resumed) {
             return Err(stop);
         }
-        let began = Some(self.cycle_began());
+        let began = self.cycle_began();
+        let since = Some(self.client.by_both_clocks(began));
         let [open, everything] = &mut self.state.beyond.listed;
-        *open = began;
+        *open = since;
         if whole {
-            *everything = began;
-            self.state.relisted = began;
+            *everything = since;
+            self.state.relisted = Some(began);
         }
         self.enter(Phase::Left(None));
         Ok(())

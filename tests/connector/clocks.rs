@@ -1,9 +1,9 @@
-//! A host whose clock is ahead of the vendor's, for one poll or for long.
+//! A host whose clock is ahead of the vendor's, or behind it, for one poll or for long.
 
 use std::time::Duration;
 
 use crate::common::native::{Tenant, actions, empty, missing, new_one, sound, start};
-use insightidr_simulator::{AlertSpec, Change, InvestigationSpec};
+use insightidr_simulator::{AlertSpec, Change, InvestigationSpec, RateLimit, RetryAfterForm, SimulatorConfig};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 
 /// Makes an alert of now outside investigations: its RRN.
@@ -156,4 +156,110 @@ fn a_date_that_makes_no_sense_changes_nothing() {
         tenant.advance(Duration::from_secs(300));
         assert_eq!(requests(&mut tenant), 4, "{date}");
     }
+}
+
+#[test]
+fn a_clock_that_is_behind_delays_nothing_and_costs_no_record() {
+    for behind in [600, 3 * 3_600, 30 * 3_600] {
+        let mut tenant = Tenant::of(empty());
+        sound(&mut tenant);
+        new_ones(&mut tenant, 5, 12);
+        tenant.link.skew.set(-behind);
+        new_ones(&mut tenant, 5, 2);
+        let new = new_one(&tenant);
+        let outside = new_outside(&tenant);
+        new_ones(&mut tenant, 5, 1);
+        assert_eq!(missing(&tenant, &[new]).len(), 0, "five minutes after it was made");
+        let mut all = vec![outside];
+        all.extend(new_ones(&mut tenant, 5, 6));
+        assert_eq!(missing(&tenant, &all[..1]).len(), 0, "half an hour after it was made");
+        // And right again.
+        tenant.link.skew.set(0);
+        all.extend(new_ones(&mut tenant, 5, 12));
+        new_ones(&mut tenant, 5, 12);
+        assert_eq!((missing(&tenant, &all).len(), tenant.repeated), (0, 0), "{behind} seconds");
+        tenant.advance(Duration::from_secs(3_600));
+        sound(&mut tenant);
+        tenant.advance(Duration::from_secs(300));
+        assert_eq!(requests(&mut tenant), 4, "{behind} seconds");
+    }
+}
+
+#[test]
+fn a_first_collection_looks_back_from_the_vendors_present_time_although_the_clock_is_behind() {
+    let mut world = empty();
+    let rrns = [23, 25].map(|hours| {
+        let created = start() - time::Duration::hours(hours);
+        let spec = InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(created, created) };
+        let of = world.add_investigation(spec).unwrap();
+        world.investigation_rrn(of).unwrap().to_owned()
+    });
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "initial_lookback_days".to_owned(), value: SettingValue::Integer(1) });
+    tenant.link.skew.set(-3 * 86_400);
+    sound(&mut tenant);
+    let collected = tenant.collected();
+    assert_eq!(rrns.map(|rrn| collected.contains_key(&rrn)), [true, false]);
+}
+
+#[test]
+fn a_cycle_of_many_steps_is_one_although_the_clock_is_behind() {
+    let mut world = empty();
+    let mut all = Vec::new();
+    for hours in 2..60 {
+        let created = start() - time::Duration::hours(hours);
+        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        world.add_alert(Some(of), AlertSpec::new(created, created)).unwrap();
+        all.push(world.investigation_rrn(of).unwrap().to_owned());
+    }
+    let mut tenant = Tenant::of(world);
+    tenant.budget.requests = 20;
+    tenant.link.skew.set(-3 * 3_600);
+    let cycle = sound(&mut tenant);
+    assert!(cycle.steps > 5 && missing(&tenant, &all).is_empty(), "{cycle:#?}");
+    assert_eq!(tenant.repeated, 0);
+}
+
+#[test]
+fn dates_of_the_future_cost_no_record_when_they_turn_out_to_be_wrong() {
+    let mut tenant = Tenant::of(empty());
+    let wrong = std::rc::Rc::new(std::cell::Cell::new(true));
+    let (now, simulator) = (std::rc::Rc::clone(&wrong), tenant.link.simulator.clone());
+    tenant.link.spoils = Some(Box::new(move |_, response| {
+        if now.get() {
+            let date = httpdate::fmt_http_date((simulator.now() + time::Duration::hours(3)).into());
+            response.headers.retain(|(name, _)| name != "date");
+            response.headers.push(("date".to_owned(), date));
+        }
+    }));
+    sound(&mut tenant);
+    let mut all = Vec::new();
+    // For two days.
+    for _ in 0..48 {
+        all.extend(new_ones(&mut tenant, 60, 1));
+        all.push(new_one(&tenant));
+    }
+    wrong.set(false);
+    new_ones(&mut tenant, 5, 12);
+    assert_eq!(missing(&tenant, &all).len(), 0);
+}
+
+#[test]
+fn a_date_to_come_back_at_is_read_by_the_vendors_clock_where_the_hosts_is_behind() {
+    let mut world = empty();
+    for hours in 2..62 {
+        let created = start() - time::Duration::hours(hours);
+        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        world.add_alert(Some(of), AlertSpec::new(created, created)).unwrap();
+    }
+    let config = SimulatorConfig {
+        rate_limit: Some(RateLimit { requests: 20, window: Duration::from_secs(60) }),
+        rate_headers: false,
+        retry_after: RetryAfterForm::HttpDate,
+        ..SimulatorConfig::default()
+    };
+    let mut tenant = Tenant::with(world, config);
+    tenant.link.skew.set(-3_600);
+    let wait = (0..6).find_map(|_| tenant.step().unwrap().retry_after_seconds);
+    assert!(wait.is_some_and(|wait| wait <= 120), "told to wait for {wait:?} seconds");
 }

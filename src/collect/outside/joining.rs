@@ -22,7 +22,7 @@ fn has_it(known: &Known, alert: &TriageAlert<'_>) -> bool {
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Whether everything that was new has been listed in this cycle: what is not remembered has then had to make room.
     fn has_listed_new(&self) -> bool {
-        self.state.watermark.is_some_and(|watermark| watermark >= self.cycle_began())
+        self.state.watermark.is_some() && self.state.window.is_none()
     }
 
     /// Whether it belongs to an investigation, with which it is or will be collected. Of one that had to make room, or that
