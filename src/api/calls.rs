@@ -34,8 +34,8 @@ const COMMENTS_VERSION: &str = "comments-preview";
 /// `Accept-version` documented for the Alert Triage API.
 const TRIAGE_VERSION: &str = "strong-force-preview";
 
-/// The statuses that are not closed.
-const OPEN: &str = "&statuses=OPEN,INVESTIGATING,WAITING";
+/// The statuses that are not closed, as far as they are known.
+const OPEN: [&str; 3] = ["OPEN", "INVESTIGATING", "WAITING"];
 
 /// What may stand in a path segment as it is. Colons of RRNs may; a slash in an
 /// RRN could lead elsewhere and is encoded.
@@ -61,7 +61,7 @@ pub fn validate() -> Request {
 /// oldest first; only those that are not closed if so wanted.
 #[must_use]
 pub fn investigations(after: Utc, before: Utc, index: u64, size: u64, open_only: bool) -> Request {
-    let statuses = if open_only { OPEN } else { "" };
+    let statuses = if open_only { format!("&statuses={}", OPEN.join(",")) } else { String::new() };
     get(
         format!(
             "{INVESTIGATIONS}?index={index}&size={size}&sort=created_time,ASC&start_time={}&end_time={}{statuses}",
@@ -70,6 +70,12 @@ pub fn investigations(after: Utc, before: Utc, index: u64, size: u64, open_only:
         ),
         Some(INVESTIGATIONS_VERSION),
     )
+}
+
+/// Whether the list of what is not closed is asked for by a status.
+#[must_use]
+pub fn is_asked_for(status: &str) -> bool {
+    OPEN.contains(&status)
 }
 
 /// The shortest list of investigations: whether the vendor answers at all.

@@ -93,6 +93,12 @@ pub enum Kept {
 }
 
 impl Condensed {
+    /// How many are kept.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.periods.iter().fold(0, |count, period| count.saturating_add(period.count))
+    }
+
     /// Bytes that it takes, about.
     #[must_use]
     pub fn bytes(&self) -> usize {

@@ -134,9 +134,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             return Err(Stop::Spent);
         }
         let Window { after, before, index } = window;
-        let open_only = listing == Listing::Open;
-        let request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
-        let answer = self.client.send(&request).await;
+        let open_only = listing == Listing::Open && !self.is_unfiltered();
+        let mut request = calls::investigations(after, before, index, PAGE_SIZE, open_only);
+        let mut answer = self.client.send(&request).await;
+        if open_only && matches!(&answer, Err(Stop::Failed(failure)) if failure.http_status == Some(400)) {
+            // It may not know one of the statuses.
+            let whole = calls::investigations(after, before, index, PAGE_SIZE, false);
+            if let Ok(response) = self.client.send(&whole).await {
+                (request, answer) = (whole, Ok(response));
+                self.state.since_8.unfiltered = Some(self.cycle_began());
+            }
+        }
         if listing == Listing::New && (self.set_right() || self.set_forward()) {
             return Ok(Some(self.until_now(window)));
         }

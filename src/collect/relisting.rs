@@ -7,6 +7,12 @@
 //! than the overlap. What has left the list of what is not closed is read
 //! singly afterwards (`revisit`): it was closed, or is gone.
 //!
+//! That list is asked for by the statuses that are known to be not closed. Where
+//! the vendor does not know one of them, or so many are open with a status that
+//! is not among them that reading them singly costs more, everything is listed in
+//! each cycle, for a day at a time. What is older than any list shows is
+//! read singly when everything is listed.
+//!
 //! What such a listing leads to beside changes, as comments of what somebody
 //! has looked at, is for the next cycle, so that each step gets on. In a tenant
 //! with more than can be remembered, where it could be forgotten until then,
@@ -29,6 +35,7 @@ use super::gained::KEPT_DAYS;
 use super::listing::{DAY, Listing};
 use super::revisit::Round;
 use crate::api::client::Stop;
+use crate::api::paging::PAGE_SIZE;
 use crate::api::transport::{Clock, Transport};
 
 /// Seconds in an hour.
@@ -53,6 +60,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let after = began.plus_seconds(-DAY * KEPT_DAYS).just_before();
         // What lies before the look-back is listed once, to be known.
         let before = if self.state.relisted.is_none() { self.end_of_first() } else { began };
+        self.state.since_8.beside = 0;
         self.enter(Phase::Known(Window { after, before: before.plus_seconds(1), index: 0 }, whole));
     }
 
@@ -119,6 +127,29 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         self.enter(Phase::Left(None));
         Ok(())
+    }
+
+    /// Whether what is not closed is listed with all else in this cycle.
+    pub(super) fn is_unfiltered(&self) -> bool {
+        let began = self.cycle_began();
+        self.state.since_8.unfiltered.is_some_and(|since| (0..DAY).contains(&began.seconds_since(since)))
+    }
+
+    /// Notes that so many investigations that are open had to be read singly because of their status.
+    pub(super) fn note_beside(&mut self, more: usize) {
+        let beside = &mut self.state.since_8.beside;
+        *beside = beside.saturating_add(u32::try_from(more).unwrap_or(u32::MAX));
+        let all = self.state.known.len().saturating_add(self.state.condensed.count());
+        let pages = u64::try_from(all).unwrap_or(u64::MAX) / PAGE_SIZE;
+        // A page of them is no matter.
+        if u64::from(*beside) > pages.max(PAGE_SIZE) {
+            self.state.since_8.unfiltered = Some(self.cycle_began());
+        }
+    }
+
+    /// Whether everything has been listed in this cycle.
+    pub(super) fn has_listed_everything(&self) -> bool {
+        self.state.relisted == Some(self.cycle_began())
     }
 
     /// Goes back to what has been noted, before it has to make room.

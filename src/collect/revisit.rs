@@ -16,6 +16,8 @@ use super::alerts::{LAST_RETRY, WaitsFor, Work, failed_again, waits_for};
 use super::checkpoint::{Detour, Known, MISSING, Owed, Phase, Window};
 use super::extras;
 use super::fan_out::fan_out;
+use super::gained::KEPT_DAYS;
+use super::listing::DAY;
 use super::memory::{OPEN, OWED};
 use crate::api::calls;
 use crate::api::client::{Client, Stop, is_local};
@@ -87,6 +89,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     fn due(&self, after: Option<&String>, round: Round) -> Vec<String> {
         let (left, listed) = (matches!(round, Round::Left), matches!(round, Round::Listed(..)));
         let began = self.cycle_began();
+        // Of what is older than a list shows none can say that it has not changed.
+        let all = self.has_listed_everything();
+        let oldest = began.plus_seconds(-DAY * KEPT_DAYS);
+        let is_past_lists = |known: &Known| (1..oldest.0).contains(&known.created);
         // Until the vendor has said what is left of its allowance, one: reading many could use up what it takes to finish
         // the first, in every step again.
         let most = if self.client.has_heard() {
@@ -102,7 +108,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Owed::Page(_) => true,
                 // There is nothing to ask for one without a name by.
                 _ if left => {
-                    known.open && known.listed != self.state.number && !rrn.starts_with(investigation::UNIDENTIFIED)
+                    known.open
+                        && known.listed != self.state.number
+                        && !rrn.starts_with(investigation::UNIDENTIFIED)
+                        && (all || !is_past_lists(known))
                 }
                 Owed::Nothing => false,
                 Owed::Until(until) => !listed || until <= began,
@@ -188,6 +197,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let investigations: Vec<(&String, Investigation<'_>)> =
             records.iter().map(|(rrn, raw)| (*rrn, Investigation::of(raw))).collect();
+        if matches!(round, Round::Left) {
+            let is_beside = |investigation: &Investigation<'_>| {
+                let status = investigation.members.text("status");
+                investigation.is_open() && !status.is_some_and(|status| calls::is_asked_for(&status))
+            };
+            let oldest = self.cycle_began().plus_seconds(-DAY * KEPT_DAYS);
+            let is_young = |one: &Investigation<'_>| one.created.is_none_or(|created| created > oldest);
+            let beside = investigations.iter().filter(|(_, one)| is_beside(one) && is_young(one)).count();
+            self.note_beside(beside);
+        }
         let mut work = Vec::with_capacity(investigations.len());
         for (rrn, investigation) in &investigations {
             let found = self.state.known.find(rrn);

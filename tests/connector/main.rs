@@ -14,6 +14,7 @@
 mod common;
 
 mod apart;
+mod beside_the_list;
 mod changes;
 mod clocks;
 mod collection;
