@@ -20,7 +20,7 @@
 //!
 //! Where a region behind the search fails, the answers of the others are used. What
 //! it may have is looked for again in every cycle until all regions answer: for a
-//! day ([`PATIENCE`]), and then as far back as that.
+//! day ([`regions`]), and then as far back as that.
 //!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen. Three alerts in a row that cannot be read look like an outage, and
@@ -28,6 +28,7 @@
 
 mod failing;
 mod joining;
+mod regions;
 
 use std::collections::BTreeMap;
 
@@ -74,15 +75,6 @@ const MOST_KNOWN: usize = 10_000;
 /// when its window is listed again. The numbers behind it are those of the
 /// failures of an alert that is still to be read ([`failing::Failures`]).
 const GONE: i64 = i64::MIN;
-
-/// Key under which it is remembered since when a region has failed, in the place of that of an alert.
-const FAILED_SINCE: u64 = 0;
-/// The same of the cycles in which one has.
-const CYCLES_FAILED: u64 = 1;
-/// Seconds for which all that was created since a region failed is looked for again, and that are gone back then.
-const PATIENCE: i64 = 86_400;
-/// Cycles in which a region fails before anything is given up: that one fails in two, days apart, says little.
-const CYCLES: u32 = 12;
 
 /// What a search of a window found.
 enum Rrns {
@@ -170,20 +162,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(stop) => return self.outside_failed(stop),
             }
         }
-        let oldest = Some(end.plus_seconds(-PATIENCE));
-        let outside = &mut self.state.beyond.outside;
-        if self.state.beyond.uninvestigated >= Some(end) {
-            outside.remove(&FAILED_SINCE);
-            outside.remove(&CYCLES_FAILED);
-        } else {
-            let failures = outside.get(&CYCLES_FAILED).and_then(|failures| Failures::of(*failures)).unwrap_or_default();
-            let failures = Failures { alone: failures.alone.saturating_add(1), ..failures };
-            outside.insert(CYCLES_FAILED, failures.created());
-        }
-        if self.has_a_region_failed_for_long() && self.state.beyond.uninvestigated < oldest {
-            self.state.beyond.uninvestigated = oldest;
-            self.forget_outside(overlap);
-        }
+        self.note_regions(end.min(noted));
+        self.forget_outside(overlap);
         self.state.beyond.outside_failures = if passed { HELD } else { 0 };
         Ok(())
     }
@@ -206,14 +186,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
     }
 
-    /// Whether what a region may have that fails has been looked for again as long as may be.
-    fn has_a_region_failed_for_long(&self) -> bool {
-        let outside = &self.state.beyond.outside;
-        let since = outside.get(&FAILED_SINCE);
-        let cycles = outside.get(&CYCLES_FAILED).and_then(|failures| Failures::of(*failures)).unwrap_or_default();
-        cycles.alone >= CYCLES && since.is_some_and(|since| self.cycle_began().seconds_since(Utc(*since)) >= PATIENCE)
-    }
-
     /// Collects one window.
     /// `passed` is set where it is passed over what it counts and does not list.
     async fn outside_window(&mut self, from: Utc, until: Utc, passed: &mut bool) -> Result<Reached, Stop> {
@@ -225,8 +197,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Rrns::All(rrns) => rrns,
             Rrns::TooMany(share) => return Ok(Reached::Less((span / share).max(SHORTEST))),
             Rrns::OfSomeRegions(rrns, failure) => {
-                let began = self.cycle_began();
-                self.state.beyond.outside.entry(FAILED_SINCE).or_insert(began.0);
+                self.note_failed_region();
                 let for_long = self.has_a_region_failed_for_long();
                 let told = if for_long { errors::passed_over(*failure) } else { errors::in_parts(*failure) };
                 self.output.degrade(UNINVESTIGATED, told);
@@ -474,14 +445,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let listed_again = done.plus_seconds(-overlap).just_before();
         let outside = &mut self.state.beyond.outside;
         // What has failed is still to be read, in a window behind this one.
-        outside.retain(|_, created| *created >= listed_again.0 || Failures::of(*created).is_some());
+        outside.retain(|key, created| {
+            *created >= listed_again.0 || Failures::of(*created).is_some() || regions::is_key(*key)
+        });
         if outside.len() > MOST_KNOWN {
             // By the second: in as few bytes as do.
             let age = |created: &i64| u32::try_from(created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
             let mut ages: Vec<u32> = outside.values().map(age).collect();
             let excess = ages.len() - MOST_KNOWN;
             let (_, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
-            outside.retain(|_, created| age(created) > youngest);
+            outside.retain(|key, created| age(created) > youngest || regions::is_key(*key));
             // While more is looked for again than can be remembered, what is forgotten is not: it would come again each time.
             let since = Utc(i64::from(youngest).saturating_add(1).saturating_mul(1_000_000)).plus_seconds(overlap);
             let reached = match self.state.cycle.as_ref().map(|cycle| &cycle.phase) {
