@@ -90,7 +90,9 @@ impl Snapshot {
             page.sample("outbox_depth", &[], count(depth));
         }
         page.family("sink_up", "gauge", "Whether the sink takes artifacts.");
-        page.sample("sink_up", &[], f64::from(u8::from(host.sink.failure.is_none())));
+        // What cannot be read of one instance is no failure of the output.
+        let is_up = host.sink.failure.as_ref().is_none_or(|failure| !failure.code.starts_with("output-"));
+        page.sample("sink_up", &[], f64::from(u8::from(is_up)));
     }
 
     fn instance_metrics(&self, page: &mut Page) {

@@ -19,7 +19,7 @@ use crate::config::SinkConfig;
 use crate::instances::failure::FailureReport;
 use crate::locks::lock;
 use crate::sinks::{DrainError, LineForm, LinesSink, Sink, SinkError, drain};
-use crate::store::{Store, Undelivered};
+use crate::store::{Store, StoreError, Undelivered};
 
 /// How often the outbox is looked at even when nobody says that something is in it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -179,7 +179,7 @@ impl Sink for Noted<'_> {
         self.progress.moved();
         if result.is_ok() {
             // That it takes something after it stood still is told by who watches.
-            let was_down = self.board.host().sink.failure.is_some_and(|failure| failure.code != BLOCKED);
+            let was_down = self.board.host().sink.failure.is_some_and(|failure| is_down(&failure));
             self.board.change_host(|host| {
                 host.sink.delivered += u64::try_from(artifacts.len()).unwrap_or(u64::MAX);
                 if was_down {
@@ -192,6 +192,11 @@ impl Sink for Noted<'_> {
         }
         result
     }
+}
+
+/// Whether the output itself was found to take nothing, other than by standing still.
+fn is_down(failure: &FailureReport) -> bool {
+    failure.code.starts_with("output-") && failure.code != BLOCKED
 }
 
 /// Tells of an output that takes nothing, and when it takes something again, as long as there is a delivery.
@@ -237,18 +242,27 @@ fn run(
         let last = stop.load(Ordering::Acquire);
         // Nothing has to be looked for where nothing takes it.
         let result = match output.sink {
-            SinkConfig::None => Ok(()),
-            _ => round(runtime, store, output, &mut lines, board, progress),
+            SinkConfig::None => Ok(None),
+            _ => round(runtime, store, output, &mut lines, board, progress, stop),
         };
         progress.rests();
         let wait = match result {
-            Ok(()) => {
+            Ok(unread) => {
+                let before = board.host().sink.failure;
                 // Nothing had to be delivered, or that was told.
-                if board.host().sink.failure.is_some_and(|failure| failure.code != BLOCKED) {
+                if before.as_ref().is_some_and(is_down) {
                     tracing::info!("the output takes artifacts again");
                 }
                 failures = 0;
-                board.change_host(|host| host.sink.failure = None);
+                let failure = unread.map(|(instance, error)| {
+                    let failure = FailureReport::from(&error);
+                    let message = format!("artifacts of {instance:?} cannot be delivered: {}", failure.message);
+                    FailureReport { message, ..failure }
+                });
+                if let Some(failure) = failure.as_ref().filter(|failure| before.as_ref() != Some(*failure)) {
+                    tracing::error!("delivery failed: {}; those of all others are delivered", failure.sentence());
+                }
+                board.change_host(|host| host.sink.failure = failure);
                 LOOK_EVERY
             }
             Err(error) => {
@@ -285,7 +299,8 @@ fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -
 }
 
 /// Delivers all that waits. `lines` is kept from round to round, because it knows what it has cut off, and because whoever
-/// reads a pipe takes its end for the end of all. What cannot be read of one instance holds up no other.
+/// reads a pipe takes its end for the end of all. What is damaged of one instance holds up no other: the first of these is
+/// given, with the name of its instance.
 fn round(
     runtime: &Runtime,
     store: &Store,
@@ -293,10 +308,11 @@ fn round(
     lines: &mut Option<LinesSink>,
     board: &Board,
     progress: &Progress,
-) -> Result<(), DrainError> {
+    stop: &AtomicBool,
+) -> Result<Option<(String, StoreError)>, DrainError> {
     let waiting = store.waiting()?;
     if waiting.is_empty() && (lines.is_some() || output.is_pipe()) {
-        return Ok(());
+        return Ok(None);
     }
     progress.moved();
     let lines = match lines {
@@ -304,25 +320,28 @@ fn round(
         // Also when nothing waits: an output that cannot be opened shows before there is something for it.
         None => match output.open()? {
             Some(opened) => lines.insert(opened),
-            None => return Ok(()),
+            None => return Ok(None),
         },
     };
-    let mut unread = None;
+    let mut damaged = None;
     for instance in waiting {
         let mut noted = Noted { sink: lines, progress, board };
         match runtime.block_on(drain(store, &instance, &mut noted, &mut 0)) {
             Ok(()) => {}
-            Err(error @ DrainError::Sink(_)) => {
+            // A database that is busy, full or gone is so for all.
+            Err(DrainError::Store(error @ (StoreError::Corrupt { .. } | StoreError::Sql { .. }))) => {
+                damaged.get_or_insert((instance.name, error));
+                if stop.load(Ordering::Acquire) {
+                    break;
+                }
+            }
+            Err(error) => {
                 lines.release();
                 return Err(error);
             }
-            Err(error @ DrainError::Store(_)) => {
-                tracing::debug!(instance = instance.name, "its artifacts cannot be read: {error}");
-                unread.get_or_insert(error);
-            }
         }
     }
-    unread.map_or(Ok(()), Err)
+    Ok(damaged)
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use time::OffsetDateTime;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::board::Board;
@@ -117,7 +118,12 @@ struct Inner {
     under_way: Mutex<HashMap<Uuid, bool>>,
     /// Instances whose files are being looked at.
     looking: Arc<Mutex<HashSet<Uuid>>>,
+    /// When it was last tried whether the store can be written, and what came of it.
+    tried: tokio::sync::Mutex<Option<(Instant, Result<(), FailureReport>)>>,
 }
+
+/// How long that counts for all: one tries for those that come at once.
+const TRIED_FOR: Duration = Duration::from_secs(5);
 
 /// What is looked at before a poll.
 const FILES: &str = "looking at the files of its secrets and certificates";
@@ -149,6 +155,7 @@ impl ConnectorPoller {
             unavailable: Mutex::default(),
             under_way: Mutex::default(),
             looking: Arc::default(),
+            tried: tokio::sync::Mutex::default(),
         };
         Self { inner: Arc::new(inner) }
     }
@@ -299,13 +306,30 @@ impl Inner {
         let Some(failure) = self.board.instance(instance.id).and_then(|status| status.past.failure) else {
             return Ok(());
         };
-        let (store, instance, now) = (self.store.clone(), instance.clone(), self.clock.now());
-        let tried = match failure.code.as_str() {
-            "daily-limit" => on_a_thread("looking what came today", move || store.try_volume(&instance, now)).await?,
-            code if code.starts_with("state-") => on_a_thread("trying the database", move || store.try_write()).await?,
+        match failure.code.as_str() {
+            "daily-limit" => {
+                let (store, instance, now) = (self.store.clone(), instance.clone(), self.clock.now());
+                let tried = on_a_thread("looking what came today", move || store.try_volume(&instance, now)).await?;
+                tried.map_err(|error| FailureReport::from(&error))
+            }
+            code if code.starts_with("state-") => self.try_write().await,
             _ => Ok(()),
-        };
-        tried.map_err(|error| FailureReport::from(&error))
+        }
+    }
+
+    /// Whether the store can be written.
+    async fn try_write(&self) -> Result<(), FailureReport> {
+        let mut last = self.tried.lock().await;
+        if let Some((at, tried)) = &*last
+            && at.elapsed() < TRIED_FOR
+        {
+            return tried.clone();
+        }
+        let store = self.store.clone();
+        let tried = on_a_thread("trying the database", move || store.try_write()).await;
+        let tried = tried.and_then(|tried| tried.map_err(|error| FailureReport::from(&error)));
+        *last = Some((Instant::now(), tried.clone()));
+        tried
     }
 
     /// Notes which streams are unavailable now, and gives those of which that was told before, since the start.

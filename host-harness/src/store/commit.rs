@@ -64,10 +64,12 @@ impl Store {
                 Uuid::try_parse(&artifact.id).map_err(|_| StoreError::ArtifactId { id: artifact.id.clone() })
             })
             .collect::<Result<Vec<_>, _>>()?;
-        self.try_volume(instance, now)?;
         let now = to_millis(now);
         self.database.write(|connection| {
             let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            if let Err(over) = self.judge(volume::brought(&transaction, instance.key, now)?) {
+                return Ok(Err(over));
+            }
             let committed = insert(&transaction, instance.key, &batch.artifacts, &ids, now)?;
             transaction
                 .prepare_cached(
@@ -76,8 +78,8 @@ impl Store {
                 )?
                 .execute(params![instance.key, batch.checkpoint, now])?;
             transaction.commit()?;
-            Ok(committed)
-        })
+            Ok(Ok(committed))
+        })?
     }
 }
 

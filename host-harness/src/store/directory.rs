@@ -20,8 +20,8 @@ use super::{StoreError, schema};
 
 /// Name of the database inside the directory.
 const DATABASE: &str = "state.sqlite";
-/// What a host keeps beside the database.
-const CONNECTORS: &str = "connectors";
+/// What a host that has run leaves beside the database.
+const REPORT: &str = "connectors/report.json";
 /// Name of the lock file inside the directory.
 const LOCK: &str = "lock";
 
@@ -59,9 +59,9 @@ pub(super) fn prepare(dir: &Path) -> Result<DirectoryLock, StoreError> {
     }
     let opened = OpenOptions::new().create(true).append(true).mode(0o600).open(&path);
     let database = opened.map_err(failed("write the database", &path))?;
-    if dir.join(CONNECTORS).exists() && database.metadata().is_ok_and(|file| file.len() == 0) {
+    if dir.join(REPORT).exists() && database.metadata().is_ok_and(|file| file.len() == 0) {
         tracing::warn!(
-            "{} was empty or missing, and a host has run here before: a new one is begun, and everything is collected and delivered again",
+            "{} was empty or missing, and a host has run here before: a new one is begun, and the look-back is collected and delivered again",
             path.display()
         );
     }

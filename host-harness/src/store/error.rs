@@ -242,7 +242,7 @@ impl StoreError {
             Self::Ambiguous { .. } => "see `host-harness instances list`, and name it by what no other has",
             Self::UnknownInstance { .. } => "name one of these",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
-            Self::Query { .. } => "search for fewer words",
+            Self::Query { .. } => "search for fewer words, or ask more than once",
             Self::TooLong { newest: true, .. } => "ask for fewer artifacts, or when the machine has less to do",
             Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",
             Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",

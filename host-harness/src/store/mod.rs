@@ -280,7 +280,9 @@ impl Database {
         if lock(&self.busy).is_some_and(|found| found > asked) {
             return Err(StoreError::Busy { path: self.path.to_path_buf() });
         }
-        work(&mut connection).map_err(|source| {
+        let result = work(&mut connection);
+        drop(connection);
+        result.map_err(|source| {
             // SQLite tells a full disk from one that fails, but not a quota that is used up.
             let is_io = source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
             let full = if is_io { directory::try_room(&self.path).err() } else { None };

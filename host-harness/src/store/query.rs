@@ -94,7 +94,7 @@ impl Parser {
                 Token::Term(term) => {
                     let set = term.expression(field).map(Set::of);
                     self.terms += usize::from(set.is_some());
-                    self.beginnings += usize::from(set.is_some() && term.has_star());
+                    self.beginnings += usize::from(set.is_some() && term.is_beginning());
                     set.map(|set| set.not(term.negated))
                 }
             };
@@ -107,9 +107,14 @@ impl Parser {
 }
 
 impl Term {
-    /// Whether it stands for all that begins with it.
+    /// Whether a star ends it.
     fn has_star(&self) -> bool {
         !self.quoted && self.words.ends_with('*')
+    }
+
+    /// Whether it stands for all words that begin with it: behind a separator a star stands for none.
+    fn is_beginning(&self) -> bool {
+        self.has_star() && self.words.trim_end_matches('*').ends_with(char::is_alphanumeric)
     }
 
     /// The term as FTS5 is to read it; none when there is no word in it.
@@ -313,6 +318,7 @@ mod tests {
         let error = of(MOST_BEGINNINGS + 1).expect_err("one more");
         insta::assert_snapshot!(error, @"the query has 9 terms with a *; at most 8 can be searched for at once");
         assert!(parse(&vec!["\"ab*\""; 20].join(" ")).is_ok(), "in quotes it is a star");
+        assert!(parse(&vec!["10.0.1.*"; 20].join(" OR ")).is_ok(), "behind a dot it begins no word");
     }
 
     #[test]

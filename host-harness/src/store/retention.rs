@@ -12,18 +12,23 @@ use time::OffsetDateTime;
 
 use super::{Store, StoreError, from_millis, to_millis};
 
+/// Artifacts that are looked at for one that is not of a time to come: as many as came in a long spell of a wrong clock.
+const MOST_LOOKED_AT: i64 = 100_000;
+
 impl Store {
     /// When the artifact that has been stored for longest was stored, of those that were before a time; none when there is
-    /// no such artifact.
+    /// no such artifact among those that came first.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn oldest(&self, before: OffsetDateTime) -> Result<Option<OffsetDateTime>, StoreError> {
         let before = to_millis(before);
         self.database.with(|connection| {
-            let mut first =
-                connection.prepare_cached("SELECT stored FROM artifact WHERE stored < ?1 ORDER BY seq LIMIT 1")?;
-            first.query_row([before], |row| row.get(0)).optional().map(|stored| stored.map(from_millis))
+            // Not all of them: a clock of long ago would have every one be looked at.
+            let mut first = connection.prepare_cached(
+                "SELECT stored FROM (SELECT stored FROM artifact ORDER BY seq LIMIT ?2) WHERE stored < ?1 LIMIT 1",
+            )?;
+            first.query_row([before, MOST_LOOKED_AT], |row| row.get(0)).optional().map(|stored| stored.map(from_millis))
         })
     }
 
@@ -40,7 +45,7 @@ impl Store {
 
     /// Lets go of at most `most` artifacts that were stored before a time, the oldest first, and gives how many these
     /// were: less than `most` when there are no more. What no sink has taken yet stays, unless `undelivered` says that
-    /// there is none. What says that it was stored after `now` is passed over: the clock was ahead then.
+    /// there is none. What says that it was stored after `now` is passed over: the clock was ahead then (as far as it is not more than a hundred thousand).
     ///
     /// # Errors
     /// When the database cannot be written. Nothing has gone then.
@@ -58,9 +63,9 @@ impl Store {
                 .prepare_cached(
                     "SELECT a.seq, a.instance, a.id, a.stored,
                             EXISTS (SELECT 1 FROM outbox o WHERE o.instance = a.instance AND o.artifact = a.seq)
-                     FROM artifact a WHERE a.stored <= ?2 ORDER BY a.seq LIMIT ?1",
+                     FROM (SELECT * FROM artifact ORDER BY seq LIMIT ?3) a WHERE a.stored <= ?2 ORDER BY a.seq LIMIT ?1",
                 )?
-                .query_map(params![most, now], |row| {
+                .query_map(params![most, now, MOST_LOOKED_AT], |row| {
                     Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?, row.get(4)?))
                 })?
                 .collect::<Result<_, _>>()?;

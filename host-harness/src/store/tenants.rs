@@ -124,8 +124,9 @@ impl Store {
                 // The number of an artifact is never given again.
                 let last = "SELECT max((SELECT max(seq) FROM artifact), coalesce((SELECT max(seq) FROM swept), 0))";
                 let last: i64 = transaction.query_row(last, [], |row| row.get(0))?;
+                let at: i64 = transaction.query_row("SELECT coalesce(max(at), 0) FROM swept", [], |row| row.get(0))?;
                 transaction.execute("DELETE FROM swept", [])?;
-                transaction.execute("INSERT INTO swept (seq) VALUES (?1)", [last])?;
+                transaction.execute("INSERT INTO swept (seq, at) VALUES (?1, ?2)", [last, at])?;
             }
             let mut gone = 0;
             for seq in rows {

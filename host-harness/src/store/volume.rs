@@ -10,7 +10,7 @@
 
 use std::sync::atomic::Ordering;
 
-use rusqlite::{OptionalExtension, Transaction, params};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use time::OffsetDateTime;
 
 use super::{Instance, Store, StoreError, to_millis};
@@ -33,19 +33,23 @@ impl Store {
     /// # Errors
     /// [`StoreError::Daily`] when it may not; another when the database cannot be read.
     pub fn try_volume(&self, instance: &Instance, now: OffsetDateTime) -> Result<(), StoreError> {
-        let day = to_millis(now).div_euclid(DAY);
-        let brought = self.database.with(|connection| {
-            let mut row = connection.prepare_cached("SELECT bytes FROM volume WHERE instance = ?1 AND day = ?2")?;
-            row.query_row([instance.key, day], |row| row.get::<_, i64>(0)).optional()
-        })?;
-        self.judge(brought.unwrap_or(0).unsigned_abs())
+        let now = to_millis(now);
+        let brought = self.database.with(|connection| brought(connection, instance.key, now))?;
+        self.judge(brought)
     }
 
     /// Judges what an instance has brought today.
-    fn judge(&self, brought: u64) -> Result<(), StoreError> {
+    pub(super) fn judge(&self, brought: u64) -> Result<(), StoreError> {
         let most = self.daily.load(Ordering::Relaxed);
         if brought >= most { Err(StoreError::Daily { most }) } else { Ok(()) }
     }
+}
+
+/// What an instance has brought on the day of a time.
+pub(super) fn brought(connection: &Connection, instance: i64, now: i64) -> rusqlite::Result<u64> {
+    let mut row = connection.prepare_cached("SELECT bytes FROM volume WHERE instance = ?1 AND day = ?2")?;
+    let bytes = row.query_row([instance, now.div_euclid(DAY)], |row| row.get::<_, i64>(0)).optional()?;
+    Ok(bytes.unwrap_or(0).unsigned_abs())
 }
 
 /// What artifacts count.

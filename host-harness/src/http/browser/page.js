@@ -9,6 +9,8 @@
 const EVERY_MS = 5000;
 const MOST_TILES = 300;
 const MOST_RAW = 200000;
+const MOST_SHORT = 300;
+const ANSWERS_WITHIN_MS = 30000;
 const ORDER = ["failed", "degraded", "starting", "ok", "disabled"];
 
 const at = (id) => document.getElementById(id);
@@ -51,7 +53,9 @@ let token = "";
 
 async function ask(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
-  const answer = await fetch(path, { headers, cache: "no-store", credentials: "omit" });
+  // A proxy in front may want credentials of its own; the host has none.
+  const signal = AbortSignal.timeout(ANSWERS_WITHIN_MS);
+  const answer = await fetch(path, { headers, cache: "no-store", credentials: "same-origin", signal });
   const body = await answer.json();
   if (answer.ok) return body;
   const failure = new Error(body.error?.message ?? `HTTP ${answer.status}`);
@@ -62,7 +66,8 @@ async function ask(path) {
 /** Shows why nothing can be shown, or that it can. */
 function tell(failure) {
   const isLocked = failure?.status === 401;
-  at("sign-in").hidden = !isLocked;
+  // Who does not answer says nothing of tokens.
+  if (!failure || failure.status) at("sign-in").hidden = !isLocked;
   at("trouble").hidden = !failure || (isLocked && !token);
   if (!failure) return;
   if (isLocked) {
@@ -205,10 +210,13 @@ async function refresh() {
 
 // The search.
 
+/** A value for a line: connectors may put anything anywhere. */
+const short = (value) => (["string", "number", "boolean"].includes(typeof value) ? String(value).slice(0, MOST_SHORT) : "");
+
 function hit(one) {
   const { startTimeUTC, severityLabel, messageType, ruleName, userName, clientHostname, clientIP } = one.artifact ?? {};
-  const rest = [messageType, ruleName, userName, clientHostname, clientIP].filter(Boolean).join(" · ");
-  const line = `${startTimeUTC ?? one.stored} ${severityLabel ?? ""} ${rest}`;
+  const rest = [messageType, ruleName, userName, clientHostname, clientIP].map(short).filter(Boolean).join(" · ");
+  const line = `${short(startTimeUTC) || one.stored} ${short(severityLabel)} ${rest}`;
   const raw = make("pre", "");
   const details = make("details", "", make("summary", "", line), make("p", "quiet", `${one.instance}, stored ${one.stored}, id ${one.id}`), raw);
   // Only what is opened is written out: an artifact can have megabytes.
@@ -220,18 +228,25 @@ function hit(one) {
   return make("li", "", details);
 }
 
+let searches = 0;
+
 async function search(event) {
   event.preventDefault();
+  searches += 1;
+  const mine = searches;
   const query = new URLSearchParams({ query: at("query").value, limit: "50" });
   if (at("of").value) query.set("instance", at("of").value);
   at("notes").textContent = "Searching…";
   try {
     const page = await ask(`artifacts?${query}`);
+    // Somebody has asked for something else meanwhile.
+    if (mine !== searches) return;
     const count = page.artifacts.length;
     const more = count === 50 || !page.complete ? ", stored last; there may be more" : "";
     at("notes").textContent = count ? `${count} artifacts${more}` : ["Nothing was found.", ...(page.notes ?? [])].join(" ");
     at("found").replaceChildren(...page.artifacts.map(hit));
   } catch (failure) {
+    if (mine !== searches) return;
     at("found").replaceChildren();
     at("notes").textContent = failure.message;
     if (failure.status === 401) tell(failure);
@@ -242,7 +257,8 @@ at("search").addEventListener("submit", search);
 at("filter").addEventListener("input", () => last && show(last));
 at("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = at("token").value;
+  // What is copied along with it: no token has it, and no header takes it.
+  token = at("token").value.replace(/[^\x21-\x7e]/g, "");
   at("token").value = "";
   refresh();
 });

@@ -109,7 +109,8 @@ async fn what_cannot_be_read_of_one_instance_holds_up_no_other_and_is_told() {
     delivery.stop(Duration::from_secs(60)).await;
     let host = board.host();
     assert_eq!((lines(&file), host.sink.delivered), (2, 2));
-    assert!(host.sink.failure.is_some_and(|failure| failure.code.starts_with("state-")));
+    let failure = host.sink.failure.expect("it is told");
+    assert!(failure.code.starts_with("state-") && failure.message.contains("\"first\""), "{failure:?}");
 }
 
 #[tokio::test]
