@@ -30,8 +30,8 @@ pub struct Page<'a> {
     /// Whether it says so.
     pub has_totals: bool,
     /// Whether pages may follow: the totals say so, or the page is full, since
-    /// totals have been seen to move. Where two of them agree that this is the
-    /// end, none follows.
+    /// totals have been seen to move. Where a page of the Alert Triage API says that it is the last, and its total that this
+    /// is the end, none follows.
     pub more: bool,
     /// Whether it says itself that none follows: see [`Pages::behind_the_end`].
     pub says_it_is_last: bool,

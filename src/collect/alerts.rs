@@ -372,7 +372,7 @@ pub(super) fn failures(owed: Owed) -> u32 {
 }
 
 /// The same where it was evidence.
-fn waits_for_evidence(owed: Owed) -> Owed {
+pub(super) fn waits_for_evidence(owed: Owed) -> Owed {
     if let Owed::Failed(times, not_before) = owed { Owed::Failed(times | OF_EVIDENCE, not_before) } else { owed }
 }
 

@@ -37,8 +37,8 @@ use crate::times::Utc;
 
 /// Failures after which an alert goes without its evidence.
 pub(super) const HELD: u32 = 3;
-/// The same where the vendor says that it is asked too often, or does not answer for any: some hours.
-const HELD_BY_LIMIT: u32 = 8;
+/// The same where the vendor says that it is asked too often, or does not answer for any: fifteen hours at most.
+pub(super) const HELD_BY_LIMIT: u32 = 8;
 /// Seconds for which an alert is so young that it is asked for once more when its API does not know it.
 const RECENT: i64 = 86_400;
 /// Pages of evidence, or of actors, that are read of one alert; one that has

@@ -36,6 +36,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Some(gained) => self.listed_up_to(gained).plus_seconds(-60 * self.settings.overlap_minutes),
             None => self.state.floor.unwrap_or(began),
         };
+        let since = self.state.floor.map_or(since, |floor| since.max(floor));
         let (mut index, mut pages) = (page, paging::Pages::default());
         loop {
             match self.gained_page(index, since, &mut pages).await {

@@ -101,6 +101,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Some(watermark) => self.listed_up_to(watermark).plus_seconds(-60 * self.settings.overlap_minutes),
             None => before.plus_seconds(-DAY * self.settings.lookback_days),
         };
+        // Before that nothing is new.
+        let after = self.state.floor.map_or(after, |floor| after.max(floor));
         if self.state.floor.is_none() {
             self.state.floor = Some(after);
             // What is looked at from now on may have a comment, however many cycles it takes to have listed everything.

@@ -186,6 +186,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Phase::Owed(after) => {
                     self.revisit(after, Round::Owed).await?;
+                    self.count_in_vain();
                     self.start_relisting();
                 }
                 Phase::Known(window, whole) => self.relist(window, whole, Detour::default()).await?,

@@ -106,7 +106,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // outage, says nothing about what has come since: another one
                 // follows at once.
                 let overlap = self.settings.overlap_minutes.saturating_mul(60);
-                let is_stale = self.client.now().seconds_since(self.cycle_began()) >= overlap.max(STALE);
+                let now = self.client.by_both_clocks(self.client.now());
+                let is_stale = now.seconds_since(self.cycle_began()) >= overlap.max(STALE);
                 self.state.cycle = None;
                 (is_stale, None)
             }

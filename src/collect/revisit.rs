@@ -8,12 +8,15 @@
 //!
 //! Where what an investigation waits for is found not to be answered in a step,
 //! it is not gone back to in vain: it stays due, and its failures are not counted.
+//! Of evidence they are, without asking: what is given up in the end must not wait
+//! for as long as new ones keep an outage in sight.
 
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::alerts::{LAST_RETRY, WaitsFor, Work, failed_again, waits_for};
+use super::alerts::{LAST_RETRY, WaitsFor, Work, failed_again, failures, waits_for, waits_for_evidence};
 use super::checkpoint::{Detour, Known, MISSING, Owed, Phase, Window};
+use super::evidence::HELD_BY_LIMIT;
 use super::extras;
 use super::fan_out::fan_out;
 use super::gained::KEPT_DAYS;
@@ -130,11 +133,31 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         match waits_for(owed) {
             None => false,
             Some(WaitsFor::Alerts) => no_alerts(),
-            Some(WaitsFor::Evidence) => self.unanswered || no_alerts(),
+            Some(WaitsFor::Evidence) => self.unanswered && failures(owed) < HELD_BY_LIMIT || no_alerts(),
             // It may be any of them.
             Some(WaitsFor::Extras) => {
                 let kinds = self.extra_kinds();
                 !kinds.is_empty() && kinds.into_iter().all(|kind| self.client.has_ended(&extras::first_page(kind, "")))
+            }
+        }
+    }
+
+    /// Counts a failure of what is due and was not gone back to because no alert is answered for: else it would wait for as
+    /// long as that lasts.
+    pub(super) fn count_in_vain(&mut self) {
+        let began = self.cycle_began();
+        while self.unanswered {
+            let is_due = |owed| matches!(owed, Owed::Failed(_, due) if due <= began) && failures(owed) < HELD_BY_LIMIT;
+            let owed = self.state.known.scan(None, OWED);
+            let owed =
+                owed.filter(|(_, known)| is_due(known.owed) && waits_for(known.owed) == Some(WaitsFor::Evidence));
+            let owed: Vec<(String, Known)> = owed.take(200).collect();
+            if owed.is_empty() {
+                return;
+            }
+            for (rrn, known) in owed {
+                let owed = waits_for_evidence(failed_again(known.owed, began));
+                self.state.known.put(rrn, Known { owed, ..known }, false);
             }
         }
     }

@@ -263,3 +263,66 @@ fn a_date_to_come_back_at_is_read_by_the_vendors_clock_where_the_hosts_is_behind
     let wait = (0..6).find_map(|_| tenant.step().unwrap().retry_after_seconds);
     assert!(wait.is_some_and(|wait| wait <= 120), "told to wait for {wait:?} seconds");
 }
+
+#[test]
+fn a_clock_that_is_behind_does_not_have_cycles_follow_each_other_while_the_list_of_new_ones_is_silent() {
+    let cost = |behind: i64| {
+        let mut tenant = Tenant::of(empty());
+        tenant.link.skew.set(behind);
+        tenant.budget.wall_time_milliseconds = 60_000;
+        sound(&mut tenant);
+        tenant.advance(Duration::from_secs(600));
+        sound(&mut tenant);
+        // Only the list of what is new is of the last days, and has no states.
+        tenant.link.slow = Some(Box::new(|request| {
+            let from = request.target.split(['?', '&']).find_map(|part| part.strip_prefix("start_time="));
+            let from = from.and_then(|from| {
+                time::OffsetDateTime::parse(from, &time::format_description::well_known::Rfc3339).ok()
+            });
+            let is_new = request.target.contains("size=100")
+                && request.target.contains("created_time,ASC")
+                && !request.target.contains("statuses")
+                && from.is_some_and(|from| from > start() - time::Duration::days(2));
+            if is_new { Duration::from_secs(3_600) } else { Duration::ZERO }
+        }));
+        tenant.advance(Duration::from_secs(600));
+        let before = tenant.link.simulator.request_count();
+        let steps = (1..20).find(|_| !tenant.step().is_ok_and(|batch| batch.more)).expect("the cycle ends");
+        (steps, tenant.link.simulator.request_count() - before)
+    };
+    assert_eq!(cost(-3_600), cost(0));
+}
+
+#[test]
+fn a_clock_that_is_behind_brings_nothing_of_before_the_look_back() {
+    for is_behind_at_first in [true, false] {
+        let mut world = empty();
+        let rrns: Vec<String> = (25..70)
+            .map(|hours| {
+                let created = start() - time::Duration::hours(hours);
+                let spec =
+                    InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(created, created) };
+                let of = world.add_investigation(spec).unwrap();
+                world.add_alert(Some(of), AlertSpec::new(created, created)).unwrap();
+                world.investigation_rrn(of).unwrap().to_owned()
+            })
+            .collect();
+        let mut tenant = Tenant::of(world);
+        for (key, value) in [
+            ("initial_lookback_days", SettingValue::Integer(1)),
+            ("collect_uninvestigated_alerts", SettingValue::Boolean(false)),
+        ] {
+            tenant.settings.push(Setting { key: key.to_owned(), value });
+        }
+        let behind = -3 * 86_400;
+        tenant.link.skew.set(if is_behind_at_first { behind } else { 0 });
+        sound(&mut tenant);
+        tenant.link.skew.set(behind);
+        for _ in 0..2 {
+            tenant.advance(Duration::from_secs(300));
+            sound(&mut tenant);
+        }
+        let came = rrns.iter().filter(|rrn| tenant.collected().contains_key(*rrn)).count();
+        assert_eq!(came, 0, "behind at first: {is_behind_at_first}");
+    }
+}

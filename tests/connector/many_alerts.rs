@@ -185,3 +185,25 @@ fn alerts_that_fail_beside_more_than_are_remembered_are_collected_later() {
     let costs: Vec<u64> = (0..3).map(|_| cost(&mut tenant, 5)).collect();
     assert!(costs.iter().all(|cost| *cost < 10), "requests of polls: {costs:?}");
 }
+
+#[test]
+fn an_alert_that_joins_behind_a_pass_of_an_earlier_version_comes() {
+    let (mut tenant, id, _) = tenant(6_000);
+    let key = "collect_uninvestigated_alerts".to_owned();
+    tenant.settings.push(Setting { key, value: SettingValue::Boolean(false) });
+    tenant.budget.requests = 1_000;
+    for _ in 0..4 {
+        assert!(tenant.step().unwrap().more, "it takes several steps");
+    }
+    // Another version while its pages are gone through, and an older alert on one that is done with.
+    let now = tenant.link.simulator.now();
+    let joined = tenant.link.simulator.change_world(|world| {
+        let old = start() - time::Duration::days(5) + time::Duration::milliseconds(5_950_500);
+        let [old, new] = [old, now].map(|created| world.add_alert(Some(id), spec(created, now)).unwrap());
+        [world.alert_id(old).unwrap(), world.alert_id(new).unwrap()]
+    });
+    tenant.cycle();
+    tenant.budget = BUDGET;
+    polls(&mut tenant, 8);
+    assert_eq!(missing(&tenant, &joined), [""; 0]);
+}

@@ -195,3 +195,32 @@ fn an_alert_of_a_forgotten_investigation_survives_that_the_list_of_new_ones_fail
     polls(&mut tenant, 6);
     assert_eq!(tenant.collected().get(&rrn), Some(&1));
 }
+
+#[test]
+fn evidence_that_is_not_answered_for_for_days_keeps_no_alert_for_ever() {
+    let scenarios: [(&[&str], usize); 3] = [
+        (&["/idr/at/alerts/*/evidences"], 1),
+        (&["/idr/at/alerts/*/evidences"], 4),
+        (&["/idr/at/alerts/ops/rrns", "/idr/at/alerts/rrn*"], 1),
+    ];
+    for (paths, each) in scenarios {
+        let mut tenant = Tenant::of(empty());
+        tenant.cycle();
+        down(&tenant, paths);
+        // New ones come all the while, and those of the first six hours are looked for.
+        let mut first = Vec::new();
+        for poll in 0..6 * 30 {
+            tenant.advance(Duration::from_secs(600));
+            let created = tenant.link.simulator.now() - time::Duration::minutes(5);
+            let new = tenant
+                .link
+                .simulator
+                .change_world(|world| (0..each).map(|_| with_alert(world, created)).collect::<Vec<_>>());
+            if poll < 36 {
+                first.extend(new);
+            }
+            tenant.cycle();
+        }
+        assert_eq!(missing(&tenant, &first).len(), 0, "{paths:?}, {each} in each poll, of {}", first.len());
+    }
+}

@@ -139,3 +139,23 @@ fn where_no_alert_can_be_read_at_all_that_is_found_out_from_a_few() {
 fn is_single(target: &str) -> bool {
     target.rsplit_once('/').is_some_and(|(path, rrn)| path == "/idr/at/alerts" && rrn.starts_with("rrn"))
 }
+
+#[test]
+fn a_backlog_is_not_looked_through_for_ever_while_a_region_fails() {
+    let mut world = empty();
+    add_outside(&mut world, start() - time::Duration::days(20), 12_000, 144);
+    add_outside(&mut world, start(), 48 * 3_600 / 144, 144);
+    let mut tenant = of_silent_region(world, true);
+    let key = "collect_evidence".to_owned();
+    tenant.settings.push(Setting { key, value: SettingValue::Boolean(false) });
+    tenant.cycle();
+    let mut cost = 0;
+    for _ in 0..36 {
+        tenant.advance(Duration::from_secs(3_600));
+        let before = tenant.link.simulator.request_count();
+        tenant.cycle();
+        cost = tenant.link.simulator.request_count() - before;
+    }
+    // A day has six hundred alerts.
+    assert!(cost < 40, "{cost} requests in the last poll");
+}
