@@ -189,8 +189,6 @@ fn alerts_that_fail_beside_more_than_are_remembered_are_collected_later() {
 #[test]
 fn an_alert_that_joins_behind_a_pass_of_an_earlier_version_comes() {
     let (mut tenant, id, _) = tenant(6_000);
-    let key = "collect_uninvestigated_alerts".to_owned();
-    tenant.settings.push(Setting { key, value: SettingValue::Boolean(false) });
     tenant.budget.requests = 1_000;
     for _ in 0..4 {
         assert!(tenant.step().unwrap().more, "it takes several steps");

@@ -243,7 +243,7 @@ fn run(
         // Nothing has to be looked for where nothing takes it.
         let result = match output.sink {
             SinkConfig::None => Ok(None),
-            _ => round(runtime, store, output, &mut lines, board, progress, stop),
+            _ => round(runtime, store, output, &mut lines, board, progress),
         };
         progress.rests();
         let wait = match result {
@@ -308,7 +308,6 @@ fn round(
     lines: &mut Option<LinesSink>,
     board: &Board,
     progress: &Progress,
-    stop: &AtomicBool,
 ) -> Result<Option<(String, StoreError)>, DrainError> {
     let waiting = store.waiting()?;
     if waiting.is_empty() && (lines.is_some() || output.is_pipe()) {
@@ -331,9 +330,6 @@ fn round(
             // A database that is busy, full or gone is so for all.
             Err(DrainError::Store(error @ (StoreError::Corrupt { .. } | StoreError::Sql { .. }))) => {
                 damaged.get_or_insert((instance.name, error));
-                if stop.load(Ordering::Acquire) {
-                    break;
-                }
             }
             Err(error) => {
                 lines.release();

@@ -59,7 +59,8 @@ fn a_new_store_where_there_was_one_is_told() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let open = || crate::log::captured(|| drop(Store::open(dir.path()).expect("opened")));
     assert_eq!(open(), "", "the first one is nothing to tell");
-    fs::create_dir(dir.path().join("connectors")).expect("made by a host");
+    fs::create_dir(dir.path().join("connectors")).expect("made by somebody");
+    fs::write(dir.path().join("connectors/report.json"), "{}").expect("made by a host");
     assert_eq!(open(), "");
     for name in ["state.sqlite", "state.sqlite-wal", "state.sqlite-shm"] {
         let _ = fs::remove_file(dir.path().join(name));
