@@ -60,7 +60,7 @@ pub(crate) fn too_many(
 }
 
 /// `Thu, 15 Jan 2026 12:00:00 GMT`.
-fn http_date(at: OffsetDateTime) -> String {
+pub(crate) fn http_date(at: OffsetDateTime) -> String {
     let weekday = at.weekday().to_string();
     let month = at.month().to_string();
     format!(

@@ -15,7 +15,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::CONTENT_LENGTH;
+use http::header::{CONTENT_LENGTH, DATE};
 use http::{HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
@@ -28,6 +28,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::Sleep;
 
 use crate::message::{Outcome, Pace, Reply, Request};
+use crate::refusals::http_date;
 use crate::simulator::{InHand, Simulator};
 
 /// The largest request body.
@@ -109,8 +110,22 @@ async fn connection(simulator: Simulator, stream: TcpStream) {
         .await;
 }
 
-/// Answers one request, or fails to break the connection.
+/// Answers one request, or fails to break the connection. The date of an answer is that of the simulated time: a server
+/// whose clock is another than the one its records have would be a fault of its own.
 async fn respond(
+    simulator: Simulator,
+    flags: Arc<Flags>,
+    request: http::Request<Incoming>,
+) -> Result<Response<Paced>, io::Error> {
+    let mut response = answer(simulator.clone(), flags, request).await?;
+    if let Ok(date) = HeaderValue::from_str(&http_date(simulator.now())) {
+        response.headers_mut().entry(DATE).or_insert(date);
+    }
+    Ok(response)
+}
+
+/// The same without a date.
+async fn answer(
     simulator: Simulator,
     flags: Arc<Flags>,
     request: http::Request<Incoming>,

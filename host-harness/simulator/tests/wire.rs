@@ -84,6 +84,17 @@ async fn an_answer_is_the_same_as_in_process() {
 }
 
 #[tokio::test]
+async fn the_date_of_an_answer_is_that_of_the_simulated_time() {
+    let server = Server::start(Simulator::new(world(), settings())).await.unwrap();
+    for path in [LIST, "/nothing"] {
+        let head = fetch(&server, path).await.head.to_lowercase();
+        assert!(head.contains("\r\ndate: ") && head.matches("\r\ndate: ").count() == 1, "{head}");
+        let year = WorldConfig::default().start.year().to_string();
+        assert!(head.lines().any(|line| line.starts_with("date: ") && line.contains(&year)), "{head}");
+    }
+}
+
+#[tokio::test]
 async fn connections_are_kept_alive() {
     let server = Server::start(Simulator::new(world(), settings())).await.unwrap();
     let keep = request("GET", "/validate", "", "").replace("Connection: close\r\n", "");
