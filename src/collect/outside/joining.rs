@@ -44,8 +44,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             None => {
                 let is_told = self.state.relisted.is_some() || self.state.forgotten.is_none();
                 // That list may fail for longer than the alert is listed. Should its investigation be new and come then, the
-                // alert has the same id with that.
-                !(is_told && (self.has_listed_new() || !self.is_listed_again(alert)))
+                // alert has the same id with that. Before it was ever listed to its end all investigations are still to come.
+                let is_over = self.state.watermark.is_some() && !self.is_listed_again(alert);
+                !(is_told && (self.has_listed_new() || is_over))
             }
         }
     }
