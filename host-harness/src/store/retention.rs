@@ -45,7 +45,8 @@ impl Store {
 
     /// Lets go of at most `most` artifacts that were stored before a time, the oldest first, and gives how many these
     /// were: less than `most` when there are no more. What no sink has taken yet stays, unless `undelivered` says that
-    /// there is none. What says that it was stored after `now` is passed over: the clock was ahead then (as far as it is not more than a hundred thousand).
+    /// there is none. What says that it was stored after `now` is passed over: the clock was ahead then. Where more than a
+    /// hundred thousand such come first, what is behind them stays.
     ///
     /// # Errors
     /// When the database cannot be written. Nothing has gone then.
