@@ -37,6 +37,7 @@ pub mod organization;
 pub mod output;
 pub mod outside;
 pub mod passes;
+mod progress;
 pub mod relisting;
 pub mod revisit;
 pub mod triage;
@@ -94,6 +95,8 @@ pub struct Step<'a, T, C> {
     unlisted: Option<Stop>,
     /// Whether the rows were found to be of another organization than before.
     moved: bool,
+    /// Whether a step before this one has begun the first collection.
+    goes_on_first: bool,
 }
 
 /// Does one step.
@@ -137,6 +140,7 @@ pub async fn step_within<T: Transport, C: Clock>(
     state.rate_limited &= !WENT_ON;
     let has_waited = state.cycle.is_none() || state.rate_limited > 0 && !went_on;
     let heedless = state.rate_limited >= HEEDLESS_AFTER;
+    let goes_on_first = state.cycle.is_some() && state.relisted.is_none();
     let (output, rules, visited) = (Output::default(), Vec::new(), Vec::new());
     let client = Client::new(transport, clock, settings.region, &budget)
         .heedless(heedless)
@@ -161,6 +165,7 @@ pub async fn step_within<T: Transport, C: Clock>(
         listed,
         unlisted,
         moved,
+        goes_on_first,
     };
     let outcome = step.run().await;
     step.finish(outcome)

@@ -157,11 +157,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.cycle = None;
         }
         let hint = if self.moved {
-            Some(ANOTHER_ORGANIZATION)
+            Some(ANOTHER_ORGANIZATION.to_owned())
         } else if self.state.rate_limited >= HINT_AFTER {
-            Some(LIMITED)
+            Some(LIMITED.to_owned())
         } else {
-            None
+            self.first_collection(more)
         };
         if went_on && self.state.rate_limited > 0 {
             self.state.rate_limited |= WENT_ON;
@@ -177,7 +177,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             more,
             reports,
             retry_after_seconds,
-            hint: hint.map(str::to_owned),
+            hint,
         })
     }
 
