@@ -9,6 +9,7 @@ use std::process::Command;
 
 use crate::common::host::{Stage, connector, key};
 use crate::common::process::Host;
+use crate::running::upkeep::digest;
 use insightidr_simulator::{OrganizationConfig, World, WorldConfig};
 use serde_json::Value;
 
@@ -176,6 +177,33 @@ fn tenants_are_polled_edited_rotated_and_found_again_after_a_restart() {
     assert_eq!(host.stop("INT").code, 0);
     let after = site.delivered();
     assert_eq!(after, before, "the world stands still, and nothing is delivered twice");
+}
+
+#[test]
+fn only_components_that_the_configuration_approves_are_run() {
+    let site = Site::new();
+    let approve = |digests: &str| {
+        site.configure(&format!("approved_components = [{digests}]\n{}", instance("us", "us", "us.key")));
+    };
+    approve("");
+    for command in [&["run", "--config", "conductor.toml", "--check"][..], &["check", "--config", "conductor.toml"]] {
+        let told = site.stage.command(command).output().unwrap();
+        let text = [told.stdout, told.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        assert!(!told.status.success() && text.contains("approved_components in [host] does not name it"), "{text}");
+    }
+    let mut host = site.start();
+    let us = host.until_state("us", "failed");
+    assert_eq!(us["failure"]["code"], "connector-missing", "{us:#}");
+    assert_eq!(site.stage.simulator.request_count(), 0);
+    // An edit that names it is enough, and so is one that does not.
+    approve(&format!("\"sha256:{}\"", digest(&fs::read(connector()).unwrap())));
+    host.until_state("us", "ok");
+    approve("");
+    host.until("it stops", |host| {
+        let row = &host.status()["connectors"][0];
+        (row["state"] == "refused" && row["code"] == "not-approved").then_some(())
+    });
+    assert_eq!(host.stop("TERM").code, 0);
 }
 
 #[cfg(target_os = "linux")]

@@ -9,7 +9,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::error::{CliError, EXIT_FAILED};
-use super::run::granted;
+use super::run::allowed;
 use super::soundness::connectors;
 use super::{Context, check, output};
 use crate::config::{self, Config, ConfigError, InstanceConfig, LeftOut, Problem};
@@ -137,7 +137,7 @@ async fn check(
         return failed(from_problem(&problem));
     }
     if let Some(operator) = operator
-        && let Err(error) = operator.would_admit(&connector, tenant.plan(), granted(config))
+        && let Err(error) = operator.would_admit(&connector, tenant.plan(), allowed(config))
     {
         return failed(changed_by_somebody(error.code(), error.to_string(), error.remedy()));
     }

@@ -1,6 +1,5 @@
 //! `host-harness run`: the resident host.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::FileTypeExt as _;
 use std::path::PathBuf;
@@ -18,7 +17,7 @@ use super::signals::{Hangup, Signals};
 use super::soundness;
 use crate::config::watch::FileWatch;
 use crate::config::{self, Config, ConfigError, LogConfig, Problem, SinkConfig};
-use crate::connectors::registry::{COMPILE_TIME, Registry, RegistryOptions, origin};
+use crate::connectors::registry::{Allowed, COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
 use crate::log;
@@ -205,7 +204,7 @@ impl Run {
         let polled = Arc::clone(&supervisor);
         // From the beginning: an edit does not wait for a compilation.
         let granting = registry.clone();
-        tokio::spawn(watcher.run(stop, move |config| granting.grant(granted(config))));
+        tokio::spawn(watcher.run(stop, move |config| granting.grant(allowed(config))));
         // Aside, since compiling takes its time: status is shown and a stop is obeyed meanwhile.
         let connectors = async move {
             // Instances first, connectors then: a version proves itself on them. One that takes long to do so holds up
@@ -260,7 +259,7 @@ fn registry(config: &Config, engine: Engine, clock: &Clock) -> Result<Registry, 
         directory: host.connectors.clone(),
         state: host.state.clone(),
         cache: Some(host.cache.clone()),
-        origins: granted(config),
+        allowed: allowed(config),
         clock: clock.clone(),
         compile_time: COMPILE_TIME,
     };
@@ -268,12 +267,12 @@ fn registry(config: &Config, engine: Engine, clock: &Clock) -> Result<Registry, 
         .map_err(|error| CliError::usage(error).help("give a state directory that this user owns alone"))
 }
 
-/// The origins that the configuration grants, as the registry writes them.
-pub(super) fn granted(config: &Config) -> BTreeMap<String, BTreeSet<String>> {
+/// What the configuration allows connectors, as the registry has it.
+pub(super) fn allowed(config: &Config) -> Allowed {
     let one = |(name, origins): (&String, &Vec<String>)| {
         (name.clone(), origins.iter().filter_map(|text| origin(text).ok()).collect())
     };
-    config.grants.iter().map(one).collect()
+    Allowed { origins: config.grants.iter().map(one).collect(), components: config.host.approved_components.clone() }
 }
 
 impl From<ConfigError> for CliError {

@@ -10,6 +10,7 @@ use rustix::fs::{Access as Right, access};
 
 use super::error::CliError;
 use super::output;
+use super::run::allowed;
 use crate::config::{self, Config, ConfigError, Problem, SinkConfig};
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::{Origin, Plan, Scheme};
@@ -68,7 +69,7 @@ pub(super) async fn connectors(
     clock: &Clock,
 ) -> Result<FixedConnectors, CliError> {
     let directory = &config.host.connectors;
-    FixedConnectors::load(engine, directory, cache, clock.now()).await.map_err(|error| {
+    FixedConnectors::load(engine, directory, cache, &allowed(config), clock.now()).await.map_err(|error| {
         CliError::usage(format!("cannot read the connectors in {}: {error}", directory.display()))
             .help("set connectors in [host] to a directory that this user can read")
     })

@@ -11,8 +11,8 @@ mod problem;
 mod reader;
 pub mod watch;
 
-use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -170,6 +170,8 @@ pub struct HostConfig {
     pub most_megabytes_per_day: u32,
     /// Days for which artifacts are kept, 1 to 3650; for ever when nothing is said.
     pub keep_artifacts_days: Option<u16>,
+    /// SHA-256 of the components that may be compiled and run, in lower-case hexadecimal; any when nothing is said.
+    pub approved_components: Option<BTreeSet<String>>,
     /// Where some of this stands in the file.
     pub place: HostPlace,
 }

@@ -3,26 +3,23 @@
 //! Why by hand and not derived: every problem is found in one pass, and no message shows what may be a secret.
 //! Relative paths are taken from the directory of the file.
 
+mod allowed;
 mod instances;
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use toml::Spanned;
-use toml::de::{DeTable, DeValue};
+use toml::de::DeTable;
 use url::Url;
 
-use instances::{Entry, is_type};
+use instances::Entry;
 
 use super::problem::{ConfigError, Problem};
 use super::reader::{At, Report, Section};
 use super::{Config, HostConfig, HostPlace, LogConfig, SinkConfig};
-use crate::connectors::NAME_PREFIX;
-use crate::connectors::registry::origin;
-use crate::connectors::serving::integration_type;
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
 use crate::log::parse_level;
@@ -194,6 +191,7 @@ impl<'a> Parser<'a> {
         let first = section.integer("first_poll_within_seconds", 0..86_401);
         let keep = section.integer("keep_artifacts_days", 1..3_651);
         let daily = section.integer("most_megabytes_per_day", 1..1_000_001);
+        let approved_components = self.approved(&section, table.value);
         section.finish();
         let ((at, state), (_, connectors)) = (state?, connectors?);
         place.state = at;
@@ -216,6 +214,7 @@ impl<'a> Parser<'a> {
                 .and_then(|megabytes| u32::try_from(megabytes.value).ok())
                 .unwrap_or(DEFAULT_MEGABYTES),
             keep_artifacts_days: keep.and_then(|days| u16::try_from(days.value).ok()),
+            approved_components,
             place,
         })
     }
@@ -316,64 +315,6 @@ impl<'a> Parser<'a> {
                 SinkConfig::None
             }
         }
-    }
-
-    /// `[grants.<type>]`.
-    fn grants(&self, table: &'a DeTable<'_>) -> BTreeMap<String, Vec<String>> {
-        let mut grants = BTreeMap::new();
-        for (key, value) in table {
-            let at = value.span().start;
-            let DeValue::Table(table) = value.get_ref() else {
-                self.report.problem(
-                    at,
-                    "config-value",
-                    format!("[grants.{}] must be a table", key.get_ref()),
-                    "write [grants.TYPE]",
-                );
-                continue;
-            };
-            let section = Section::new(self.report, table, "[grants]", at);
-            let origins = section.texts("origins").into_iter().filter_map(|origin| self.origin(&origin)).collect();
-            section.required(
-                "origins",
-                Some(()).filter(|()| table.contains_key("origins")),
-                "origins = [\"https://api.example.com\"]",
-            );
-            section.finish();
-            let written = key.get_ref();
-            let kind = integration_type(written.strip_prefix(NAME_PREFIX).unwrap_or(written));
-            if !is_type(&kind) {
-                self.report.problem(
-                    key.span().start,
-                    "config-value",
-                    format!("[grants.{written}] is for no connector"),
-                    "write the connector's name, such as [grants.acme_siem]",
-                );
-            }
-            if grants.insert(kind, origins).is_some() {
-                self.report.problem(
-                    key.span().start,
-                    "config-twice",
-                    format!("[grants.{written}] is for the same connector as another table of [grants]"),
-                    "write all origins of a connector into one table",
-                );
-            }
-        }
-        grants
-    }
-
-    /// An origin, in the form in which plans are compared with it.
-    fn origin(&self, text: &At<String>) -> Option<String> {
-        let origin = origin(&text.value).ok();
-        if origin.is_none() {
-            self.report.problem(
-                text.at,
-                "config-value",
-                "an entry of origins is no origin",
-                "write scheme, host and perhaps port, such as \"https://us.api.example.com\"",
-            );
-        }
-        origin
     }
 
     /// Byte offset of a line.

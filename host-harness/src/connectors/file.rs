@@ -24,7 +24,7 @@ pub(super) fn read(path: &Path, limit: u64) -> Result<Vec<u8>, LoadError> {
 ///
 /// # Errors
 /// As [`read`].
-pub(super) fn digest(path: &Path, limit: u64) -> Result<String, LoadError> {
+pub(crate) fn digest(path: &Path, limit: u64) -> Result<String, LoadError> {
     let mut digest = Sha256::new();
     parts(path, limit, |part| digest.update(part))?;
     Ok(hex(&digest.finalize()))

@@ -42,6 +42,7 @@ pub use error::LoadError;
 pub use error::TenantError;
 pub use faults::Fault;
 pub use faults::Faults;
+pub(crate) use file::digest as digest_of;
 pub use tenant::Tenant;
 pub use tenant::TenantOptions;
 pub use tenant::Unchecked;

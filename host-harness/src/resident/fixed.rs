@@ -12,9 +12,9 @@ use time::OffsetDateTime;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-use crate::connectors::registry::{is_connector, precedence};
+use crate::connectors::registry::{Allowed, NotApproved, is_connector, precedence};
 use crate::connectors::serving::{ConnectorReport, ConnectorState, PollOutcome, Serving, integration_type};
-use crate::connectors::{Connector, LoadError};
+use crate::connectors::{Connector, digest_of};
 use crate::sandbox::Engine;
 
 /// See the module.
@@ -26,7 +26,7 @@ pub struct FixedConnectors {
 }
 
 impl FixedConnectors {
-    /// Loads all connectors of a directory, in the order of their names.
+    /// Loads all connectors of a directory that are approved, in the order of their names.
     ///
     /// # Errors
     /// When the directory cannot be read.
@@ -34,6 +34,7 @@ impl FixedConnectors {
         engine: &Engine,
         directory: &Path,
         cache: Option<&Path>,
+        allowed: &Allowed,
         now: OffsetDateTime,
     ) -> std::io::Result<Self> {
         let mut files: Vec<PathBuf> = std::fs::read_dir(directory)?
@@ -44,9 +45,9 @@ impl FixedConnectors {
         files.sort();
         let mut loaded = Self { serving: BTreeMap::new(), report: Vec::new(), changes: watch::Sender::new(0) };
         for file in files {
-            match Connector::load(engine, &file, cache).await {
+            match load(engine, &file, cache, allowed).await {
                 Ok(connector) => loaded.add(connector, &file, now),
-                Err(error) => loaded.refuse(&file, &error, now),
+                Err((code, reason)) => loaded.refuse(&file, code, reason, now),
             }
         }
         Ok(loaded)
@@ -83,20 +84,40 @@ impl FixedConnectors {
         self.report.push(report);
     }
 
-    fn refuse(&mut self, file: &Path, error: &LoadError, now: OffsetDateTime) {
-        tracing::error!("{} is not used: {error}", file.display());
+    fn refuse(&mut self, file: &Path, code: &'static str, reason: String, now: OffsetDateTime) {
+        tracing::error!("{} is not used: {reason}", file.display());
         self.report.push(ConnectorReport {
             integration_type: file.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default(),
             version: String::new(),
             digest: String::new(),
             file: file.display().to_string(),
             state: ConnectorState::Refused,
-            reason: Some(error.to_string()),
-            code: Some(error.code().to_owned()),
+            reason: Some(reason),
+            code: Some(code.to_owned()),
             retry_at: None,
             since: now,
         });
     }
+}
+
+/// Loads one that is approved; else gives a code and a reason.
+async fn load(
+    engine: &Engine,
+    file: &Path,
+    cache: Option<&Path>,
+    allowed: &Allowed,
+) -> Result<Connector, (&'static str, String)> {
+    let not_approved = |error: NotApproved| (error.code(), error.to_string());
+    if allowed.components.is_some() {
+        let (path, limit) = (file.to_owned(), engine.limits().component_bytes);
+        let digest = tokio::task::spawn_blocking(move || digest_of(&path, limit)).await;
+        let digest = digest.map_err(|error| ("host-error", error.to_string()))?;
+        allowed.approve(&digest.map_err(|error| (error.code(), error.to_string()))?).map_err(not_approved)?;
+    }
+    let connector = Connector::load(engine, file, cache).await.map_err(|error| (error.code(), error.to_string()))?;
+    // The file may have changed meanwhile.
+    allowed.approve(connector.digest()).map_err(not_approved)?;
+    Ok(connector)
 }
 
 impl Serving for FixedConnectors {
@@ -128,10 +149,18 @@ mod tests {
         for (name, version) in [("a.wasm", "2.0.0-rc.1"), ("b.wasm", "2.0.0"), (".hidden.wasm", "3.0.0")] {
             std::fs::write(folder.path().join(name), Fixture::version(version).build()).expect("component");
         }
-        let fixed =
-            FixedConnectors::load(&engine.expect("engine"), folder.path(), None, OffsetDateTime::UNIX_EPOCH).await;
-        let fixed = fixed.expect("loaded");
+        let engine = engine.expect("engine");
+        let load = async |allowed| {
+            let fixed = FixedConnectors::load(&engine, folder.path(), None, &allowed, OffsetDateTime::UNIX_EPOCH).await;
+            fixed.expect("loaded")
+        };
+        let fixed = load(Allowed::default()).await;
         assert_eq!(fixed.current("fixture").expect("it serves").descriptor().version, "2.0.0");
         assert_eq!(fixed.report().len(), 2);
+        let older = fixed.report().into_iter().find(|one| one.version == "2.0.0-rc.1").expect("seen");
+        let fixed = load(Allowed { components: Some([older.digest].into()), ..Allowed::default() }).await;
+        assert_eq!(fixed.current("fixture").expect("it serves").descriptor().version, "2.0.0-rc.1");
+        let codes: Vec<_> = fixed.report().into_iter().map(|one| one.code.unwrap_or_default()).collect();
+        assert_eq!(codes, ["", "not-approved"]);
     }
 }

@@ -9,4 +9,4 @@ mod secrecy;
 mod site;
 mod stop;
 mod tenants;
-mod upkeep;
+pub(crate) mod upkeep;

@@ -2,6 +2,8 @@
 
 use tracing_subscriber::filter::LevelFilter;
 
+use std::collections::BTreeSet;
+
 use super::*;
 use crate::config::LeftOut;
 use crate::contract::types::SettingValue;
@@ -27,6 +29,19 @@ fn what_is_left_out_has_a_default_and_paths_begin_beside_the_file() {
     assert_eq!((config.host.most_instances_per_type, config.host.sink), (5, SinkConfig::None));
     assert!(config.host.parallel_polls >= 16);
     assert!(config.instances.is_empty() && config.grants.is_empty());
+    assert_eq!(config.host.approved_components, None);
+    // That is not the same as none.
+    assert_eq!(good(&format!("{HOST}approved_components = []\n")).host.approved_components, Some(BTreeSet::new()));
+}
+
+#[test]
+fn what_is_no_digest_approves_nothing() {
+    for (written, what) in
+        [("[\"rapid7_insightidr.wasm\"]", "no SHA-256"), ("[\"sha256:12ab\"]", "no SHA-256"), ("true", "")]
+    {
+        let said = bad(&format!("{HOST}approved_components = {written}\n"));
+        assert!(said.contains("approved_components in [host]") && said.contains(what), "{said}");
+    }
 }
 
 #[test]
@@ -84,6 +99,7 @@ sink = "file:/var/log/artifacts.jsonl"
 first_poll_within_seconds = 30
 keep_artifacts_days = 90
 most_megabytes_per_day = 250
+approved_components = ["sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0123456789abcdef"]
 
 [grants.acme-siem]
 origins = ["https://US.api.example.com", "http://x.example.com:8080"]
@@ -111,6 +127,8 @@ other = "env:OTHER"
     assert_eq!(config.host.sink, SinkConfig::File("/var/log/artifacts.jsonl".into()));
     assert_eq!(config.host.first_poll_within, Some(Duration::from_secs(30)));
     assert_eq!((config.host.keep_artifacts_days, config.host.most_megabytes_per_day), (Some(90), 250));
+    let approved = BTreeSet::from(["0123456789abcdef".repeat(4)]);
+    assert_eq!(config.host.approved_components, Some(approved));
     assert_eq!(config.grants["acme_siem"], ["https://us.api.example.com", "http://x.example.com:8080"]);
     let one = &config.instances[0];
     assert_eq!((one.integration_type.as_str(), one.name.as_str(), one.enabled), ("acme_siem", "Acme US", false));
@@ -131,7 +149,7 @@ other = "env:OTHER"
             ("other".into(), Source::Environment("OTHER".into()))
         ]
     );
-    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (25, Some(30), 33));
+    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (26, Some(31), 34));
 }
 
 #[test]

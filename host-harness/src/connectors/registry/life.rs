@@ -72,6 +72,9 @@ impl Inner {
         if lock(&self.state).judged(&job.file, job.judgement).is_none() {
             return;
         }
+        if let Err(why) = self.ceiling.approve(&digest) {
+            return self.refuse_unapproved(job, &why);
+        }
         if self.serves_already(job, &digest) {
             return;
         }
@@ -191,6 +194,9 @@ impl Inner {
                 Finding::Passed(mut passed) => {
                     let Some(bytes) = self.read_again(job, new.digest()).await else { return };
                     // The operator may have said no while it was tried.
+                    if let Err(why) = self.ceiling.approve(new.digest()) {
+                        return self.refuse_unapproved(job, &why);
+                    }
                     if let Some(record) = self.quarantine.holding(new.digest(), self.clock.now()) {
                         return self.show_quarantined(&job.file, job.judgement, &record, true);
                     }

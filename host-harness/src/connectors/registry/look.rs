@@ -82,6 +82,7 @@ impl Inner {
                         || lock(&self.state).serving_digest(integration_type) != serving
                 }
                 Some(Basis::Quarantine) => self.quarantine.holding(&entry.digest, now).is_none(),
+                Some(Basis::Unapproved) => self.ceiling.approve(&entry.digest).is_ok(),
             };
             if (is_over || has_changed) && !due.contains(&file) {
                 due.push(file);
@@ -96,7 +97,7 @@ impl Inner {
         jobs
     }
 
-    /// Obeys an operator who has put into quarantine what serves.
+    /// Obeys an operator who has put into quarantine what serves, or approves it no longer.
     fn obey_operator(&self) {
         let serving: Vec<(String, Connector, String)> = {
             let state = lock(&self.state);
@@ -105,13 +106,15 @@ impl Inner {
             state.serving.iter().map(entry).collect()
         };
         for (integration_type, connector, file) in serving {
+            if let Err(why) = self.ceiling.approve(connector.digest()) {
+                self.disapprove(&integration_type, &connector, &file, &why);
+                continue;
+            }
             let record = self.quarantine.holding(connector.digest(), self.clock.now());
             let Some(record) = record.filter(|record| record.by == By::Operator) else { continue };
             // Instances may have settings that only this version knows.
             let record = self.quarantine.with_form(record, &connector);
-            let back = self.withdraw(&integration_type, connector.digest());
-            let what =
-                back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
+            let what = self.withdraw(&integration_type, connector.digest());
             tracing::warn!(
                 connector = connector.slug(),
                 digest = connector.digest(),
@@ -218,6 +221,7 @@ impl Inner {
         for (name, kept, bytes) in kept::all(&self.home, most) {
             if lock(&self.files).is_absent(&kept.file)
                 || self.quarantine.holding(&kept.digest, self.clock.now()).is_some()
+                || self.ceiling.approve(&kept.digest).is_err()
             {
                 continue;
             }

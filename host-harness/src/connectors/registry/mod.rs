@@ -3,7 +3,7 @@
 //! What: a directory is looked at every [`LOOK_EVERY`]. A new component is digested, audited, compiled aside, asked to
 //! describe itself, tried on the live instances, kept to what the operator grants, and only then put in place of the
 //! one before, which finishes its polls and is put back when the new one fails in its first ones. What fails goes into
-//! quarantine.
+//! quarantine. Where the configuration names the components that are approved, no other is even compiled.
 //! Why this order: whatever a file holds, what serves goes on serving until something better has been shown.
 //! Not guaranteed: that a connector which passes is well-meaning. It reaches what the operator grants and nothing else.
 
@@ -39,6 +39,8 @@ pub use operator::Granted;
 pub use operator::Listing;
 pub use operator::Operator;
 pub use operator::OperatorError;
+pub use pins::Allowed;
+pub use pins::NotApproved;
 pub use pins::NotGranted;
 pub use versions::precedence;
 
@@ -55,7 +57,7 @@ use home::Home;
 use quarantine::Quarantine;
 use sha2::{Digest as _, Sha256};
 use state::State;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::future::Future;
 use std::path::PathBuf;
 use std::pin::pin;
@@ -83,9 +85,8 @@ pub struct RegistryOptions {
     pub state: PathBuf,
     /// Where compiled code is kept; in the state directory when not given.
     pub cache: Option<PathBuf>,
-    /// Origins that the configuration grants, by integration type, as [`origin`] writes them. A type that is not here
-    /// is granted what it asked for at first load.
-    pub origins: BTreeMap<String, BTreeSet<String>>,
+    /// What the configuration allows.
+    pub allowed: Allowed,
     /// The time.
     pub clock: Clock,
     /// Longest time for compiling; see [`COMPILE_TIME`].
@@ -140,7 +141,7 @@ impl Registry {
         trying::settle(&home, &quarantine, options.clock.now());
         let inner = Inner {
             quarantine,
-            ceiling: Arc::new(Ceiling::new(home.clone(), options.clock.clone(), options.origins)),
+            ceiling: Arc::new(Ceiling::new(home.clone(), options.clock.clone(), options.allowed)),
             loader: Loader {
                 engine,
                 cache: options.cache.unwrap_or_else(|| home.compiled()),
@@ -167,12 +168,12 @@ impl Registry {
         Ok(Self { inner: Arc::new(inner) })
     }
 
-    /// Takes over a changed configuration and what it grants. What is held, or in quarantine because of the settings of an
+    /// Takes over a changed configuration and what it allows. What is held, or in quarantine because of the settings of an
     /// instance, is judged again at the next look, and what
     /// was asked for so far is forgotten: who asked may be gone or ask for something else by now, and whoever still asks
     /// does so again.
-    pub fn grant(&self, origins: BTreeMap<String, BTreeSet<String>>) {
-        let mut changed = self.inner.ceiling.configure(origins);
+    pub fn grant(&self, allowed: Allowed) {
+        let mut changed = self.inner.ceiling.configure(allowed);
         let asking: Vec<String> = {
             let state = lock(&self.inner.state);
             let serving = state.serving.values().map(|served| served.connector.digest());

@@ -9,7 +9,7 @@ use super::super::Connector;
 use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
 use super::grant::Grant;
 use super::home::{Home, Kind, RecordError};
-use super::pins::{Ceiling, Held, NotGranted, Pin, confirm};
+use super::pins::{Allowed, Ceiling, Held, NotGranted, Pin, confirm};
 use super::quarantine::{By, Quarantined};
 use super::report::Written;
 use super::trial::shown;
@@ -17,7 +17,7 @@ use crate::contract::types;
 use crate::instances::failure::FailureReport;
 use crate::sandbox::Clock;
 use serde::Serialize;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use time::OffsetDateTime;
 
@@ -232,17 +232,12 @@ impl Operator {
         }
     }
 
-    /// Whether it would let an instance with this plan poll. `origins` are those that the configuration grants, by type.
+    /// Whether it would let an instance with this plan poll. `allowed` is what the configuration says.
     ///
     /// # Errors
     /// When the plan lies outside of what is granted.
-    pub fn would_admit(
-        &self,
-        connector: &Connector,
-        plan: &types::Plan,
-        origins: BTreeMap<String, BTreeSet<String>>,
-    ) -> Result<(), NotGranted> {
-        let ceiling = Ceiling::new(self.home.clone(), Clock::system(), origins);
+    pub fn would_admit(&self, connector: &Connector, plan: &types::Plan, allowed: Allowed) -> Result<(), NotGranted> {
+        let ceiling = Ceiling::new(self.home.clone(), Clock::system(), allowed);
         ceiling.check(connector, &Grant::asked(connector.descriptor(), plan))
     }
 

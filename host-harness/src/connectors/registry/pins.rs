@@ -114,12 +114,51 @@ pub(super) enum Before {
     Goes,
 }
 
+/// What the configuration allows connectors.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Allowed {
+    /// Origins by integration type, as [`super::origin`] writes them. A type that is not here is granted what it asked for
+    /// at first load.
+    pub origins: BTreeMap<String, BTreeSet<String>>,
+    /// Digests, SHA-256 in lower-case hexadecimal, of the only components that may be compiled and run; any when nothing is
+    /// said.
+    pub components: Option<BTreeSet<String>>,
+}
+
+impl Allowed {
+    /// Whether a component may be compiled and run.
+    ///
+    /// # Errors
+    /// When components are named and it is none of them.
+    pub fn approve(&self, digest: &str) -> Result<(), NotApproved> {
+        match &self.components {
+            Some(approved) if !approved.contains(digest) => Err(NotApproved { digest: digest.to_owned() }),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A component that the configuration does not approve.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("approved_components in [host] does not name it; once somebody has approved it, add its SHA-256: {digest}")]
+pub struct NotApproved {
+    digest: String,
+}
+
+impl NotApproved {
+    /// A stable name of the error.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        "not-approved"
+    }
+}
+
 /// The ceilings of all types.
 pub(in crate::connectors) struct Ceiling {
     home: Home,
     clock: Clock,
-    /// Origins by type, where the configuration names them.
-    configured: Mutex<BTreeMap<String, BTreeSet<String>>>,
+    /// What the configuration says.
+    configured: Mutex<Allowed>,
     /// Configurations taken so far.
     edits: AtomicU64,
     /// Held while a pin is read, extended and written.
@@ -128,23 +167,28 @@ pub(in crate::connectors) struct Ceiling {
 
 impl Ceiling {
     /// The ceilings kept in `home`.
-    pub(super) fn new(home: Home, clock: Clock, configured: BTreeMap<String, BTreeSet<String>>) -> Self {
+    pub(super) fn new(home: Home, clock: Clock, configured: Allowed) -> Self {
         Self { home, clock, configured: Mutex::new(configured), edits: AtomicU64::new(0), writing: Mutex::new(()) }
     }
 
     /// Takes over what a changed configuration grants; says whether that is something else.
-    pub(super) fn configure(&self, origins: BTreeMap<String, BTreeSet<String>>) -> bool {
+    pub(super) fn configure(&self, allowed: Allowed) -> bool {
         self.edits.fetch_add(1, Ordering::Relaxed);
         let mut configured = lock(&self.configured);
-        let changed = *configured != origins;
-        *configured = origins;
+        let changed = *configured != allowed;
+        *configured = allowed;
         changed
+    }
+
+    /// Whether a component may be compiled and run.
+    pub(super) fn approve(&self, digest: &str) -> Result<(), NotApproved> {
+        lock(&self.configured).approve(digest)
     }
 
     /// A text that changes when what is granted to a type does.
     pub(super) fn state(&self, integration_type: &str) -> String {
         let pin = self.home.load::<Pin>(Kind::Pins, integration_type).map_err(|error| error.to_string());
-        format!("{pin:?} {:?}", lock(&self.configured).get(integration_type))
+        format!("{pin:?} {:?}", lock(&self.configured).origins.get(integration_type))
     }
 
     /// A text that changes when the outcome of a trial may: with what is granted, and with every configuration that is
@@ -157,7 +201,7 @@ impl Ceiling {
     pub(super) fn check(&self, connector: &Connector, asked: &Grant) -> Result<(), NotGranted> {
         let integration_type = integration_type(connector.slug());
         let pin = self.home.load::<Pin>(Kind::Pins, &integration_type);
-        let configured = lock(&self.configured).get(&integration_type).cloned();
+        let configured = lock(&self.configured).origins.get(&integration_type).cloned();
         let mut granted = match &pin {
             // Trusted as a whole; so is whoever comes first, and whoever follows one that was never used.
             Ok(None) => asked.clone(),
@@ -229,7 +273,7 @@ impl Ceiling {
         let integration_type = integration_type(connector.slug());
         let pin = self.home.load::<Pin>(Kind::Pins, &integration_type);
         let is_unpinned = pin.is_ok_and(|pin| pin.is_none_or(|pin| pin.grant.origins.is_empty()));
-        is_unpinned && !lock(&self.configured).contains_key(&integration_type)
+        is_unpinned && !lock(&self.configured).origins.contains_key(&integration_type)
     }
 
     /// Decides about the plan of an instance of a connector that serves: pins or refuses. `choices` are the origins that

@@ -174,6 +174,8 @@ pub(super) enum Basis {
     Duplicate(String),
     /// There is a quarantine record.
     Quarantine,
+    /// The configuration does not approve it.
+    Unapproved,
 }
 
 impl Entry {
@@ -255,7 +257,7 @@ impl State {
     pub(super) fn successor(&self, integration_type: &str) -> Option<&str> {
         let waits = |entry: &Entry| match &entry.basis {
             Some(Basis::Serving(_) | Basis::Duplicate(_) | Basis::Granted { .. }) => true,
-            Some(Basis::Quarantine) => false,
+            Some(Basis::Quarantine | Basis::Unapproved) => false,
             None => entry.state == ConnectorState::Loading,
         };
         let is_of_type =

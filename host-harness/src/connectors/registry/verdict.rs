@@ -6,6 +6,7 @@
 
 use super::kept::{self, Kept};
 use super::life::Job;
+use super::pins::NotApproved;
 use super::quarantine::{Failed, Quarantined};
 use super::report::{self, Written};
 use super::state::{Basis, Effect, MOST_FAILURES, Reason};
@@ -82,9 +83,7 @@ impl Inner {
             },
             now,
         );
-        let back = self.withdraw(integration_type, failed.digest());
-        let what =
-            back.map_or_else(|| "nothing serves".to_owned(), |version| format!("version {version} serves again"));
+        let what = self.withdraw(integration_type, failed.digest());
         tracing::error!(
             connector = failed.slug(),
             digest = failed.digest(),
@@ -95,8 +94,43 @@ impl Inner {
         self.show_quarantined_serving(file, failed.digest(), &record, saved);
     }
 
-    /// Takes a digest away from its type. Gives the version that was put back, if there was one.
-    pub(super) fn withdraw(&self, integration_type: &str, digest: &str) -> Option<String> {
+    /// Refuses a file whose content is not approved.
+    pub(super) fn refuse_unapproved(&self, job: &Job, why: &NotApproved) {
+        let fault = Fault { code: why.code(), reason: why.to_string() };
+        self.refuse(job, fault, Some(Basis::Unapproved), false);
+    }
+
+    /// Stops what serves and is not approved any more.
+    pub(super) fn disapprove(&self, integration_type: &str, connector: &Connector, file: &str, why: &NotApproved) {
+        let what = self.withdraw(integration_type, connector.digest());
+        let version = &connector.descriptor().version;
+        tracing::warn!(
+            connector = connector.slug(),
+            digest = connector.digest(),
+            "the configuration approves version {version} no longer, {what}"
+        );
+        let now = self.clock.now();
+        let mut state = lock(&self.state);
+        if let Some(entry) = state.files.get_mut(file).filter(|entry| entry.digest == connector.digest()) {
+            entry.move_to(
+                ConnectorState::Refused,
+                Some(Reason { code: why.code().to_owned(), text: why.to_string() }),
+                now,
+            );
+            entry.basis = Some(Basis::Unapproved);
+        }
+    }
+
+    /// Takes a digest away from its type. Says what serves in its place.
+    pub(super) fn withdraw(&self, integration_type: &str, digest: &str) -> String {
+        match self.put_back(integration_type, digest) {
+            Some(version) => format!("version {version} serves again"),
+            None => "nothing serves".to_owned(),
+        }
+    }
+
+    /// The same; gives the version that was put back, if there was one.
+    fn put_back(&self, integration_type: &str, digest: &str) -> Option<String> {
         let now = self.clock.now();
         let mut state = lock(&self.state);
         if state.serving_digest(integration_type) != digest {
@@ -104,8 +138,9 @@ impl Inner {
         }
         let withdrawn = state.serving.remove(integration_type)?;
         let mut moved = None;
-        let back = withdrawn.probation.map(|probation| {
-            let mut previous = *probation.previous;
+        let previous = withdrawn.probation.map(|probation| *probation.previous);
+        let previous = previous.filter(|previous| self.ceiling.approve(previous.connector.digest()).is_ok());
+        let back = previous.map(|mut previous| {
             if !lock(&self.files).has(&previous.file) {
                 // Else nobody could stop it by removing a file.
                 previous.file = withdrawn.file;

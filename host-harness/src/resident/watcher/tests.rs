@@ -2,7 +2,6 @@
 
 mod updates;
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Mutex;
@@ -15,7 +14,7 @@ use super::*;
 use crate::config::Problem;
 use crate::connectors::TenantOptions;
 use crate::connectors::fixtures::Fixture;
-use crate::connectors::registry::{COMPILE_TIME, Operator, Registry, RegistryOptions};
+use crate::connectors::registry::{Allowed, COMPILE_TIME, Operator, Registry, RegistryOptions};
 use crate::egress::{NetworkOptions, Routes, Secrets};
 use crate::instances::failure::{FailureReport, Retry};
 use crate::locks::lock;
@@ -298,7 +297,7 @@ async fn whoever_waits_for_a_grant_is_polled_again_when_the_operator_confirms() 
             directory: connectors.clone(),
             state: state.clone(),
             cache: None,
-            origins: BTreeMap::new(),
+            allowed: Allowed::default(),
             clock: Clock::system(),
             compile_time: COMPILE_TIME,
         },

@@ -13,8 +13,9 @@ fn planning(version: &str, host: &str) -> Fixture {
     fixture
 }
 
-fn granting(origin: &str) -> BTreeMap<String, BTreeSet<String>> {
-    BTreeMap::from([(TYPE.to_owned(), BTreeSet::from([origin.to_owned()]))])
+fn granting(origin: &str) -> Allowed {
+    let origins = BTreeMap::from([(TYPE.to_owned(), BTreeSet::from([origin.to_owned()]))]);
+    Allowed { origins, components: None }
 }
 
 #[tokio::test]
@@ -228,10 +229,10 @@ async fn what_an_instance_asked_for_that_is_gone_is_not_granted_with_what_others
     // The operator corrects the settings; nothing about grants is in the configuration.
     let mut changes = world.registry.changes();
     changes.mark_unchanged();
-    world.registry.grant(BTreeMap::new());
+    world.registry.grant(Allowed::default());
     assert!(!is_held() && changes.has_changed().unwrap(), "whoever still asks is to ask again");
     changes.mark_unchanged();
-    world.registry.grant(BTreeMap::new());
+    world.registry.grant(Allowed::default());
     assert!(!changes.has_changed().unwrap());
     ask("eu.example.com").await;
     let confirmed = operator.confirm("fixture", world.clock.now()).unwrap();
@@ -323,9 +324,9 @@ async fn an_instance_that_leaves_the_grant_during_a_trial_is_not_polled_by_it() 
 #[tokio::test]
 async fn what_is_held_because_of_settings_serves_when_they_are_corrected() {
     // At first install, with origins in the configuration; and as an update of one that is pinned.
-    for (before, origins) in [(None, granting("https://api.example.com")), (Some("1.0.0"), BTreeMap::new())] {
+    for (before, allowed) in [(None, granting("https://api.example.com")), (Some("1.0.0"), Allowed::default())] {
         let world = World::new();
-        world.registry.grant(origins.clone());
+        world.registry.grant(allowed.clone());
         let live = Travellers::new(|asked, _| asked == 0);
         live.inner.add(1, "acme", None);
         if let Some(version) = before {
@@ -340,7 +341,7 @@ async fn what_is_held_because_of_settings_serves_when_they_are_corrected() {
         }
         assert_eq!(world.fate(FILE).0, ConnectorState::Held, "nothing has changed");
         // The operator corrects the instance; what is granted stays as it is.
-        world.registry.grant(origins);
+        world.registry.grant(allowed);
         let operator = Operator::at(&world.state()).unwrap();
         assert_eq!(operator.confirm("fixture", world.clock.now()).unwrap_err().code(), "connector-unknown");
         world.registry.scan(&live).await;

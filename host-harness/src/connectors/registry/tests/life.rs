@@ -81,7 +81,7 @@ async fn tenants_are_polled_while_a_new_version_is_compiled() {
 #[tokio::test]
 async fn what_takes_too_long_to_compile_is_abandoned() {
     let mut world = World::new();
-    world.registry = open(&world.folder, &world.engine, &world.clock, BTreeMap::new(), Duration::ZERO);
+    world.registry = open(&world.folder, &world.engine, &world.clock, Allowed::default(), Duration::ZERO);
     world.version(FILE, "1.0.0");
     world.scan().await;
     assert_eq!(world.serving(), "-");

@@ -1,5 +1,6 @@
 //! Connectors through their whole lives, with components made in memory and a clock that only tests move.
 
+mod approval;
 mod canary;
 mod contents;
 mod grants;
@@ -12,7 +13,7 @@ use super::super::serving::{
     Asked, ConnectorReport, ConnectorState, LiveInstance, LiveInstances, NotReady, PollOutcome, Serving as _,
 };
 use super::super::{Connector, TenantOptions};
-use super::{COMPILE_TIME, Registry, RegistryOptions};
+use super::{Allowed, COMPILE_TIME, Registry, RegistryOptions};
 use crate::contract::types;
 use crate::egress::{NetworkOptions, Routes, Secrets};
 use crate::instances::failure::FailureReport;
@@ -117,13 +118,13 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         fs::create_dir(folder.path().join("connectors")).unwrap();
         let clock = Clock::virtual_at(OffsetDateTime::from_unix_timestamp(1_800_000_000).unwrap());
-        let registry = open(&folder, &engine, &clock, BTreeMap::new(), COMPILE_TIME);
+        let registry = open(&folder, &engine, &clock, Allowed::default(), COMPILE_TIME);
         Self { folder, engine, clock, live: Instances::default(), registry }
     }
 
     /// The same state directory in another process.
     fn restart(&mut self) {
-        self.registry = open(&self.folder, &self.engine, &self.clock, BTreeMap::new(), COMPILE_TIME);
+        self.registry = open(&self.folder, &self.engine, &self.clock, Allowed::default(), COMPILE_TIME);
     }
 
     fn directory(&self) -> PathBuf {
@@ -201,14 +202,14 @@ fn open(
     folder: &tempfile::TempDir,
     engine: &Engine,
     clock: &Clock,
-    origins: BTreeMap<String, BTreeSet<String>>,
+    allowed: Allowed,
     compile_time: Duration,
 ) -> Registry {
     let options = RegistryOptions {
         directory: folder.path().join("connectors"),
         state: folder.path().join("state"),
         cache: None,
-        origins,
+        allowed,
         clock: clock.clone(),
         compile_time,
     };

@@ -54,7 +54,7 @@ impl Site {
 
     /// Has the registry learn of the configurations that were taken, as the host does.
     async fn tell(&self) {
-        self.registry.grant(BTreeMap::new());
+        self.registry.grant(Allowed::default());
         self.scan().await;
     }
 
@@ -88,7 +88,7 @@ fn open(folder: &tempfile::TempDir) -> Registry {
         directory: folder.path().to_owned(),
         state: folder.path().join("state"),
         cache: None,
-        origins: BTreeMap::new(),
+        allowed: Allowed::default(),
         clock: Clock::system(),
         compile_time: COMPILE_TIME,
     };
