@@ -316,6 +316,25 @@ fn files_that_may_not_grow_any_further_are_a_failure_and_not_the_end_of_the_proc
 }
 
 #[test]
+fn one_that_has_brought_a_days_worth_asks_for_nothing_until_the_next() {
+    let stage = Stage::of(World::generate(&config(18, 230)));
+    let start = stage.simulator.now();
+    let little = ["--most-megabytes-per-day", "1", "--budget-requests", "60"];
+    let first = stage.poll_with("us", &little);
+    assert_eq!((first.code, &first.json["failure"]["code"]), (1, &"daily-limit".into()), "{first:#?}");
+    assert!(first.new_artifacts() > 100 && !stage.missing("us", start).is_empty());
+    let asked = stage.simulator.request_count();
+    let second = stage.poll_with("us", &little);
+    assert!(second.code == 1 && second.log.contains("--most-megabytes-per-day"), "{second:#?}");
+    assert_eq!(stage.simulator.request_count(), asked);
+    // The next day it goes on, and with more nothing is missing.
+    stage.advance(minutes(24 * 60));
+    assert!(stage.poll_with("us", &little).new_artifacts() > 100);
+    stage.poll("us");
+    assert_eq!(stage.missing("us", start), Vec::<String>::new());
+}
+
+#[test]
 fn what_a_poll_stored_and_could_not_deliver_comes_out_of_the_next_one() {
     let stage = Stage::of(World::generate(&config(17, 20)));
     let unwritable = stage.poll_with("us", &["--max-steps", "1"]);

@@ -61,6 +61,7 @@ impl From<StoreError> for CliError {
         let exit = match error {
             StoreError::Full { .. }
             | StoreError::Busy { .. }
+            | StoreError::Daily { .. }
             | StoreError::Sql { .. }
             | StoreError::ArtifactId { .. } => EXIT_FAILED,
             _ => EXIT_USAGE,

@@ -12,6 +12,7 @@ use super::options::{self, InstanceOptions};
 use super::poll_report::{self, Polled};
 use super::signals::Signals;
 use super::{Context, output};
+use crate::config::DEFAULT_MEGABYTES;
 use crate::contract::types::Budget;
 use crate::files;
 use crate::instances::courier::Courier;
@@ -62,6 +63,10 @@ pub(super) struct Poll {
     /// Requests that one step may make
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     budget_requests: u32,
+    /// Megabytes of artifacts that the instance may bring in a day (UTC); it
+    /// goes on the next day
+    #[arg(long, value_name = "MB", default_value_t = DEFAULT_MEGABYTES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    most_megabytes_per_day: u32,
     /// Directory in which the compiled connector is kept [default: cache in
     /// the state directory]
     #[arg(long, value_name = "DIR")]
@@ -94,10 +99,13 @@ impl Poll {
             options::load(&self.connector, None).await?;
         }
         let store = Store::open(&self.state)?;
+        store.limit_daily(u64::from(self.most_megabytes_per_day) * 1_000_000);
         let cache = self.cache.clone().unwrap_or_else(|| self.state.join("cache"));
         let connector = options::load(&self.connector, Some(&cache)).await?;
         let tenant = understood.tenant(&connector, &self.instance).await?;
         let instance = store.instance(&self.instance, connector.slug(), understood.clock.now())?;
+        // What cannot be stored is not asked for.
+        store.try_volume(&instance, understood.clock.now())?;
         let sink = self.out.as_deref().map(LinesSink::open).transpose()?;
 
         let mut signals = Signals::listen()?;
@@ -131,7 +139,8 @@ impl Poll {
                     }
                     let steps = counted(u64::from(cycle.steps), "step");
                     let requests = counted(u64::from(cycle.usage.requests), "request");
-                    spinner.set_message(format!("polling: {steps}, {requests}, {} new artifacts", cycle.new));
+                    let hint = cycle.hint.as_ref().map(|hint| format!(". {hint}")).unwrap_or_default();
+                    spinner.set_message(format!("polling: {steps}, {requests}, {} new artifacts{hint}", cycle.new));
                 },
                 stopping: &|| false,
             },

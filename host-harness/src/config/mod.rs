@@ -26,7 +26,7 @@ use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
 use crate::sinks::LineForm;
 
-pub use parse::{DEFAULT_PORT, parse};
+pub use parse::{DEFAULT_MEGABYTES, DEFAULT_PORT, parse};
 use parse::{parse_host, parse_sound};
 pub(crate) use problem::suggestion;
 pub use problem::{ConfigError, Problem, nearest};

@@ -33,7 +33,7 @@ const DEFAULT_INSTANCES: i64 = 5;
 
 /// Megabytes of artifacts that an instance may bring in a day when nothing is said: more than a vendor's largest tenant has for
 /// a first collection, and few enough for somebody to notice before a disk is full.
-const DEFAULT_MEGABYTES: u32 = 10_000;
+pub const DEFAULT_MEGABYTES: u32 = 10_000;
 
 /// Parses a configuration. `file` is its name for messages, and relative paths begin in its directory.
 ///

@@ -234,7 +234,7 @@ impl StoreError {
             }
             Self::Full { .. } => "free some room and try again; nothing is ever stored by halves",
             Self::Daily { .. } => {
-                "nothing is lost: it goes on at midnight UTC; if so much is to be expected of this vendor, raise most_megabytes_per_day in [host] and start the host anew, else look at its connector"
+                "nothing is lost: it goes on at midnight UTC; if so much is to be expected of this vendor, raise most_megabytes_per_day (in [host], and start the host anew; of a single poll, --most-megabytes-per-day), else look at its connector"
             }
             Self::Name { .. } => "choose a name such as acme-us",
             Self::OtherConnector { .. } => "correct its integration_type, or choose another name for it",
