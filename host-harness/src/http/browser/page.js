@@ -51,12 +51,18 @@ function sentence(failure) {
 
 let token = "";
 
+/** Whole numbers that no number of JavaScript holds stay as they are written, where the browser can do that. */
+function exact(_, value, context) {
+  const isInexact = Number.isInteger(value) && !Number.isSafeInteger(value);
+  return isInexact && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
+}
+
 async function ask(path) {
   const headers = token ? { Authorization: `Bearer ${token}` } : {};
   // A proxy in front may want credentials of its own; the host has none.
   const signal = AbortSignal.timeout(ANSWERS_WITHIN_MS);
   const answer = await fetch(path, { headers, cache: "no-store", credentials: "same-origin", signal });
-  const body = await answer.json();
+  const body = JSON.parse(await answer.text(), exact);
   if (answer.ok) return body;
   const failure = new Error(body.error?.message ?? `HTTP ${answer.status}`);
   failure.status = answer.status;
