@@ -10,6 +10,11 @@ fn approving(versions: &[&str]) -> Allowed {
     Allowed { components: Some(versions.iter().map(digest).collect()), ..Allowed::default() }
 }
 
+/// How many components were compiled, and kept so.
+fn compiled(world: &World) -> usize {
+    fs::read_dir(world.state().join("connectors/compiled")).map_or(0, |files| files.count())
+}
+
 /// A host that approves these, with one instance, looks at a version once.
 async fn approved(versions: &[&str], version: &str) -> World {
     let world = World::new();
@@ -36,6 +41,7 @@ async fn what_is_not_approved_is_not_even_compiled_whatever_it_says_of_itself() 
     world.version(FILE, "2.0.0");
     world.scan().await;
     assert_eq!((world.serving(), world.fate(FILE).1), ("1.0.0".into(), "not-approved".into()));
+    assert_eq!(compiled(&world), 1);
     let nothing = approved(&[], "1.0.0").await;
     assert_eq!((nothing.serving(), nothing.fate(FILE).1), ("-".into(), "not-approved".into()));
 }
@@ -99,9 +105,11 @@ async fn the_version_before_is_only_put_back_if_it_is_approved() {
 async fn what_proved_itself_before_a_restart_serves_after_it_only_if_it_is_approved() {
     let world = approved(&["1.0.0"], "1.0.0").await;
     for (versions, serving) in [(&["1.0.0"][..], "1.0.0"), (&["2.0.0"], "-")] {
+        fs::remove_dir_all(world.state().join("connectors/compiled")).unwrap();
         let registry = open(&world.folder, &world.engine, &world.clock, approving(versions), COMPILE_TIME);
         registry.scan(&world.live).await;
         let current = registry.current(TYPE);
         assert_eq!(current.map_or("-".into(), |connector| connector.descriptor().version.clone()), serving);
+        assert_eq!(compiled(&world), usize::from(serving != "-"));
     }
 }
