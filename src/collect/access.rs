@@ -4,15 +4,16 @@
 //! it is not there is left alone for an hour and then asked again: a role that was
 //! put right should soon be of use. Everything else is collected meanwhile.
 //!
-//! What a key is refused although its API is there is believed when it is refused
-//! in a second cycle: much would be lost by a refusal that comes once.
+//! One that has answered before is asked in every cycle, and so is what a key is refused although its API is there. That it
+//! is gone is believed when it has been so for [`PATIENCE`]: until then what needs it waits, because much would be lost by
+//! a refusal that lasts some minutes.
 //!
-//! Not guaranteed: what a missing API would have given in the meantime is not
-//! gone back to.
+//! Not guaranteed: what an API would have given that is missing for longer is not gone back to.
 
 use serde::{Deserialize, Serialize};
 
 use super::Step;
+use super::evidence::{NAME, REMEDY};
 use crate::api::client::Stop;
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -21,6 +22,10 @@ use crate::times::Utc;
 
 /// Seconds after which a missing API is asked again.
 pub const ASK_AGAIN: i64 = 3_600;
+
+/// Seconds for which what has answered before may be missing, or refused, before that is believed: about as long as an alert
+/// is held back for another failure.
+pub const PATIENCE: i64 = 2_400;
 
 /// Whether an API is there, as far as is known.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,7 +37,7 @@ pub enum Access {
     Available,
     /// It answered with this status at that time.
     Unavailable(u16, Utc),
-    /// It answered, and something of it has said since that it is not there; itself in the cycle that began then.
+    /// It answered, and something of it has said since that it is not there; itself since the cycle that began then.
     Doubtful(Option<Utc>),
 }
 
@@ -76,6 +81,11 @@ pub(super) enum Refused {
     Evidence,
 }
 
+/// What was refused for longer than [`PATIENCE`], when that was last so, is noted with a minus before the time.
+fn believed(last: Utc) -> Option<Utc> {
+    (last.0 < 0).then_some(Utc(last.0.saturating_neg()))
+}
+
 /// Seconds after which a refusal is the first again, if there was none in between.
 const FORGOTTEN: i64 = 6 * 3_600;
 
@@ -101,6 +111,23 @@ pub fn is_absence(failure: &Failure) -> bool {
     matches!(failure.reason, FailureReason::NotFound | FailureReason::Forbidden)
 }
 
+/// The state of a stream whose API has answered before and is gone for longer than is waited for; `status` is that of its last
+/// answer, if there was one in this step.
+#[must_use]
+pub fn gone(what: &str, status: Option<u16>, remedy: &str) -> Failure {
+    let answers = status.map(|status| format!(" and answers {status}")).unwrap_or_default();
+    Failure {
+        http_status: status,
+        request_sent: status.is_some(),
+        ..errors::plain(
+            if status == Some(404) { FailureReason::NotFound } else { FailureReason::Forbidden },
+            format!("{what} was there and is gone{answers}: has the role of the key's user been changed?"),
+            &format!("Everything else is collected, and it is asked again in every poll. {remedy}"),
+            RetryAdvice::AfterChange,
+        )
+    }
+}
+
 /// The state of a stream whose API answers with this status.
 #[must_use]
 pub fn unavailable(what: &str, status: u16, remedy: &str) -> Failure {
@@ -117,21 +144,39 @@ pub fn unavailable(what: &str, status: u16, remedy: &str) -> Failure {
 }
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
-    /// Whether what is refused now was not refused in an earlier cycle: it may be had in the next one, which asks first
+    /// Whether what is refused now has not been for long: it may be had in the next cycle, which asks first
     /// whether the API is there. Where it is refused always, alerts do not wait for it.
     pub(super) fn is_first_refusal(&mut self, of: Refused) -> bool {
         let now = self.cycle_began();
+        // In a first collection it may never have been had: then a second cycle is enough.
+        let begun = if self.is_first_collection() { now.plus_seconds(1 - PATIENCE) } else { now };
         let Some(last) = self.state.since_7.refused.get_mut(of as usize) else { return false };
-        let is_first = last.is_none_or(|last| last == now || !is_recent(last, now));
-        // In the cycle of the first one all are first; what was refused before is noted to have been so before this cycle.
-        *last = Some(if is_first { now } else { now.just_before() });
+        let since = last.filter(|last| is_recent(believed(*last).unwrap_or(*last), now));
+        let is_first = since.is_none_or(|since| believed(since).is_none() && now.seconds_since(since) < PATIENCE);
+        *last = Some(if is_first { since.unwrap_or(begun) } else { Utc(now.0.saturating_neg()) });
         is_first
     }
 
-    /// Whether it has been refused since an earlier cycle than the one that began then, and so may not be had by this key.
+    /// Whether it has been refused for so long, up to the cycle that began then, that this key may not have it.
     pub(super) fn is_refused_since(&self, of: Refused, began: Utc) -> bool {
         let last = self.state.since_7.refused.get(of as usize).copied().flatten();
-        last.is_some_and(|last| last < began && is_recent(last, began))
+        last.and_then(believed).is_some_and(|last| is_recent(last, began))
+    }
+
+    /// Why the Alert Triage API is unavailable, if it is.
+    pub(super) fn triage_is_missing(&self) -> Option<Failure> {
+        match self.state.triage {
+            Access::Doubtful(Some(since)) if self.is_gone(since) => {
+                let status = self.absent.as_ref().and_then(|failure| failure.http_status);
+                Some(gone(NAME, status, REMEDY))
+            }
+            access => access.failure(NAME, REMEDY),
+        }
+    }
+
+    /// Whether what is missing since a cycle that began then is believed to be gone.
+    fn is_gone(&self, since: Utc) -> bool {
+        self.cycle_began().seconds_since(since) >= PATIENCE
     }
 
     /// Notes that something of the Alert Triage API is not there: perhaps that has gone as a whole.

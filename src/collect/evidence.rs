@@ -4,11 +4,11 @@
 //! the whole family answers 403 or 404. Because a wrong region answers 404 too,
 //! that is only concluded after the investigations have been listed in the same
 //! cycle, and from a probe of the family rather than from one alert. It is
-//! asked again every hour.
+//! asked again every hour, and in every cycle where it was there before.
 //!
-//! Guaranteed: alerts never wait for an API that is not there, but for those of
-//! the first cycle in which it refuses what it gave before: a refusal that comes
-//! once costs no alert its evidence. An alert whose
+//! Guaranteed: alerts never wait for an API that is not there, but for those that
+//! come while it refuses for the first half an hour, and some more, what it gave before: a refusal that passes
+//! costs no alert its evidence. An alert whose
 //! evidence fails for another reason is held back and asked for again, and goes
 //! with what could be read of it after [`HELD`] failures; it then says so by a tag.
 //! Where the vendor limits the rate, or the API answers for no alert at all, that
@@ -85,7 +85,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // Which of them the API does not know yet.
         let mut unknown: Vec<bool> = Vec::new();
         let results = match self.probe_if_due().await {
-            Ok(()) if self.state.triage.is_unavailable() => {
+            Ok(()) if self.triage_is_missing().is_some() => {
                 wanted.into_iter().map(|job| (job, Ok(Context { missing: true, ..Context::default() }))).collect()
             }
             Ok(()) => {
@@ -222,16 +222,21 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     }
 
     /// Finds out whether the API is there, when that is not known or the
-    /// answer is an hour old. That it is not there it has to say twice, and in two cycles where it was there before: alerts do
-    /// not wait for it then, and go without what it would have given.
+    /// answer is an hour old; in every cycle where it was there before and is not any more. That it is not there it has to say
+    /// twice, and for some time where it was there before: alerts do not wait for it then, and go without what it would have
+    /// given.
     ///
     /// # Errors
     ///
-    /// That this cannot be known now: the request failed for another reason, or others have ended all to the API.
+    /// That this cannot be known now: the request failed for another reason, or others have ended all to the API. Or that it
+    /// was there, as long as that is waited for.
     pub(super) async fn probe_if_due(&mut self) -> Result<(), Stop> {
         let now = self.cycle_began();
         if self.state.triage == Access::Available || self.state.triage.is_missing(now) {
             return Ok(());
+        }
+        if self.absent.is_some() {
+            return self.wait_for_triage();
         }
         let before = self.state.triage;
         // What has ended requests to it is the answer to something else.
@@ -244,10 +249,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let found = match answer {
             Ok(_) => Access::Available,
             Err(Stop::Failed(failure)) if is_absence(&failure) && !was_halted => match before {
-                // It was there until now.
-                Access::Doubtful(first) if first.is_none_or(|first| first == now) => {
-                    self.state.triage = Access::Doubtful(Some(now));
-                    return Err(Stop::Failed(failure));
+                // It was there until now. What seems to be so since a time to come was noted by a clock that was ahead.
+                Access::Doubtful(since) => {
+                    let since = since.filter(|since| *since <= now).unwrap_or(now);
+                    self.state.triage = Access::Doubtful(Some(since));
+                    self.absent = Some(failure);
+                    return self.wait_for_triage();
                 }
                 _ => Access::missing(&failure, now),
             },
@@ -257,6 +264,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // That it is there after all is found out in every step in which something of it is not.
         self.output.progress |= !matches!((before, found), (Access::Doubtful(_), Access::Available));
         Ok(())
+    }
+
+    /// Where the API was there and has said in this step that it is not.
+    ///
+    /// # Errors
+    ///
+    /// That, as long as it is waited for.
+    fn wait_for_triage(&self) -> Result<(), Stop> {
+        match (&self.absent, self.triage_is_missing()) {
+            (Some(failure), None) => Err(Stop::Failed(failure.clone())),
+            _ => Ok(()),
+        }
     }
 
     /// Whether evidence of what was created then may still become visible.

@@ -95,6 +95,8 @@ pub struct Step<'a, T, C> {
     unlisted: Option<Stop>,
     /// Whether the rows were found to be of another organization than before.
     moved: bool,
+    /// That the Alert Triage API, which was there before, has said in this step that it is not.
+    absent: Option<Box<Failure>>,
     /// Whether a step before this one has begun the first collection.
     goes_on_first: bool,
 }
@@ -165,6 +167,7 @@ pub async fn step_within<T: Transport, C: Clock>(
         listed,
         unlisted,
         moved,
+        absent: None,
         goes_on_first,
     };
     let outcome = step.run().await;

@@ -218,7 +218,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// The state of a stream at the end of the step.
     fn state_of(&self, stream: &str, began: Utc, waiting: usize) -> StreamState {
         let missing = match stream {
-            EVIDENCE | UNINVESTIGATED => self.state.triage.failure(evidence::NAME, evidence::REMEDY),
+            EVIDENCE | UNINVESTIGATED => self.triage_is_missing(),
             _ => self.unavailable_extra(stream),
         };
         let is_refused = stream == EVIDENCE && self.is_refused_since(Refused::Evidence, began);

@@ -40,7 +40,7 @@ use super::Step;
 use super::access::{Access, Refused, is_absence, is_refused};
 use super::alert_list::MOST_PAGES;
 use super::checkpoint::Phase;
-use super::evidence::{HELD, NAME, REMEDY};
+use super::evidence::HELD;
 use super::triage::{BATCH, Read};
 use crate::api::client::{Stop, is_local};
 use crate::api::json::Json;
@@ -345,7 +345,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // All of them, or the API itself?
             self.doubt_triage();
             self.probe_if_due().await?;
-            if let Some(failure) = self.state.triage.failure(NAME, REMEDY) {
+            if let Some(failure) = self.triage_is_missing() {
                 return Err(Stop::Failed(Box::new(failure)));
             }
         }

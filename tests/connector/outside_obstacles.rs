@@ -200,7 +200,7 @@ fn a_key_that_the_triage_api_alone_does_not_take_any_more_stops_nothing_else() {
     refused(&tenant);
     let cycle = tenant.cycle();
     assert!(cycle.failure.is_none(), "{cycle:#?}");
-    polls(&mut tenant, 2);
+    polls(&mut tenant, 4);
     let last = tenant.cycle();
     assert!(last.failure.is_none() && last.unavailable.contains(&"uninvestigated-alerts".to_owned()), "{last:#?}");
 }

@@ -65,6 +65,35 @@ fn a_refusal_that_comes_once_costs_an_alert_outside_investigations_nothing() {
 }
 
 #[test]
+fn a_refusal_of_half_an_hour_costs_no_alert_its_evidence_and_a_longer_one_none_that_comes_after_it() {
+    for path in ["/idr/at/*", "*/evidences"] {
+        for (cycles, is_short) in [(5, true), (24, false)] {
+            let (mut tenant, _) = alerts(1, 1);
+            polls(&mut tenant, 1);
+            set(&tenant, [Rule::new(path, status(403))]);
+            let mut meanwhile = Vec::new();
+            for _ in 0..cycles {
+                meanwhile.push(new_alert(&tenant));
+                tenant.advance(Duration::from_secs(300));
+                assert_eq!(tenant.cycle().failure, None, "{path}");
+            }
+            let last = meanwhile.last().unwrap();
+            assert_eq!(artifact(&tenant, last).is_none(), is_short, "{path}: it waits for a while, and not for ever");
+            set(&tenant, []);
+            let after = new_alert(&tenant);
+            tenant.advance(Duration::from_secs(300));
+            tenant.cycle();
+            assert_eq!(evidence_of(&tenant, &after), 1, "{path}: it is asked in every cycle");
+            polls(&mut tenant, 6);
+            for rrn in &meanwhile {
+                assert!(artifact(&tenant, rrn).is_some(), "{path}: {rrn}");
+                assert!(!is_short || evidence_of(&tenant, rrn) == 1, "{path}: {rrn}");
+            }
+        }
+    }
+}
+
+#[test]
 fn alerts_do_not_wait_for_evidence_that_is_always_refused() {
     let (mut tenant, _) = alerts(1, 1);
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/evidences", status(403))]));
