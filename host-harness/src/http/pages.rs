@@ -135,7 +135,7 @@ impl Site {
         if query.len() > LONGEST_QUERY {
             return wrong("what stands behind the ? is longer than 4 KiB");
         }
-        let (mut text, mut instance, mut limit) = (String::new(), None, LIMIT.0);
+        let (mut text, mut instance, mut limit, mut before) = (String::new(), None, LIMIT.0, None);
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match key.as_ref() {
                 "query" => text = value.into_owned(),
@@ -144,10 +144,14 @@ impl Site {
                     Ok(number) if (1..=LIMIT.1).contains(&number) => limit = number,
                     _ => return wrong("limit must be 1 to 100"),
                 },
-                _ => return wrong("there is query, instance and limit"),
+                "before" => match value.parse() {
+                    Ok(number) => before = Some(number),
+                    Err(_) => return wrong("before must be what next was"),
+                },
+                _ => return wrong("there is query, instance, limit and before"),
             }
         }
-        let most = Most { hits: limit, bytes: MOST_BYTES, within: Some(SEARCH_WITHIN) };
+        let most = Most { hits: limit, bytes: MOST_BYTES, within: Some(SEARCH_WITHIN), before };
         let asked = text.clone();
         let search = move |reader: &Reader| reader.search_at_most(&text, instance.as_deref(), most);
         let found = match self.read(&self.searching, search).await {
@@ -166,7 +170,9 @@ impl Site {
         };
         let notes = if found.hits.is_empty() { notes(&asked) } else { Vec::new() };
         let artifacts = found.hits.iter().map(Attributed::from).collect();
-        let page = FoundPage { artifacts, complete: found.complete, notes };
+        let is_full = found.hits.len() >= usize::try_from(limit).unwrap_or(usize::MAX);
+        let next = found.last.filter(|_| is_full || !found.complete);
+        let page = FoundPage { artifacts, complete: found.complete, next, notes };
         answer(StatusCode::OK, JSON, serde_json::to_string(&page).unwrap_or_default())
     }
 
@@ -194,6 +200,8 @@ struct FoundPage<'a> {
     artifacts: Vec<Attributed<'a>>,
     /// Whether all that were asked for are here; the page has a limit in bytes.
     complete: bool,
+    /// Where there may be more, what `before` has to be for those that came before them.
+    next: Option<i64>,
     /// Where nothing was found, what there is to know of how the query was taken.
     notes: Vec<String>,
 }

@@ -36,6 +36,8 @@ pub struct Found {
     pub hits: Vec<Hit>,
     /// Whether these are all that were asked for: more would have been larger than was allowed.
     pub complete: bool,
+    /// The number of the last of them, in the order of arrival: [`Most::before`] of a search for more.
+    pub last: Option<i64>,
 }
 
 /// How much a search may give and take.
@@ -47,34 +49,43 @@ pub struct Most {
     pub bytes: usize,
     /// Time.
     pub within: Option<Duration>,
+    /// Only those that came before the artifact of this number ([`Found::last`]).
+    pub before: Option<i64>,
 }
 
 impl Most {
     /// So many artifacts, however large they are and however long it takes.
     pub(super) fn hits(hits: u32) -> Self {
-        Self { hits, bytes: usize::MAX, within: None }
+        Self { hits, bytes: usize::MAX, within: None, before: None }
     }
 }
 
 /// Runs a query; see [`super::Reader::search`] for what it may say.
 pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, most: Most) -> Result<Found, StoreError> {
-    let Most { hits: limit, bytes, within } = most;
+    let Most { hits: limit, bytes, within, before } = most;
+    let before = before.unwrap_or(i64::MAX);
     let query = query::parse(text)?;
     let key = match instance {
         Some(name) => Some(instance_key(database, name)?),
         None => None,
     };
     let found = database.with_within(within, |connection| match &query {
-        Query::Nothing => Ok(Found { hits: Vec::new(), complete: true }),
-        Query::Everything => newest(connection, key, limit, bytes),
+        Query::Nothing => Ok(Found { complete: true, ..Found::default() }),
+        Query::Everything => newest(connection, key, (limit, before), bytes),
         Query::Match(expression) => {
-            rows(connection, MATCHING, &[(":instance", &key), (":limit", &limit), (":expression", expression)], bytes)
+            let values: [(&str, &dyn ToSql); 4] =
+                [(":instance", &key), (":limit", &limit), (":before", &before), (":expression", expression)];
+            rows(connection, MATCHING, &values, bytes)
         }
         Query::Except(expression) => match key {
-            None => rows(connection, OTHERS, &[(":limit", &limit), (":expression", expression)], bytes),
-            Some(key) => {
+            None => {
                 let values: [(&str, &dyn ToSql); 3] =
-                    [(":instance", &key), (":limit", &limit), (":expression", expression)];
+                    [(":limit", &limit), (":before", &before), (":expression", expression)];
+                rows(connection, OTHERS, &values, bytes)
+            }
+            Some(key) => {
+                let values: [(&str, &dyn ToSql); 4] =
+                    [(":instance", &key), (":limit", &limit), (":before", &before), (":expression", expression)];
                 rows(connection, OTHERS_OF, &values, bytes)
             }
         },
@@ -91,7 +102,7 @@ pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, most:
 macro_rules! hits {
     ($rest:literal) => {
         concat!(
-            "SELECT i.name, a.id, a.stream, a.stored, a.json
+            "SELECT i.name, a.id, a.stream, a.stored, a.json, a.seq
              FROM artifact a CROSS JOIN instance i ON i.key = a.instance ",
             $rest
         )
@@ -99,44 +110,51 @@ macro_rules! hits {
 }
 
 /// The newest of all.
-const NEWEST: &str = hits!("ORDER BY a.seq DESC LIMIT :limit");
+const NEWEST: &str = hits!("WHERE a.seq < :before ORDER BY a.seq DESC LIMIT :limit");
 
 /// The newest of an instance among the newest of all.
 const NEAR: &str = hits!(
-    "WHERE a.seq > (SELECT max(seq) FROM artifact) - 10000 AND +a.instance = :instance
+    "WHERE a.seq > (SELECT max(seq) FROM artifact) - 10000 AND a.seq < :before AND +a.instance = :instance
      ORDER BY a.seq DESC LIMIT :limit"
 );
 
 /// The newest of an instance, out of the index of its ids: without reading what other instances have.
 const NEWEST_OF: &str = hits!(
-    "WHERE a.seq IN (SELECT seq FROM artifact WHERE instance = :instance ORDER BY seq DESC LIMIT :limit)
+    "WHERE a.seq IN (SELECT seq FROM artifact WHERE instance = :instance AND seq < :before ORDER BY seq DESC LIMIT :limit)
      ORDER BY a.seq DESC"
 );
 
 /// What an expression finds.
-const MATCHING: &str = "SELECT i.name, a.id, a.stream, a.stored, a.json
+const MATCHING: &str = "SELECT i.name, a.id, a.stream, a.stored, a.json, a.seq
      FROM artifact_text t JOIN artifact a ON a.seq = t.rowid JOIN instance i ON i.key = a.instance
-     WHERE t.artifact_text MATCH :expression AND (:instance IS NULL OR a.instance = :instance)
+     WHERE t.artifact_text MATCH :expression AND t.rowid < :before AND (:instance IS NULL OR a.instance = :instance)
      ORDER BY t.rowid DESC LIMIT :limit";
 
 /// All but what an expression finds.
 const OTHERS: &str = hits!(
-    "WHERE a.seq NOT IN (SELECT rowid FROM artifact_text WHERE artifact_text MATCH :expression)
+    "WHERE a.seq < :before AND a.seq NOT IN (SELECT rowid FROM artifact_text WHERE artifact_text MATCH :expression)
      ORDER BY a.seq DESC LIMIT :limit"
 );
 
 /// The same of an instance.
 const OTHERS_OF: &str = hits!(
-    "WHERE a.seq IN (SELECT seq FROM artifact WHERE instance = :instance
+    "WHERE a.seq IN (SELECT seq FROM artifact WHERE instance = :instance AND seq < :before
         AND seq NOT IN (SELECT rowid FROM artifact_text WHERE artifact_text MATCH :expression)
         ORDER BY seq DESC LIMIT :limit)
      ORDER BY a.seq DESC"
 );
 
 /// The newest artifacts, of an instance or of all.
-fn newest(connection: &Connection, key: Option<i64>, limit: u32, bytes: usize) -> rusqlite::Result<Found> {
-    let Some(key) = key else { return rows(connection, NEWEST, &[(":limit", &limit)], bytes) };
-    let of_instance: [(&str, &dyn ToSql); 2] = [(":instance", &key), (":limit", &limit)];
+fn newest(
+    connection: &Connection,
+    key: Option<i64>,
+    (limit, before): (u32, i64),
+    bytes: usize,
+) -> rusqlite::Result<Found> {
+    let Some(key) = key else {
+        return rows(connection, NEWEST, &[(":limit", &limit), (":before", &before)], bytes);
+    };
+    let of_instance: [(&str, &dyn ToSql); 3] = [(":instance", &key), (":limit", &limit), (":before", &before)];
     // Where an instance is busy, they are at hand; its index would have to be gone through as a whole.
     let near = rows(connection, NEAR, &of_instance, bytes)?;
     if !near.complete || u64::try_from(near.hits.len()).unwrap_or(u64::MAX) >= limit.into() {
@@ -154,7 +172,7 @@ fn rows(
 ) -> rusqlite::Result<Found> {
     let mut statement = connection.prepare_cached(statement)?;
     let mut rows = statement.query(values)?;
-    let mut found = Found { hits: Vec::new(), complete: true };
+    let mut found = Found { complete: true, ..Found::default() };
     let mut left = bytes;
     while let Some(row) = rows.next()? {
         match left.checked_sub(row.get_ref(4)?.as_bytes()?.len()) {
@@ -166,6 +184,7 @@ fn rows(
             }
         }
         found.hits.push(hit(row)?);
+        found.last = Some(row.get(5)?);
     }
     Ok(found)
 }
@@ -216,8 +235,8 @@ mod tests {
     fn the_newest_of_an_instance_are_found_without_reading_those_of_others() {
         let (_dir, store, _) = store();
         let plan = |statement| store.database.with(|connection| plan(connection, statement)).expect("plan");
-        assert!(plan(NEWEST).starts_with("SCAN a\n"), "newest first: {}", plan(NEWEST));
-        assert!(plan(NEAR).starts_with("SEARCH a USING INTEGER PRIMARY KEY (rowid>?)"), "{}", plan(NEAR));
+        assert!(plan(NEWEST).starts_with("SEARCH a USING INTEGER PRIMARY KEY (rowid<?)"), "{}", plan(NEWEST));
+        assert!(plan(NEAR).starts_with("SEARCH a USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)"), "{}", plan(NEAR));
         for statement in [NEWEST_OF, OTHERS_OF] {
             let plan = plan(statement);
             assert!(plan.starts_with("SEARCH a USING INTEGER PRIMARY KEY (rowid=?)"), "{plan}");
@@ -239,6 +258,33 @@ mod tests {
         };
         assert_eq!((ids("acme", ""), ids("busy", "")), (vec![3, 2], vec![10_499, 10_498]));
         assert_eq!((ids("acme", "NOT nothing"), ids("acme", "NOT acme_siem")), (vec![3, 2], vec![]));
+    }
+
+    #[test]
+    fn all_that_is_found_can_be_gone_through_page_by_page() {
+        let (dir, store, instance) = store();
+        let other = store.instance("other", "acme-siem", NOW).expect("instance");
+        for n in 0..20 {
+            let of = if n % 3 == 0 { &other } else { &instance };
+            store.commit_step(of, &batch(vec![artifact(n, r#","program":"x""#)], b""), NOW).expect("commit");
+        }
+        let reader = Reader::open(dir.path()).expect("reader");
+        for query in ["", "x", "NOT nothing"] {
+            for of in [None, Some("acme"), Some("other")] {
+                let ids = |found: &Found| found.hits.iter().map(|hit| hit.id.as_u128()).collect::<Vec<_>>();
+                let all = ids(&reader.search_at_most(query, of, Most::hits(100)).expect("found"));
+                let (mut paged, mut before) = (Vec::new(), None);
+                loop {
+                    let page = reader.search_at_most(query, of, Most { before, ..Most::hits(3) }).expect("found");
+                    paged.extend(ids(&page));
+                    before = page.last;
+                    if page.hits.is_empty() {
+                        break;
+                    }
+                }
+                assert!(paged == all && all.len() > 5, "{query:?} {of:?}: {paged:?}");
+            }
+        }
     }
 
     #[test]

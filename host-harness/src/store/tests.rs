@@ -202,7 +202,7 @@ fn a_search_ends_when_its_time_is_up_and_the_next_one_has_its_own() {
     let (dir, store, instance) = store();
     store.commit_step(&instance, &batch((0..2_000).map(|n| artifact(n, "")).collect(), b""), NOW).expect("commit");
     let reader = Reader::open(dir.path()).expect("reader");
-    let within = |time| Most { hits: 10_000, bytes: usize::MAX, within: Some(time) };
+    let within = |time| Most { within: Some(time), ..Most::hits(10_000) };
     let error = reader.search_at_most("acme*", None, within(Duration::ZERO)).expect_err("must fail");
     insta::assert_snapshot!(error, @"the search took longer than 0 s and was ended");
     assert_eq!(error.code(), "search-too-long");

@@ -235,31 +235,49 @@ function hit(one) {
 }
 
 let searches = 0;
+// What was searched for last, and where its next page begins.
+let asked = null;
+let next = null;
 
-async function search(event) {
-  event.preventDefault();
+async function search(isNew) {
   searches += 1;
   const mine = searches;
-  const query = new URLSearchParams({ query: at("query").value, limit: "50" });
-  if (at("of").value) query.set("instance", at("of").value);
+  if (isNew) {
+    asked = new URLSearchParams({ query: at("query").value, limit: "50" });
+    if (at("of").value) asked.set("instance", at("of").value);
+  } else {
+    asked.set("before", next);
+  }
+  at("more").hidden = true;
   at("notes").textContent = "Searching…";
   try {
-    const page = await ask(`artifacts?${query}`);
+    const page = await ask(`artifacts?${asked}`);
     // Somebody has asked for something else meanwhile.
     if (mine !== searches) return;
-    const count = page.artifacts.length;
-    const more = count === 50 || !page.complete ? ", stored last; there may be more" : "";
+    const before = isNew ? 0 : at("found").children.length;
+    const count = before + page.artifacts.length;
+    next = page.next ?? null;
+    const more = next === null ? "" : ", stored last; there may be more";
     at("notes").textContent = count ? `${count} artifacts${more}` : ["Nothing was found.", ...(page.notes ?? [])].join(" ");
-    at("found").replaceChildren(...page.artifacts.map(hit));
+    const found = page.artifacts.map(hit);
+    if (isNew) at("found").replaceChildren(...found);
+    else at("found").append(...found);
+    at("more").hidden = next === null;
   } catch (failure) {
     if (mine !== searches) return;
-    at("found").replaceChildren();
+    if (isNew) at("found").replaceChildren();
+    // It can be asked for again.
+    else at("more").hidden = false;
     at("notes").textContent = failure.message;
     if (failure.status === 401) tell(failure);
   }
 }
 
-at("search").addEventListener("submit", search);
+at("search").addEventListener("submit", (event) => {
+  event.preventDefault();
+  search(true);
+});
+at("more").addEventListener("click", () => search(false));
 at("filter").addEventListener("input", () => last && show(last));
 at("sign-in").addEventListener("submit", (event) => {
   event.preventDefault();
