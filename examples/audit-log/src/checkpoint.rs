@@ -4,17 +4,23 @@
 //! |---|---|---|
 //! | 1 | 1.0.0 | `after` |
 //! | 2 | 1.1.0 | `after`, `since` |
+//! | 3 | 1.2.0 | `site`, `after`, `since` |
+//!
+//! Why the site is in it: a cursor means something where it came from and nowhere else, and the settings of an instance may be
+//! edited. Another site is begun with from its beginning.
 
 use crate::contract::Failure;
 use crate::failures;
 use serde::{Deserialize, Serialize};
 
 /// The version that is written.
-const VERSION: u32 = 2;
+const VERSION: u32 = 3;
 
 /// Where to go on. Nothing of it at the very beginning.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Checkpoint {
+    /// The host that it all came from; not known of what older versions wrote.
+    pub site: Option<String>,
     /// The cursor.
     pub after: Option<String>,
     /// When the last event happened, for when the cursor has expired.
@@ -32,9 +38,16 @@ struct Version1 {
     after: Option<String>,
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Deserialize)]
 struct Version2 {
+    after: Option<String>,
+    since: Option<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Version3 {
     version: u32,
+    site: Option<String>,
     after: Option<String>,
     since: Option<String>,
 }
@@ -48,10 +61,18 @@ impl Checkpoint {
         let Some(bytes) = bytes else { return Ok(Self::default()) };
         match parse::<Versioned>(bytes)?.version {
             // The time comes with the next event.
-            1 => parse(bytes).map(|Version1 { after }| Self { after, since: None }),
-            VERSION => parse(bytes).map(|Version2 { after, since, .. }| Self { after, since }),
+            1 => parse(bytes).map(|Version1 { after }| Self { site: None, after, since: None }),
+            2 => parse(bytes).map(|Version2 { after, since }| Self { site: None, after, since }),
+            VERSION => parse(bytes).map(|Version3 { site, after, since, .. }| Self { site, after, since }),
             other => Err(failures::unreadable(&format!("it has version {other}"))),
         }
+    }
+
+    /// Where to go on at this site: at the beginning, where the checkpoint is of another one.
+    #[must_use]
+    pub fn of_site(self, site: &str) -> Self {
+        let is_of_it = self.site.as_deref().is_none_or(|of| of == site);
+        Self { site: Some(site.to_owned()), ..if is_of_it { self } else { Self::default() } }
     }
 
     /// In the newest version.
@@ -59,8 +80,8 @@ impl Checkpoint {
     /// # Errors
     /// Never, as far as anybody knows.
     pub fn write(self) -> Result<Vec<u8>, Failure> {
-        let Self { after, since } = self;
-        let written = serde_json::to_vec(&Version2 { version: VERSION, after, since });
+        let Self { site, after, since } = self;
+        let written = serde_json::to_vec(&Version3 { version: VERSION, site, after, since });
         written.map_err(|_| failures::internal("The checkpoint cannot be written."))
     }
 }
@@ -78,9 +99,11 @@ mod tests {
     #[test]
     fn every_version_that_was_ever_written_is_read() {
         let checkpoint = |after: Option<&str>, since: Option<&str>| Checkpoint {
+            site: None,
             after: after.map(str::to_owned),
             since: since.map(str::to_owned),
         };
+        let of_acme = Checkpoint { site: Some("acme".to_owned()), ..checkpoint(Some("c-7"), None) };
         for (written, read) in [
             (r#"{"version":1,"after":null}"#, checkpoint(None, None)),
             (r#"{"version":1,"after":"c-7"}"#, checkpoint(Some("c-7"), None)),
@@ -88,6 +111,7 @@ mod tests {
                 r#"{"version":2,"after":"c-7","since":"2026-01-02T03:04:05Z"}"#,
                 checkpoint(Some("c-7"), Some("2026-01-02T03:04:05Z")),
             ),
+            (r#"{"version":3,"site":"acme","after":"c-7","since":null}"#, of_acme),
         ] {
             assert_eq!(Checkpoint::read(Some(written.as_bytes())).unwrap(), read, "{written}");
             assert_eq!(Checkpoint::read(Some(&read.write().unwrap())), Checkpoint::read(Some(written.as_bytes())));
@@ -97,7 +121,7 @@ mod tests {
 
     #[test]
     fn what_cannot_be_read_is_a_failure_and_no_beginning() {
-        for bytes in ["", "{}", "garbage", r#"{"version":3}"#, r#"{"version":2,"after":7}"#] {
+        for bytes in ["", "{}", "garbage", r#"{"version":4}"#, r#"{"version":2,"after":7}"#] {
             let failure = Checkpoint::read(Some(bytes.as_bytes())).unwrap_err();
             assert_eq!(failure.reason, FailureReason::CheckpointUnreadable, "{bytes}");
         }

@@ -38,7 +38,7 @@ pub fn step(
     checkpoint: Option<&[u8]>,
     budget: Budget,
 ) -> Result<Batch, Failure> {
-    let mut step = Step { checkpoint: Checkpoint::read(checkpoint)?, ..Step::default() };
+    let mut step = Step { checkpoint: Checkpoint::read(checkpoint)?.of_site(host), ..Step::default() };
     let most = Duration::from_millis(budget.wall_time_milliseconds).saturating_sub(RESERVE);
     let mut requests = 0;
     let (state, more, retry_after_seconds) = loop {
@@ -181,10 +181,19 @@ mod tests {
         let (batch, asked) = stepped(None, BUDGET, None);
         let batch = batch.unwrap();
         assert_eq!((batch.artifacts.len(), batch.more, asked.len()), (250, false, 4));
-        let written = r#"{"version":2,"after":"c-250","since":"2026-01-02T03:04:05Z"}"#;
+        let written = r#"{"version":3,"site":"acme.audit.example","after":"c-250","since":"2026-01-02T03:04:05Z"}"#;
         assert_eq!(String::from_utf8(batch.checkpoint).unwrap(), written);
         let (batch, asked) = stepped(Some(written), BUDGET, None);
         assert_eq!((batch.unwrap().artifacts.len(), asked.len()), (0, 1));
+    }
+
+    #[test]
+    fn a_cursor_of_another_site_is_not_gone_on_from() {
+        for (site, artifacts) in [("acme.audit.example", 0), ("other.audit.example", 250)] {
+            let written = format!(r#"{{"version":3,"site":"{site}","after":"c-250","since":null}}"#);
+            let (batch, _) = stepped(Some(&written), BUDGET, None);
+            assert_eq!(batch.unwrap().artifacts.len(), artifacts, "{site}");
+        }
     }
 
     #[test]
