@@ -54,6 +54,22 @@ impl FailureReport {
         }
     }
 
+    /// Whether the connector itself has failed, whatever its vendor does: where it fails once it fails again.
+    #[must_use]
+    pub fn is_of_connector(&self) -> bool {
+        matches!(
+            self.code.as_str(),
+            "connector-trap"
+                | "memory-limit"
+                | "cpu-limit"
+                | "bad-batch"
+                | "checkpoint-unreadable"
+                | "internal"
+                | "no-progress"
+                | "budget-exhausted"
+        )
+    }
+
     /// `<message> (HTTP 401, unauthorized). <remedy>`: the form of log lines,
     /// in which operators are told to look for the number.
     #[must_use]

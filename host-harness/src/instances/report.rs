@@ -143,9 +143,7 @@ impl Cycle {
         let degraded = |stream: &StreamOutcome| matches!(stream.state, State::Degraded(_));
         let nothing = self.new == 0 && self.streams.iter().all(|stream| stream.fetched == 0);
         let all_degraded = !self.streams.is_empty() && self.streams.iter().all(degraded);
-        // Steps of a connector that goes in a circle are none.
-        let in_vain = |failure: &FailureReport| self.steps == 0 || failure.code == "no-progress";
-        if nothing && (all_degraded || self.failure.as_ref().is_some_and(in_vain)) {
+        if nothing && (all_degraded || self.failure.is_some()) {
             Status::Failed
         } else if self.failure.is_some() || self.delivery_failure().is_some() || self.streams.iter().any(degraded) {
             Status::Degraded
@@ -164,13 +162,16 @@ impl Cycle {
     /// has, else what kept artifacts from being delivered.
     #[must_use]
     pub fn first_failure(&self) -> Option<&FailureReport> {
-        let of_stream = || {
-            self.streams.iter().find_map(|stream| match &stream.state {
-                State::Degraded(failure) => Some(failure),
-                State::Ok | State::Unavailable(_) => None,
-            })
-        };
-        self.failure.as_ref().or_else(of_stream).or(self.delivery_failure())
+        self.failures().next()
+    }
+
+    /// All that is wrong, in that order.
+    pub fn failures(&self) -> impl Iterator<Item = &FailureReport> {
+        let of_streams = self.streams.iter().filter_map(|stream| match &stream.state {
+            State::Degraded(failure) => Some(failure),
+            State::Ok | State::Unavailable(_) => None,
+        });
+        self.failure.iter().chain(of_streams).chain(self.delivery_failure())
     }
 
     /// Why artifacts were stored but not delivered, if so.
@@ -267,7 +268,7 @@ impl Cycle {
                 );
             }
             End::StepLimit => {
-                tracing::warn!(
+                tracing::info!(
                     connector,
                     instance,
                     "poll stopped after {}: more is waiting, the next poll goes on from there",
@@ -285,7 +286,7 @@ impl Cycle {
             End::Complete | End::Postponed | End::Failed => {}
         }
         if let Some(hint) = &self.hint {
-            tracing::warn!(connector, instance, "{hint}");
+            tracing::info!(connector, instance, "{hint}");
         }
         let delivered = self.delivered.as_ref().map(|sink| format!(", {} delivered", sink.count)).unwrap_or_default();
         tracing::info!(

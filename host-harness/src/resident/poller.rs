@@ -386,19 +386,9 @@ impl Inner {
 
 /// What a cycle says about the connector.
 fn verdict(cycle: &Cycle) -> PollOutcome {
-    const CONNECTORS: [&str; 8] = [
-        "connector-trap",
-        "memory-limit",
-        "cpu-limit",
-        "bad-batch",
-        "checkpoint-unreadable",
-        "internal",
-        "no-progress",
-        "budget-exhausted",
-    ];
     match &cycle.failure {
         // Whatever it has stored before: the next poll would fail there again, and what lies beyond is never collected.
-        Some(failure) if CONNECTORS.contains(&failure.code.as_str()) => PollOutcome::ConnectorFailed,
+        Some(failure) if failure.is_of_connector() => PollOutcome::ConnectorFailed,
         _ if cycle.steps > 0 => PollOutcome::Worked,
         // Who waits without having asked anybody for anything waits for nothing; else it may have been the vendor.
         Some(failure) if failure.code == "wall-clock-limit" && cycle.usage.requests == 0 => {

@@ -49,7 +49,7 @@ pub struct Outcome<'a> {
     pub end: End,
     /// Whether it stored anything new.
     pub progress: bool,
-    /// Its first failure.
+    /// The failure that it depends on.
     pub failure: Option<&'a FailureReport>,
     /// How long the vendor asked for peace.
     pub retry_after: Option<Duration>,
@@ -59,8 +59,10 @@ impl<'a> Outcome<'a> {
     /// Of a cycle.
     #[must_use]
     pub fn of(cycle: &'a Cycle) -> Self {
-        let failure = cycle.first_failure();
-        let asked = failure.and_then(|failure| match failure.retry {
+        // Of several streams each may have its own: what slows the polling down counts, and the longest pause, wherever it
+        // stands.
+        let failure = cycle.failures().find(|failure| kind(failure) == Kind::Pace).or(cycle.first_failure());
+        let asked = cycle.failures().filter_map(|failure| match failure.retry {
             Retry::After(wait) => Some(wait),
             Retry::BackOff | Retry::AfterChange => None,
         });
@@ -69,7 +71,7 @@ impl<'a> Outcome<'a> {
             end: cycle.end,
             progress: cycle.new > 0,
             failure,
-            retry_after: cycle.retry_after.max(asked),
+            retry_after: cycle.retry_after.max(asked.max()),
         }
     }
 
@@ -170,9 +172,9 @@ impl BackOff {
 /// What kind a failure is.
 fn kind(failure: &FailureReport) -> Kind {
     match failure.code.as_str() {
-        "rate-limited" | "connector-trap" | "memory-limit" | "cpu-limit" | "bad-batch" | "internal" | "no-progress"
-        | "budget-exhausted" => Kind::Pace,
+        "rate-limited" => Kind::Pace,
         "unauthorized" | "forbidden" | "not-found" | "invalid-settings" | "checkpoint-unreadable" => Kind::Change,
+        _ if failure.is_of_connector() => Kind::Pace,
         _ if failure.retry == Retry::AfterChange => Kind::Change,
         _ => Kind::Outage,
     }
@@ -377,22 +379,36 @@ mod tests {
     }
 
     #[test]
-    fn a_stream_of_a_cycle_that_is_limited_slows_it_down() {
+    fn a_stream_of_a_cycle_that_is_limited_slows_it_down_wherever_it_stands() {
         use crate::contract::types::{Failure, FailureReason, RetryAdvice, StreamReport, StreamState};
-        let failure = Failure {
-            reason: FailureReason::RateLimited,
-            message: "no".into(),
-            remedy: String::new(),
-            http_status: Some(429),
-            correlation_id: None,
-            request_sent: true,
-            retry: RetryAdvice::BackOff,
+        let degraded = |stream: &str, reason, retry| {
+            let failure = Failure {
+                reason,
+                message: "no".into(),
+                remedy: String::new(),
+                http_status: None,
+                correlation_id: None,
+                request_sent: true,
+                retry,
+            };
+            StreamReport { stream: stream.into(), fetched: 1, state: StreamState::Degraded(failure) }
         };
-        let mut cycle = Cycle::new();
-        (cycle.end, cycle.new, cycle.steps) = (End::Complete, 1, 1);
-        let report = StreamReport { stream: "alerts".into(), fetched: 1, state: StreamState::Degraded(failure) };
-        cycle.add_reports(&crate::instances::tests::descriptor().streams, &[report]);
-        let wait = BackOff::default().after(&Outcome::of(&cycle), INTERVAL, 1.0);
-        assert_eq!(wait, Wait::BackOff(INTERVAL.mul_f64(1.1)));
+        let wait = |reports: &[StreamReport]| {
+            let mut cycle = Cycle::new();
+            (cycle.end, cycle.new, cycle.steps) = (End::Complete, 1, 1);
+            cycle.add_reports(&crate::instances::tests::descriptor().streams, reports);
+            BackOff::default().after(&Outcome::of(&cycle), INTERVAL, 1.0)
+        };
+        let outage = degraded("investigations", FailureReason::Timeout, RetryAdvice::BackOff);
+        let limited = degraded("alerts", FailureReason::RateLimited, RetryAdvice::BackOff);
+        assert_eq!(wait(std::slice::from_ref(&limited)), Wait::BackOff(INTERVAL.mul_f64(1.1)));
+        assert_eq!(wait(&[outage.clone(), limited]), Wait::BackOff(INTERVAL.mul_f64(1.1)));
+        // The longest pause that any of them asks for holds for all.
+        let later = degraded("alerts", FailureReason::Timeout, RetryAdvice::AfterSeconds(3_600));
+        let hour = Duration::from_secs(3_660);
+        assert_eq!(wait(&[outage, later]), Wait::Tick(hour));
+        let soon = degraded("investigations", FailureReason::RateLimited, RetryAdvice::AfterSeconds(60));
+        let limited = degraded("alerts", FailureReason::RateLimited, RetryAdvice::AfterSeconds(3_600));
+        assert_eq!(wait(&[soon, limited]), Wait::BackOff(hour));
     }
 }
