@@ -4,12 +4,20 @@
 //! characters escaped, long texts cut; numbers that make no sense are left out.
 //! Not guaranteed: that the texts are helpful.
 
-use crate::contract::types::{CheckReport, Failure, FieldError, StreamReport, StreamState};
+use crate::contract::types::{CheckReport, Failure, FieldError, RetryAdvice, StreamReport, StreamState};
 use crate::egress::Redactor;
 use crate::sandbox::clean;
 
 /// What a failure says of which the connector says nothing.
 const NO_MESSAGE: &str = "the connector gave no message";
+
+/// Longest pause that a connector is believed to have been asked for, in seconds: a day.
+const LONGEST_PAUSE: u64 = 86_400;
+
+/// What is believed of a pause.
+pub(super) fn believed(seconds: u64) -> u64 {
+    seconds.min(LONGEST_PAUSE)
+}
 
 /// How texts of one tenant are cleaned.
 #[derive(Clone, Copy)]
@@ -34,6 +42,10 @@ impl Cleaner<'_> {
             remedy: self.text(&failure.remedy),
             http_status: failure.http_status.filter(|status| (100..=999).contains(status)),
             correlation_id: failure.correlation_id.map(|id| clean(self.redactor, &id, 128)),
+            retry: match failure.retry {
+                RetryAdvice::AfterSeconds(seconds) => RetryAdvice::AfterSeconds(believed(seconds)),
+                RetryAdvice::BackOff | RetryAdvice::AfterChange => failure.retry,
+            },
             ..failure
         }
     }

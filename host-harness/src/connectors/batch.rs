@@ -11,7 +11,7 @@
 //! Not guaranteed: the keys of an artifact besides `id`. Cost: one pass of a JSON parser that keeps nothing, and a search
 //! for the first byte of those characters.
 
-use super::answers::Cleaner;
+use super::answers::{Cleaner, believed};
 use crate::contract::types::{Artifact, Batch, Descriptor, StreamReport};
 use crate::sandbox::Limits;
 use serde::Deserialize;
@@ -49,7 +49,16 @@ pub(super) fn check_frame(
     }
     check_size(&batch.artifacts, limits)?;
     check_reports(&batch.reports, &streams(descriptor), cleaner)?;
-    Ok(Batch { reports: cleaner.reports(batch.reports), hint: batch.hint.map(|hint| cleaner.text(&hint)), ..batch })
+    if batch.reports.is_empty() {
+        // Else whoever says nothing would be taken for one who has nothing to complain about.
+        return Err("it reports on no stream".to_owned());
+    }
+    Ok(Batch {
+        reports: cleaner.reports(batch.reports),
+        hint: batch.hint.map(|hint| cleaner.text(&hint)),
+        retry_after_seconds: batch.retry_after_seconds.map(believed),
+        ..batch
+    })
 }
 
 /// Checks and cleans the artifacts of a batch.
@@ -246,6 +255,7 @@ mod tests {
             ("the id inside is \"x\"", |b| b.artifacts[0].json = r#"{"id":"x"}"#.into()),
             ("stream \"nothing\"", |b| b.reports[0].stream = "nothing".into()),
             ("two reports", |b| b.reports.push(b.reports[0].clone())),
+            ("reports on no stream", |b| b.reports.clear()),
         ];
         for (expected, change) in table {
             let mut batch = batch();
@@ -270,6 +280,26 @@ mod tests {
         // The limit holds for what is handed on.
         batch.artifacts[0].json = json(&"\u{9b}".repeat(100));
         assert!(run(batch).unwrap_err().contains("bytes together"));
+    }
+
+    #[test]
+    fn of_a_pause_a_day_is_believed() {
+        let mut batch = batch();
+        batch.retry_after_seconds = Some(u64::MAX);
+        let failure = Failure {
+            reason: FailureReason::RateLimited,
+            message: "later".into(),
+            remedy: String::new(),
+            http_status: None,
+            correlation_id: None,
+            request_sent: true,
+            retry: RetryAdvice::AfterSeconds(86_401),
+        };
+        batch.reports[0].state = StreamState::Degraded(failure);
+        let clean = run(batch).unwrap();
+        assert_eq!(clean.retry_after_seconds, Some(86_400));
+        let StreamState::Degraded(failure) = &clean.reports[0].state else { panic!("{clean:?}") };
+        assert!(matches!(failure.retry, RetryAdvice::AfterSeconds(86_400)), "{failure:?}");
     }
 
     #[test]

@@ -231,7 +231,7 @@
       (i32.const {failure}))
     (func (export "describe") (result i32) {describe} (i32.const {descriptor}))
     (func (export "configure") (param i32 i32) (result i32) {configure} (i32.const {plan}))
-    (func (export "check") (param i32 i32) (result i32) (i32.const {check}))
+    (func (export "check") (param i32 i32) (result i32) {checking} (i32.const {check}))
     (func (export "poll") (param i32 i32 i32 i32 i32 i32 i32 i64 i64) (result i32) {poll}))
   (core instance $main (instantiate $Main (with "" (instance
     (export "memory" (memory $mem)) (export "exit" (func $exit)) (export "block" (func $block))

@@ -143,18 +143,20 @@ pub(crate) struct Fixture {
     pub(crate) describe: &'static str,
     /// What `configure` does before it returns. `{refused}` is the address of a refusal of the setting `region`.
     pub(crate) configure: &'static str,
+    /// What `check` does before it returns.
+    pub(crate) check: &'static str,
 }
 
 impl Fixture {
     /// A sound component of this version.
     pub(crate) fn version(version: &str) -> Self {
         let descriptor = types::Descriptor { version: version.to_owned(), ..descriptor() };
-        Self { descriptor, plan: plan(), poll: GOOD, describe: "", configure: "" }
+        Self { descriptor, plan: plan(), poll: GOOD, describe: "", configure: "", check: "" }
     }
 
     /// The component.
     pub(crate) fn build(&self) -> Vec<u8> {
-        build(&self.descriptor, &self.plan, self.poll, self.describe, self.configure)
+        build(&self.descriptor, &self.plan, self.poll, [self.describe, self.configure, self.check])
     }
 }
 
@@ -174,11 +176,12 @@ pub(crate) fn component_polling(poll: &str) -> Vec<u8> {
 /// A component with this descriptor (without defaults, and of settings only text and secret), this `poll`, and code
 /// that `describe` runs first.
 pub(crate) fn component_with(descriptor: &types::Descriptor, poll: &str, describe: &str) -> Vec<u8> {
-    build(descriptor, &plan(), poll, describe, "")
+    build(descriptor, &plan(), poll, [describe, "", ""])
 }
 
-/// See [`Fixture`].
-fn build(descriptor: &types::Descriptor, plan: &types::Plan, poll: &str, describe: &str, configure: &str) -> Vec<u8> {
+/// See [`Fixture`]. `first` is what `describe`, `configure` and `check` do before they return.
+fn build(descriptor: &types::Descriptor, plan: &types::Plan, poll: &str, first: [&str; 3]) -> Vec<u8> {
+    let [describe, configure, check] = first;
     let mut data = Data::default();
     let failure = lay_failure(&mut data);
     let addresses = [
@@ -207,7 +210,8 @@ fn build(descriptor: &types::Descriptor, plan: &types::Plan, poll: &str, describ
     let mut text = include_str!("fixture.wat")
         .replace("{poll}", poll)
         .replace("{describe}", describe)
-        .replace("{configure}", configure);
+        .replace("{configure}", configure)
+        .replace("{checking}", check);
     for (name, address) in addresses {
         text = text.replace(name, &address.to_string());
     }

@@ -44,6 +44,14 @@ async fn a_budget_allows_no_more_time_than_a_step_may_take() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_check_has_a_minute() {
+    let check = "(call $block (call $subscribe (i64.const 3600000000000)))";
+    let tenant = tenant(&engine_with(Limits::default()), Fixture { check, ..Fixture::version("1.0.0") }.build()).await;
+    let error = tenant.check().await.0.unwrap_err();
+    assert_eq!(error, StepError::WallClock { limit: Duration::from_secs(70) });
+}
+
+#[tokio::test(start_paused = true)]
 async fn no_more_steps_run_at_once_than_there_are_places_for() {
     let limits = Limits { wall_per_step: Duration::from_secs(10), ..Limits::default() };
     // Without a pool, whose size would be a limit of its own.

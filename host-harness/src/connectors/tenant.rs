@@ -133,7 +133,8 @@ impl Tenant {
     pub async fn check(&self) -> (Result<types::CheckReport, StepError>, Usage) {
         let limits = self.inner.connector.engine().limits();
         let settings = Arc::clone(&self.inner.settings);
-        let options = self.step(limits.requests_per_check, limits.wall_per_step);
+        let wall = limits.wall_per_check.saturating_add(limits.wall_grace);
+        let options = self.step(limits.requests_per_check, wall);
         let (result, usage) =
             run(self.inner.connector.engine(), self.inner.connector.pre(), options, move |instance, store| {
                 Box::pin(async move { instance.witfoo_signal_connector_connector().call_check(store, &settings).await })

@@ -134,7 +134,7 @@ impl StepError {
                 "Give the step a smaller budget. If that does not help, this is a defect of the connector.".to_owned()
             }
             Self::WallClock { .. } => {
-                "The vendor or the network is slow, or the connector waits for nothing. The step is tried again; if this repeats, check the connection."
+                "The vendor or the network is slow, or the connector waits for nothing. If this repeats, check the connection."
                     .to_owned()
             }
             Self::Host { .. } => {

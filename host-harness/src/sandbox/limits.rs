@@ -23,7 +23,9 @@ pub struct Limits {
     /// Wall-clock time of one step, whatever budget it was given. Default 5 minutes: longer than a large step at a
     /// slow vendor, shorter than the usual polling interval times two.
     pub wall_per_step: Duration,
-    /// What a step gets beyond the wall time of its budget, to end in good order. Default 10 s.
+    /// Wall-clock time of one check before an instance is saved, by the contract; somebody waits for it. Default 60 s.
+    pub wall_per_check: Duration,
+    /// What a step gets beyond the wall time of its budget, and a check beyond its own, to end in good order. Default 10 s.
     pub wall_grace: Duration,
     /// Time on the CPU of `describe` and `configure`, which only compute; their wall-clock time is `wall_grace` longer.
     /// Default 5 s: a thousand times what they need, for a machine that is busy.
@@ -107,6 +109,7 @@ impl Default for Limits {
             stack_bytes: 512 * KIB,
             cpu_per_step: Duration::from_secs(20),
             wall_per_step: Duration::from_mins(5),
+            wall_per_check: Duration::from_mins(1),
             wall_grace: Duration::from_secs(10),
             pure_call: Duration::from_secs(5),
             hostcall_bytes: 48 * MIB,
@@ -151,6 +154,7 @@ impl Limits {
             stack_bytes,
             cpu_per_step,
             wall_per_step,
+            wall_per_check,
             wall_grace,
             pure_call,
             hostcall_bytes,
@@ -187,6 +191,7 @@ impl Limits {
             ("stack_bytes", bytes(*stack_bytes)),
             ("cpu_per_step", time(*cpu_per_step)),
             ("wall_per_step", time(*wall_per_step)),
+            ("wall_per_check", time(*wall_per_check)),
             ("wall_grace", time(*wall_grace)),
             ("pure_call", time(*pure_call)),
             ("hostcall_bytes", bytes(*hostcall_bytes)),

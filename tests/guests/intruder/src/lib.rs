@@ -103,7 +103,7 @@ impl Guest for Intruder {
             artifacts: Vec::new(),
             checkpoint: Vec::new(),
             more: false,
-            reports: Vec::new(),
+            reports: vec![StreamReport { stream: "records".to_owned(), fetched: 0, state: StreamState::Ok }],
             retry_after_seconds: None,
             hint: Some(attempts()),
         })
