@@ -156,12 +156,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if !(more || goes_on) {
             self.state.cycle = None;
         }
-        let hint = if self.moved {
-            Some(ANOTHER_ORGANIZATION.to_owned())
-        } else if self.state.rate_limited >= HINT_AFTER {
-            Some(LIMITED.to_owned())
-        } else {
-            self.first_collection(more)
+        let is_limited = self.state.rate_limited >= HINT_AFTER;
+        let first = self.first_collection(more);
+        let hint = match [self.moved.then_some(ANOTHER_ORGANIZATION), is_limited.then_some(LIMITED)] {
+            [None, None] => first,
+            [Some(hint), _] | [None, Some(hint)] => {
+                Some(first.map_or(hint.to_owned(), |first| [hint, " ", &first].concat()))
+            }
         };
         if went_on && self.state.rate_limited > 0 {
             self.state.rate_limited |= WENT_ON;
