@@ -136,7 +136,7 @@ impl<'a> Alert<'a> {
     /// own; `now` stands in where the record has no readable time.
     #[must_use]
     pub fn artifact(&self, of: &Investigation<'_>, context: Context, api_host: &str, now: Utc) -> Artifact<'a> {
-        let organization = of.members.text("organization_id").unwrap_or_default();
+        let organization = of.organization();
         let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
         let evidence_tags = context.tags();
         let details = context.details;
