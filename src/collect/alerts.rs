@@ -277,7 +277,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Lacks::Nothing
             }
         };
+        // The next step goes on with it.
+        let is_unfinished = untouched && failure.is_none();
         known.owed = match (&failure, listed.next_page) {
+            // How often it has failed is not to be forgotten for want of room: it would never be given up. What of it is done
+            // is remembered, if that is not too much.
+            (None, _)
+                if let Owed::Failed(times, due) = known.owed
+                    && untouched
+                    && !is_long =>
+            {
+                Owed::Failed(times, due.min(now))
+            }
             // Pages that are done need not be listed again, however many there are. But not where alerts before those that
             // were not come to have failed: they would take up the next step as they took up this one.
             (None, _) if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
@@ -309,7 +320,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.output.degrade(ALERTS, *failure);
         }
         self.note_pass(&investigation.rrn, work.from_page, ordinal.is_some(), &known);
-        if !matches!(known.owed, Owed::Page(_)) {
+        if !(is_unfinished || matches!(known.owed, Owed::Page(_))) {
             self.visited.push(investigation.rrn.clone().into_owned());
         }
         known.open = investigation.is_open();
