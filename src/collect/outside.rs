@@ -234,10 +234,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     async fn outside_new(&mut self, rrns: Vec<String>, until: Utc) -> Result<(), Stop> {
         let (known, new): (Vec<String>, Vec<String>) = rrns.into_iter().partition(|rrn| self.is_done(rrn));
         let another = known.first().map(String::as_str);
+        let mut failed = None;
         for batch in new.chunks(BATCH) {
-            self.outside_batch(batch, until, another).await?;
+            match self.outside_batch(batch, until, another).await {
+                Err(stop) if stop.is_local() && !self.client.is_triage_halted() => failed = failed.or(Some(stop)),
+                outcome => outcome?,
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// The RRNs of a window.
@@ -371,7 +375,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // As many at a time as leaves requests for all of what one needs.
             let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
             let (group, rest) = left.split_at(most.min(self.pace).min(left.len()));
-            self.outside_group(group).await?;
+            match self.outside_group(group).await {
+                // What fails for itself keeps no other waiting.
+                Err(stop) if stop.is_local() && !self.client.is_triage_halted() => {
+                    unread = Stop::or_stronger(unread, stop);
+                }
+                outcome => outcome?,
+            }
             self.pace = self.pace.saturating_mul(2);
             left = rest;
         }
@@ -442,7 +452,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// same anyway.
     fn forget_outside(&mut self, overlap: i64) {
         let Some(done) = self.state.beyond.uninvestigated else { return };
-        let listed_again = done.plus_seconds(-overlap).just_before();
+        // To the minute, to which a server may cut the beginning of a search.
+        let listed_again = done.plus_seconds(-overlap - 60).just_before();
         let outside = &mut self.state.beyond.outside;
         // What has failed is still to be read, in a window behind this one.
         outside.retain(|key, created| {
