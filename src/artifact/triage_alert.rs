@@ -88,7 +88,8 @@ impl<'a> TriageAlert<'a> {
     }
 
     /// The artifact. `now` stands in where the record has no readable time. Investigations are of one organization
-    /// (`is_organization`): where the RRN names that one too, or the record names none, it is that whose the alert is, whatever its record calls it.
+    /// (`is_organization`): where the RRN names that one too, it is that whose the alert is, whatever its record calls it. So it
+    /// is where the record calls it nothing.
     #[must_use]
     pub fn artifact(
         &self,
