@@ -94,6 +94,8 @@ enum Reached {
     End,
     /// Its end, as far as regions have answered.
     EndOfSomeRegions,
+    /// Its end, without alerts that have failed for themselves.
+    EndOfOthers(Stop),
     /// Nothing: it is too long, and this length is to be tried.
     Less(i64),
 }
@@ -139,12 +141,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.beyond.uninvestigated = done.max(Some(from.min(noted)));
         }
         let mut span = LONGEST;
-        let mut passed = false;
+        let (mut passed, mut failed) = (false, None);
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until, &mut passed).await {
                 Ok(Reached::Less(shorter)) => span = shorter,
-                Ok(reached) => {
+                Ok(mut reached) => {
+                    // What lies behind it does not wait for it, and the mark stays before it.
+                    if let Reached::EndOfOthers(stop) = reached {
+                        failed = Stop::or_stronger(failed, stop);
+                        reached = Reached::EndOfSomeRegions;
+                    }
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     let is_next = beyond.uninvestigated.is_none_or(|done| done >= from);
@@ -161,6 +168,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(stop) => return self.outside_failed(stop),
             }
+        }
+        if let Some(stop) = failed {
+            return self.outside_failed(stop);
         }
         self.note_regions(end.min(noted));
         self.forget_outside(overlap);
@@ -226,8 +236,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 return Ok(Reached::End);
             }
         };
-        self.outside_new(rrns, until).await?;
-        Ok(Reached::End)
+        match self.outside_new(rrns, until).await {
+            Err(Stop::Failed(failure))
+                if is_local(&failure) && !is_absence(&failure) && !self.client.is_triage_halted() =>
+            {
+                Ok(Reached::EndOfOthers(Stop::Failed(failure)))
+            }
+            outcome => outcome.map(|()| Reached::End),
+        }
     }
 
     /// Reads what of a window that ends then is new.

@@ -252,3 +252,13 @@ fn a_search_whose_beginning_is_cut_to_the_minute_brings_nothing_again() {
     assert!(missing(&tenant, &rrns).is_empty());
     assert!(tenant.again.is_empty(), "came again: {:?}", tenant.again);
 }
+
+#[test]
+fn alerts_whose_evidence_has_a_wrong_total_for_good_keep_no_later_ones_waiting_however_many_there_are() {
+    let (world, rrns) = alone(1_300, time::Duration::minutes(30));
+    let config = SimulatorConfig { long_evidence_totals: true, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    polls(&mut tenant, 4);
+    let missing = missing(&tenant, &rrns);
+    assert!(missing.is_empty(), "{} of {} wait for their window", missing.len(), rrns.len());
+}
