@@ -49,7 +49,7 @@ pub fn mapping(bytes: &[u8]) {
         let mut artifacts = vec![
             investigation.artifact(0, "us.example", &[], now),
             investigation.artifact(u32::MAX, "us.example", &[], now),
-            alert.artifact(&investigation, context.clone(), "us.example", now),
+            alert.artifact(&investigation, context.clone(), 0, "us.example", now),
             TriageAlert::of(raw).artifact(context, "us.example", now, |_| false),
         ];
         for kind in [Kind::ProductAlert, Kind::Comment, Kind::Restricted] {

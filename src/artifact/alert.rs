@@ -1,4 +1,4 @@
-//! An alert as an artifact: one for each alert.
+//! An alert as an artifact: one for each alert, and another one when more evidence of it has come.
 
 use std::borrow::Cow;
 use std::cell::OnceCell;
@@ -51,7 +51,16 @@ pub struct Context {
     pub is_cut: bool,
 }
 
+/// The most pieces that are counted.
+const MOST_PIECES: u32 = 1_000;
+
 impl Context {
+    /// How many pieces of evidence and actors there are, as far as they are counted.
+    #[must_use]
+    pub fn pieces(&self) -> u32 {
+        u32::try_from(self.evidence.len().saturating_add(self.actors.len())).unwrap_or(u32::MAX).min(MOST_PIECES)
+    }
+
     /// What the alert says of its evidence by tags.
     pub(super) fn tags<'t>(&self) -> Vec<Cow<'t, str>> {
         let tags = [(self.missing, "evidence-unavailable"), (self.is_cut, "evidence-cut")];
@@ -131,13 +140,20 @@ impl<'a> Alert<'a> {
         }
     }
 
-    /// The artifact. What the Alert Triage API has says more than the list of
+    /// The artifact, of version `ordinal`. What the Alert Triage API has says more than the list of
     /// the investigation, whose severity the alert has when it has none of its
     /// own; `now` stands in where the record has no readable time.
     #[must_use]
-    pub fn artifact(&self, of: &Investigation<'_>, context: Context, api_host: &str, now: Utc) -> Artifact<'a> {
-        let organization = of.members.text("organization_id").unwrap_or_default();
-        let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
+    pub fn artifact(
+        &self,
+        of: &Investigation<'_>,
+        context: Context,
+        ordinal: u32,
+        api_host: &str,
+        now: Utc,
+    ) -> Artifact<'a> {
+        let organization = of.organization();
+        let version = Version { organization: &organization, record: &self.id, ordinal, fingerprint: 0 };
         let evidence_tags = context.tags();
         let details = context.details;
         let own_time = details.created.or(self.created);
@@ -233,7 +249,7 @@ mod tests {
             let evidence = raw(&format!(r#"{{"data":{}}}"#, serde_json::to_string(&data).unwrap()));
             context.entities.fill_from(super::super::evidence::entities(&evidence));
         }
-        let artifact = Alert::of(&record).artifact(&Investigation::of(&of), context, "us.example", Utc(0));
+        let artifact = Alert::of(&record).artifact(&Investigation::of(&of), context, 0, "us.example", Utc(0));
         (artifact.start.unwrap().rfc3339(), artifact.end.map(Utc::rfc3339))
     }
 
@@ -262,7 +278,7 @@ mod tests {
         );
         let triage = Members::parse(r#"{"disposition":"FALSE_POSITIVE","tags":["x"]}"#).unwrap();
         let context = Context { details: Details::of(&triage), ..Context::default() };
-        let artifact = Alert::of(&record).artifact(&Investigation::of(&of), context, "us.example", Utc(0));
+        let artifact = Alert::of(&record).artifact(&Investigation::of(&of), context, 0, "us.example", Utc(0));
         assert_eq!(artifact.tags, ["x", "disposition:false_positive"]);
         let json = artifact.into_contract("alerts").json;
         assert!(json.contains(r#""cve":"CVE-2021-44228""#), "{json}");

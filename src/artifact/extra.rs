@@ -199,7 +199,7 @@ impl<'a> Extra<'a> {
     /// has a readable time.
     #[must_use]
     pub fn artifact(&self, of: &Investigation<'_>, api_host: &str, now: Utc) -> Artifact<'a> {
-        let organization = of.members.text("organization_id").unwrap_or_default();
+        let organization = of.organization();
         let version = Version { organization: &organization, record: &self.id, ordinal: 0, fingerprint: 0 };
         let own_time = match self.kind {
             Kind::ProductAlert => None,

@@ -20,6 +20,14 @@ const GREGORIAN: i64 = 0x01B2_1DD2_1381_4000;
 
 /// Parts of the RRN of anything but an alert: `rrn`, service, region, organization, kind, id.
 const RRN_PARTS: usize = 6;
+/// Where in an RRN its organization is.
+const OWNER: usize = 3;
+
+/// Whose an RRN says that something is.
+#[must_use]
+pub fn owner(rrn: &str) -> Option<&str> {
+    rrn.starts_with("rrn:").then(|| rrn.split(':').nth(OWNER)).flatten().filter(|owner| !owner.is_empty())
+}
 
 /// What an artifact stands for.
 #[derive(Debug, Clone, Copy)]

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::cell::OnceCell;
 
-use super::identity::{Version, hash64};
+use super::identity::{Version, hash64, owner};
 use super::message::{self, Nested};
 use super::mitre::Mitre;
 use super::{Artifact, cve, disposition_tag, field, message_type, severity};
@@ -86,6 +86,14 @@ impl<'a> Investigation<'a> {
         })
     }
 
+    /// The vendor's organization; where the record does not say it, whose its RRN says that it is: alerts of it have one id
+    /// wherever they were collected from.
+    #[must_use]
+    pub fn organization(&self) -> Cow<'a, str> {
+        let said = self.members.text("organization_id");
+        said.or_else(|| owner(&self.rrn).map(|owner| Cow::Owned(owner.to_owned()))).unwrap_or_default()
+    }
+
     /// Whether it is not closed. A state that nobody knows yet is not closed:
     /// the list of what is not closed will lack it, so it is read singly.
     #[must_use]
@@ -127,7 +135,7 @@ impl<'a> Investigation<'a> {
     /// The artifact of version `ordinal`, with what is nested into its message.
     #[must_use]
     pub fn artifact(&self, ordinal: u32, api_host: &str, nested: &[Nested], now: Utc) -> Artifact<'a> {
-        let organization = self.members.text("organization_id").unwrap_or_default();
+        let organization = self.organization();
         let version =
             Version { organization: &organization, record: &self.rrn, ordinal, fingerprint: self.fingerprint() };
         let event = self.event_time(ordinal, now);

@@ -6,15 +6,13 @@
 use std::borrow::Cow;
 
 use super::alert::{Context, id_time, nested, times};
-use super::identity::Version;
+use super::identity::{Version, owner};
 use super::message;
 use super::{Artifact, cve, disposition_tag, field, message_type, severity};
 use crate::api::json::Json;
 use crate::api::records::Members;
 use crate::times::Utc;
 
-/// The part of an alert's RRN that names its organization: `rrn:alerts:{region}:{organization}:alert:…`.
-const OWNER: usize = 3;
 /// Most tags that are taken over.
 const TAGS: usize = 64;
 
@@ -89,13 +87,9 @@ impl<'a> TriageAlert<'a> {
         self.members.time("created_at")
     }
 
-    /// Whose it is, as its RRN has it.
-    fn owner(&self) -> Option<&str> {
-        self.rrn.split(':').nth(OWNER)
-    }
-
     /// The artifact. `now` stands in where the record has no readable time. Investigations are of one organization
-    /// (`is_organization`): where the RRN names that one too, it is that whose the alert is, whatever its record calls it.
+    /// (`is_organization`): where the RRN names that one too, it is that whose the alert is, whatever its record calls it. So it
+    /// is where the record calls it nothing.
     #[must_use]
     pub fn artifact(
         &self,
@@ -105,10 +99,9 @@ impl<'a> TriageAlert<'a> {
         is_organization: impl Fn(&str) -> bool,
     ) -> Artifact<'a> {
         let organization = self.members.object("organization").unwrap_or_default();
-        let organization = match self.owner().filter(|owner| is_organization(owner)) {
-            Some(owner) => Cow::Borrowed(owner),
-            None => organization.text("id").unwrap_or_default(),
-        };
+        let owner = owner(&self.rrn).map(Cow::Borrowed);
+        let said = organization.text("id").filter(|_| !owner.as_deref().is_some_and(is_organization));
+        let organization = said.or(owner).unwrap_or_default();
         let version = Version { organization: &organization, record: &self.rrn, ordinal: 0, fingerprint: 0 };
         let details = Details::of(&self.members);
         let created = details.created.unwrap_or(now);

@@ -127,12 +127,13 @@ fn is_bad_page(stop: &Stop) -> bool {
 
 /// Lists the alerts of one investigation. A page that fails for itself alone is
 /// gone on behind. What was created before `through` was gone through at this
-/// version.
+/// version. What was created up to `whole` has all its evidence.
 pub(super) async fn list<T: Transport, C: Clock>(
     client: &Client<'_, T, C>,
     work: &Work<'_>,
     known: Option<&Known>,
     through: Option<Utc>,
+    whole: Utc,
     room: &Room,
 ) -> Listed {
     let mut listed = Listed::default();
@@ -193,7 +194,11 @@ pub(super) async fn list<T: Transport, C: Clock>(
                 let is_gone_through = || through.is_some_and(|through| alert.created.is_some_and(|it| it < through));
                 if known.is_some_and(|known| known.alerts.binary_search(&key).is_ok()) || is_gone_through() {
                     listed.newest = listed.newest.max(alert.created);
-                    continue;
+                    // It is looked at again when nothing comes to it any more.
+                    let is_whole = alert.created.is_none_or(|created| created <= whole);
+                    if !(is_whole && known.is_some_and(|known| known.pieces(key).is_some())) {
+                        continue;
+                    }
                 }
             }
             // It stands in its own artifact and in that of the investigation.

@@ -149,10 +149,11 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     async fn list_group(&self, group: &[Work<'_>], known: &[Found]) -> (Vec<Listed>, Vec<Vec<ReadExtra>>) {
         let room = self.room();
         let kinds = self.extra_kinds();
+        let whole = self.whole_up_to();
         let (room, client) = (&room, &self.client);
         let listings = group.iter().zip(known).filter(|_| self.settings.collect_alerts).map(|(work, known)| {
             let through = self.gone_through(&work.investigation.rrn);
-            boxed(async move { Answer::Alerts(list(client, work, known.known(), through, room).await) })
+            boxed(async move { Answer::Alerts(list(client, work, known.known(), through, whole, room).await) })
         });
         let identified = group.iter().zip(known).filter(|(work, _)| work.investigation.is_identified());
         let extras = identified.flat_map(|(work, known)| {
@@ -229,6 +230,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // Going back for the young ones would be to list all of it again, in which others have made room meanwhile. They
         // are listed again when it is over.
         let is_long = known.alerts.len().saturating_add(alerts.len()) > MAX_ALERTS;
+        let has_marks = known.has_room_for_marks(alerts);
         let waits = |alert: &Alert<'_>| is_long && self.is_young(alert.created);
         // The first alert that is not done, unless it waits.
         let is_undone =
@@ -263,10 +265,25 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
             };
             let key = alert.key();
-            if known.alerts.binary_search(&key).is_err() {
-                self.output.push(alert.artifact(investigation, context, host, now).into_contract(ALERTS));
+            let is_new = known.alerts.binary_search(&key).is_err();
+            let is_young = self.is_young(alert.created);
+            let had = known.pieces(key).filter(|_| !is_young);
+            let has = context.pieces();
+            let may_grow = is_new
+                && is_young
+                && has_marks
+                && self.settings.collect_evidence
+                && alert.is_in_triage()
+                && !context.missing;
+            if is_new || had.is_some_and(|had| has > had) {
+                // With more pieces it is another version: their number tells which.
+                let ordinal = if is_new { 0 } else { has };
+                self.output.push(alert.artifact(investigation, context, ordinal, host, now).into_contract(ALERTS));
                 self.output.count(ALERTS, 1);
                 known.remember(key, &at_hand);
+            }
+            if may_grow || had.is_some() {
+                known.note_pieces(key, may_grow.then_some(has));
             }
         }
         let lacks = match self.emit_extras(investigation, extras, &mut known, &at_hand) {
@@ -277,7 +294,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Lacks::Nothing
             }
         };
+        // The next step goes on with it.
+        let is_unfinished = untouched && failure.is_none();
         known.owed = match (&failure, listed.next_page) {
+            // How often it has failed is not to be forgotten for want of room: it would never be given up. What of it is done
+            // is remembered, if that is not too much.
+            (None, _)
+                if let Owed::Failed(times, due) = known.owed
+                    && untouched
+                    && !is_long =>
+            {
+                Owed::Failed(times, due.min(now))
+            }
             // Pages that are done need not be listed again, however many there are. But not where alerts before those that
             // were not come to have failed: they would take up the next step as they took up this one.
             (None, _) if untouched => Owed::Page(work.from_page.saturating_add(listed.pages_before(undone))),
@@ -309,7 +337,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.output.degrade(ALERTS, *failure);
         }
         self.note_pass(&investigation.rrn, work.from_page, ordinal.is_some(), &known);
-        if !matches!(known.owed, Owed::Page(_)) {
+        if !(is_unfinished || matches!(known.owed, Owed::Page(_))) {
             self.visited.push(investigation.rrn.clone().into_owned());
         }
         known.open = investigation.is_open();

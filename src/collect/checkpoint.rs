@@ -205,7 +205,7 @@ pub struct Known {
     /// Ordinal of that version.
     pub ordinal: u32,
     /// Keys of the alerts, and whatever else belongs to it, that were turned
-    /// into artifacts, in order.
+    /// into artifacts, in order; among them the marks of alerts that may get more evidence ([`super::growing`]).
     pub alerts: Vec<u64>,
     /// Work left to do on it.
     pub owed: Owed,

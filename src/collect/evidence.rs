@@ -13,7 +13,8 @@
 //! with what could be read of it after [`HELD`] failures; it then says so by a tag.
 //! Where the vendor limits the rate, or the API answers for no alert at all, that
 //! says little about this one, and it takes some hours. An alert
-//! without any evidence that is younger than the overlap waits for it.
+//! without any evidence that is younger than the overlap waits for it. One with some is collected with that, and looked at once
+//! more when it is young no longer: with what has come to it meanwhile it is another version.
 
 use serde_json::value::RawValue;
 
@@ -21,6 +22,7 @@ use super::Step;
 use super::access::{ASK_AGAIN, Access, Refused, is_absence, is_refused};
 use super::alert_list::Room;
 use super::alerts::failures;
+use super::checkpoint::Known;
 use super::memory::Found;
 use super::triage::Read;
 use crate::api::client::{Client, Stop, is_local};
@@ -201,7 +203,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         job.failures < HELD_BY_LIMIT && is_outage(failure) && self.client.is_silent_on_alerts()
     }
 
-    /// The alerts whose evidence is wanted.
+    /// The alerts whose evidence is wanted: new ones, and those that are young no longer and may have got more.
     fn wanted<'w>(&self, known: &[Found], alerts: &'w [Vec<Alert<'_>>]) -> Vec<Job<'w>> {
         let mut jobs = Vec::new();
         if !self.settings.collect_evidence {
@@ -211,7 +213,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let known = found.known();
             let failures = known.map_or(0, |known| failures(known.owed));
             for (position, alert) in alerts.iter().enumerate() {
-                if alert.is_in_triage() && known.is_none_or(|known| known.alerts.binary_search(&alert.key()).is_err()) {
+                let key = alert.key();
+                let may_have_more = |known: &Known| known.pieces(key).is_some() && !self.is_young(alert.created);
+                let is_due = |known: &Known| known.alerts.binary_search(&key).is_err() || may_have_more(known);
+                if alert.is_in_triage() && known.is_none_or(is_due) {
                     jobs.push(Job { investigation, alert: position, id: &alert.id, failures });
                 }
             }

@@ -142,9 +142,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if open_only && matches!(&answer, Err(Stop::Failed(failure)) if failure.http_status == Some(400)) {
             // It may not know one of the statuses.
             let whole = calls::investigations(after, before, index, PAGE_SIZE, false);
-            if let Ok(response) = self.client.send(&whole).await {
-                (request, answer) = (whole, Ok(response));
-                self.state.since_8.unfiltered = Some(self.cycle_began());
+            match self.client.send(&whole).await {
+                Ok(response) => {
+                    (request, answer) = (whole, Ok(response));
+                    self.state.since_8.unfiltered = Some(self.cycle_began());
+                }
+                // What ends every request says more than that this one is refused.
+                Err(stop) if !stop.is_local() => return Err(stop),
+                Err(_) => {}
             }
         }
         if listing == Listing::New && (self.set_right() || self.set_forward()) {

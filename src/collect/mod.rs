@@ -31,6 +31,7 @@ pub mod fan_out;
 pub mod forgetting;
 mod former;
 pub mod gained;
+mod growing;
 pub mod listing;
 pub mod memory;
 pub mod organization;

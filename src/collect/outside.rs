@@ -94,6 +94,8 @@ enum Reached {
     End,
     /// Its end, as far as regions have answered.
     EndOfSomeRegions,
+    /// Its end, without alerts that have failed for themselves.
+    EndOfOthers(Stop),
     /// Nothing: it is too long, and this length is to be tried.
     Less(i64),
 }
@@ -139,12 +141,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.beyond.uninvestigated = done.max(Some(from.min(noted)));
         }
         let mut span = LONGEST;
-        let mut passed = false;
+        let (mut passed, mut failed) = (false, None);
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until, &mut passed).await {
                 Ok(Reached::Less(shorter)) => span = shorter,
-                Ok(reached) => {
+                Ok(mut reached) => {
+                    // What lies behind it does not wait for it, and the mark stays before it.
+                    if let Reached::EndOfOthers(stop) = reached {
+                        failed = Stop::or_stronger(failed, stop);
+                        reached = Reached::EndOfSomeRegions;
+                    }
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     let is_next = beyond.uninvestigated.is_none_or(|done| done >= from);
@@ -161,6 +168,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 }
                 Err(stop) => return self.outside_failed(stop),
             }
+        }
+        if let Some(stop) = failed {
+            return self.outside_failed(stop);
         }
         self.note_regions(end.min(noted));
         self.forget_outside(overlap);
@@ -226,18 +236,28 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 return Ok(Reached::End);
             }
         };
-        self.outside_new(rrns, until).await?;
-        Ok(Reached::End)
+        match self.outside_new(rrns, until).await {
+            Err(Stop::Failed(failure))
+                if is_local(&failure) && !is_absence(&failure) && !self.client.is_triage_halted() =>
+            {
+                Ok(Reached::EndOfOthers(Stop::Failed(failure)))
+            }
+            outcome => outcome.map(|()| Reached::End),
+        }
     }
 
     /// Reads what of a window that ends then is new.
     async fn outside_new(&mut self, rrns: Vec<String>, until: Utc) -> Result<(), Stop> {
         let (known, new): (Vec<String>, Vec<String>) = rrns.into_iter().partition(|rrn| self.is_done(rrn));
         let another = known.first().map(String::as_str);
+        let mut failed = None;
         for batch in new.chunks(BATCH) {
-            self.outside_batch(batch, until, another).await?;
+            match self.outside_batch(batch, until, another).await {
+                Err(stop) if stop.is_local() && !self.client.is_triage_halted() => failed = failed.or(Some(stop)),
+                outcome => outcome?,
+            }
         }
-        Ok(())
+        failed.map_or(Ok(()), Err)
     }
 
     /// The RRNs of a window.
@@ -371,7 +391,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // As many at a time as leaves requests for all of what one needs.
             let most = (self.client.requests_left() / 4).clamp(1, self.settings.concurrency.saturating_mul(4));
             let (group, rest) = left.split_at(most.min(self.pace).min(left.len()));
-            self.outside_group(group).await?;
+            match self.outside_group(group).await {
+                // What fails for itself keeps no other waiting.
+                Err(stop) if stop.is_local() && !self.client.is_triage_halted() => {
+                    unread = Stop::or_stronger(unread, stop);
+                }
+                outcome => outcome?,
+            }
             self.pace = self.pace.saturating_mul(2);
             left = rest;
         }
@@ -442,7 +468,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// same anyway.
     fn forget_outside(&mut self, overlap: i64) {
         let Some(done) = self.state.beyond.uninvestigated else { return };
-        let listed_again = done.plus_seconds(-overlap).just_before();
+        // To the minute, to which a server may cut the beginning of a search.
+        let listed_again = done.plus_seconds(-overlap - 60).just_before();
         let outside = &mut self.state.beyond.outside;
         // What has failed is still to be read, in a window behind this one.
         outside.retain(|key, created| {

@@ -1,9 +1,13 @@
 //! Investigations that are open and that no list of what is open shows: what they cost, and what is seen of them.
 
+use std::cell::Cell;
 use std::time::Duration;
 
 use crate::common::native::{Tenant, empty, polls, sound, start, status};
-use insightidr_simulator::{AlertSpec, Change, FaultProfile, InvestigationId, InvestigationSpec, Rule, World};
+use insightidr_simulator::{
+    AlertSpec, Change, FaultProfile, InvestigationId, InvestigationSpec, Rule, SimulatorConfig, World,
+};
+use rapid7_insightidr::api::transport::Response;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 
 /// A tenant of this world, of which investigations alone are collected.
@@ -123,4 +127,26 @@ fn a_list_that_is_refused_whatever_it_is_asked_for_is_told() {
     assert!(cost(&mut tenant) < 40);
     let last = tenant.link.simulator.requests();
     assert!(last.iter().rev().take(20).any(|one| one.query.contains("statuses=")), "the states are asked for again");
+}
+
+#[test]
+fn a_limit_that_ends_the_list_without_statuses_is_waited_for_and_not_taken_for_a_refusal_of_the_list() {
+    let (world, ids) = many("OPEN", 20);
+    let config = SimulatorConfig { knows_waiting: false, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    sound(&mut tenant);
+    let (refused, limited) = (Cell::new(false), Cell::new(0));
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        if refused.replace(response.status == 400) && limited.get() < 1 && response.status == 200 {
+            assert!(!request.target.contains("statuses"));
+            limited.set(limited.get() + 1);
+            *response = Response { status: 429, headers: vec![("retry-after".into(), "7".into())], body: Vec::new() };
+        }
+    }));
+    change(&tenant, ids[700], Change::Priority("CRITICAL".into()));
+    let began = tenant.link.simulator.now();
+    cost(&mut tenant);
+    let waited = tenant.link.simulator.now() - began;
+    assert!(waited >= time::Duration::seconds(607), "it waits for as long as the vendor says, and not {waited}");
+    assert!(has_come(&tenant, "critical"));
 }

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use crate::common::native::{Tenant, empty, start, status};
-use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationSpec, Rule};
+use crate::common::native::{Tenant, empty, missing, start, status};
+use insightidr_simulator::{AlertSpec, FaultProfile, InvestigationSpec, Rule, SimulatorConfig};
 use serde_json::Value;
 
 /// One investigation with so many alerts, each with so many records of evidence: the tenant, and the alerts' RRNs.
@@ -97,4 +97,29 @@ fn evidence_that_is_404_once_comes_although_its_alert_is_older_than_the_overlap(
     tenant.link.simulator.set_faults(FaultProfile::new([Rule::new("*/evidences", fault)]));
     polls(&mut tenant, 3);
     assert!(artifact(&tenant, &rrns[0]).unwrap()["tags"].to_string().contains("evidence-unavailable"));
+}
+
+#[test]
+fn evidence_whose_total_is_wrong_for_good_is_given_up_although_no_step_has_room_for_all_that_waits() {
+    let mut world = empty();
+    let mut rrns = Vec::new();
+    for number in 0..60 {
+        let created = start() - time::Duration::hours(2 + number);
+        let id = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        for second in 1..=4 {
+            let created = created + time::Duration::seconds(second);
+            rrns.push(world.add_alert(Some(id), AlertSpec::new(created, created)).unwrap());
+        }
+    }
+    let rrns: Vec<String> = rrns.into_iter().map(|id| world.alert_id(id).unwrap()).collect();
+    let config = SimulatorConfig { long_evidence_totals: true, thin_hydration: true, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    tenant.budget.requests = 80;
+    for _ in 0..12 {
+        tenant.cycle();
+        tenant.advance(Duration::from_secs(3_600));
+    }
+    let missing = missing(&tenant, &rrns);
+    assert!(missing.is_empty(), "{} of {} alerts wait for ever", missing.len(), rrns.len());
+    assert!(rrns.iter().all(|rrn| evidence_of(&tenant, rrn) == 1), "with what there is");
 }

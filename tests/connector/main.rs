@@ -24,6 +24,7 @@ mod evidence_obstacles;
 mod forgotten;
 mod fuzz;
 mod golden;
+mod in_pieces;
 mod large_tenant;
 mod many_alerts;
 mod obstacles;

@@ -37,6 +37,42 @@ fn an_alert_is_one_record_whatever_the_triage_api_calls_its_organization() {
 }
 
 #[test]
+fn an_alert_is_one_record_although_its_investigation_does_not_name_its_organization() {
+    for absent in [false, true] {
+        let mut world = empty();
+        let created = start() - time::Duration::hours(1);
+        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+        let of_rrn = world.investigation_rrn(of).unwrap().to_owned();
+        let joined = start() + time::Duration::hours(2);
+        let at = created + time::Duration::minutes(1);
+        let spec = AlertSpec { triage_visible_at: Some(created), ..AlertSpec::new(at, joined) };
+        let alert = world.add_alert(Some(of), spec).unwrap();
+        world.add_change(of, joined, Change::Priority("LOW".into())).unwrap();
+        let rrn = world.alert_id(alert).unwrap();
+        let mut tenant = Tenant::of(world);
+        tenant.link.spoils = Some(Box::new(move |request, response| {
+            if request.target.starts_with("/idr/v2/investigations") && response.status == 200 {
+                let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
+                let mut rows: Vec<_> =
+                    body.get_mut("data").and_then(|data| data.as_array_mut()).into_iter().flatten().collect();
+                for row in rows.iter_mut().filter(|row| row["rrn"] == of_rrn.as_str()) {
+                    row["organization_id"] = serde_json::Value::Null;
+                    if absent {
+                        row.as_object_mut().unwrap().remove("organization_id");
+                    }
+                }
+                response.body = serde_json::to_vec(&body).unwrap();
+            }
+        }));
+        polls(&mut tenant, 6);
+        assert_eq!(tenant.collected().get(&rrn), Some(&1), "before it joins");
+        polls(&mut tenant, 12);
+        assert_eq!(tenant.collected().get(&rrn), Some(&1), "and when it has joined, by the same id");
+    }
+}
+
+#[test]
 fn another_region_is_another_tenant_and_begins_from_its_beginning() {
     let world = WorldConfig { seed: 71, investigations: 20, ..WorldConfig::default() };
     let mut tenant = Tenant::of(World::generate(&world));

@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use crate::common::native::Tenant;
-use insightidr_simulator::{AlertId, AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World, WorldConfig};
+use crate::common::native::{Tenant, empty, missing, polls, sound, start};
+use insightidr_simulator::{
+    AlertId, AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, SimulatorConfig, World, WorldConfig,
+};
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use serde_json::{Value, json};
 
@@ -217,4 +219,46 @@ fn an_alert_on_the_seam_of_two_windows_is_collected() {
     tenant.settings.push(Setting { key: "initial_lookback_days".to_owned(), value: SettingValue::Integer(56) });
     assert!(tenant.cycle().degraded.is_empty());
     assert_eq!(tenant.store.len(), 3);
+}
+
+/// A world of so many alerts outside investigations, one a minute, the last of them that long ago: it, and their RRNs.
+fn alone(count: i64, ago: time::Duration) -> (World, Vec<String>) {
+    let mut world = empty();
+    let created = (0..count).map(|number| start() - ago - time::Duration::minutes(number));
+    let ids: Vec<AlertId> = created.map(|at| world.add_alert(None, AlertSpec::new(at, at)).unwrap()).collect();
+    let rrns = ids.into_iter().map(|id| world.alert_id(id).unwrap()).collect();
+    (world, rrns)
+}
+
+#[test]
+fn an_alert_whose_evidence_has_a_wrong_total_for_good_keeps_no_other_waiting() {
+    let (world, rrns) = alone(30, time::Duration::hours(2));
+    let mut tenant = Tenant::with(world, SimulatorConfig { long_evidence_totals: true, ..SimulatorConfig::default() });
+    tenant.settings.push(Setting { key: "max_concurrent_requests".to_owned(), value: SettingValue::Integer(1) });
+    polls(&mut tenant, 4);
+    let missing = missing(&tenant, &rrns);
+    assert!(missing.is_empty(), "{} of {} wait for their turn to fail", missing.len(), rrns.len());
+}
+
+#[test]
+fn a_search_whose_beginning_is_cut_to_the_minute_brings_nothing_again() {
+    let (world, rrns) = alone(90, time::Duration::seconds(31));
+    let cut = Duration::from_secs(60);
+    let mut tenant = Tenant::with(world, SimulatorConfig { start_cut: cut, ..SimulatorConfig::default() });
+    for _ in 0..60 {
+        tenant.advance(Duration::from_secs(97));
+        sound(&mut tenant);
+    }
+    assert!(missing(&tenant, &rrns).is_empty());
+    assert!(tenant.again.is_empty(), "came again: {:?}", tenant.again);
+}
+
+#[test]
+fn alerts_whose_evidence_has_a_wrong_total_for_good_keep_no_later_ones_waiting_however_many_there_are() {
+    let (world, rrns) = alone(1_300, time::Duration::minutes(30));
+    let config = SimulatorConfig { long_evidence_totals: true, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    polls(&mut tenant, 4);
+    let missing = missing(&tenant, &rrns);
+    assert!(missing.is_empty(), "{} of {} wait for their window", missing.len(), rrns.len());
 }

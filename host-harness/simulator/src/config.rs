@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 
 use crate::fault::FaultProfile;
+use crate::oddities::Oddities;
 
 /// The region codes that have an InsightIDR host (facts, section 1).
 pub const REGIONS: [&str; 7] = ["us", "us2", "us3", "eu", "ca", "au", "ap"];
@@ -72,6 +73,8 @@ pub struct WorldConfig {
     /// Of a hundred investigations so many never show `first_alert_time` and `latest_alert_time`, whatever alerts they
     /// have: at the vendor they are null at times (facts 6.1).
     pub untimed_percent: u8,
+    /// What comes in pieces, late, again and again, or not at all.
+    pub odd: Oddities,
 }
 
 impl Default for WorldConfig {
@@ -95,6 +98,7 @@ impl Default for WorldConfig {
             retention_days: 396,
             changes: true,
             untimed_percent: 0,
+            odd: Oddities::default(),
         }
     }
 }
@@ -222,6 +226,8 @@ pub struct SimulatorConfig {
     pub rate_limit: Option<RateLimit>,
     /// Requests under `/idr/at` for each key, where these are counted apart from the others; `None` counts them together.
     pub triage_rate_limit: Option<RateLimit>,
+    /// The same of requests under `/idr/v1`: limits differ from API to API (facts 7).
+    pub v1_rate_limit: Option<RateLimit>,
     /// Whether answers carry rate headers. Without them a 429 says nothing about when to come back, unless `retry_after`
     /// has it do so.
     pub rate_headers: bool,
@@ -245,9 +251,12 @@ pub struct SimulatorConfig {
     pub start: Option<OffsetDateTime>,
     /// Where rows without an alert time are sorted.
     pub null_times: NullTimes,
-    /// The beginning of a window of investigations is cut to a multiple of this, as servers do whose times are whole
+    /// The beginning of a window of investigations, or of a search for alerts, is cut to a multiple of this, as servers do whose times are whole
     /// seconds; zero takes it as it is.
     pub start_cut: Duration,
+    /// Lists can be asked for by the status `WAITING`, which the vendor's own plugin has not known for long (facts 6.1); else
+    /// it is a 400, like any value that is not known.
+    pub knows_waiting: bool,
     /// Lists of `/idr/v2` leave out `total_data` and `total_pages`, which the vendor gives "if possible".
     pub no_totals: bool,
     /// `POST /idr/at/alerts/ops/rrns` leaves out MITRE codes as the search does, so that only single reads have them.
@@ -284,6 +293,7 @@ impl Default for SimulatorConfig {
             latency: Duration::ZERO,
             rate_limit: None,
             triage_rate_limit: None,
+            v1_rate_limit: None,
             rate_headers: true,
             retry_after: RetryAfterForm::Absent,
             faults: FaultProfile::default(),
@@ -295,6 +305,7 @@ impl Default for SimulatorConfig {
             start: None,
             null_times: NullTimes::First,
             start_cut: Duration::ZERO,
+            knows_waiting: true,
             no_totals: false,
             thin_hydration: false,
             versions_needed: false,

@@ -23,6 +23,11 @@
 //! | `POST /idr/at/alerts/ops/rrns` | 1 to 100 RRNs; `strict` | an order of its own; can be thin | 4 |
 //! | `GET /idr/at/alerts/{rrn}` and `/evidences`, `/actors` | 400 for a UUID; 403 (or 404) without the feature | known before or after the investigation lists it; outside investigations worked on for itself, and made part of one later; evidence comes after the alert; `data` in every shape, broken and hostile ones included | 4, 6.4 |
 //!
+//! What a default world has not, and can be given ([`Oddities`]): evidence and actors that come piece by piece, with totals and
+//! versions that move meanwhile (4, 6.3, 6.4); members that are null for one read and absent from another (3, 6.1 to 6.4);
+//! comments and product alerts that come to investigations of any age (2.5, 3); investigations of hundreds of alerts that
+//! gain more until the end. So can limits for single APIs, and a list that does not know the status `WAITING` (7, 6.1).
+//!
 //! Control endpoints under `/_simulator/` need no key: `GET truth`, `GET requests`, `GET requests/count`, `GET clock`,
 //! `PUT clock` (an RFC 3339 time, or `+1h`), `PUT faults` (a [`FaultProfile`] as JSON), `POST reset`.
 //!
@@ -51,6 +56,7 @@ mod gzip;
 mod listing;
 mod message;
 mod moment;
+mod oddities;
 mod query;
 mod refusals;
 mod render;
@@ -66,6 +72,7 @@ pub use config::{
 };
 pub use fault::{Fault, FaultProfile, ProfileError, Rule};
 pub use message::{Outcome, Pace, Reply, Request, RequestRecord};
+pub use oddities::Oddities;
 pub use server::{Server, serve};
 pub use simulator::Simulator;
 pub use truth::{

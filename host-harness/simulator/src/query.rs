@@ -133,7 +133,9 @@ impl Query {
     }
 
     /// The selection that the v2 list makes of its parameters.
-    pub(crate) fn selection(&self, organizations: Vec<u32>) -> Result<Selection, Refusal> {
+    pub(crate) fn selection(&self, organizations: Vec<u32>, knows_waiting: bool) -> Result<Selection, Refusal> {
+        let former: &[&str] = &["OPEN", "INVESTIGATING", "CLOSED"];
+        let statuses = if knows_waiting { &["OPEN", "INVESTIGATING", "WAITING", "CLOSED"] } else { former };
         let (order, descending) = match self.get("sort") {
             None => (Field::Priority, true),
             Some(text) => sort(text)?,
@@ -142,7 +144,7 @@ impl Query {
         tags.sort_unstable();
         Ok(Selection {
             organizations,
-            statuses: self.choices("statuses", &["OPEN", "INVESTIGATING", "WAITING", "CLOSED"])?,
+            statuses: self.choices("statuses", statuses)?,
             sources: self.choices("sources", &["USER", "ALERT", "MANUAL", "HUNT", "AUTOMATION"])?,
             priorities: self.choices("priorities", &["CRITICAL", "HIGH", "MEDIUM", "LOW", "UNSPECIFIED"])?,
             email: self.get("assignee.email").map(str::to_owned),
@@ -221,7 +223,7 @@ mod tests {
         let query = Query::new(raw);
         query.page(20, 100)?;
         query.flag("multi-customer")?;
-        Ok((query.selection(vec![0])?, query.window(Some(DEFAULT_WINDOW), now)?))
+        Ok((query.selection(vec![0], true)?, query.window(Some(DEFAULT_WINDOW), now)?))
     }
 
     #[test]

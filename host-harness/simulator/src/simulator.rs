@@ -181,10 +181,12 @@ impl Simulator {
             let mut live = self.live();
             let now = live.clock.now();
             live.sequence += 1;
-            let apart = config.triage_rate_limit.filter(|_| path.starts_with("/idr/at/"));
-            let allowance = match (access, apart.or(config.rate_limit)) {
+            let apart = [("/idr/at/", config.triage_rate_limit), ("/idr/v1/", config.v1_rate_limit)];
+            let apart =
+                apart.into_iter().find_map(|(api, limit)| Some((api, limit.filter(|_| path.starts_with(api))?)));
+            let allowance = match (access, apart.map(|(_, limit)| limit).or(config.rate_limit)) {
                 (Access::Granted(key), Some(limit)) if under_idr => {
-                    let whose = if apart.is_some() { format!("{}/at", key.key) } else { key.key.clone() };
+                    let whose = apart.map_or_else(|| key.key.clone(), |(api, _)| key.key.clone() + api);
                     Some(live.allowances.take(&whose, limit, micros(now)))
                 }
                 _ => None,

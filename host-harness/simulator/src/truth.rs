@@ -146,8 +146,13 @@ pub struct TruthAlert {
     /// When its evidence is first listed.
     #[serde(with = "time::serde::rfc3339")]
     pub evidence_visible_at: OffsetDateTime,
+    /// When the last piece of it is: the same, unless it comes piece by piece. So do the actors.
+    #[serde(with = "time::serde::rfc3339")]
+    pub evidence_whole_at: OffsetDateTime,
     /// The RRNs of its evidence.
     pub evidence: Vec<String>,
+    /// The RRNs of its actors.
+    pub actors: Vec<String>,
 }
 
 impl TruthInvestigation {
@@ -202,7 +207,9 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
         on_row_at: date(alert.on_row),
         triage: render::triage::knows(alert, i64::MAX),
         evidence_visible_at: date(alert.evidence_visible),
+        evidence_whole_at: date(alert.evidence_whole),
         evidence: render::evidence::names(world, alert),
+        actors: render::evidence::named(&render::triage::actors(world, alert, Micros::MAX)),
     });
     Truth {
         now,

@@ -13,6 +13,7 @@
 //! had no trouble.
 
 mod compare;
+mod place;
 mod scenario;
 
 use proptest::prelude::*;
@@ -57,7 +58,8 @@ proptest! {
         // What counts requests counts those of a step that is done again: the allowance of the vendor, totals that move
         // with every search, a world that goes on with every request, and faults that strike some requests only.
         (scenario.place.loose_rrns, scenario.place.pace) = (false, 0);
-        (scenario.place.rate_limit, scenario.place.triage_rate_limit) = (None, None);
+        let place = &mut scenario.place;
+        (place.rate_limit, place.triage_rate_limit, place.v1_rate_limit) = (None, None, None);
         for trouble in scenario.polls.iter_mut().flat_map(|poll| &mut poll.trouble) {
             if let Trouble::Fault { after, times, .. } = trouble {
                 (*after, *times) = (0, u64::MAX);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use insightidr_simulator::{Fault, FaultProfile, NullTimes, RateLimit, Rule, SimulatorConfig, World, WorldConfig};
+use insightidr_simulator::{Fault, FaultProfile, Rule};
 use proptest::prelude::*;
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
@@ -10,6 +10,7 @@ use time::OffsetDateTime;
 
 use crate::common::faults::{faults, is_absence, oddities};
 use crate::common::native::{BUDGET, Cycle, Tenant};
+use crate::completeness::place::{Place, place};
 
 /// What happens around one poll.
 #[derive(Debug, Clone)]
@@ -45,49 +46,6 @@ pub const PLACES: [&str; 9] = [
     "/idr/at/alerts/ops/*",
     "/idr/at/alerts/*/evidences",
 ];
-
-/// What there is.
-#[derive(Debug, Clone)]
-pub struct Place {
-    pub seed: u64,
-    pub investigations: usize,
-    pub old_investigations: usize,
-    pub growth_per_day: usize,
-    pub standalone_alerts: usize,
-    /// Of an investigation, about.
-    pub alerts: usize,
-    /// Pieces of evidence of an alert, at most.
-    pub evidence: usize,
-    pub triage: bool,
-    pub restricted: bool,
-    /// Lists of alerts by RRN lack what single reads have.
-    pub thin_hydration: bool,
-    /// Searches for RRNs alone have totals that move and pages that repeat a row.
-    pub loose_rrns: bool,
-    /// What is missing is 404 and not 403.
-    pub missing_is_404: bool,
-    pub nulls_last: bool,
-    /// Of a hundred rows so many never show when their alerts were.
-    pub untimed: u8,
-    /// Seconds to a multiple of which windows are cut at their beginning.
-    pub start_cut: u64,
-    /// Lists have no totals.
-    pub no_totals: bool,
-    /// In so many of a thousand minutes the triage API answers with a part of its data.
-    pub silent_regions: u16,
-    /// What does not answer then has nothing.
-    pub silent_regions_are_empty: bool,
-    /// A page behind the last one of a list is 404.
-    pub refuses_page_behind: bool,
-    /// Requests a minute.
-    pub rate_limit: Option<u32>,
-    /// The same for the triage API, where it counts for itself.
-    pub triage_rate_limit: Option<u32>,
-    /// It says what is left of them, and when there are more.
-    pub rate_headers: bool,
-    /// Milliseconds for which the world goes on with each request: during polls, too.
-    pub pace: u64,
-}
 
 /// How it is collected.
 #[derive(Debug, Clone)]
@@ -139,44 +97,6 @@ fn poll() -> impl Strategy<Value = Poll> {
     // As a rule it is right.
     let ahead = prop_oneof![9 => Just(0_i64), 1 => 3_i64..3_000];
     (gap, ahead, prop::collection::vec(trouble(), 0..3)).prop_map(|(gap, ahead, trouble)| Poll { gap, ahead, trouble })
-}
-
-prop_compose! {
-    fn place()(
-        seed in any::<u64>(),
-        counts in (0_usize..40, 0_usize..10, 0_usize..60, 0_usize..20),
-        triage in prop::bool::weighted(0.8),
-        restricted in prop::bool::weighted(0.7),
-        [thin_hydration, missing_is_404, nulls_last, rate_headers] in prop::array::uniform4(any::<bool>()),
-        loose_rrns in prop::bool::weighted(0.3),
-        [rate_limit, triage_rate_limit] in prop::array::uniform2(prop::option::weighted(0.3, 40_u32..300)),
-        (silent_regions, silent_regions_are_empty) in prop_oneof![
-            8 => Just((0_u16, false)),
-            2 => (20_u16..400, any::<bool>()),
-            1 => Just((1_000, true)),
-        ],
-        refuses_page_behind in prop::bool::weighted(0.3),
-        pace in prop_oneof![3 => Just(0_u64), 1 => 1_u64..3_000],
-        untimed in prop_oneof![2 => Just(0_u8), 1 => 1_u8..=100],
-        start_cut in prop_oneof![4 => Just(0_u64), 1 => Just(1_u64), 1 => Just(60_u64)],
-        no_totals in prop::bool::weighted(0.1),
-        // Now and then several pages of alerts, or of evidence, and then of little.
-        (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
-    ) -> Place {
-        let (investigations, old_investigations, growth_per_day, standalone_alerts) = counts;
-        let few = if (alerts, evidence) == (2, 3) { 1 } else { 8 };
-        Place {
-            seed, alerts, evidence, triage, restricted, thin_hydration, missing_is_404, nulls_last, rate_limit,
-            triage_rate_limit, rate_headers, silent_regions, loose_rrns, pace,
-            untimed, start_cut, no_totals, silent_regions_are_empty,
-            // Without totals nothing tells which page is behind the last.
-            refuses_page_behind: refuses_page_behind && !no_totals,
-            investigations: investigations / few,
-            old_investigations: old_investigations / few,
-            growth_per_day: growth_per_day / few,
-            standalone_alerts: standalone_alerts / few,
-        }
-    }
 }
 
 prop_compose! {
@@ -246,49 +166,11 @@ pub struct Run {
     pub first: OffsetDateTime,
 }
 
-/// So many requests a minute.
-fn a_minute(requests: u32) -> RateLimit {
-    RateLimit { requests, window: Duration::from_secs(60) }
-}
-
 impl Scenario {
     fn tenant(&self) -> Tenant {
         let (place, ways) = (&self.place, &self.ways);
         let minutes: u64 = self.polls.iter().map(|poll| poll.gap).sum();
-        let world = World::generate(&WorldConfig {
-            seed: place.seed,
-            investigations: place.investigations,
-            old_investigations: place.old_investigations,
-            growth_per_day: place.growth_per_day,
-            standalone_alerts: place.standalone_alerts,
-            alerts_per_investigation: place.alerts,
-            evidence_per_alert: place.evidence,
-            triage: place.triage,
-            restricted_evidence: place.restricted,
-            untimed_percent: place.untimed,
-            horizon_days: u32::try_from(minutes / 1_440 + 1).unwrap(),
-            ..WorldConfig::default()
-        });
-        let missing = if place.missing_is_404 { 404 } else { 403 };
-        let mut tenant = Tenant::with(
-            world,
-            SimulatorConfig {
-                rate_limit: place.rate_limit.map(a_minute),
-                triage_rate_limit: place.triage_rate_limit.map(a_minute),
-                rate_headers: place.rate_headers,
-                thin_hydration: place.thin_hydration,
-                loose_rrns: place.loose_rrns,
-                silent_regions: place.silent_regions,
-                silent_regions_are_empty: place.silent_regions_are_empty,
-                page_behind: if place.refuses_page_behind { 404 } else { 200 },
-                no_triage_status: missing,
-                no_restricted_status: missing,
-                start_cut: Duration::from_secs(place.start_cut),
-                no_totals: place.no_totals,
-                null_times: if place.nulls_last { NullTimes::Last } else { NullTimes::First },
-                ..SimulatorConfig::default()
-            },
-        );
+        let mut tenant = Tenant::with(place.world(u32::try_from(minutes / 1_440 + 1).unwrap()), place.simulator());
         for (key, value) in [
             ("collect_alerts", SettingValue::Boolean(ways.alerts)),
             ("collect_evidence", SettingValue::Boolean(ways.evidence)),
@@ -357,7 +239,8 @@ impl Scenario {
         tenant.link.simulator.set_faults(FaultProfile::default());
         tenant.link.simulator.set_silent_regions(0);
         tenant.link.skew.set(0);
-        for _ in 0..5 {
+        // What counts what it never has is waited for four times, each time longer.
+        for _ in 0..if self.place.long_evidence_totals { 9 } else { 5 } {
             tenant.advance(Duration::from_secs(6 * 3_600));
             first = first.or(Some(tenant.link.simulator.now()));
             whole_cycle(&mut tenant);

@@ -19,7 +19,7 @@ const DEFAULT: u64 = 20;
 /// `GET /idr/v2/investigations`.
 pub(super) fn list(call: &Call<'_>) -> Result<Reply, Refusal> {
     let page = call.query.page(DEFAULT, MOST)?;
-    let selection = call.query.selection(call.scope()?)?;
+    let selection = call.query.selection(call.scope()?, call.config.knows_waiting)?;
     let window = call.query.window(Some(DEFAULT_WINDOW), call.now)?;
     rows(call, &selection, window, page)
 }
@@ -62,7 +62,7 @@ pub(super) fn find<'a>(call: &'a Call<'_>, name: &str) -> Result<(&'a Investigat
 /// `GET /idr/v2/investigations/{id}`.
 pub(super) fn single(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let (one, state) = find(call, name)?;
-    Ok(Reply::json(state.row(&call.timeline.world, one).clone()))
+    Ok(Reply::json(render::investigation::single(&call.timeline.world, one, state)))
 }
 
 /// `GET /idr/v2/investigations/{id}/alerts`: newest first; empty while the alerts of a young investigation are not there.
@@ -85,6 +85,6 @@ pub(super) fn alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
 /// `GET /idr/v2/investigations/{id}/rapid7-product-alerts`: a bare array, all at once.
 pub(super) fn product_alerts(call: &Call<'_>, name: &str) -> Result<Reply, Refusal> {
     let (one, _) = find(call, name)?;
-    let alerts = render::product::alerts(one, call.timeline.world.end, call.instant());
+    let alerts = render::product::alerts(&call.timeline.world, one, call.instant());
     Ok(Reply::json(render::array(&alerts)))
 }

@@ -14,6 +14,7 @@ use time::Duration;
 use super::Call;
 use super::search::objects;
 use crate::message::Reply;
+use crate::moment::MINUTE;
 use crate::query::{Page, Refusal, read_time};
 use crate::render;
 use crate::render::triage::{Depth, alert, knows, value};
@@ -49,7 +50,9 @@ pub(super) fn search(call: &Call<'_>) -> Result<Reply, Refusal> {
     }
     let terms = objects(search, "terms")?.into_iter().map(Term::read).collect::<Result<Vec<_>, _>>()?;
     let order = objects(&body, "sorts")?.first().map(|sort| Order::read(sort)).transpose()?;
-    let bounds = (start.unix_timestamp_nanos(), end.unix_timestamp_nanos());
+    let cut = i128::try_from(call.config.start_cut.as_nanos()).unwrap_or(i128::MAX).max(1);
+    let start = start.unix_timestamp_nanos();
+    let bounds = (start - start.rem_euclid(cut), end.unix_timestamp_nanos());
     let found = find(call, &scope, bounds, &terms, order);
     call.has_page(page, found.len())?;
     Ok(page_of(call, page, rrns_only, &found))
@@ -184,24 +187,35 @@ pub(super) fn single(call: &Call<'_>, rrn: &str) -> Result<Reply, Refusal> {
     Ok(Reply::json(alert(call.timeline, named(call, rrn)?, Depth::Full, call.instant())))
 }
 
-/// `GET /idr/at/alerts/{rrn}/evidences`: none while the evidence of a young alert is not there.
+/// `GET /idr/at/alerts/{rrn}/evidences`: none, or not all, while the evidence of a young alert is not there.
 pub(super) fn evidences(call: &Call<'_>, rrn: &str) -> Result<Reply, Refusal> {
     let page = call.query.page(20, 100)?;
     let one = named(call, rrn)?;
-    let records = if one.evidence_visible <= call.instant() {
-        render::evidence::records(&call.timeline.world, one)
-    } else {
-        Vec::new()
-    };
-    let total = records.len() + usize::from(call.config.long_evidence_totals);
+    let records = render::evidence::records(&call.timeline.world, one, call.instant());
+    let total = counted(call, one, page, records.len()) + usize::from(call.config.long_evidence_totals);
     part(call, "evidences", &records, page, total)
+}
+
+/// What a page of a list of so many says that there are: while pieces of the alert are still to come, at times one more or one
+/// less, and otherwise on the next page or in the next minute.
+fn counted(call: &Call<'_>, one: &Alert, page: Page, there: usize) -> usize {
+    if !one.is_in_pieces(call.instant()) {
+        return there;
+    }
+    let minute = call.instant().div_euclid(MINUTE).unsigned_abs();
+    match mix(mix(one.seed, minute), page.index) % 4 {
+        0 => there + 1,
+        1 => there.saturating_sub(1),
+        _ => there,
+    }
 }
 
 /// `GET /idr/at/alerts/{rrn}/actors`.
 pub(super) fn actors(call: &Call<'_>, rrn: &str) -> Result<Reply, Refusal> {
     let page = call.query.page(20, 100)?;
-    let actors = render::triage::actors(call.timeline, named(call, rrn)?);
-    part(call, "actors", &actors, page, actors.len())
+    let one = named(call, rrn)?;
+    let actors = render::triage::actors(&call.timeline.world, one, call.instant());
+    part(call, "actors", &actors, page, counted(call, one, page, actors.len()))
 }
 
 /// A page of these, of which so many are said to be there.

@@ -13,6 +13,16 @@ use crate::rng::{Dice, mix, short_id};
 use crate::world::vocabulary::{ADDRESSES, BEHAVIOURS, DOMAINS, HOSTS, PROCESSES, RULES, Rule, USERS, title};
 use crate::world::{Alert, AlertKind, World};
 
+/// Members of an alert that can be missing (facts 6.2).
+const OPTIONAL: [&str; 6] = [
+    "alert_source",
+    "alert_type",
+    "alert_type_description",
+    "first_event_time",
+    "latest_event_time",
+    "detection_rule_rrn",
+];
+
 /// What an alert is about.
 pub(crate) struct Story {
     pub(crate) rule: Rule,
@@ -117,6 +127,7 @@ pub(crate) fn summary(world: &World, alert: &Alert) -> Bytes {
     if dice.chance(5) {
         put("x_sequence", json!(18_014_398_509_481_985_u64 + dice.below(1 << 20)));
     }
+    world.odd.thin_out(&mut row, alert.seed, 0, &OPTIONAL);
     super::bytes(&Value::Object(row))
 }
 

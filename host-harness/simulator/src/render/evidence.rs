@@ -30,25 +30,30 @@ const SHAPES: [(&str, &str); 16] = [
     ("long", "powershell"),
 ];
 
-/// The evidence records of an alert.
-pub(crate) fn records(world: &World, alert: &Alert) -> Vec<String> {
+/// The evidence records of an alert that are there at this instant.
+pub(crate) fn records(world: &World, alert: &Alert, now: Micros) -> Vec<String> {
+    let there = |count: usize| alert.pieces(count, alert.evidence_visible, now);
     if let Some(records) = alert.pinned.as_ref().and_then(|pinned| pinned.evidence.as_ref()) {
-        return records.clone();
+        return records.get(..there(records.len())).unwrap_or_default().to_vec();
     }
     let Some(organization) = world.organizations.get(alert.organization as usize) else {
         return Vec::new();
     };
     let story = Story::of(alert);
+    // What came in pieces is looked through once more when it is whole.
+    let again = alert.is_piecemeal() && now >= alert.evidence_whole;
+    let updated = if again { alert.evidence_whole } else { alert.evidence_visible };
     (0..alert.evidence)
+        .take(there(usize::from(alert.evidence)))
         .map(|ordinal| {
             let seed = mix(story.seed, 0xE71D + u64::from(ordinal));
             let (shape, event) = shape_of(seed);
             let evented = alert.created - story.age / 2;
             let mut record = json!({
                 "rrn": rrn(organization, seed),
-                "version": 1,
+                "version": 1 + u8::from(again),
                 "created_at": vendor(alert.evidence_visible),
-                "updated_at": vendor(alert.evidence_visible),
+                "updated_at": vendor(updated),
                 "evented_at": vendor(evented),
                 "external_source": "IDR ABA",
                 "data": data(shape, &story, alert.created - story.age, seed)});
@@ -56,6 +61,12 @@ pub(crate) fn records(world: &World, alert: &Alert) -> Vec<String> {
             let member = if seed.is_multiple_of(11) { "external_type" } else { "event_type" };
             if let Some(members) = record.as_object_mut() {
                 members.insert(member.to_owned(), json!(event));
+                world.odd.thin_out(
+                    members,
+                    seed,
+                    0,
+                    &["version", "updated_at", "evented_at", "external_source", member],
+                );
             }
             record.to_string()
         })
@@ -66,17 +77,19 @@ pub(crate) fn records(world: &World, alert: &Alert) -> Vec<String> {
 pub(crate) fn names(world: &World, alert: &Alert) -> Vec<String> {
     let pinned = alert.pinned.as_ref().and_then(|pinned| pinned.evidence.as_ref());
     if let Some(records) = pinned {
-        return records
-            .iter()
-            .filter_map(|record| serde_json::from_str::<Value>(record).ok())
-            .filter_map(|record| record.get("rrn").and_then(Value::as_str).map(str::to_owned))
-            .collect();
+        return named(records);
     }
     let Some(organization) = world.organizations.get(alert.organization as usize) else {
         return Vec::new();
     };
     let story = Story::of(alert);
     (0..alert.evidence).map(|ordinal| rrn(organization, mix(story.seed, 0xE71D + u64::from(ordinal)))).collect()
+}
+
+/// The RRNs of records that have one.
+pub(crate) fn named(records: &[String]) -> Vec<String> {
+    let values = records.iter().filter_map(|record| serde_json::from_str::<Value>(record).ok());
+    values.filter_map(|record| record.get("rrn").and_then(Value::as_str).map(str::to_owned)).collect()
 }
 
 fn rrn(organization: &crate::world::Organization, seed: u64) -> String {
@@ -218,7 +231,7 @@ mod tests {
         let world = World::generate(&WorldConfig { investigations: 400, ..WorldConfig::default() });
         let mut kinds = [0_usize; 4];
         for alert in &world.alerts {
-            for record in records(&world, alert) {
+            for record in records(&world, alert, Micros::MAX) {
                 let record: Value = serde_json::from_str(&record).unwrap();
                 let text = record["data"].as_str().unwrap();
                 let kind = match serde_json::from_str::<Value>(text) {

@@ -8,8 +8,23 @@ use crate::rng::{Dice, mix};
 use crate::world::timeline::State;
 use crate::world::{Investigation, World};
 
-/// The row in this state.
+/// Members that can be missing (facts 6.1). The time of the latest alert is only when it is null anyway.
+const OPTIONAL: [&str; 5] = ["organization_id", "assignee", "first_alert_time", "responsibility", "tags"];
+
+/// The row in this state, as lists have it.
 pub(crate) fn row(world: &World, investigation: &Investigation, state: &State) -> Bytes {
+    read(world, investigation, state, 0)
+}
+
+/// It as a single read has it, which may leave out what lists have as null.
+pub(crate) fn single(world: &World, investigation: &Investigation, state: &State) -> Bytes {
+    if world.odd.sparse_percent == 0 || !investigation.generated {
+        return state.row(world, investigation).clone();
+    }
+    read(world, investigation, state, 1)
+}
+
+fn read(world: &World, investigation: &Investigation, state: &State, reader: u64) -> Bytes {
     let fields = &state.fields;
     if let Some(raw) = &fields.raw {
         return Bytes::from(raw.clone());
@@ -50,6 +65,10 @@ pub(crate) fn row(world: &World, investigation: &Investigation, state: &State) -
         }
         if dice.chance(5) {
             put("x_future", json!({"nested": [1, {"deep": null}], "score": 0.1}));
+        }
+        world.odd.thin_out(&mut row, investigation.seed, reader, &OPTIONAL);
+        if state.latest_alert.is_none() {
+            world.odd.thin_out(&mut row, mix(investigation.seed, 0x1A7E57), reader, &["latest_alert_time"]);
         }
     }
     super::bytes(&Value::Object(row))

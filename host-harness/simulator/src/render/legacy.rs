@@ -4,6 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::alert::Story;
 use crate::moment::{DAY, HOUR, Micros, vendor};
+use crate::oddities::late;
 use crate::rng::{Dice, mix, uuid_of};
 use crate::world::timeline::{State, Timeline};
 use crate::world::{Investigation, Organization, World};
@@ -59,7 +60,7 @@ impl DrawnComment {
     }
 
     /// It as JSON text.
-    fn render(&self, organization: Option<&Organization>, one: &Investigation) -> String {
+    fn render(&self, world: &World, organization: Option<&Organization>, one: &Investigation) -> String {
         let mut dice = Dice::new(mix(one.seed, 0x00C0_33E7 + self.ordinal));
         let rrn = self.rrn(organization, one);
         let mut out = json!({
@@ -84,13 +85,15 @@ impl DrawnComment {
                 }
                 _ => {}
             }
+            let seed = mix(one.seed, 0x00C0_33E8 + self.ordinal);
+            world.odd.thin_out(members, seed, 0, &["creator", "visibility", "body", "attachments"]);
         }
         out.to_string()
     }
 }
 
 /// The comments that come from the seed: one generated investigation in five has one to three, in the days after it
-/// appears, whatever its state is by then; none after `end`.
+/// appears, whatever its state is by then; some have others at any time; none after `end`.
 pub(crate) fn drawn_comments(one: &Investigation, end: Micros) -> Vec<DrawnComment> {
     let mut dice = Dice::new(mix(one.seed, 0xC033));
     let count = if one.generated && dice.chance(20) { 1 + dice.below(3) } else { 0 };
@@ -99,7 +102,18 @@ pub(crate) fn drawn_comments(one: &Investigation, end: Micros) -> Vec<DrawnComme
         at += dice.between(HOUR / 4, 2 * DAY);
         DrawnComment { at, ordinal, by: dice.pick(&["USER", "USER", "ORG_API_KEY", "SYSTEM"]) }
     });
-    drawn.filter(|comment| comment.at <= end).collect()
+    let mut drawn: Vec<DrawnComment> = drawn.filter(|comment| comment.at <= end).collect();
+    if one.late_extras {
+        let mut dice = Dice::new(mix(one.seed, 0xC034));
+        let by = ["USER", "ORG_API_KEY", "SYSTEM"];
+        let late = (3..5 + dice.below(2)).map(|ordinal| DrawnComment {
+            at: late(one, end, &mut dice),
+            ordinal,
+            by: dice.pick(&by),
+        });
+        drawn.extend(late);
+    }
+    drawn
 }
 
 /// The comments of an investigation that exist at this instant, as (creation, JSON text), oldest first.
@@ -107,7 +121,7 @@ pub(crate) fn comments(world: &World, one: &Investigation, now: Micros) -> Vec<(
     let organization = world.organizations.get(one.organization as usize);
     let drawn = drawn_comments(one, world.end).into_iter();
     let mut comments = one.comments.clone();
-    comments.extend(drawn.map(|comment| (comment.at, comment.render(organization, one))));
+    comments.extend(drawn.map(|comment| (comment.at, comment.render(world, organization, one))));
     comments.retain(|(created, _)| *created <= now);
     comments.sort_by_key(|(created, _)| *created);
     comments

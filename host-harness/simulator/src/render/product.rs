@@ -7,8 +7,9 @@
 use serde_json::{Value, json};
 
 use crate::moment::{DAY, HOUR, MINUTE, Micros};
-use crate::rng::{Dice, mix, uuid_of};
-use crate::world::Investigation;
+use crate::oddities::late;
+use crate::rng::{Dice, hash_text, mix, uuid_of};
+use crate::world::{Investigation, World};
 
 /// A product alert that comes from the seed of its investigation.
 pub(crate) struct Drawn {
@@ -41,7 +42,7 @@ enum Kind {
 pub(crate) fn drawn(one: &Investigation, end: Micros) -> Vec<Drawn> {
     let mut dice = Dice::new(mix(one.seed, 0x009A));
     if !one.generated || !dice.chance(8) {
-        return Vec::new();
+        return coming_late(one, end).into_iter().collect();
     }
     let kinds = match (dice.below(3), dice.chance(50)) {
         (0, _) => vec![Kind::ThreatCommand],
@@ -65,7 +66,15 @@ pub(crate) fn drawn(one: &Investigation, end: Micros) -> Vec<Drawn> {
         second.joined = Some(if dice.chance(50) { Joined::Before } else { Joined::Behind });
     }
     drawn.retain(|alert| alert.at <= end);
+    drawn.extend(coming_late(one, end));
     drawn
+}
+
+/// The one that comes to some investigations at any time.
+fn coming_late(one: &Investigation, end: Micros) -> Option<Drawn> {
+    let mut dice = Dice::new(mix(one.seed, 0x009B));
+    let (kind, at) = (Kind::Agent { array: dice.chance(50) }, late(one, end, &mut dice));
+    one.late_extras.then(|| Drawn { id: uuid_of(dice.bits()), at, changed: None, kind, joined: None })
 }
 
 impl Drawn {
@@ -92,9 +101,18 @@ impl Drawn {
 }
 
 /// An element: an alert, and another whose details stand there as well.
-fn render(alert: &Drawn, other: Option<&Drawn>, now: Micros) -> String {
+fn render(world: &World, alert: &Drawn, other: Option<&Drawn>, now: Micros) -> String {
     let (kind, member, details) = alert.parts(now);
-    let Some(other) = other else { return json!({"type": kind, member: details}).to_string() };
+    let Some(other) = other else {
+        let mut element = json!({"type": kind, member: details});
+        let both = ["threat_command_details", "insight_agent_details"];
+        let absent = both.map(|one| if one == member { "" } else { one });
+        if let Some(members) = element.as_object_mut() {
+            world.odd.thin_out(members, hash_text(&alert.id), 0, &absent);
+            members.remove("");
+        }
+        return element.to_string();
+    };
     let (_, other_member, other_details) = other.parts(now);
     // Put together as text: the order of the members counts.
     let (own, others) = (format!(r#""{member}":{details}"#), format!(r#""{other_member}":{other_details}"#));
@@ -103,19 +121,18 @@ fn render(alert: &Drawn, other: Option<&Drawn>, now: Micros) -> String {
 }
 
 /// The elements that are listed at this instant: the pinned ones, then the drawn ones.
-pub(crate) fn alerts(one: &Investigation, end: Micros, now: Micros) -> Vec<String> {
+pub(crate) fn alerts(world: &World, one: &Investigation, now: Micros) -> Vec<String> {
     let pinned = one.product_alerts.iter().filter(|(at, _)| *at <= now).map(|(_, json)| json.clone());
-    let drawn: Vec<Drawn> = drawn(one, end).into_iter().filter(|alert| alert.at <= now).collect();
+    let drawn: Vec<Drawn> = drawn(one, world.end).into_iter().filter(|alert| alert.at <= now).collect();
     let joined = |at: usize| drawn.get(at + 1).filter(|other| other.joined.is_some());
     let elements = drawn.iter().enumerate().filter(|(_, alert)| alert.joined.is_none());
-    pinned.chain(elements.map(|(at, alert)| render(alert, joined(at), now))).collect()
+    pinned.chain(elements.map(|(at, alert)| render(world, alert, joined(at), now))).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::config::WorldConfig;
-    use crate::world::World;
 
     #[test]
     fn both_details_stand_in_one_element_at_times_in_either_order_and_each_is_listed_once() {
@@ -123,7 +140,7 @@ mod tests {
         let mut orders = [0_usize; 2];
         for one in &world.investigations {
             let told = drawn(one, world.end);
-            let elements = alerts(one, world.end, Micros::MAX);
+            let elements = alerts(&world, one, Micros::MAX);
             for alert in &told {
                 let stands = elements.iter().filter(|element| element.contains(&alert.id)).count();
                 assert_eq!(stands, 1, "{elements:?}");

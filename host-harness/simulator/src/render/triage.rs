@@ -15,6 +15,25 @@ use crate::world::timeline::Timeline;
 use crate::world::vocabulary::TAGS;
 use crate::world::{Alert, AlertKind, World};
 
+/// Members that can be missing, or are at times in payloads (facts 6.3).
+const OPTIONAL: [&str; 15] = [
+    "assignee",
+    "monitored",
+    "status_transitions",
+    "responsibility",
+    "priority",
+    "disposition",
+    "tags",
+    "fields",
+    "permissions",
+    "external_id",
+    "rule_matching_keys",
+    "rule_keys_of_interest",
+    "updated_at",
+    "ingested_at",
+    "organization",
+];
+
 /// How much of an alert an endpoint shows.
 #[derive(Clone, Copy, PartialEq)]
 pub(crate) enum Depth {
@@ -43,8 +62,10 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     let work = work(world, alert);
     let done: Vec<&Work> = work.iter().filter(|work| work.at <= now).collect();
     let since = shown.map_or((0, None), |(number, _)| changes_since(timeline, number, alert, now));
-    let version = 1 + done.len() + since.0;
+    let pieces = pieces(alert, now);
+    let version = 1 + done.len() + since.0 + pieces.map_or(0, |(count, _)| count);
     let updated = since.1.or(done.last().map(|work| work.at)).unwrap_or(alert.created + SECOND);
+    let updated = updated.max(pieces.map_or(Micros::MIN, |(_, last)| last));
     let state = shown.map(|(_, (_, state))| state);
     let status = match (state, done.last()) {
         (Some(state), _) => state.fields.status.as_ref(),
@@ -67,6 +88,8 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
         rule.insert("name".to_owned(), json!(story.rule.name));
     }
     rule.insert("mitre_tcodes".to_owned(), json!(mitre));
+    let lacking: &[&str] = if mitre.is_empty() { &["name", "mitre_tcodes"] } else { &["name"] };
+    world.odd.thin_out(&mut rule, mix(alert.seed, 0x2C1E), depth as u64, lacking);
     rule.insert(
         "version_rrn".to_owned(),
         json!(format!("rrn:cba:::detection-rule:version:{}", short_id(story.seed, 12))),
@@ -118,7 +141,20 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     put("tags", json!(tags));
     put("permissions", json!({"canEdit": false}));
     put("fields", json!([]));
+    world.odd.thin_out(&mut out, alert.seed, depth as u64, &OPTIONAL);
+    if shown.is_none() {
+        world.odd.thin_out(&mut out, mix(alert.seed, 0x1A7E57), depth as u64, &["investigation_rrn"]);
+    }
     Value::Object(out)
+}
+
+/// How many pieces of evidence an alert has got that come one by one, and when the last of them came.
+fn pieces(alert: &Alert, now: Micros) -> Option<(usize, Micros)> {
+    let all = usize::from(alert.evidence);
+    let there = alert.pieces(all, alert.evidence_visible, now);
+    let last = there.checked_sub(1).filter(|_| alert.is_piecemeal())?;
+    let span = alert.evidence_whole - alert.evidence_visible;
+    Some((there, alert.evidence_visible + span * last as i64 / (all as i64 - 1).max(1)))
 }
 
 /// The changes of its investigation since the alert has been part of it, and when the last one was.
@@ -170,26 +206,32 @@ pub(crate) fn codes(alert: &Alert, story: &Story) -> Vec<&'static str> {
     }
 }
 
-/// The actors: an account, an asset, an address, of which some may be missing.
-pub(crate) fn actors(timeline: &Timeline, alert: &Alert) -> Vec<String> {
+/// The actors that are there at this instant: an account, an asset, an address, of which some may be missing.
+pub(crate) fn actors(world: &World, alert: &Alert, now: Micros) -> Vec<String> {
+    let there = |count: usize| alert.pieces(count, alert.triage_visible, now);
     if let Some(actors) = alert.pinned.as_ref().and_then(|pinned| pinned.actors.as_ref()) {
-        return actors.clone();
+        return actors.get(..there(actors.len())).unwrap_or_default().to_vec();
     }
     let story = Story::of(alert);
-    let Some(organization) = timeline.world.organizations.get(alert.organization as usize) else {
+    let Some(organization) = world.organizations.get(alert.organization as usize) else {
         return Vec::new();
     };
     let mut dice = Dice::new(mix(alert.seed, 0xAC7));
     let all = [("ACCOUNT", story.user.0), ("ASSET", story.host), ("IP_ADDRESS", story.client)];
     let kept: Vec<_> = all.into_iter().filter(|_| dice.chance(75)).collect();
+    let there = there(kept.len());
     kept.into_iter()
         .enumerate()
+        .take(there)
         .map(|(number, (kind, name))| {
             let seed = mix(story.seed, number as u64);
-            json!({
+            let mut actor = json!({
                 "rrn": format!("rrn:alerts:{}:{}:actor:1:{}", organization.alert_region(), organization.id, hex32(seed)),
-                "id": uuid_of(seed), "type": kind, "user_id": uuid_of(mix(seed, 1)), "display_name": name})
-            .to_string()
+                "id": uuid_of(seed), "type": kind, "user_id": uuid_of(mix(seed, 1)), "display_name": name});
+            if let Some(members) = actor.as_object_mut() {
+                world.odd.thin_out(members, seed, 0, &["id", "user_id", "display_name"]);
+            }
+            actor.to_string()
         })
         .collect()
 }

@@ -34,6 +34,7 @@ impl World {
             seed,
             start,
             end: Micros::MAX,
+            odd: crate::Oddities::default(),
             organizations: Vec::new(),
             investigations: Vec::new(),
             alerts: Vec::new(),
@@ -89,6 +90,7 @@ impl World {
             product_alerts: Vec::new(),
             comments: Vec::new(),
             generated: false,
+            late_extras: false,
         });
         Ok(InvestigationId(number))
     }
@@ -176,6 +178,7 @@ impl World {
             visible,
             triage_visible: spec.triage_visible_at.map_or(visible, micros),
             evidence_visible: spec.evidence_visible_at.map_or(visible, micros),
+            evidence_whole: spec.evidence_whole_at.or(spec.evidence_visible_at).map_or(visible, micros),
             evidence: spec.evidence_records,
             pinned: Some(Box::new(Pinned {
                 id: spec.id,

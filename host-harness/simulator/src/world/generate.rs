@@ -21,6 +21,7 @@ impl World {
     pub fn generate(config: &WorldConfig) -> Self {
         let mut world = World::bare(config.seed, config.start);
         world.end = end_of(config);
+        world.odd = config.odd;
         for (number, organization) in config.organizations.iter().enumerate() {
             let id = world.add_organization(
                 &organization.region,
@@ -63,6 +64,8 @@ enum Age {
     Recent,
     Old,
     Future,
+    /// It gains alerts until the end.
+    Growing,
 }
 
 impl Plan<'_> {
@@ -73,6 +76,7 @@ impl Plan<'_> {
             (Age::Recent, self.config.investigations),
             (Age::Old, self.config.old_investigations),
             (Age::Future, growth),
+            (Age::Growing, self.config.odd.growing_investigations),
         ];
         for (group, (age, count)) in groups.into_iter().enumerate() {
             let mut before = None;
@@ -95,6 +99,7 @@ impl Plan<'_> {
             Age::Recent => self.start - dice.between(SECOND, HISTORY_DAYS * DAY),
             Age::Old => self.start - dice.between(40 * DAY, 380 * DAY),
             Age::Future => dice.between(self.start + SECOND, self.end.max(self.start + SECOND)),
+            Age::Growing => self.start - dice.between(SECOND, 20 * DAY),
         };
         // Bursts share one instant to the microsecond: exclusive bounds then cut through them.
         let created = match before {
@@ -123,6 +128,7 @@ impl Plan<'_> {
             product_alerts: Vec::new(),
             comments: Vec::new(),
             generated: true,
+            late_extras: self.config.odd.has_late_extras(seed),
             untimed: mix(seed, 0x7173) % 100 < u64::from(self.config.untimed_percent),
         };
         if self.config.changes {
@@ -239,13 +245,18 @@ impl Plan<'_> {
             return;
         }
         let later = match age {
+            Age::Growing => (self.config.odd.growing_alerts as u64).saturating_sub(first),
             Age::Old => u64::from(dice.chance(80)),
             _ if manual => 0,
             _ => u64::from(dice.chance(20)) * (1 + dice.below(3)),
         };
+        let mut before = None;
         for ordinal in 0..later {
             let from = if age == Age::Old { self.start - 2 * DAY } else { investigation.created };
-            let created = cut(dice.between(from, self.end.max(from)), dice);
+            let drawn = cut(dice.between(from, self.end.max(from)), dice);
+            // Where there are many, they come in bursts.
+            let created = before.filter(|_| age == Age::Growing && dice.chance(30)).unwrap_or(drawn);
+            before = Some(created);
             let visible = created + self.lag(dice);
             // The row may already show an alert that the list does not have yet.
             let on_row = dice.between(created, visible);
@@ -271,6 +282,7 @@ impl Plan<'_> {
         let seed = mix(investigation.seed, 0xA1E_0000 + ordinal);
         let triage_visible = self.triage_visible(seed, created, visible);
         investigation.alerts.push(world.alerts.len() as u32);
+        let evidence_visible = visible.max(triage_visible) + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE);
         world.alerts.push(Alert {
             seed,
             organization: self.organization,
@@ -280,7 +292,8 @@ impl Plan<'_> {
             on_row,
             visible,
             triage_visible,
-            evidence_visible: visible.max(triage_visible) + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE),
+            evidence_visible,
+            evidence_whole: evidence_visible + self.config.odd.spread(seed),
             evidence: self.evidence(dice),
             pinned: None,
         });
@@ -329,6 +342,7 @@ impl Plan<'_> {
             visible,
             triage_visible: known,
             evidence_visible,
+            evidence_whole: evidence_visible + self.config.odd.spread(seed),
             evidence,
             pinned: None,
         });

@@ -18,6 +18,7 @@ use time::OffsetDateTime;
 
 pub use self::spec::{AlertKind, AlertSpec, Change, InvestigationSpec, Person};
 use crate::moment::{Micros, SECOND};
+use crate::oddities::Oddities;
 use crate::rng::uuid_of;
 
 /// Handle of an organization.
@@ -118,6 +119,8 @@ pub(crate) struct Investigation {
     pub(crate) generated: bool,
     /// Its row never shows when its alerts were.
     pub(crate) untimed: bool,
+    /// Comments and product alerts from the seed come to it at any time.
+    pub(crate) late_extras: bool,
 }
 
 /// What a test pinned of an alert.
@@ -147,6 +150,8 @@ pub(crate) struct Alert {
     pub(crate) triage_visible: Micros,
     /// When its evidence is listed.
     pub(crate) evidence_visible: Micros,
+    /// When the last piece of it is, of evidence that comes piece by piece; otherwise the same.
+    pub(crate) evidence_whole: Micros,
     /// Evidence records from the seed, unless pinned.
     pub(crate) evidence: u16,
     pub(crate) pinned: Option<Box<Pinned>>,
@@ -159,6 +164,7 @@ pub struct World {
     pub(crate) start: OffsetDateTime,
     /// What comes from seeds alone (comments, product alerts, work on triage alerts) happens until then.
     pub(crate) end: Micros,
+    pub(crate) odd: Oddities,
     pub(crate) organizations: Vec<Organization>,
     pub(crate) investigations: Vec<Investigation>,
     pub(crate) alerts: Vec<Alert>,
@@ -186,6 +192,30 @@ impl Investigation {
     /// The UUID by which v1 and old links name it.
     pub(crate) fn uuid(&self) -> String {
         uuid_of(self.seed)
+    }
+}
+
+impl Alert {
+    /// How many of so many pieces are there that come one by one from `first` on, at equal intervals, the last with the last
+    /// piece of evidence.
+    pub(crate) fn pieces(&self, count: usize, first: Micros, now: Micros) -> usize {
+        let (span, passed) = (self.evidence_whole.saturating_sub(first), now.saturating_sub(first));
+        match (passed, count) {
+            (..0, _) => 0,
+            (_, 0 | 1) => count,
+            _ if !self.is_piecemeal() || passed >= span => count,
+            _ => 1 + (i128::from(passed) * (count as i128 - 1) / i128::from(span)) as usize,
+        }
+    }
+
+    /// Whether its evidence and its actors come piece by piece.
+    pub(crate) fn is_piecemeal(&self) -> bool {
+        self.evidence_whole > self.evidence_visible
+    }
+
+    /// Whether pieces of it are still to come.
+    pub(crate) fn is_in_pieces(&self, now: Micros) -> bool {
+        self.is_piecemeal() && now < self.evidence_whole
     }
 }
 

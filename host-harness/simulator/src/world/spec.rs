@@ -159,6 +159,8 @@ pub struct AlertSpec {
     pub on_row_at: Option<OffsetDateTime>,
     /// When its evidence is listed; `None` is when it is listed.
     pub evidence_visible_at: Option<OffsetDateTime>,
+    /// When the last piece of it is, where it comes piece by piece from `evidence_visible_at` on; `None` is all at once.
+    pub evidence_whole_at: Option<OffsetDateTime>,
     /// How many evidence records to make when `evidence` is `None`.
     pub evidence_records: u16,
     /// The element of the alert list, verbatim.
@@ -184,6 +186,7 @@ impl AlertSpec {
             triage_visible_at: None,
             on_row_at: None,
             evidence_visible_at: None,
+            evidence_whole_at: None,
             evidence_records: 1,
             json: None,
             triage_json: None,
