@@ -57,6 +57,9 @@ impl Desk {
         let line = |line: &str| {
             // What a connector says is its own affair.
             let line = line.split_once(", unauthorized). ").map_or(line, |(before, _)| before);
+            // How many failures, and artifacts, there were by then.
+            let line = line.split_once("backing off after ").map_or(line, |_| "  backing off");
+            let line = line.split_once(" artifacts delivered ").map_or(line, |_| "output artifacts.jsonl: DELIVERED");
             let cells = line.split("  ").filter(|cell| !cell.trim().is_empty()).map(|cell| match cell.trim() {
                 cell if cell.ends_with(" ago") => "AGO",
                 cell if cell.starts_with("in ") || cell == "now" || cell == "due" => "NEXT",

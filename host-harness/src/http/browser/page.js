@@ -11,6 +11,7 @@ const MOST_TILES = 300;
 const MOST_RAW = 200000;
 const MOST_SHORT = 300;
 const ANSWERS_WITHIN_MS = 30000;
+const TOLD_FOR_S = 86400;
 const ORDER = ["failed", "degraded", "starting", "ok", "disabled"];
 
 const at = (id) => document.getElementById(id);
@@ -90,7 +91,7 @@ function tell(failure) {
 
 function hostLine(status) {
   const { version, started, polls_running: running, parallel_polls: most, stopping, sink } = status.host;
-  const delivered = sink?.target ? `; ${sink.delivered} artifacts delivered to ${sink.target}` : "";
+  const delivered = sink?.target && sink.target !== "none" ? `; ${sink.delivered} artifacts delivered to ${sink.target}` : "";
   const end = stopping ? "; stopping" : "";
   return `host-harness ${version}, started ${ago(started, status.now)}; ${running} of ${most} polls running${delivered}${end}`;
 }
@@ -132,20 +133,38 @@ function streamLine(stream) {
   return make("li", "", `${counts}; ${stream.state}: ${sentence(stream.failure)}`);
 }
 
+/** That there is more, and how long the vendor wants peace. */
+function pace(one, now) {
+  const left = between(now, one.not_before);
+  const pause = left > 0 ? `not to be called for another ${span(left)}` : "";
+  if (one.behind_since) {
+    const limit = pause ? `; it asks ${pause}` : "";
+    return `behind since ${ago(one.behind_since, now)}: the vendor has more, which is collected turn by turn${limit}`;
+  }
+  return pause ? `the vendor asks ${pause}` : "";
+}
+
+/** What is wrong, or was within the last day, but for what a stream says: nothing is said twice. */
+function trouble(one, now) {
+  const failure = one.failure ?? one.last_failure;
+  if (!failure || (one.streams ?? []).some((stream) => stream.failure && sentence(stream.failure) === sentence(failure))) return "";
+  if (one.failure) return sentence(failure);
+  return between(failure.at, now) < TOLD_FOR_S ? `was wrong ${ago(failure.at, now)}: ${sentence(failure)}` : "";
+}
+
 function tile(one, now) {
   const times = [`last poll ${ago(one.last_poll, now)}`, nextPoll(one, now)].filter(Boolean).join(", ");
   const streams = one.streams ?? [];
-  // What a stream says is not said twice.
-  const isTold = streams.some((stream) => stream.failure && one.failure && sentence(stream.failure) === sentence(one.failure));
+  const [wrong, slow] = [trouble(one, now), pace(one, now)];
   const element = make(
     "article",
     `tile ${ORDER.includes(one.state) ? one.state : ""}`,
     make("h3", "", make("span", "", one.name), make("span", "state", one.state)),
     make("p", "quiet", `${[one.integration_type, one.connector?.version].filter(Boolean).join(" ")}, every ${one.interval_minutes} min`),
     make("p", "", times),
-    one.failure && !isTold ? make("p", "", sentence(one.failure)) : null,
+    wrong ? make("p", "", wrong) : null,
     streams.length ? make("ul", "", ...streams.map(streamLine)) : null,
-    one.behind_since ? make("p", "", `behind since ${ago(one.behind_since, now)}: the vendor has more, which is collected turn by turn`) : null,
+    slow ? make("p", "", slow) : null,
     one.hint ? make("p", "", one.hint) : null,
   );
   for (const route of one.routes ?? []) element.append(make("p", "quiet", `routed: ${route}`));
