@@ -26,8 +26,8 @@ use crate::instances::secrets::{self, Source};
 /// Show what a running host is doing
 ///
 /// Asks the host over HTTP. Exit code 0: every instance shown is ok, starting or
-/// disabled, the configuration is sound and the output works, or with --watch
-/// nobody reads any more; 1: something is wrong, or nobody answers; 2: wrong
+/// disabled and has a connector, the configuration is sound and the output works,
+/// or with --watch nobody reads any more; 1: something is wrong, or nobody answers; 2: wrong
 /// usage, or the token cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "\

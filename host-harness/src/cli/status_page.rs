@@ -15,10 +15,14 @@ fn instances(status: &Value) -> &[Value] {
     status.get("instances").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// Whether an instance needs somebody's attention: something is wrong with it, or nothing serves it at this moment.
+pub(super) fn needs_somebody(one: &Value) -> bool {
+    matches!(text(one, "/state"), "degraded" | "failed") || one.get("unserved") == Some(&Value::Bool(true))
+}
+
 /// Whether nothing needs anybody's attention.
 pub(super) fn is_good(status: &Value) -> bool {
-    let well = |one: &Value| !matches!(text(one, "/state"), "degraded" | "failed");
-    instances(status).iter().all(well)
+    instances(status).iter().all(|one| !needs_somebody(one))
         && status.pointer("/host/config/problems").and_then(Value::as_array).is_none_or(Vec::is_empty)
         && status.pointer("/host/sink/failure").is_none_or(Value::is_null)
 }
@@ -147,6 +151,13 @@ fn troubled(one: &Value) -> Vec<(String, String)> {
 fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
     let mut lines = Vec::new();
     let troubled = troubled(one);
+    // What its last poll came to may be a day old; when it says so itself that is enough.
+    if one.get("unserved") == Some(&Value::Bool(true)) && text(one, "/failure/code") != "connector-missing" {
+        lines.push(format!(
+            "  nothing serves {} at this moment: see `host-harness connectors list`",
+            escape(text(one, "/integration_type"))
+        ));
+    }
     // What is said of a stream is not said twice.
     let is_told = |why: &String| troubled.iter().any(|(_, told)| told == why);
     if let Some(failure) = one.get("failure").filter(|failure| !failure.is_null()) {
@@ -350,6 +361,17 @@ mod tests {
     }
 
     #[test]
+    fn that_nothing_serves_an_instance_is_told_once() {
+        let mut status = status();
+        status["instances"][0]["unserved"] = true.into();
+        let line = "\n  nothing serves acme at this moment: see `host-harness connectors list`\n";
+        assert!(page(&status).contains(line), "{}", page(&status));
+        status["instances"][0]["failure"] =
+            json!({ "code": "connector-missing", "message": "no connector serves acme", "remedy": "Put one there." });
+        assert!(!page(&status).contains("nothing serves"), "{}", page(&status));
+    }
+
+    #[test]
     fn a_back_off_and_the_pause_that_a_vendor_asks_for_are_shown() {
         let mut status = status();
         status["instances"][0]["back_off"] = json!({ "failures": 1, "seconds": 60, "until": "2026-01-15T12:01:00Z" });
@@ -378,6 +400,7 @@ mod tests {
             "not_before",
             "routes",
             "stopping",
+            "unserved",
         ] {
             assert!(own.contains(fact), "{fact}");
             assert!(other.contains(fact), "{fact} is not on the page for browsers");
@@ -404,7 +427,8 @@ mod tests {
     #[test]
     fn one_thing_that_is_wrong_is_enough_for_the_exit_code() {
         type Change = fn(&mut Value);
-        let changes: [Change; 4] = [
+        let changes: [Change; 5] = [
+            |status| status["instances"][0]["unserved"] = true.into(),
             |status| status["instances"][0]["state"] = "degraded".into(),
             |status| status["instances"][0]["state"] = "failed".into(),
             |status| status["host"]["config"]["problems"] = json!([{}]),

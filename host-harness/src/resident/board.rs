@@ -32,6 +32,9 @@ pub struct HostStatus {
     pub started: OffsetDateTime,
     /// Whether it was told to stop and only finishes what it has begun.
     pub stopping: bool,
+    /// Whether every connector that was there at the start was looked at: what nothing serves until then may be about to.
+    #[serde(skip)]
+    pub looked: bool,
     /// Polls at the moment.
     pub polls_running: usize,
     /// Most polls at once.
@@ -117,6 +120,7 @@ impl Board {
             version: env!("CARGO_PKG_VERSION"),
             started: now(),
             stopping: false,
+            looked: false,
             polls_running: 0,
             parallel_polls,
             config: ConfigStatus::default(),

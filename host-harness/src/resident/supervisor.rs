@@ -129,6 +129,7 @@ impl Supervisor {
     /// Says that every connector that is there at the start was looked at. Until then an instance that nothing serves yet
     /// waits when it is due: its connector may still be compiling.
     pub fn looked(&self) {
+        self.board.change_host(|host| host.looked = true);
         let _ = self.commands.send(Command::Looked);
     }
 

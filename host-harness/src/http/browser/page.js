@@ -152,16 +152,27 @@ function trouble(one, now) {
   return between(failure.at, now) < TOLD_FOR_S ? `was wrong ${ago(failure.at, now)}: ${sentence(failure)}` : "";
 }
 
+/** Whether it needs somebody: something is wrong with it, or nothing serves it at this moment. */
+const needsSomebody = (one) => one.state === "failed" || one.state === "degraded" || one.unserved === true;
+
+/** What its last poll came to may be a day old; when it says so itself that is enough. */
+function unserved(one) {
+  if (!one.unserved || one.failure?.code === "connector-missing") return "";
+  return `nothing serves ${one.integration_type} at this moment: see below, or host-harness connectors list`;
+}
+
 function tile(one, now) {
   const times = [`last poll ${ago(one.last_poll, now)}`, nextPoll(one, now)].filter(Boolean).join(", ");
   const streams = one.streams ?? [];
-  const [wrong, slow] = [trouble(one, now), pace(one, now)];
+  const [missing, wrong, slow] = [unserved(one), trouble(one, now), pace(one, now)];
+  const kind = one.unserved ? "failed" : ORDER.find((state) => state === one.state) ?? "";
   const element = make(
     "article",
-    `tile ${ORDER.includes(one.state) ? one.state : ""}`,
+    `tile ${kind}`,
     make("h3", "", make("span", "", one.name), make("span", "state", one.state)),
     make("p", "quiet", `${[one.integration_type, one.connector?.version].filter(Boolean).join(" ")}, every ${one.interval_minutes} min`),
     make("p", "", times),
+    missing ? make("p", "", missing) : null,
     wrong ? make("p", "", wrong) : null,
     streams.length ? make("ul", "", ...streams.map(streamLine)) : null,
     slow ? make("p", "", slow) : null,
@@ -188,7 +199,7 @@ function connectorRow(connector) {
 
 /** Those that need somebody come first. */
 function sorted(instances) {
-  const rank = (one) => ORDER.indexOf(one.state);
+  const rank = (one) => (one.unserved ? 0 : ORDER.indexOf(one.state));
   return [...instances].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
 }
 
@@ -198,7 +209,7 @@ function show(status) {
   last = status;
   const instances = sorted(status.instances ?? []);
   const counts = ORDER.map((state) => [instances.filter((one) => one.state === state).length, state]).filter(([count]) => count);
-  const needs = counts.filter(([, state]) => state === "failed" || state === "degraded").reduce((sum, [count]) => sum + count, 0);
+  const needs = instances.filter(needsSomebody).length;
   document.title = needs ? `(${needs}) Signal Client` : "Signal Client";
   at("host").textContent = hostLine(status);
   at("notices").replaceChildren(...notices(status));
