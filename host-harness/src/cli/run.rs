@@ -42,7 +42,7 @@ use crate::store::{Reader, Store};
 /// SIGTERM and SIGINT end it in good order: polls at hand finish their step. A
 /// second signal ends it at once; nothing that was stored is lost either way.
 /// Exit code 0: it was told to stop; 2: it could not start; 130 or 143: a second
-/// signal. SIGHUP polls instances that wait because something went wrong.
+/// signal. SIGHUP polls instances that are failed or degraded.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:

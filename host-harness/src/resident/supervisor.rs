@@ -120,8 +120,8 @@ impl Supervisor {
         answer.await.unwrap_or(Ok(()))
     }
 
-    /// Says that something was changed that these instances may have failed of: those that are backing off are polled
-    /// within seconds, unless the vendor asked for more, and so are those that were told to wait for long.
+    /// Says that something was changed that these instances may have failed of: those with which something is wrong are
+    /// polled within seconds, unless the vendor asked for more, and so are those that were told to wait for long.
     pub fn wake(&self, ids: Vec<Uuid>) {
         let _ = self.commands.send(Command::Wake(ids));
     }
@@ -392,14 +392,14 @@ impl Work {
         self.show_next(id, due, now);
     }
 
-    /// Polls an instance soon if it is backing off or was told to wait for long, and at once if it only waited for its
-    /// connector.
+    /// Polls an instance soon if something is wrong with it or it was told to wait for long, and at once if it only waited
+    /// for its connector.
     fn wake(&mut self, id: Uuid) {
         self.go_on(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if self.in_flight.contains_key(&id) {
             entry.changed = true;
-        } else if entry.back_off.failures > 0 || entry.is_at_rest(Instant::now()) {
+        } else if entry.waits_for_somebody(Instant::now()) {
             let now = Instant::now();
             let due = entry.soon(id, now);
             self.set_due(id, due);

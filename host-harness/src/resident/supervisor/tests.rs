@@ -13,7 +13,7 @@ use crate::connectors::serving::Serving as _;
 use crate::instances::failure::Retry;
 use crate::instances::report::End;
 use crate::resident::shelf::Shelf;
-use stage::{Stage, cycle, failed, good, minutes, of};
+use stage::{Stage, cycle, failed, good, minutes, of, partial};
 
 #[tokio::test(start_paused = true)]
 async fn first_polls_are_spread_over_the_interval_and_each_instance_keeps_its_place() {
@@ -216,6 +216,50 @@ async fn a_key_that_is_refused_is_tried_slowly_shown_at_once_and_tried_soon_when
     stage.supervisor.wake(vec![stage.id("a")]);
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(stage.polls("a").len(), before + 3, "one that is well is not disturbed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_which_a_part_fails_is_polled_soon_when_something_was_changed() {
+    let stage = Stage::new(4, |_, count| (0, if count == 2 { good() } else { partial(None) }));
+    stage.apply(&[("a", "poll_interval_minutes = 1440")]).await;
+    while stage.status("a").state == State::Starting {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!((stage.polls("a").len(), stage.status("a").state), (1, State::Degraded));
+    let soon = async || {
+        stage.supervisor.wake(vec![stage.id("a")]);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stage.polls("a").len()
+    };
+    assert_eq!(soon().await, 2);
+    assert_eq!((soon().await, stage.status("a").state), (3, State::Ok));
+    assert_eq!(soon().await, 3, "one that is well is not disturbed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_which_a_part_fails_waits_as_long_as_its_vendor_asks() {
+    let stage = Stage::new(4, |_, count| (0, partial((count == 0).then_some(Duration::from_mins(30)))));
+    stage.apply(&[("a", "poll_interval_minutes = 1440")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(29).await;
+    assert_eq!(stage.polls("a").len(), 1);
+    minutes(2).await;
+    assert_eq!(stage.polls("a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_during_a_poll_of_which_a_part_fails_is_not_missed() {
+    let stage = Stage::new(4, |_, count| (60, if count == 0 { partial(None) } else { good() }));
+    stage.apply(&[("a", "poll_interval_minutes = 1440")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(2).await;
+    assert_eq!(stage.polls("a").len(), 2);
 }
 
 #[tokio::test(start_paused = true)]
