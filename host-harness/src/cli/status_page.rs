@@ -23,6 +23,7 @@ pub(super) fn needs_somebody(one: &Value) -> bool {
 /// Whether nothing needs anybody's attention.
 pub(super) fn is_good(status: &Value) -> bool {
     instances(status).iter().all(|one| !needs_somebody(one))
+        && status.pointer("/host/broken").and_then(Value::as_array).is_none_or(Vec::is_empty)
         && status.pointer("/host/config/problems").and_then(Value::as_array).is_none_or(Vec::is_empty)
         && status.pointer("/host/sink/failure").is_none_or(Value::is_null)
 }
@@ -54,6 +55,13 @@ pub(super) fn page(status: &Value) -> String {
         number(status, "/host/parallel_polls"),
         if status.pointer("/host/stopping") == Some(&Value::Bool(true)) { ", stopping" } else { "" }
     )];
+    let broken = status.pointer("/host/broken").and_then(Value::as_array);
+    for part in broken.into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(format!(
+            "broken: {} has panicked; report this. The host ends itself, to be started again",
+            escape(part)
+        ));
+    }
     let problems = status.pointer("/host/config/problems").and_then(Value::as_array);
     let left_out = status.pointer("/host/config/left_out").and_then(Value::as_array);
     let left_out: Vec<&str> = left_out.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -361,6 +369,15 @@ mod tests {
     }
 
     #[test]
+    fn a_part_of_the_host_that_has_panicked_is_named() {
+        let mut status = status();
+        status["host"]["broken"] = json!(["the schedule"]);
+        let page = page(&status);
+        let line = "broken: the schedule has panicked; report this. The host ends itself, to be started again";
+        assert_eq!(page.lines().nth(1), Some(line), "{page}");
+    }
+
+    #[test]
     fn that_nothing_serves_an_instance_is_told_once() {
         let mut status = status();
         status["instances"][0]["unserved"] = true.into();
@@ -392,6 +409,7 @@ mod tests {
         for fact in [
             "back_off",
             "behind_since",
+            "broken",
             "delivered",
             "hint",
             "last_failure",
@@ -427,7 +445,8 @@ mod tests {
     #[test]
     fn one_thing_that_is_wrong_is_enough_for_the_exit_code() {
         type Change = fn(&mut Value);
-        let changes: [Change; 5] = [
+        let changes: [Change; 6] = [
+            |status| status["host"]["broken"] = json!(["the schedule"]),
             |status| status["instances"][0]["unserved"] = true.into(),
             |status| status["instances"][0]["state"] = "degraded".into(),
             |status| status["instances"][0]["state"] = "failed".into(),

@@ -65,6 +65,8 @@ impl Snapshot {
         page.sample("info", &[("version", host.version)], 1.0);
         page.family("start_timestamp_seconds", "gauge", "When the host started.");
         page.sample("start_timestamp_seconds", &[], unix(host.started));
+        page.family("broken", "gauge", "Whether a part of the host has panicked.");
+        page.sample("broken", &[], f64::from(u8::from(!host.broken.is_empty())));
         page.family("polls_running", "gauge", "Polls at the moment.");
         page.sample("polls_running", &[], count(host.polls_running as u64));
         page.family("config_problems", "gauge", "What is wrong with the configuration file as it is now.");

@@ -105,9 +105,14 @@ impl Site {
         }
     }
 
-    /// Whether the host runs: 503 once it was told to stop.
+    /// Whether the host runs: 503 once a part of it has panicked, or it was told to stop.
     fn health(&self) -> Answer {
-        if self.board.host().stopping {
+        let host = self.board.host();
+        if !host.broken.is_empty() {
+            let page = json!({ "status": "broken", "broken": host.broken });
+            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &page);
+        }
+        if host.stopping {
             return json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "stopping" }));
         }
         json_answer(StatusCode::OK, &json!({ "status": "ok" }))

@@ -99,11 +99,14 @@ function hostLine(status) {
 function notices(status) {
   const { config, sink } = status.host;
   const leftOut = config?.left_out ?? [];
-  const list = (config?.problems ?? []).map((problem) => {
+  const list = (status.host.broken ?? []).map((part) =>
+    make("p", "notice failed", `Broken: ${part} has panicked; report this. The host ends itself, to be started again.`),
+  );
+  for (const problem of config?.problems ?? []) {
     const line = problem.line ? `:${problem.line}` : "";
     const standing = leftOut.length ? "Configuration" : "Configuration, not in effect";
-    return make("p", "notice failed", `${standing}: ${problem.file}${line}: ${problem.reason}; ${problem.help}`);
-  });
+    list.push(make("p", "notice failed", `${standing}: ${problem.file}${line}: ${problem.reason}; ${problem.help}`));
+  }
   if (leftOut.length) {
     list.push(make("p", "notice failed", `Left out since the start, until that is corrected: ${leftOut.join(", ")}`));
   }

@@ -230,7 +230,26 @@ async fn health_says_when_the_host_stops() {
     let stage = Stage::new(true).await;
     assert_eq!(stage.get("/healthz").await, (200, serde_json::json!({ "status": "ok" })), "without the token");
     stage.board.change_host(|host| host.stopping = true);
-    assert_eq!(stage.get("/healthz").await.0, 503);
+    assert_eq!(stage.get("/healthz").await, (503, serde_json::json!({ "status": "stopping" })));
+}
+
+#[tokio::test]
+async fn a_host_that_is_broken_says_of_what_and_is_not_taken_for_one_that_was_told_to_stop() {
+    let stage = Stage::new(false).await;
+    let metric = async || {
+        let text = stage.ask("GET", "/metrics", "").await.2;
+        text.lines().find_map(|line| line.strip_prefix("signal_client_broken ").map(str::to_owned))
+    };
+    assert_eq!(metric().await.as_deref(), Some("0"));
+    crate::resident::guard::guarded(&stage.board, "the schedule", async { panic!("as the test wants") }).await;
+    let broken = serde_json::json!({ "status": "broken", "broken": ["the schedule"] });
+    assert_eq!(stage.get("/healthz").await, (503, broken.clone()));
+    assert_eq!(metric().await.as_deref(), Some("1"));
+    let (_, page) = stage.get("/status").await;
+    assert_eq!((&page["host"]["broken"], &page["host"]["stopping"]), (&broken["broken"], &false.into()));
+    // It ends itself then.
+    stage.board.change_host(|host| host.stopping = true);
+    assert_eq!(stage.get("/healthz").await, (503, broken));
 }
 
 #[tokio::test]

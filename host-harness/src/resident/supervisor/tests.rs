@@ -322,9 +322,29 @@ async fn a_host_that_panics_during_a_poll_fails_that_poll_only() {
 async fn a_schedule_that_panics_shows_in_the_health_of_the_host() {
     let stage = Stage::new(4, |_, _| panic!("as the test wants, before the poll has a task of its own"));
     stage.apply(&[("a", "")]).await;
-    assert!(!stage.board.host().stopping);
+    assert!(stage.board.host().broken.is_empty());
     minutes(6).await;
-    assert!(stage.board.host().stopping);
+    assert_eq!(stage.board.host().broken, ["the schedule"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_at_hand_are_finished_also_where_the_schedule_has_panicked() {
+    let stage = Stage::new(4, |name, _| match name {
+        "bad" => panic!("as the test wants, before the poll has a task of its own"),
+        _ => (70, good()),
+    });
+    stage.apply(&[("a", "")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let id = stage.id("a");
+    stage.apply_on("first_poll_within_seconds = 1", &[("a", ""), ("bad", "")]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.board.host().broken, ["the schedule"]);
+    assert!(lock(&stage.script.running).contains(&id));
+    let script = Arc::clone(&stage.script);
+    stage.end().await;
+    assert!(!lock(&script.running).contains(&id), "it has ended");
 }
 
 #[tokio::test(start_paused = true)]
