@@ -17,7 +17,7 @@ use crate::contract::types::{Origin, Plan, Scheme};
 use crate::egress::{Gate, GateOptions, NetworkError, NetworkOptions, Policy, Redactor, Routes, system_lookup};
 use crate::http::Access;
 use crate::instances::report::counted;
-use crate::instances::secrets;
+use crate::instances::secrets::{self, Whose};
 use crate::log::escape;
 use crate::resident::{FixedConnectors, resolve};
 use crate::sandbox::{Clock, Engine, Limits};
@@ -38,8 +38,10 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
             let help = config::suggestion(&instance.integration_type, known.iter().map(String::as_str));
             problems.push(resolve::problem(&config.file, instance.place.line, "connector-missing", reason, help));
         }
+        let connector = instance.integration_type.replace('_', "-");
+        let whose = Whose::Instance { connector: &connector, name: &instance.name };
         for secret in &instance.secrets {
-            if let Err(error) = secrets::take(std::slice::from_ref(secret)) {
+            if let Err(error) = secrets::take(std::slice::from_ref(secret), whose) {
                 let line = instance.line_of(&secret.0);
                 problems.push(resolve::problem(&config.file, line, error.code(), error.to_string(), error.help()));
             }

@@ -21,7 +21,7 @@ use super::output;
 use super::selection::Selection;
 use super::status_page::{is_good, page};
 use crate::config;
-use crate::instances::secrets::{self, Source};
+use crate::instances::secrets::{self, Source, Whose};
 
 /// Show what a running host is doing
 ///
@@ -177,7 +177,7 @@ impl Target {
     /// The header with the token, if one is wanted.
     fn authorization(&self) -> Result<Option<HeaderValue>, CliError> {
         let Some(source) = &self.token else { return Ok(None) };
-        let secrets = secrets::take(&[("token".to_owned(), source.clone())])?;
+        let secrets = secrets::take(&[("token".to_owned(), source.clone())], Whose::Own)?;
         let token = secrets.get("token").map(ExposeSecret::expose_secret).unwrap_or_default();
         let header = HeaderValue::from_str(&format!("Bearer {token}"));
         // The error would say nothing more.
