@@ -150,6 +150,18 @@ fn a_search_without_state_says_what_to_do() {
 }
 
 #[test]
+fn a_search_takes_the_state_directory_from_a_configuration_as_the_other_commands_do() {
+    let dir = temporary();
+    drop(host_harness::store::Store::open(&dir.path().join("kept")).expect("store"));
+    let file = dir.path().join("conductor.toml");
+    std::fs::write(file, "[host]\nstate = \"kept\"\nconnectors = \"c\"\n").expect("configuration");
+    let (code, _, stderr) = run(dir.path(), &["search", "--config", "conductor.toml", "anything"]);
+    assert_eq!((code, stderr.contains("no artifacts found")), (0, true), "{stderr}");
+    let (code, _, stderr) = run(dir.path(), &["search", "--config", "conductor.toml", "--state", "kept"]);
+    assert_eq!((code, stderr.contains("cannot be used with")), (2, true), "{stderr}");
+}
+
+#[test]
 fn a_search_without_hits_says_so_on_standard_error_and_succeeds() {
     let dir = temporary();
     drop(host_harness::store::Store::open(&dir.path().join("state")).expect("store"));

@@ -77,14 +77,14 @@ fn the_rules_for_alerts_ask_for_metrics_and_states_that_exist() {
     for metric in asked {
         assert!(page.contains(&format!("| `{metric}")), "{metric} is not in the table of metrics");
     }
-    let matched = rules.replace("state=~\"", "state=\"");
+    let matched = rules.replace("state=~\"", "state=\"").replace("state!=\"", "state=\"");
     let states: Vec<&str> = matched
         .split("state=\"")
         .skip(1)
         .filter_map(|rest| rest.split('"').next())
         .flat_map(|all| all.split('|'))
         .collect();
-    assert_eq!(states.len(), 5);
+    assert_eq!(states.len(), 10);
     for state in states {
         assert!(page.contains(&format!("`{state}`")), "{state} is no state");
     }

@@ -10,10 +10,10 @@ use serde_json::{Value, json};
 
 use super::error::{CliError, EXIT_FAILED};
 use super::run::allowed;
-use super::soundness::connectors;
+use super::soundness::{connectors, operator};
 use super::{Context, check, output};
 use crate::config::{self, Config, ConfigError, InstanceConfig, LeftOut, Problem};
-use crate::connectors::registry::{Operator, OperatorError};
+use crate::connectors::registry::Operator;
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::CheckReport;
 use crate::instances::failure::FailureReport;
@@ -96,15 +96,6 @@ fn choose<'c>(
         CliError::usage(format!("{} has no instance {name:?}", config.file.display()))
             .help(config::suggestion(name, known))
     })
-}
-
-/// What a host with this state has judged and granted; nothing where none has run yet.
-fn operator(state: &Path) -> Result<Option<Operator>, CliError> {
-    match Operator::at(state) {
-        Ok(operator) => Ok(Some(operator)),
-        Err(OperatorError::NoHost { .. }) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
 }
 
 /// Checks one. Nothing is asked by what the host would not let ask, and nothing goes where it would not go.

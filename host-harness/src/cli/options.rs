@@ -11,8 +11,8 @@ use url::Url;
 use super::error::CliError;
 use crate::connectors::{ConfigureError, Connector, LoadError, Tenant, TenantError, TenantOptions};
 use crate::egress::{NetworkOptions, Routes};
-use crate::instances::settings::SettingsError;
-use crate::instances::{secrets, settings};
+use crate::instances::secrets::{self, Whose};
+use crate::instances::settings::{self, SettingsError};
 use crate::sandbox::{Clock, Engine, EngineOptions};
 
 /// For whom, and how to reach the vendor.
@@ -73,10 +73,11 @@ impl InstanceOptions {
 impl Understood {
     /// Configures an instance: settings and secrets by the connector's form.
     pub(super) async fn tenant(&self, connector: &Connector, name: &str) -> Result<Tenant, CliError> {
+        let whose = Whose::Instance { connector: connector.slug(), name };
         let options = TenantOptions {
             name: name.to_owned(),
             settings: settings::coerce(connector.descriptor(), &self.settings)?,
-            secrets: secrets::read(connector.descriptor(), &self.secrets)?,
+            secrets: secrets::read(connector.descriptor(), &self.secrets, whose)?,
             routes: self.routes.clone(),
             clock: self.clock.clone(),
             network: self.network.clone(),

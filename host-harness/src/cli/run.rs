@@ -10,7 +10,7 @@ use clap::{Args, ValueEnum};
 use time::OffsetDateTime;
 use tokio::net::TcpListener;
 
-use super::error::CliError;
+use super::error::{CliError, EXIT_FAILED};
 use super::open_files;
 use super::options::parse_time;
 use super::signals::{Hangup, Signals};
@@ -23,7 +23,7 @@ use crate::http::{Access, Site, serve};
 use crate::log;
 use crate::resident::board::Board;
 use crate::resident::delivery::Delivery;
-use crate::resident::guard::guarded;
+use crate::resident::guard::{beyond_repair, guarded};
 use crate::resident::poller::{ConnectorPoller, Phase};
 use crate::resident::resolve;
 use crate::resident::retention::Retention;
@@ -41,8 +41,8 @@ use crate::store::{Reader, Store};
 ///
 /// SIGTERM and SIGINT end it in good order: polls at hand finish their step. A
 /// second signal ends it at once; nothing that was stored is lost either way.
-/// Exit code 0: it was told to stop; 2: it could not start; 130 or 143: a second
-/// signal. SIGHUP polls instances that wait because something went wrong.
+/// Exit code 0: it was told to stop; 1: a part of it has panicked, and it is to be
+/// started again; 2: it could not start; 130 or 143: a second signal. SIGHUP polls instances that are failed or degraded.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -145,6 +145,7 @@ impl Run {
         if self.check {
             return soundness::check(&config, &engine, &clock).await;
         }
+        let began = tokio::time::Instant::now();
         let hangup = Hangup::listen()?;
         open_files::raise();
         let host = &config.host;
@@ -226,8 +227,16 @@ impl Run {
         let of_connectors = Arc::clone(&board);
         tokio::spawn(async move { guarded(&of_connectors, "the watcher of connectors", connectors).await });
 
-        signals.next().await;
-        tracing::info!("stopping: polls at hand finish their step");
+        let code = tokio::select! {
+            _ = signals.next() => {
+                tracing::info!("stopping: polls at hand finish their step");
+                0
+            }
+            () = beyond_repair(&board, began) => {
+                tracing::error!("stopping, since the host is broken: polls at hand finish their step");
+                EXIT_FAILED
+            }
+        };
         // On a thread of the runtime, so that it works even while something blocks.
         tokio::spawn(async move {
             let code = signals.next().await;
@@ -244,7 +253,7 @@ impl Run {
             server.abort();
         }
         tracing::info!("stopped");
-        Ok(0)
+        Ok(code)
     }
 }
 

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use clap::Args;
 use serde_json::value::RawValue;
@@ -12,6 +11,7 @@ use time::format_description::well_known::Rfc3339;
 use super::error::CliError;
 use super::output;
 use super::spread::spread;
+use super::state::State;
 use crate::log::escape;
 use crate::store::{Attributed, Hit, Reader, notes, remark};
 
@@ -37,14 +37,14 @@ use crate::store::{Attributed, Hit, Reader, notes, remark};
 #[command(after_help = "\
 Examples:
   host-harness search --state ./state stream:alerts severity:high
+  host-harness search --config /etc/host-harness/conductor.toml severity:high
   host-harness search --state ./state 'user:\"Jane Doe\"' '10.0.0.*'
   host-harness search --state ./state 2026-01-15T11 failed
   host-harness search --state ./state 'severity:(high OR critical) NOT stream:alerts'
   host-harness search --state ./state --json --pretty --limit 1")]
 pub(super) struct Search {
-    /// The state directory of `poll` or `run`
-    #[arg(long, value_name = "DIR")]
-    state: PathBuf,
+    #[command(flatten)]
+    state: State,
     /// Show at most this many
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
@@ -68,11 +68,12 @@ pub(super) struct Search {
 
 impl Search {
     pub(super) fn run(self) -> Result<u8, CliError> {
+        let directory = self.state.directory()?;
         let query = self.query.join(" ");
         if let Some(remark) = remark(&query) {
             tracing::warn!("{remark}");
         }
-        let hits = Reader::open(&self.state)?.search(&query, self.instance.as_deref(), self.limit)?;
+        let hits = Reader::open(&directory)?.search(&query, self.instance.as_deref(), self.limit)?;
         if hits.is_empty() {
             tracing::info!("no artifacts found");
             for note in notes(&query) {

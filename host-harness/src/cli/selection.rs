@@ -6,6 +6,7 @@ use clap::Args;
 use serde_json::Value;
 
 use super::error::CliError;
+use super::status_page::needs_somebody;
 use crate::config::nearest;
 
 /// Options that choose instances.
@@ -14,7 +15,7 @@ pub(super) struct Selection {
     /// Only this instance, by name or id; may be given more than once
     #[arg(long = "instance", value_name = "NAME")]
     names: Vec<String>,
-    /// Only instances that are degraded or failed
+    /// Only instances that are degraded or failed, or that nothing serves
     #[arg(long)]
     failed: bool,
 }
@@ -41,9 +42,8 @@ impl Selection {
             });
         }
         instances.retain(|one| {
-            let is_wrong = matches!(one.get("state").and_then(Value::as_str), Some("degraded" | "failed"));
             let is_chosen = self.names.is_empty() || names_of(one).iter().any(|name| self.names.contains(name));
-            is_chosen && (is_wrong || !self.failed)
+            is_chosen && (!self.failed || needs_somebody(one))
         });
         Ok(())
     }
@@ -58,6 +58,7 @@ mod tests {
     fn shown(names: &[&str], failed: bool) -> Result<Vec<String>, CliError> {
         let mut status = json!({ "instances": [
             { "name": "acme", "handle": "a", "id": "4be49362", "state": "ok" }, { "name": "beta", "state": "failed" }, { "name": "corp", "state": "degraded" },
+            { "name": "orphan", "state": "ok", "unserved": true },
         ] });
         let names = names.iter().map(|name| (*name).to_owned()).collect();
         Selection { names, failed }.apply(&mut status, false)?;
@@ -66,8 +67,8 @@ mod tests {
 
     #[test]
     fn instances_are_chosen_by_name_and_by_trouble() {
-        assert_eq!(shown(&[], false).unwrap(), ["acme", "beta", "corp"]);
-        assert_eq!(shown(&[], true).unwrap(), ["beta", "corp"]);
+        assert_eq!(shown(&[], false).unwrap(), ["acme", "beta", "corp", "orphan"]);
+        assert_eq!(shown(&[], true).unwrap(), ["beta", "corp", "orphan"]);
         assert_eq!(shown(&["acme", "beta"], false).unwrap(), ["acme", "beta"]);
         assert_eq!(shown(&["acme", "beta"], true).unwrap(), ["beta"]);
         assert_eq!(shown(&["a", "beta"], false).unwrap(), ["acme", "beta"]);

@@ -24,7 +24,7 @@ impl Hangup {
         tokio::spawn(async move {
             while self.0.recv().await.is_some() {
                 tracing::info!(
-                    "SIGHUP: instances that wait because something went wrong are polled within seconds, unless their vendor \
+                    "SIGHUP: instances that are failed or degraded are polled within seconds, unless their vendor \
                      asked for more; the configuration and secrets are looked at all the time"
                 );
                 retry();

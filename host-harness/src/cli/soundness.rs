@@ -3,6 +3,7 @@
 //! Why everything at once: whoever is about to start a host wants to hear of all slips, each with its line.
 //! Not guaranteed: that the host starts. Its address may be taken, and its state in use, by one that runs.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
@@ -12,12 +13,13 @@ use super::error::CliError;
 use super::output;
 use super::run::allowed;
 use crate::config::{self, Config, ConfigError, Problem, SinkConfig};
+use crate::connectors::registry::{Operator, OperatorError};
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::{Origin, Plan, Scheme};
 use crate::egress::{Gate, GateOptions, NetworkError, NetworkOptions, Policy, Redactor, Routes, system_lookup};
 use crate::http::Access;
 use crate::instances::report::counted;
-use crate::instances::secrets;
+use crate::instances::secrets::{self, Whose};
 use crate::log::escape;
 use crate::resident::{FixedConnectors, resolve};
 use crate::sandbox::{Clock, Engine, Limits};
@@ -31,15 +33,19 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
     let serving = connectors(config, engine, cache, clock).await?;
     let mut problems = host(config, engine.limits()).await;
     problems.extend(resolve::check(config, |_| false, |kind| serving.current(kind)).await);
+    problems.extend(unserved(config, &serving)?);
     let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
     for instance in &config.instances {
         if serving.current(&instance.integration_type).is_none() {
-            let reason = format!("no connector serves {}", instance.integration_type);
+            let directory = config.host.connectors.display();
+            let reason = format!("no connector in {directory} serves {}", instance.integration_type);
             let help = config::suggestion(&instance.integration_type, known.iter().map(String::as_str));
             problems.push(resolve::problem(&config.file, instance.place.line, "connector-missing", reason, help));
         }
+        let connector = instance.integration_type.replace('_', "-");
+        let whose = Whose::Instance { connector: &connector, name: &instance.name };
         for secret in &instance.secrets {
-            if let Err(error) = secrets::take(std::slice::from_ref(secret)) {
+            if let Err(error) = secrets::take(std::slice::from_ref(secret), whose) {
                 let line = instance.line_of(&secret.0);
                 problems.push(resolve::problem(&config.file, line, error.code(), error.to_string(), error.help()));
             }
@@ -59,6 +65,31 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
         counted(config.instances.len() as u64, "instance")
     ))?;
     Ok(0)
+}
+
+/// What a host that ran before does not let serve, for each type at its first instance.
+fn unserved(config: &Config, serving: &FixedConnectors) -> Result<Vec<Problem>, CliError> {
+    let Some(operator) = operator(&config.host.state)? else { return Ok(Vec::new()) };
+    let mut seen = BTreeSet::new();
+    let mut problems = Vec::new();
+    for instance in config.instances.iter().filter(|instance| seen.insert(&instance.integration_type)) {
+        let Some(connector) = serving.current(&instance.integration_type) else { continue };
+        if let Err(failure) = operator.would_take(&connector) {
+            let help = "see `host-harness connectors list`".to_owned();
+            let line = instance.place.line;
+            problems.push(resolve::problem(&config.file, line, "connector-missing", failure.message, help));
+        }
+    }
+    Ok(problems)
+}
+
+/// What a host with this state has judged and granted; nothing where none has run yet.
+pub(super) fn operator(state: &Path) -> Result<Option<Operator>, CliError> {
+    match Operator::at(state) {
+        Ok(operator) => Ok(Some(operator)),
+        Err(OperatorError::NoHost { .. }) => Ok(None),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The connectors of the configured directory.

@@ -11,7 +11,7 @@ use crate::config;
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(super) struct State {
-    /// The host's state directory
+    /// The state directory of a host, or of `poll`
     #[arg(long, value_name = "DIR")]
     state: Option<PathBuf>,
     /// The host's configuration, which names it
@@ -21,10 +21,10 @@ pub(super) struct State {
 
 impl State {
     /// The directory.
-    pub(super) fn directory(self) -> Result<PathBuf, CliError> {
-        match (self.state, self.config) {
-            (Some(state), _) => Ok(state),
-            (None, Some(config)) => Ok(config::load_host(&config)?.state),
+    pub(super) fn directory(&self) -> Result<PathBuf, CliError> {
+        match (&self.state, &self.config) {
+            (Some(state), _) => Ok(state.clone()),
+            (None, Some(config)) => Ok(config::load_host(config)?.state),
             // The group of the two is required.
             (None, None) => Err(CliError::usage("give --state or --config")),
         }

@@ -21,13 +21,13 @@ use super::output;
 use super::selection::Selection;
 use super::status_page::{is_good, page};
 use crate::config;
-use crate::instances::secrets::{self, Source};
+use crate::instances::secrets::{self, Source, Whose};
 
 /// Show what a running host is doing
 ///
 /// Asks the host over HTTP. Exit code 0: every instance shown is ok, starting or
-/// disabled, the configuration is sound and the output works, or with --watch
-/// nobody reads any more; 1: something is wrong, or nobody answers; 2: wrong
+/// disabled and has a connector, the configuration is sound and the output works,
+/// or with --watch nobody reads any more; 1: something is wrong, or nobody answers; 2: wrong
 /// usage, or the token cannot be read.
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -177,7 +177,7 @@ impl Target {
     /// The header with the token, if one is wanted.
     fn authorization(&self) -> Result<Option<HeaderValue>, CliError> {
         let Some(source) = &self.token else { return Ok(None) };
-        let secrets = secrets::take(&[("token".to_owned(), source.clone())])?;
+        let secrets = secrets::take(&[("token".to_owned(), source.clone())], Whose::Own)?;
         let token = secrets.get("token").map(ExposeSecret::expose_secret).unwrap_or_default();
         let header = HeaderValue::from_str(&format!("Bearer {token}"));
         // The error would say nothing more.

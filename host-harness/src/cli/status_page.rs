@@ -15,10 +15,15 @@ fn instances(status: &Value) -> &[Value] {
     status.get("instances").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
+/// Whether an instance needs somebody's attention: something is wrong with it, or nothing serves it at this moment.
+pub(super) fn needs_somebody(one: &Value) -> bool {
+    matches!(text(one, "/state"), "degraded" | "failed") || one.get("unserved") == Some(&Value::Bool(true))
+}
+
 /// Whether nothing needs anybody's attention.
 pub(super) fn is_good(status: &Value) -> bool {
-    let well = |one: &Value| !matches!(text(one, "/state"), "degraded" | "failed");
-    instances(status).iter().all(well)
+    instances(status).iter().all(|one| !needs_somebody(one))
+        && status.pointer("/host/broken").and_then(Value::as_array).is_none_or(Vec::is_empty)
         && status.pointer("/host/config/problems").and_then(Value::as_array).is_none_or(Vec::is_empty)
         && status.pointer("/host/sink/failure").is_none_or(Value::is_null)
 }
@@ -50,6 +55,13 @@ pub(super) fn page(status: &Value) -> String {
         number(status, "/host/parallel_polls"),
         if status.pointer("/host/stopping") == Some(&Value::Bool(true)) { ", stopping" } else { "" }
     )];
+    let broken = status.pointer("/host/broken").and_then(Value::as_array);
+    for part in broken.into_iter().flatten().filter_map(Value::as_str) {
+        lines.push(format!(
+            "broken: {} has panicked; report this. The host ends itself, to be started again",
+            escape(part)
+        ));
+    }
     let problems = status.pointer("/host/config/problems").and_then(Value::as_array);
     let left_out = status.pointer("/host/config/left_out").and_then(Value::as_array);
     let left_out: Vec<&str> = left_out.into_iter().flatten().filter_map(Value::as_str).collect();
@@ -70,6 +82,11 @@ pub(super) fn page(status: &Value) -> String {
     let routes = status.pointer("/host/routes").and_then(Value::as_array);
     for route in routes.into_iter().flatten().filter_map(Value::as_str) {
         lines.push(format!("route {}", escape(route)));
+    }
+    let target = host("/sink/target");
+    if !["", "none"].contains(&target) {
+        let delivered = number(status, "/host/sink/delivered");
+        lines.push(format!("output {}: {delivered} artifacts delivered since the start", escape(target)));
     }
     if let Some(failure) = status.pointer("/host/sink/failure").filter(|failure| !failure.is_null()) {
         lines.push(format!("output {}: {}", escape(host("/sink/target")), sentence(failure)));
@@ -122,32 +139,64 @@ fn row(one: &Value, now: OffsetDateTime) -> Vec<String> {
     ]
 }
 
+/// The streams of an instance that are not `ok`: which and how, and why. Those of which the same is to be said are one.
+fn troubled(one: &Value) -> Vec<(String, String)> {
+    let mut told: Vec<(&str, Vec<String>, String)> = Vec::new();
+    for stream in one.get("streams").and_then(Value::as_array).into_iter().flatten() {
+        let Some(failure) = stream.get("failure").filter(|failure| !failure.is_null()) else { continue };
+        let (state, name, why) = (text(stream, "/state"), escape(text(stream, "/name")), sentence(failure));
+        match told.iter_mut().find(|(of, _, same)| *of == state && *same == why) {
+            Some((_, names, _)) => names.push(name),
+            None => told.push((state, vec![name], why)),
+        }
+    }
+    let which =
+        |(state, names, why): (&str, Vec<String>, String)| (format!("{} {}", names.join(", "), escape(state)), why);
+    told.into_iter().map(which).collect()
+}
+
 /// What is below the line of an instance: what is wrong, and what the operator may want to know.
 fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
     let mut lines = Vec::new();
+    let troubled = troubled(one);
+    // What its last poll came to may be a day old; when it says so itself that is enough.
+    if one.get("unserved") == Some(&Value::Bool(true)) && text(one, "/failure/code") != "connector-missing" {
+        lines.push(format!(
+            "  nothing serves {} at this moment: see `host-harness connectors list`",
+            escape(text(one, "/integration_type"))
+        ));
+    }
+    // What is said of a stream is not said twice.
+    let is_told = |why: &String| troubled.iter().any(|(_, told)| told == why);
     if let Some(failure) = one.get("failure").filter(|failure| !failure.is_null()) {
-        lines.push(format!("  {}", sentence(failure)));
+        let why = sentence(failure);
+        if !is_told(&why) {
+            lines.push(format!("  {why}"));
+        }
     } else if let Some(last) = one.get("last_failure").filter(|last| !last.is_null())
         && let Some(at) = moment(last, "/at")
         && now - at < time::Duration::DAY
+        && !is_told(&sentence(last))
     {
         lines.push(format!("  was wrong {}: {}", ago(Some(at), now), sentence(last)));
     }
-    for stream in one.get("streams").and_then(Value::as_array).into_iter().flatten() {
-        if text(stream, "/state") == "unavailable"
-            && let Some(failure) = stream.get("failure").filter(|failure| !failure.is_null())
-        {
-            lines.push(format!("  {} unavailable: {}", escape(text(stream, "/name")), sentence(failure)));
-        }
+    lines.extend(troubled.iter().map(|(which, why)| format!("  {which}: {why}")));
+    if let Some(back_off) = one.get("back_off").filter(|back_off| !back_off.is_null()) {
+        let failures = match number(back_off, "/failures") {
+            1 => "a failure".to_owned(),
+            many => format!("{many} failures in a row"),
+        };
+        lines.push(format!("  backing off after {failures}"));
     }
+    let pause = moment(one, "/not_before").filter(|until| *until > now).map(|until| span(until - now));
     if let Some(since) = moment(one, "/behind_since") {
-        let limit = moment(one, "/not_before")
-            .filter(|until| *until > now)
-            .map_or_else(String::new, |until| format!("; it asks not to be called for another {}", span(until - now)));
+        let limit = pause.map_or_else(String::new, |pause| format!("; it asks not to be called for another {pause}"));
         lines.push(format!(
             "  behind since {}: the vendor has more, which is collected turn by turn{limit}",
             ago(Some(since), now)
         ));
+    } else if let Some(pause) = pause {
+        lines.push(format!("  the vendor asks not to be called for another {pause}"));
     }
     let hint = text(one, "/hint");
     if !hint.is_empty() {
@@ -192,7 +241,7 @@ mod tests {
             "now": "2026-01-15T12:00:00Z",
             "host": {
                 "version": "0.1.0", "started": "2026-01-15T09:00:00Z", "polls_running": 1, "parallel_polls": 16, "stopping": false,
-                "config": { "problems": [], "needs_restart": [] }, "sink": { "target": "out.jsonl", "failure": null },
+                "config": { "problems": [], "needs_restart": [] }, "sink": { "target": "out.jsonl", "delivered": 31, "failure": null },
             },
             "connectors": [{ "integration_type": "acme", "state": "serving", "file": "acme.wasm" }],
             "instances": [
@@ -228,6 +277,7 @@ mod tests {
         assert_eq!(page(&recovered), page(&status()), "for a day");
         insta::assert_snapshot!(page(&status()), @r"
         host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
+        output out.jsonl: 31 artifacts delivered since the start
 
         NAME     TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
         Acme US  acme  ok        12 s ago   in 4 min   3 events (120), 0 alerts (7)
@@ -275,6 +325,7 @@ mod tests {
         host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
         configuration, not in effect: c.toml:7: it is broken; mend it
         counts from the next start on: listen
+        output out.jsonl: 31 artifacts delivered since the start
         output out.jsonl: no room (output-failed). Make some.
         connector bad.wasm refused: not WebAssembly
 
@@ -286,6 +337,92 @@ mod tests {
         off             acme  disabled  -          -          0 pieces (0)
           evidence unavailable: the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
         ");
+    }
+
+    #[test]
+    fn every_stream_that_fails_is_named_and_nothing_is_said_twice() {
+        let failure = |code: &str| json!({ "code": code, "http_status": null, "correlation_id": null, "message": "no answer", "remedy": "Wait." });
+        let stream = |name: &str, state: &str, failure: &Value| json!({ "name": name, "noun": name, "state": state, "last": 0, "total": 0, "failure": failure });
+        let mut status = status();
+        let one = &mut status["instances"][0];
+        one["state"] = "degraded".into();
+        one["failure"] = failure("timeout");
+        one["streams"] = json!([
+            stream("events", "degraded", &failure("timeout")),
+            stream("alerts", "degraded", &failure("unavailable")),
+            stream("comments", "degraded", &failure("timeout")),
+            stream("evidence", "unavailable", &failure("unavailable")),
+            stream("users", "ok", &Value::Null),
+        ]);
+        let lines = |status: &Value| -> Vec<String> {
+            page(status).lines().filter(|line| line.starts_with("  ")).map(str::to_owned).collect()
+        };
+        let streams = [
+            "  events, comments degraded: no answer (timeout). Wait.",
+            "  alerts degraded: no answer (unavailable). Wait.",
+            "  evidence unavailable: no answer (unavailable). Wait.",
+        ];
+        assert_eq!(lines(&status), streams);
+        // What ended the poll is no stream's.
+        status["instances"][0]["failure"] = failure("host-error");
+        assert_eq!(lines(&status), [&["  no answer (host-error). Wait."][..], &streams].concat());
+    }
+
+    #[test]
+    fn a_part_of_the_host_that_has_panicked_is_named() {
+        let mut status = status();
+        status["host"]["broken"] = json!(["the schedule"]);
+        let page = page(&status);
+        let line = "broken: the schedule has panicked; report this. The host ends itself, to be started again";
+        assert_eq!(page.lines().nth(1), Some(line), "{page}");
+    }
+
+    #[test]
+    fn that_nothing_serves_an_instance_is_told_once() {
+        let mut status = status();
+        status["instances"][0]["unserved"] = true.into();
+        let line = "\n  nothing serves acme at this moment: see `host-harness connectors list`\n";
+        assert!(page(&status).contains(line), "{}", page(&status));
+        status["instances"][0]["failure"] =
+            json!({ "code": "connector-missing", "message": "no connector serves acme", "remedy": "Put one there." });
+        assert!(!page(&status).contains("nothing serves"), "{}", page(&status));
+    }
+
+    #[test]
+    fn a_back_off_and_the_pause_that_a_vendor_asks_for_are_shown() {
+        let mut status = status();
+        status["instances"][0]["back_off"] = json!({ "failures": 1, "seconds": 60, "until": "2026-01-15T12:01:00Z" });
+        assert!(page(&status).contains("\n  backing off after a failure\n"), "{}", page(&status));
+        status["instances"][0]["back_off"]["failures"] = 3.into();
+        status["instances"][0]["not_before"] = "2026-01-15T12:10:00Z".into();
+        let lines =
+            "\n  backing off after 3 failures in a row\n  the vendor asks not to be called for another 10 min\n";
+        assert!(page(&status).contains(lines), "{}", page(&status));
+        status["instances"][0]["not_before"] = "2026-01-15T11:10:00Z".into();
+        assert!(!page(&status).contains("the vendor asks"), "it is over");
+    }
+
+    #[test]
+    fn the_page_for_browsers_has_the_same_facts() {
+        let (own, other) = (include_str!("status_page.rs"), include_str!("../http/browser/page.js"));
+        let own = own.split("#[cfg(test)]").next().unwrap_or_default();
+        for fact in [
+            "back_off",
+            "behind_since",
+            "broken",
+            "delivered",
+            "hint",
+            "last_failure",
+            "left_out",
+            "needs_restart",
+            "not_before",
+            "routes",
+            "stopping",
+            "unserved",
+        ] {
+            assert!(own.contains(fact), "{fact}");
+            assert!(other.contains(fact), "{fact} is not on the page for browsers");
+        }
     }
 
     #[test]
@@ -308,7 +445,9 @@ mod tests {
     #[test]
     fn one_thing_that_is_wrong_is_enough_for_the_exit_code() {
         type Change = fn(&mut Value);
-        let changes: [Change; 4] = [
+        let changes: [Change; 6] = [
+            |status| status["host"]["broken"] = json!(["the schedule"]),
+            |status| status["instances"][0]["unserved"] = true.into(),
             |status| status["instances"][0]["state"] = "degraded".into(),
             |status| status["instances"][0]["state"] = "failed".into(),
             |status| status["host"]["config"]["problems"] = json!([{}]),

@@ -155,11 +155,12 @@ impl Gate {
         let between_bytes = shorter(options.between_bytes_timeout, self.limits.between_bytes_timeout);
         let connect = shorter(options.connect_timeout, self.limits.connect_timeout);
 
-        // Before its body is taken in: what waits for a place holds none of this host's memory.
+        // Before its body is taken in: what waits for a place holds none of this host's memory. Whoever finds none has a
+        // slow vendor, and has not used up a budget.
         let place = Arc::clone(&self.in_flight).acquire_owned();
         let place = tokio::time::timeout(first_byte, place)
             .await
-            .map_err(|_| Error::ConnectionLimitReached)?
+            .map_err(|_| Error::ConnectionTimeout)?
             .map_err(|_| Error::InternalError(None))?;
         let body = tokio::time::timeout(first_byte, collect(body, self.limits.request_body_bytes))
             .await

@@ -20,7 +20,7 @@ use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
 use crate::config::watch::Look;
-use crate::instances::secrets::{self, Source, SourceError};
+use crate::instances::secrets::{self, Source, SourceError, Whose};
 
 /// Key under which the token is read, for messages.
 const KEY: &str = "bearer_token";
@@ -174,7 +174,7 @@ fn look(source: &Source, before: Option<&Look>) -> Look {
 
 /// Reads the token.
 fn read(source: &Source) -> Result<[u8; 32], SourceError> {
-    let secrets = secrets::take(&[(KEY.to_owned(), source.clone())])?;
+    let secrets = secrets::take(&[(KEY.to_owned(), source.clone())], Whose::Own)?;
     let value = secrets.get(KEY).map(|secret| secret.expose_secret().to_owned()).unwrap_or_default();
     Ok(Sha256::digest(value.as_bytes()).into())
 }

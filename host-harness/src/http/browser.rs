@@ -73,7 +73,8 @@ mod tests {
         let words = SCRIPT.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
         let names: std::collections::BTreeSet<&str> = words
             .filter(|word| {
-                word.contains('_') && word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
+                word.trim_matches('_').contains('_')
+                    && word.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_')
             })
             .collect();
         assert!(names.len() > 10, "{names:?}");

@@ -12,7 +12,7 @@ use time::OffsetDateTime;
 use crate::connectors::serving::ConnectorReport;
 use crate::log::escape;
 use crate::resident::board::{Board, Histogram, HostStatus, STEP_BOUNDS};
-use crate::resident::status::{InstanceStatus, State, seconds_until};
+use crate::resident::status::{InstanceStatus, State, StreamStatus, seconds_until};
 
 /// What every name begins with.
 const PREFIX: &str = "signal_client_";
@@ -65,6 +65,8 @@ impl Snapshot {
         page.sample("info", &[("version", host.version)], 1.0);
         page.family("start_timestamp_seconds", "gauge", "When the host started.");
         page.sample("start_timestamp_seconds", &[], unix(host.started));
+        page.family("broken", "gauge", "Whether a part of the host has panicked.");
+        page.sample("broken", &[], f64::from(u8::from(!host.broken.is_empty())));
         page.family("polls_running", "gauge", "Polls at the moment.");
         page.sample("polls_running", &[], count(host.polls_running as u64));
         page.family("config_problems", "gauge", "What is wrong with the configuration file as it is now.");
@@ -102,6 +104,16 @@ impl Snapshot {
                 let [instance, kind] = labels(one);
                 let value = f64::from(u8::from(one.state == state));
                 page.sample("instance_state", &[instance, kind, ("state", state.as_str())], value);
+            }
+        }
+        page.family("stream_state", "gauge", "1 for the state that the stream is in.");
+        for one in &self.instances {
+            let [instance, kind] = labels(one);
+            for stream in &one.past.streams {
+                for state in StreamStatus::STATES {
+                    let labels = [instance, kind, ("stream", stream.name.as_str()), ("state", state)];
+                    page.sample("stream_state", &labels, f64::from(u8::from(stream.state == state)));
+                }
             }
         }
         page.family("instance_behind", "gauge", "Whether the vendor has more than the last poll could collect.");
@@ -271,7 +283,7 @@ mod tests {
     use super::*;
     use crate::connectors::serving::ConnectorState;
     use crate::instances::failure::FailureReport;
-    use crate::resident::status::{BackOffStatus, Past, StreamStatus, Work};
+    use crate::resident::status::{BackOffStatus, Past, Work};
 
     fn snapshot() -> Snapshot {
         let now = OffsetDateTime::from_unix_timestamp(1_800_000_000).expect("time");
@@ -371,6 +383,21 @@ mod tests {
         board.put(status);
         assert_eq!(values(), [1_000.0, 0.5, 3.0, 1.0, 1.0]);
         assert_eq!(board.instances()[0].past.total.bytes_received, 124_456, "the status has everything");
+    }
+
+    #[test]
+    fn a_stream_that_is_not_offered_shows_although_its_instance_is_well() {
+        let mut snapshot = snapshot();
+        let one = &mut snapshot.instances[0];
+        one.name = "acme".into();
+        one.state = State::Ok;
+        one.past.streams[0].state = "unavailable".into();
+        let text = snapshot.text();
+        for (state, value) in [("ok", 0), ("degraded", 0), ("unavailable", 1)] {
+            let labels = format!("instance=\"acme\",integration_type=\"acme\",stream=\"events\",state=\"{state}\"");
+            let line = format!("{PREFIX}stream_state{{{labels}}} {value}");
+            assert!(text.lines().any(|given| given == line), "{line} is not in {text}");
+        }
     }
 
     #[test]

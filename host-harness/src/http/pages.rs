@@ -3,6 +3,7 @@
 //! Why only `GET` and `HEAD`: nothing can be changed here, so nobody can be made to change anything.
 //! Every answer says that it must not be stored, nor taken for another type than it has.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +21,9 @@ use tokio::sync::Semaphore;
 use super::access::{Access, Refusal};
 use super::browser;
 use super::metrics::Snapshot;
-use crate::connectors::serving::Serving;
+use crate::connectors::serving::{ConnectorReport, ConnectorState, Serving};
 use crate::resident::board::Board;
+use crate::resident::status::{InstanceStatus, State};
 use crate::store::{Attributed, Most, Reader, StoreError, notes};
 
 /// Artifacts on one page when nothing is said, and at most.
@@ -103,9 +105,14 @@ impl Site {
         }
     }
 
-    /// Whether the host runs: 503 once it was told to stop.
+    /// Whether the host runs: 503 once a part of it has panicked, or it was told to stop.
     fn health(&self) -> Answer {
-        if self.board.host().stopping {
+        let host = self.board.host();
+        if !host.broken.is_empty() {
+            let page = json!({ "status": "broken", "broken": host.broken });
+            return json_answer(StatusCode::SERVICE_UNAVAILABLE, &page);
+        }
+        if host.stopping {
             return json_answer(StatusCode::SERVICE_UNAVAILABLE, &json!({ "status": "stopping" }));
         }
         json_answer(StatusCode::OK, &json!({ "status": "ok" }))
@@ -114,12 +121,19 @@ impl Site {
     /// Everything on the board.
     fn status(&self) -> Answer {
         let now = self.board.now().format(&Rfc3339).unwrap_or_default();
-        let page = json!({
-            "now": now,
-            "host": self.board.host(),
-            "connectors": self.serving.report(),
-            "instances": self.board.instances(),
-        });
+        let (host, connectors, all) = (self.board.host(), self.serving.report(), self.board.instances());
+        let mut serves = BTreeMap::new();
+        let instances: Vec<Shown<'_>> = all
+            .iter()
+            .map(|one| {
+                let kind = one.integration_type.as_str();
+                let is_served = *serves
+                    .entry(kind)
+                    .or_insert_with(|| self.serving.current(kind).is_some() || may_come(kind, &connectors));
+                Shown { status: one, unserved: host.looked && !is_served && one.state != State::Disabled }
+            })
+            .collect();
+        let page = json!({ "now": now, "host": host, "connectors": connectors, "instances": instances });
         json_answer(StatusCode::OK, &page)
     }
 
@@ -191,6 +205,21 @@ impl Site {
         };
         tokio::task::spawn_blocking(read).await.ok()
     }
+}
+
+/// An instance on the page of `/status`.
+#[derive(serde::Serialize)]
+struct Shown<'a> {
+    #[serde(flatten)]
+    status: &'a InstanceStatus,
+    /// Whether nothing serves its type at this moment, whatever its last poll came to: that may be a day ago.
+    unserved: bool,
+}
+
+/// Whether something that is being loaded may serve this type. A file whose type is not known yet may hold it.
+fn may_come(kind: &str, connectors: &[ConnectorReport]) -> bool {
+    let may = |one: &ConnectorReport| one.integration_type == kind || one.version.is_empty();
+    connectors.iter().any(|one| one.state == ConnectorState::Loading && may(one))
 }
 
 /// The page of `/artifacts`.

@@ -4,16 +4,22 @@
 //! read it, and shells keep it. A secret is named by its source, an
 //! environment variable or a file, and no message here ever holds its value,
 //! nor a source that might be one given by mistake.
+//! That others can read a file is told once for each content: it is read again
+//! and again, for a poll, for a check and to keep its content out of messages.
 
+use std::collections::BTreeMap;
+use std::fs::Metadata;
 use std::io::Read;
 use std::os::unix::fs::MetadataExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use secrecy::SecretString;
 
 use crate::contract::types::{Descriptor, SettingKind};
 use crate::egress::{SecretError, Secrets};
 use crate::files;
+use crate::locks::lock;
 
 /// Longest file read, in bytes; a key is far shorter.
 const LONGEST_FILE: u64 = 64 * 1024;
@@ -26,6 +32,25 @@ pub enum Source {
     /// In a file, of which white space around the secret does not count.
     File(PathBuf),
 }
+
+/// Whose secrets are read, as the log names them when others can read them, too.
+#[derive(Clone, Copy, Debug)]
+pub enum Whose<'a> {
+    /// Those of an instance.
+    Instance {
+        /// The slug of its connector.
+        connector: &'a str,
+        /// Its name.
+        name: &'a str,
+    },
+    /// The host's own, or those of a command.
+    Own,
+    /// It is only looked what they are: whoever uses them tells.
+    Looking,
+}
+
+/// What a file looked like when it was told that others can read it.
+static TOLD: Mutex<BTreeMap<PathBuf, [u64; 4]>> = Mutex::new(BTreeMap::new());
 
 /// Why the secrets of an instance cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -158,9 +183,9 @@ pub fn parse(given: &[String]) -> Result<Vec<(String, Source)>, SourceError> {
 
 /// Reads the secrets that the connector's form asks for. Every given one must
 /// be in the form, every required one must be given.
-pub fn read(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<Secrets, SourceError> {
+pub fn read(descriptor: &Descriptor, sources: &[(String, Source)], whose: Whose<'_>) -> Result<Secrets, SourceError> {
     check(descriptor, sources)?;
-    take(sources)
+    take(sources, whose)
 }
 
 /// Checks that the sources fit the connector's form, without reading any.
@@ -186,10 +211,10 @@ pub fn check(descriptor: &Descriptor, sources: &[(String, Source)]) -> Result<()
 }
 
 /// Reads secrets, whatever form they belong to.
-pub fn take(sources: &[(String, Source)]) -> Result<Secrets, SourceError> {
+pub fn take(sources: &[(String, Source)], whose: Whose<'_>) -> Result<Secrets, SourceError> {
     let mut secrets = Secrets::new();
     for (key, source) in sources {
-        let value = source.value(key)?;
+        let value = source.value(key, whose)?;
         secrets.insert(key, value).map_err(|error| SourceError::Value { origin: source.words(), source: error })?;
     }
     Ok(secrets)
@@ -215,7 +240,7 @@ impl Source {
     }
 
     /// Reads the value.
-    fn value(&self, key: &str) -> Result<SecretString, SourceError> {
+    fn value(&self, key: &str, whose: Whose<'_>) -> Result<SecretString, SourceError> {
         let not_text = || SourceError::NotText { key: key.to_owned(), origin: self.words() };
         match self {
             Self::Environment(name) => match std::env::var(name) {
@@ -229,18 +254,36 @@ impl Source {
                 let unreadable = |source| SourceError::Unreadable { key: key.to_owned(), path: path.clone(), source };
                 let file = files::open(path).map_err(unreadable)?;
                 let metadata = file.metadata().map_err(unreadable)?;
-                if metadata.is_file() && metadata.mode() & 0o044 != 0 {
-                    tracing::warn!(
-                        "the file {} with the secret {key:?} can be read by others; protect it with: chmod 600 {}",
-                        path.display(),
-                        path.display()
-                    );
-                }
+                warn_of_others(path, &metadata, key, whose);
                 let mut bytes = Vec::new();
                 file.take(LONGEST_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
                 Ok(String::from_utf8(bytes).map_err(|_| not_text())?.into())
             }
         }
+    }
+}
+
+/// Tells that others can read a file, unless that was told of this content.
+fn warn_of_others(path: &Path, metadata: &Metadata, key: &str, whose: Whose<'_>) {
+    if matches!(whose, Whose::Looking) {
+        return;
+    }
+    if !metadata.is_file() || metadata.mode() & 0o044 == 0 {
+        // Should it be opened to others again, that is news.
+        lock(&TOLD).remove(path);
+        return;
+    }
+    let nanoseconds = metadata.mtime_nsec().unsigned_abs();
+    let look = [metadata.ino(), metadata.mtime().unsigned_abs(), nanoseconds, metadata.size()];
+    if lock(&TOLD).insert(path.to_owned(), look) == Some(look) {
+        return;
+    }
+    let shown = path.display();
+    let text =
+        format!("the file {shown} with the secret {key:?} can be read by others; protect it with: chmod 600 {shown}");
+    match whose {
+        Whose::Instance { connector, name } => tracing::warn!(connector, instance = name, "{text}"),
+        Whose::Own | Whose::Looking => tracing::warn!("{text}"),
     }
 }
 
@@ -265,7 +308,7 @@ mod tests {
     }
 
     fn read_all(texts: &[&str]) -> Result<Secrets, SourceError> {
-        read(&descriptor(), &given(texts)?)
+        read(&descriptor(), &given(texts)?, Whose::Own)
     }
 
     #[test]
@@ -331,6 +374,30 @@ mod tests {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("mode");
         let secrets = read_all(&[&format!("api_key=file:{}", path.display())]).expect("secrets");
         assert_eq!(secrets.get("api_key").map(ExposeSecret::expose_secret), Some("0123-4567"));
+    }
+
+    #[test]
+    fn that_others_can_read_a_file_is_told_once_for_each_content_and_with_its_instance() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("key");
+        let write = |text: &str, mode: u32| {
+            fs::write(&path, text).expect("file");
+            fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("mode");
+        };
+        let sources = [("api_key".to_owned(), Source::File(path.clone()))];
+        let told = |whose| crate::log::captured(|| drop(take(&sources, whose).expect("read")));
+        let acme = Whose::Instance { connector: "acme-siem", name: "acme" };
+        write("0123-4567", 0o644);
+        assert_eq!(told(Whose::Looking), "", "whoever uses it tells");
+        let line = told(acme);
+        assert!(line.starts_with("[WARN] acme-siem: the file ") && line.ends_with(" instance=\"acme\"\n"), "{line}");
+        assert_eq!(told(acme) + &told(Whose::Own), "", "once");
+        write("another-key", 0o644);
+        assert_eq!(told(acme).lines().count(), 1, "of another content");
+        write("another-key", 0o600);
+        assert_eq!(told(acme), "");
+        write("another-key", 0o604);
+        assert_eq!(told(acme).lines().count(), 1, "again");
     }
 
     #[test]

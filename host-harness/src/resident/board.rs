@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use time::OffsetDateTime;
+use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::earlier::Earlier;
@@ -32,6 +33,11 @@ pub struct HostStatus {
     pub started: OffsetDateTime,
     /// Whether it was told to stop and only finishes what it has begun.
     pub stopping: bool,
+    /// The parts of it that have panicked.
+    pub broken: Vec<String>,
+    /// Whether every connector that was there at the start was looked at: what nothing serves until then may be about to.
+    #[serde(skip)]
+    pub looked: bool,
     /// Polls at the moment.
     pub polls_running: usize,
     /// Most polls at once.
@@ -105,6 +111,8 @@ pub struct Board {
     /// What was counted of an instance when it first came onto the board.
     earlier: Mutex<BTreeMap<Uuid, Earlier>>,
     host: Mutex<HostStatus>,
+    /// Whether a part of the host has panicked.
+    is_broken: watch::Sender<bool>,
     /// Durations of steps and of requests, by connector.
     steps: Mutex<BTreeMap<String, [Histogram; 2]>>,
 }
@@ -117,6 +125,8 @@ impl Board {
             version: env!("CARGO_PKG_VERSION"),
             started: now(),
             stopping: false,
+            broken: Vec::new(),
+            looked: false,
             polls_running: 0,
             parallel_polls,
             config: ConfigStatus::default(),
@@ -128,6 +138,7 @@ impl Board {
             instances: Mutex::default(),
             earlier: Mutex::default(),
             host: Mutex::new(host),
+            is_broken: watch::Sender::new(false),
             steps: Mutex::default(),
         }
     }
@@ -190,6 +201,18 @@ impl Board {
     /// Changes what is known of the host.
     pub fn change_host(&self, change: impl FnOnce(&mut HostStatus)) {
         change(&mut lock(&self.host));
+    }
+
+    /// Notes that a part of the host has panicked.
+    pub(super) fn note_broken(&self, what: &str) {
+        self.change_host(|host| host.broken.push(what.to_owned()));
+        self.is_broken.send_replace(true);
+    }
+
+    /// Waits until one has.
+    pub(super) async fn breaks(&self) {
+        // The sender lives as long as this.
+        let _ = self.is_broken.subscribe().wait_for(|is_broken| *is_broken).await;
     }
 
     /// Counts a step of a connector, by its slug, and the requests it made.

@@ -15,7 +15,7 @@ use crate::config::{Config, InstanceConfig, Problem, suggestion};
 use crate::connectors::{ConfigureError, Connector};
 use crate::contract::types::{Descriptor, Plan, Scheme};
 use crate::egress::Redactor;
-use crate::instances::secrets::{self, SourceError};
+use crate::instances::secrets::{self, SourceError, Whose};
 
 /// Fields of one instance that are told to be wrong. Who has many mistakes corrects some and asks again; a connector may
 /// find hundreds with whatever text it likes, for each of its instances.
@@ -122,8 +122,8 @@ async fn redactor(instance: &InstanceConfig) -> Redactor {
     let sources = instance.secrets.clone();
     let read = move || {
         let mut readable = sources;
-        readable.retain(|source| secrets::take(std::slice::from_ref(source)).is_ok());
-        secrets::take(&readable).map(|secrets| Redactor::new(&secrets)).unwrap_or_default()
+        readable.retain(|source| secrets::take(std::slice::from_ref(source), Whose::Looking).is_ok());
+        secrets::take(&readable, Whose::Looking).map(|secrets| Redactor::new(&secrets)).unwrap_or_default()
     };
     // As far as they can be read: a file system that does not answer must not hold up an edit.
     let read = tokio::time::timeout(ANSWERS_WITHIN, tokio::task::spawn_blocking(read));

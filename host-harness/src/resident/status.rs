@@ -173,7 +173,7 @@ pub struct StreamStatus {
     pub name: String,
     /// Plural noun of its records.
     pub noun: String,
-    /// `ok`, `degraded` or `unavailable`.
+    /// `ok`, `degraded` or `unavailable`: one of [`StreamStatus::STATES`].
     pub state: Cow<'static, str>,
     /// Records of the last poll.
     pub last: u64,
@@ -181,6 +181,11 @@ pub struct StreamStatus {
     pub total: u64,
     /// Why it is not `ok`.
     pub failure: Option<Box<FailureReport>>,
+}
+
+impl StreamStatus {
+    /// All states, in the order in which they are shown.
+    pub const STATES: [&'static str; 3] = ["ok", "degraded", "unavailable"];
 }
 
 /// Polls in numbers.

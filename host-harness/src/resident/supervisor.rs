@@ -73,7 +73,14 @@ pub struct Supervisor {
     store: Store,
     board: Arc<Board>,
     turns: Turns,
-    task: Mutex<Option<JoinHandle<()>>>,
+    task: Mutex<Option<Task>>,
+}
+
+/// What has to end at a stop.
+struct Task {
+    schedule: JoinHandle<()>,
+    /// Says that there is no more when the last poll has ended, also where the schedule has ended before it.
+    polls: mpsc::Receiver<()>,
 }
 
 impl Supervisor {
@@ -83,6 +90,7 @@ impl Supervisor {
         let (commands, inbox) = mpsc::unbounded_channel();
         let (finished, outcomes) = mpsc::unbounded_channel();
         let (phase, stop) = watch::channel(Phase::Running);
+        let (at_hand, polls) = mpsc::channel(1);
         let records = Records::default();
         let turns = Turns::default();
         let work = Work {
@@ -101,10 +109,11 @@ impl Supervisor {
             aside: Vec::new(),
             stop,
             finished,
+            at_hand,
         };
         let of_task = Arc::clone(&board);
-        let task = async move { guarded(&of_task, "the schedule", work.run(inbox, outcomes)).await };
-        let task = Mutex::new(Some(tokio::spawn(task)));
+        let schedule = async move { guarded(&of_task, "the schedule", work.run(inbox, outcomes)).await };
+        let task = Mutex::new(Some(Task { schedule: tokio::spawn(schedule), polls }));
         Self { commands, phase, records, store, board, turns, task }
     }
 
@@ -120,8 +129,8 @@ impl Supervisor {
         answer.await.unwrap_or(Ok(()))
     }
 
-    /// Says that something was changed that these instances may have failed of: those that are backing off are polled
-    /// within seconds, unless the vendor asked for more, and so are those that were told to wait for long.
+    /// Says that something was changed that these instances may have failed of: those with which something is wrong are
+    /// polled within seconds, unless the vendor asked for more, and so are those that were told to wait for long.
     pub fn wake(&self, ids: Vec<Uuid>) {
         let _ = self.commands.send(Command::Wake(ids));
     }
@@ -129,6 +138,7 @@ impl Supervisor {
     /// Says that every connector that is there at the start was looked at. Until then an instance that nothing serves yet
     /// waits when it is due: its connector may still be compiling.
     pub fn looked(&self) {
+        self.board.change_host(|host| host.looked = true);
         let _ = self.commands.send(Command::Looked);
     }
 
@@ -151,18 +161,30 @@ impl Supervisor {
     }
 
     /// Stops in good order: no further poll is begun, those at hand finish their step; what has not ended then within
-    /// the deadline of a step is abandoned, which loses nothing that was stored.
+    /// the deadline of a step is abandoned, which loses nothing that was stored. Polls of a schedule that has panicked
+    /// are waited for as well.
     pub async fn stop(&self) {
         let _ = self.phase.send(Phase::Finishing);
         let Some(mut task) = lock(&self.task).take() else { return };
-        if tokio::time::timeout(FINISH_WITHIN, &mut task).await.is_ok() {
+        if tokio::time::timeout(FINISH_WITHIN, task.end()).await.is_ok() {
             return;
         }
         tracing::warn!("a poll did not end in time and is abandoned; what was stored stays");
         let _ = self.phase.send(Phase::Abandoning);
-        if tokio::time::timeout(ABANDON_WITHIN, &mut task).await.is_err() {
-            task.abort();
+        if tokio::time::timeout(ABANDON_WITHIN, task.end()).await.is_err() {
+            task.schedule.abort();
         }
+    }
+}
+
+impl Task {
+    /// Waits until everything has ended.
+    async fn end(&mut self) {
+        if !self.schedule.is_finished() {
+            // What it panicked of was told.
+            let _ = (&mut self.schedule).await;
+        }
+        while self.polls.recv().await.is_some() {}
     }
 }
 
@@ -196,6 +218,8 @@ struct Work {
     aside: Vec<Uuid>,
     stop: watch::Receiver<Phase>,
     finished: mpsc::UnboundedSender<Finished>,
+    /// A copy of it is with every poll, see [`Task::polls`].
+    at_hand: mpsc::Sender<()>,
 }
 
 impl Work {
@@ -274,8 +298,9 @@ impl Work {
             self.board.change_host(|host| host.polls_running = self.in_flight.len());
             self.board.change(id, |status| status.polling = true);
             let poll = self.poller.poll(Arc::clone(&entry.record), self.stop.clone());
-            let finished = self.finished.clone();
+            let (finished, at_hand) = (self.finished.clone(), self.at_hand.clone());
             tokio::spawn(async move {
+                let _at_hand = at_hand;
                 let polled = AssertUnwindSafe(poll).catch_unwind().await.unwrap_or_else(|_| {
                     Polled::NotBegun(FailureReport::new("internal", "the host panicked during a poll", "Report this."))
                 });
@@ -391,14 +416,14 @@ impl Work {
         self.show_next(id, due, now);
     }
 
-    /// Polls an instance soon if it is backing off or was told to wait for long, and at once if it only waited for its
-    /// connector.
+    /// Polls an instance soon if something is wrong with it or it was told to wait for long, and at once if it only waited
+    /// for its connector.
     fn wake(&mut self, id: Uuid) {
         self.go_on(id);
         let Some(entry) = self.entries.get_mut(&id) else { return };
         if self.in_flight.contains_key(&id) {
             entry.changed = true;
-        } else if entry.back_off.failures > 0 || entry.is_at_rest(Instant::now()) {
+        } else if entry.waits_for_somebody(Instant::now()) {
             let now = Instant::now();
             let due = entry.soon(id, now);
             self.set_due(id, due);

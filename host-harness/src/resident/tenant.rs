@@ -10,7 +10,7 @@ use crate::connectors::registry::outcome;
 use crate::connectors::serving::PollOutcome;
 use crate::connectors::{ConfigureError, Connector, Tenant, TenantError, TenantOptions};
 use crate::instances::failure::{FailureReport, Retry, as_sentence};
-use crate::instances::secrets::{self, SourceError};
+use crate::instances::secrets::{self, SourceError, Whose};
 use crate::sandbox::{Clock, Usage};
 use std::time::Duration;
 
@@ -48,9 +48,11 @@ pub(super) async fn options(
     whole: &Config,
     clock: Clock,
 ) -> Result<TenantOptions, FailureReport> {
-    let sources = config.secrets.clone();
+    let (sources, name) = (config.secrets.clone(), config.name.clone());
+    let slug = config.integration_type.replace('_', "-");
+    let take = move || secrets::take(&sources, Whose::Instance { connector: &slug, name: &name });
     let line = |key: &str| format!("{}:{}", whole.file.display(), config.line_of(key));
-    let secrets = on_a_thread("reading its secrets", move || secrets::take(&sources)).await?.map_err(|error| {
+    let secrets = on_a_thread("reading its secrets", take).await?.map_err(|error| {
         let (key, help) = match &error {
             SourceError::Unset { key, name } => (
                 Some(key.clone()),

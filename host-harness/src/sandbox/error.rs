@@ -110,8 +110,8 @@ impl StepError {
     }
 
     /// Status of the vendor's response, if one was the cause.
-    #[must_use]
-    pub fn http_status(&self) -> Option<u16> {
+    #[cfg(test)]
+    pub(crate) fn http_status(&self) -> Option<u16> {
         match self {
             Self::Failure(failure) => failure.http_status,
             _ => None,

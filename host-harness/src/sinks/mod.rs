@@ -83,8 +83,8 @@ pub enum DrainError {
     Store(#[from] StoreError),
 }
 
-/// Delivers all that waits in the outbox of the instance and returns how many
-/// that were. `delivered` grows as it goes, so it is right after a failure or
+/// Delivers all that waits in the outbox of the instance and adds how many
+/// that are to `delivered`, as it goes, so that it is right after a failure or
 /// when the future is dropped, too.
 pub async fn drain<S: Sink>(
     store: &Store,

@@ -6,6 +6,8 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::query::WITH_A_STAR;
+
 /// A failure of the store. Nothing was committed when one is returned.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
@@ -242,6 +244,7 @@ impl StoreError {
             Self::Ambiguous { .. } => "see `host-harness instances list`, and name it by what no other has",
             Self::UnknownInstance { .. } => "name one of these",
             Self::ArtifactId { .. } => "report this to whoever maintains the connector",
+            Self::Query { kind: WITH_A_STAR, .. } => "search for fewer with a *, or ask more than once",
             Self::Query { .. } => "search for fewer words, or ask more than once",
             Self::TooLong { newest: true, .. } => "ask for fewer artifacts, or when the machine has less to do",
             Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",

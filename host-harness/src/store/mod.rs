@@ -190,12 +190,14 @@ impl Store {
     }
 
     /// See [`Reader::search`].
-    pub fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
+    #[cfg(test)]
+    pub(crate) fn search(&self, query: &str, instance: Option<&str>, limit: u32) -> Result<Vec<Hit>, StoreError> {
         Ok(search::run(&self.database, query, instance, Most::hits(limit))?.hits)
     }
 
     /// See [`Reader::counts`].
-    pub fn counts(&self) -> Result<Counts, StoreError> {
+    #[cfg(test)]
+    pub(crate) fn counts(&self) -> Result<Counts, StoreError> {
         self.database.counts()
     }
 }

@@ -19,6 +19,9 @@ const MOST_TERMS: usize = 64;
 /// a million artifacts, some 7 MB of memory for each.
 const MOST_BEGINNINGS: usize = 8;
 
+/// What they are called where there are too many.
+pub(super) const WITH_A_STAR: &str = "terms with a *";
+
 /// What is to be looked for.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Query {
@@ -43,7 +46,7 @@ pub(super) fn parse(text: &str) -> Result<Query, StoreError> {
         return Err(StoreError::Query { terms: parser.terms, kind: "terms", most: MOST_TERMS });
     }
     if parser.beginnings > MOST_BEGINNINGS {
-        return Err(StoreError::Query { terms: parser.beginnings, kind: "terms with a *", most: MOST_BEGINNINGS });
+        return Err(StoreError::Query { terms: parser.beginnings, kind: WITH_A_STAR, most: MOST_BEGINNINGS });
     }
     Ok(match set {
         None => Query::Nothing,
@@ -317,6 +320,7 @@ mod tests {
         assert!(of(MOST_BEGINNINGS).is_ok());
         let error = of(MOST_BEGINNINGS + 1).expect_err("one more");
         insta::assert_snapshot!(error, @"the query has 9 terms with a *; at most 8 can be searched for at once");
+        assert_eq!(error.help(), "search for fewer with a *, or ask more than once");
         assert!(parse(&vec!["\"ab*\""; 20].join(" ")).is_ok(), "in quotes it is a star");
         assert!(parse(&vec!["10.0.1.*"; 20].join(" OR ")).is_ok(), "behind a dot it begins no word");
     }

@@ -57,6 +57,9 @@ impl Desk {
         let line = |line: &str| {
             // What a connector says is its own affair.
             let line = line.split_once(", unauthorized). ").map_or(line, |(before, _)| before);
+            // How many failures, and artifacts, there were by then.
+            let line = line.split_once("backing off after ").map_or(line, |_| "  backing off");
+            let line = line.split_once(" artifacts delivered ").map_or(line, |_| "output artifacts.jsonl: DELIVERED");
             let cells = line.split("  ").filter(|cell| !cell.trim().is_empty()).map(|cell| match cell.trim() {
                 cell if cell.ends_with(" ago") => "AGO",
                 cell if cell.starts_with("in ") || cell == "now" || cell == "due" => "NEXT",
@@ -252,6 +255,25 @@ fn the_commands_tell_what_a_running_host_does_and_who_may_ask() {
         }
     }
     assert_eq!(host.stop("TERM").code, 0);
+}
+
+#[test]
+fn a_connector_that_was_removed_is_missed_before_the_next_poll() {
+    let mut desk = Desk::new();
+    let file = desk.site.path("connectors/rapid7.wasm");
+    std::fs::remove_file(&file).unwrap();
+    desk.until(|status| instance(status, "us")["unserved"] == true);
+    let told = desk.status(&["--config", "conductor.toml"]);
+    let line = "  nothing serves rapid7_insightidr at this moment: see `host-harness connectors list`";
+    assert_eq!((told.code, told.stdout.matches(line).count()), (1, 1), "one is switched off: {told:?}");
+    let shown = desk.status(&["--config", "conductor.toml", "--failed", "--json"]);
+    let shown: Value = serde_json::from_str(&shown.stdout).unwrap();
+    assert_eq!(shown["instances"].as_array().unwrap().len(), 1, "{shown:#}");
+    assert_eq!((&shown["instances"][0]["name"], &shown["instances"][0]["state"]), (&"us".into(), &"ok".into()));
+    desk.site.install_insightidr();
+    desk.until(|status| instance(status, "us")["unserved"] == false);
+    assert_eq!(desk.status(&["--config", "conductor.toml"]).code, 0);
+    assert_eq!(desk.host.stop("TERM").code, 0);
 }
 
 #[test]

@@ -56,6 +56,9 @@ fn a_version_that_fails_once_it_serves_is_taken_back_and_an_operator_stops_and_r
         assert!(one["failure"]["remedy"].as_str().unwrap().contains("it loses records"), "{one:#}");
     }
     upkeep.until_connector(&digest, "quarantined", "1.0.0", Some("operator"));
+    let told = upkeep.site.command(&["run", "--config", "conductor.toml", "--check"]);
+    let why = "version 1.0.0 in the directory of connectors is quarantined by the host: it loses records";
+    assert_eq!((told.code, told.stderr.matches(why).count()), (2, 1), "once, at its first instance: {told:?}");
     let listed = upkeep.connectors(&["list"]);
     assert!(
         listed.stdout.contains("hostile  1.0.0  quarantined") && listed.stdout.contains("it loses records (operator)")

@@ -171,7 +171,7 @@ fn a_hangup_polls_what_waits_because_something_went_wrong() {
     site.stage.simulator.set_faults(FaultProfile::default());
     host.signal("HUP");
     host.until_state("us", "ok");
-    assert!(host.log().contains("SIGHUP: instances that wait"), "{}", host.log());
+    assert!(host.log().contains("SIGHUP: instances that are failed or degraded"), "{}", host.log());
     assert_eq!(host.stop("TERM").code, 0);
 }
 

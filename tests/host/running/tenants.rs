@@ -1,5 +1,7 @@
 //! What an operator does about tenants: checks them as they are configured, lets one begin again, removes one that left.
 
+use std::os::unix::fs::PermissionsExt;
+
 use serde_json::Value;
 
 use crate::running::site::{Site, Told, insightidr};
@@ -212,4 +214,19 @@ fn a_slip_in_one_instance_keeps_no_other_from_being_polled_after_a_start() {
     // What is wrong with more than an instance lets nothing begin.
     site.configure("[grants.rapid7_insightidr]\norigins = [\"us\"]\n");
     assert_eq!(site.command(&["run", "--config", "conductor.toml"]).code, 2);
+}
+
+#[test]
+fn a_key_that_others_can_read_is_told_once_where_the_lines_of_its_connector_are_looked_for() {
+    let site = Site::new();
+    site.install_insightidr();
+    std::fs::set_permissions(site.path("us.key"), std::fs::Permissions::from_mode(0o644)).unwrap();
+    site.configure(&insightidr("us"));
+    let mut host = site.start(&[]);
+    host.until_state("us", "ok");
+    let log = host.log();
+    let told: Vec<&str> = log.lines().filter(|line| line.contains("can be read by others")).collect();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("[WARN] rapid7-insightidr: ") && told[0].ends_with(" instance=\"us\""), "{told:?}");
+    assert_eq!(host.stop("TERM").code, 0);
 }

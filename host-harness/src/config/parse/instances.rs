@@ -132,7 +132,7 @@ impl<'a> Parser<'a> {
     pub(super) fn counts(&self, entries: &mut [Entry], most: usize) {
         let mut shared = BTreeSet::new();
         let mut lines: BTreeMap<(&str, String), usize> = BTreeMap::new();
-        let mut types: BTreeMap<String, usize> = BTreeMap::new();
+        let mut types: BTreeMap<String, Crowd> = BTreeMap::new();
         for entry in &mut *entries {
             let line = entry.who.line;
             for (what, value) in known(&entry.who) {
@@ -144,22 +144,40 @@ impl<'a> Parser<'a> {
                 }
             }
             let Some(instance) = &entry.instance else { continue };
-            let count = types.entry(instance.integration_type.clone()).or_default();
-            *count += 1;
-            entry.is_sound &= *count <= most;
-            if *count > most {
-                self.report.problem(
-                    self.offset(line),
-                    "config-too-many",
-                    format!("this is instance {} of {}; at most {most} are allowed", *count, instance.integration_type),
-                    "remove some, or raise most_instances_per_type in [host]",
-                );
+            let crowd = types.entry(instance.integration_type.clone()).or_default();
+            crowd.count += 1;
+            if crowd.count > most {
+                entry.is_sound = false;
+                crowd.first_beyond.get_or_insert(line);
             }
+        }
+        // Once for a type: whoever adds fifty has made one mistake.
+        for (kind, Crowd { count, first_beyond }) in types {
+            let Some(line) = first_beyond else { continue };
+            let which = if count == most + 1 {
+                format!("this is instance {count} of {kind}")
+            } else {
+                format!("here begin the instances {} to {count} of {kind}", most + 1)
+            };
+            self.report.problem(
+                self.offset(line),
+                "config-too-many",
+                format!("{which}; at most {most} are allowed"),
+                "remove some, or raise most_instances_per_type in [host]",
+            );
         }
         for entry in entries {
             entry.is_sound &= known(&entry.who).all(|one| !shared.contains(&one));
         }
     }
+}
+
+/// The instances of a type.
+#[derive(Default)]
+struct Crowd {
+    count: usize,
+    /// The line of the first one that is too many.
+    first_beyond: Option<usize>,
 }
 
 /// What an instance has for itself.

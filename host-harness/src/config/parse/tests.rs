@@ -234,6 +234,10 @@ fn more_instances_of_a_type_than_allowed_are_refused_and_other_types_do_not_coun
     assert_eq!(good(&text).instances.len(), 3);
     text.push_str("[[instance]]\nname = \"d\"\nintegration_type = \"acme\"\n");
     insta::assert_snapshot!(bad(&text), @"conductor.toml:14:1: this is instance 3 of acme; at most 2 are allowed; remove some, or raise most_instances_per_type in [host]");
+    for name in 0..40 {
+        text.push_str(&format!("[[instance]]\nname = \"more{name}\"\nintegration_type = \"acme\"\n"));
+    }
+    insta::assert_snapshot!(bad(&text), @"conductor.toml:14:1: here begin the instances 3 to 43 of acme; at most 2 are allowed; remove some, or raise most_instances_per_type in [host]");
 }
 
 #[test]

@@ -195,6 +195,19 @@ impl Operator {
     /// # Errors
     /// Why not.
     pub fn would_serve(&self, connector: &Connector) -> Result<(), FailureReport> {
+        self.judged(connector, false)
+    }
+
+    /// The same, but what such a host has not judged yet, or is judging, is let through: it may serve after the next start.
+    ///
+    /// # Errors
+    /// Why it would not.
+    pub fn would_take(&self, connector: &Connector) -> Result<(), FailureReport> {
+        self.judged(connector, true)
+    }
+
+    /// Whether a component would serve, and whether one that is not judged yet counts as such.
+    fn judged(&self, connector: &Connector, unjudged: bool) -> Result<(), FailureReport> {
         let unreadable = |error: OperatorError| FailureReport::new(error.code(), error.to_string(), error.help());
         let listing = self.list().map_err(unreadable)?;
         let kind = integration_type(connector.slug());
@@ -215,6 +228,7 @@ impl Operator {
         match (own, serves) {
             (Some(own), _) if own.state == ConnectorState::Serving => Ok(()),
             (None, None) => Ok(()),
+            (own, _) if unjudged && own.is_none_or(|own| own.state == ConnectorState::Loading) => Ok(()),
             (own, other) => {
                 let state = own.map_or("not judged yet", |own| own.state.name());
                 let reason = own.and_then(|own| own.reason.as_ref()).map_or_else(String::new, |why| format!(": {why}"));

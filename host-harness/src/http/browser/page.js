@@ -11,6 +11,7 @@ const MOST_TILES = 300;
 const MOST_RAW = 200000;
 const MOST_SHORT = 300;
 const ANSWERS_WITHIN_MS = 30000;
+const TOLD_FOR_S = 86400;
 const ORDER = ["failed", "degraded", "starting", "ok", "disabled"];
 
 const at = (id) => document.getElementById(id);
@@ -90,7 +91,7 @@ function tell(failure) {
 
 function hostLine(status) {
   const { version, started, polls_running: running, parallel_polls: most, stopping, sink } = status.host;
-  const delivered = sink?.target ? `; ${sink.delivered} artifacts delivered to ${sink.target}` : "";
+  const delivered = sink?.target && sink.target !== "none" ? `; ${sink.delivered} artifacts delivered to ${sink.target}` : "";
   const end = stopping ? "; stopping" : "";
   return `host-harness ${version}, started ${ago(started, status.now)}; ${running} of ${most} polls running${delivered}${end}`;
 }
@@ -98,11 +99,14 @@ function hostLine(status) {
 function notices(status) {
   const { config, sink } = status.host;
   const leftOut = config?.left_out ?? [];
-  const list = (config?.problems ?? []).map((problem) => {
+  const list = (status.host.broken ?? []).map((part) =>
+    make("p", "notice failed", `Broken: ${part} has panicked; report this. The host ends itself, to be started again.`),
+  );
+  for (const problem of config?.problems ?? []) {
     const line = problem.line ? `:${problem.line}` : "";
     const standing = leftOut.length ? "Configuration" : "Configuration, not in effect";
-    return make("p", "notice failed", `${standing}: ${problem.file}${line}: ${problem.reason}; ${problem.help}`);
-  });
+    list.push(make("p", "notice failed", `${standing}: ${problem.file}${line}: ${problem.reason}; ${problem.help}`));
+  }
   if (leftOut.length) {
     list.push(make("p", "notice failed", `Left out since the start, until that is corrected: ${leftOut.join(", ")}`));
   }
@@ -132,20 +136,49 @@ function streamLine(stream) {
   return make("li", "", `${counts}; ${stream.state}: ${sentence(stream.failure)}`);
 }
 
+/** That there is more, and how long the vendor wants peace. */
+function pace(one, now) {
+  const left = between(now, one.not_before);
+  const pause = left > 0 ? `not to be called for another ${span(left)}` : "";
+  if (one.behind_since) {
+    const limit = pause ? `; it asks ${pause}` : "";
+    return `behind since ${ago(one.behind_since, now)}: the vendor has more, which is collected turn by turn${limit}`;
+  }
+  return pause ? `the vendor asks ${pause}` : "";
+}
+
+/** What is wrong, or was within the last day, but for what a stream says: nothing is said twice. */
+function trouble(one, now) {
+  const failure = one.failure ?? one.last_failure;
+  if (!failure || (one.streams ?? []).some((stream) => stream.failure && sentence(stream.failure) === sentence(failure))) return "";
+  if (one.failure) return sentence(failure);
+  return between(failure.at, now) < TOLD_FOR_S ? `was wrong ${ago(failure.at, now)}: ${sentence(failure)}` : "";
+}
+
+/** Whether it needs somebody: something is wrong with it, or nothing serves it at this moment. */
+const needsSomebody = (one) => one.state === "failed" || one.state === "degraded" || one.unserved === true;
+
+/** What its last poll came to may be a day old; when it says so itself that is enough. */
+function unserved(one) {
+  if (!one.unserved || one.failure?.code === "connector-missing") return "";
+  return `nothing serves ${one.integration_type} at this moment: see below, or host-harness connectors list`;
+}
+
 function tile(one, now) {
   const times = [`last poll ${ago(one.last_poll, now)}`, nextPoll(one, now)].filter(Boolean).join(", ");
   const streams = one.streams ?? [];
-  // What a stream says is not said twice.
-  const isTold = streams.some((stream) => stream.failure && one.failure && sentence(stream.failure) === sentence(one.failure));
+  const [missing, wrong, slow] = [unserved(one), trouble(one, now), pace(one, now)];
+  const kind = one.unserved ? "failed" : ORDER.find((state) => state === one.state) ?? "";
   const element = make(
     "article",
-    `tile ${ORDER.includes(one.state) ? one.state : ""}`,
+    `tile ${kind}`,
     make("h3", "", make("span", "", one.name), make("span", "state", one.state)),
     make("p", "quiet", `${[one.integration_type, one.connector?.version].filter(Boolean).join(" ")}, every ${one.interval_minutes} min`),
     make("p", "", times),
-    one.failure && !isTold ? make("p", "", sentence(one.failure)) : null,
+    missing ? make("p", "", missing) : null,
+    wrong ? make("p", "", wrong) : null,
     streams.length ? make("ul", "", ...streams.map(streamLine)) : null,
-    one.behind_since ? make("p", "", `behind since ${ago(one.behind_since, now)}: the vendor has more, which is collected turn by turn`) : null,
+    slow ? make("p", "", slow) : null,
     one.hint ? make("p", "", one.hint) : null,
   );
   for (const route of one.routes ?? []) element.append(make("p", "quiet", `routed: ${route}`));
@@ -169,7 +202,7 @@ function connectorRow(connector) {
 
 /** Those that need somebody come first. */
 function sorted(instances) {
-  const rank = (one) => ORDER.indexOf(one.state);
+  const rank = (one) => (one.unserved ? 0 : ORDER.indexOf(one.state));
   return [...instances].sort((a, b) => rank(a) - rank(b) || a.name.localeCompare(b.name));
 }
 
@@ -179,7 +212,7 @@ function show(status) {
   last = status;
   const instances = sorted(status.instances ?? []);
   const counts = ORDER.map((state) => [instances.filter((one) => one.state === state).length, state]).filter(([count]) => count);
-  const needs = counts.filter(([, state]) => state === "failed" || state === "degraded").reduce((sum, [count]) => sum + count, 0);
+  const needs = instances.filter(needsSomebody).length;
   document.title = needs ? `(${needs}) Signal Client` : "Signal Client";
   at("host").textContent = hostLine(status);
   at("notices").replaceChildren(...notices(status));

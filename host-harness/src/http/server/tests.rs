@@ -1,6 +1,7 @@
 //! Requests over real sockets, polite and otherwise.
 
 use std::net::SocketAddr;
+use std::sync::Mutex;
 
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -8,15 +9,17 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
 use crate::connectors::Connector;
-use crate::connectors::serving::{ConnectorReport, PollOutcome, Serving};
+use crate::connectors::serving::{ConnectorReport, ConnectorState, PollOutcome, Serving};
 use crate::contract::types::{Artifact, Batch};
 use crate::http::Access;
 use crate::instances::secrets::Source;
+use crate::locks::lock;
 use crate::resident::board::Board;
+use crate::resident::status::{InstanceStatus, Past, State};
 use crate::store::{Reader, Store};
 
-/// No connectors at all.
-struct Nothing(tokio::sync::watch::Sender<u64>);
+/// Nothing that serves, and these files.
+struct Nothing(tokio::sync::watch::Sender<u64>, Arc<Mutex<Vec<ConnectorReport>>>);
 
 impl Serving for Nothing {
     fn current(&self, _: &str) -> Option<Connector> {
@@ -30,7 +33,7 @@ impl Serving for Nothing {
     fn polled(&self, _: &Connector, _: uuid::Uuid, _: PollOutcome) {}
 
     fn report(&self) -> Vec<ConnectorReport> {
-        Vec::new()
+        lock(&self.1).clone()
     }
 }
 
@@ -38,6 +41,7 @@ struct Stage {
     dir: tempfile::TempDir,
     board: Arc<Board>,
     site: Arc<Site>,
+    connectors: Arc<Mutex<Vec<ConnectorReport>>>,
     address: SocketAddr,
     task: tokio::task::JoinHandle<io::Result<()>>,
     store: Store,
@@ -74,13 +78,14 @@ impl Stage {
         let access = Access::new(Vec::new(), token).expect("access");
         let board = Arc::new(Board::new(Arc::new(OffsetDateTime::now_utc), 16));
         board.change_host(|host| host.sink.is_there = true);
-        let serving = Arc::new(Nothing(tokio::sync::watch::Sender::new(0)));
+        let connectors = Arc::default();
+        let serving = Arc::new(Nothing(tokio::sync::watch::Sender::new(0), Arc::clone(&connectors)));
         let reader = Reader::open(&state).expect("reader");
         let site = Arc::new(Site::new(Arc::clone(&board), serving, reader, access));
         let listener = TcpListener::bind(("127.0.0.1", 0)).await.expect("listener");
         let address = listener.local_addr().expect("address");
         let task = tokio::spawn(serve(Arc::clone(&site), listener));
-        Self { dir, board, site, address, task, store }
+        Self { dir, board, site, connectors, address, task, store }
     }
 
     /// Sends bytes and gives everything that comes back.
@@ -170,11 +175,81 @@ async fn a_connection_serves_one_request_and_makes_room() {
 }
 
 #[tokio::test]
+async fn an_instance_that_nothing_serves_any_more_shows_before_its_next_poll() {
+    let stage = Stage::new(false).await;
+    let now = OffsetDateTime::UNIX_EPOCH;
+    let status = InstanceStatus {
+        id: uuid::Uuid::from_u128(1),
+        handle: None,
+        name: "a".into(),
+        integration_type: "acme_siem".into(),
+        state: State::Ok,
+        since: now,
+        interval_minutes: 1_440,
+        polling: false,
+        next_poll: None,
+        back_off: None,
+        routes: Vec::new(),
+        past: Past::default(),
+    };
+    stage.board.put(InstanceStatus { id: uuid::Uuid::from_u128(2), state: State::Disabled, ..status.clone() });
+    stage.board.put(status);
+    let unserved = async || {
+        let (_, page) = stage.get("/status").await;
+        let all = page["instances"].as_array().expect("a list").clone();
+        let of = |state: &str| all.iter().find(|one| one["state"] == state).expect("there")["unserved"].clone();
+        assert_eq!(of("disabled"), false, "nobody wants it polled");
+        of("ok")
+    };
+    assert_eq!(unserved().await, false, "its connector may still be looked at");
+    stage.board.change_host(|host| host.looked = true);
+    assert_eq!(unserved().await, true);
+    let loading = |kind: &str, version: &str| ConnectorReport {
+        integration_type: kind.into(),
+        version: version.into(),
+        digest: "d".into(),
+        file: "new.wasm".into(),
+        state: ConnectorState::Loading,
+        reason: None,
+        code: None,
+        retry_at: None,
+        since: now,
+    };
+    for (kind, version, expected) in [("acme_siem", "1.0.0", false), ("new.wasm", "", false), ("other", "1.0.0", true)]
+    {
+        *lock(&stage.connectors) = vec![loading(kind, version)];
+        assert_eq!(unserved().await, expected, "{kind} is being loaded");
+    }
+    let refused = ConnectorReport { state: ConnectorState::Refused, ..loading("acme_siem", "1.0.0") };
+    *lock(&stage.connectors) = vec![refused];
+    assert_eq!(unserved().await, true);
+}
+
+#[tokio::test]
 async fn health_says_when_the_host_stops() {
     let stage = Stage::new(true).await;
     assert_eq!(stage.get("/healthz").await, (200, serde_json::json!({ "status": "ok" })), "without the token");
     stage.board.change_host(|host| host.stopping = true);
-    assert_eq!(stage.get("/healthz").await.0, 503);
+    assert_eq!(stage.get("/healthz").await, (503, serde_json::json!({ "status": "stopping" })));
+}
+
+#[tokio::test]
+async fn a_host_that_is_broken_says_of_what_and_is_not_taken_for_one_that_was_told_to_stop() {
+    let stage = Stage::new(false).await;
+    let metric = async || {
+        let text = stage.ask("GET", "/metrics", "").await.2;
+        text.lines().find_map(|line| line.strip_prefix("signal_client_broken ").map(str::to_owned))
+    };
+    assert_eq!(metric().await.as_deref(), Some("0"));
+    crate::resident::guard::guarded(&stage.board, "the schedule", async { panic!("as the test wants") }).await;
+    let broken = serde_json::json!({ "status": "broken", "broken": ["the schedule"] });
+    assert_eq!(stage.get("/healthz").await, (503, broken.clone()));
+    assert_eq!(metric().await.as_deref(), Some("1"));
+    let (_, page) = stage.get("/status").await;
+    assert_eq!((&page["host"]["broken"], &page["host"]["stopping"]), (&broken["broken"], &false.into()));
+    // It ends itself then.
+    stage.board.change_host(|host| host.stopping = true);
+    assert_eq!(stage.get("/healthz").await, (503, broken));
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use uuid::Uuid;
 
+use crate::instances::report::{End, Status};
 use crate::resident::poller::{Polled, Record};
 use crate::schedule::{BackOff, LONGEST_RETRY_AFTER, Outcome, Wait, fraction, next_tick, spread};
 
@@ -29,12 +30,24 @@ pub(super) struct Entry {
     pub(super) not_before: Option<Instant>,
     /// Something was changed while it was polled.
     pub(super) changed: bool,
+    /// Its last poll since the start did not collect everything. What was wrong before does not count: at a start every
+    /// connector is new, and a host that is started again and again would ask as often.
+    pub(super) went_wrong: bool,
 }
 
 impl Entry {
     /// One that has not been polled.
     pub(super) fn new(record: Arc<Record>, interval: Duration, not_before: Option<Instant>, now: Instant) -> Self {
-        Self { record, interval, tick: now, polls: 0, back_off: BackOff::default(), not_before, changed: false }
+        Self {
+            record,
+            interval,
+            tick: now,
+            polls: 0,
+            back_off: BackOff::default(),
+            not_before,
+            changed: false,
+            went_wrong: false,
+        }
     }
 
     /// The first poll, at the instance's own place within this time.
@@ -60,6 +73,12 @@ impl Entry {
         self.not_before.is_some_and(|until| until.saturating_duration_since(now) > BINDING)
     }
 
+    /// Whether it waits for what somebody may have put right: also one that collects a part, and so is polled at its usual
+    /// time.
+    pub(super) fn waits_for_somebody(&self, now: Instant) -> bool {
+        self.went_wrong || self.back_off.failures > 0 || self.is_at_rest(now)
+    }
+
     /// When it is due after a poll, and the number of failures in a row if that is a back-off.
     pub(super) fn after(&mut self, polled: &Polled) -> (Instant, Option<u32>) {
         let now = Instant::now();
@@ -70,6 +89,10 @@ impl Entry {
             Polled::Cycle(cycle, _) => Outcome::of(cycle),
             Polled::NotBegun(failure) => Outcome::not_begun(failure),
         };
+        // What was interrupted says nothing.
+        if outcome.end != End::Interrupted {
+            self.went_wrong = outcome.status != Status::Ok;
+        }
         // Not until the poll that is due after it: whoever corrects something is polled as soon as the vendor allows it.
         self.not_before = outcome.retry_after.map(|asked| now + asked.min(LONGEST_RETRY_AFTER));
         let wait = self.back_off.after(&outcome, self.interval, random);
@@ -84,6 +107,7 @@ impl Entry {
         if self.changed && self.back_off.failures > 0 {
             return (self.soon(id, now), Some(self.back_off.failures));
         }
+        let due = if self.changed && self.went_wrong { due.min(self.soon(id, now)) } else { due };
         (due, matches!(wait, Wait::BackOff(_)).then_some(self.back_off.failures))
     }
 }

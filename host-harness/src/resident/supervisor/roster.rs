@@ -109,7 +109,7 @@ impl Work {
                 (entry.record, entry.interval) = (record, interval);
                 if in_flight {
                     entry.changed |= !same;
-                } else if !same_interval || (!same && (entry.back_off.failures > 0 || entry.is_at_rest(now))) {
+                } else if !same_interval || (!same && entry.waits_for_somebody(now)) {
                     let due = if same_interval { entry.soon(id, now) } else { entry.first(id, within, now) };
                     self.set_due(id, due);
                     let wait = due.saturating_duration_since(now);

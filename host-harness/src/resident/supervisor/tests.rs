@@ -13,7 +13,7 @@ use crate::connectors::serving::Serving as _;
 use crate::instances::failure::Retry;
 use crate::instances::report::End;
 use crate::resident::shelf::Shelf;
-use stage::{Stage, cycle, failed, good, minutes, of};
+use stage::{Stage, cycle, failed, good, minutes, of, partial};
 
 #[tokio::test(start_paused = true)]
 async fn first_polls_are_spread_over_the_interval_and_each_instance_keeps_its_place() {
@@ -219,6 +219,50 @@ async fn a_key_that_is_refused_is_tried_slowly_shown_at_once_and_tried_soon_when
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_of_which_a_part_fails_is_polled_soon_when_something_was_changed() {
+    let stage = Stage::new(4, |_, count| (0, if count == 2 { good() } else { partial(None) }));
+    stage.apply(&[("a", "poll_interval_minutes = 1440")]).await;
+    while stage.status("a").state == State::Starting {
+        tokio::time::sleep(Duration::from_secs(10)).await;
+    }
+    assert_eq!((stage.polls("a").len(), stage.status("a").state), (1, State::Degraded));
+    let soon = async || {
+        stage.supervisor.wake(vec![stage.id("a")]);
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        stage.polls("a").len()
+    };
+    assert_eq!(soon().await, 2);
+    assert_eq!((soon().await, stage.status("a").state), (3, State::Ok));
+    assert_eq!(soon().await, 3, "one that is well is not disturbed");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_of_which_a_part_fails_waits_as_long_as_its_vendor_asks() {
+    let stage = Stage::new(4, |_, count| (0, partial((count == 0).then_some(Duration::from_mins(30)))));
+    stage.apply(&[("a", "poll_interval_minutes = 1440")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(29).await;
+    assert_eq!(stage.polls("a").len(), 1);
+    minutes(2).await;
+    assert_eq!(stage.polls("a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_change_during_a_poll_of_which_a_part_fails_is_not_missed() {
+    let stage = Stage::new(4, |_, count| (60, if count == 0 { partial(None) } else { good() }));
+    stage.apply(&[("a", "poll_interval_minutes = 1440")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    stage.supervisor.wake(vec![stage.id("a")]);
+    minutes(2).await;
+    assert_eq!(stage.polls("a").len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_change_during_a_failing_poll_is_not_missed() {
     let stage = Stage::new(4, |_, count| (60, if count == 0 { failed("unauthorized") } else { good() }));
     stage.apply(&[("a", "")]).await;
@@ -278,9 +322,29 @@ async fn a_host_that_panics_during_a_poll_fails_that_poll_only() {
 async fn a_schedule_that_panics_shows_in_the_health_of_the_host() {
     let stage = Stage::new(4, |_, _| panic!("as the test wants, before the poll has a task of its own"));
     stage.apply(&[("a", "")]).await;
-    assert!(!stage.board.host().stopping);
+    assert!(stage.board.host().broken.is_empty());
     minutes(6).await;
-    assert!(stage.board.host().stopping);
+    assert_eq!(stage.board.host().broken, ["the schedule"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn polls_at_hand_are_finished_also_where_the_schedule_has_panicked() {
+    let stage = Stage::new(4, |name, _| match name {
+        "bad" => panic!("as the test wants, before the poll has a task of its own"),
+        _ => (70, good()),
+    });
+    stage.apply(&[("a", "")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let id = stage.id("a");
+    stage.apply_on("first_poll_within_seconds = 1", &[("a", ""), ("bad", "")]).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(stage.board.host().broken, ["the schedule"]);
+    assert!(lock(&stage.script.running).contains(&id));
+    let script = Arc::clone(&stage.script);
+    stage.end().await;
+    assert!(!lock(&script.running).contains(&id), "it has ended");
 }
 
 #[tokio::test(start_paused = true)]

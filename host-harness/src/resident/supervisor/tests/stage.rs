@@ -7,7 +7,7 @@ use futures::future::BoxFuture;
 
 use super::*;
 use crate::config::parse;
-use crate::instances::report::{Cycle, End};
+use crate::instances::report::{Cycle, End, State as StreamState, StreamOutcome};
 use crate::resident::status::{InstanceStatus, Version};
 
 /// What a poll does, by the instance's name and how often it was polled before: how long it takes, what comes of it.
@@ -99,6 +99,21 @@ pub(in crate::resident) fn failed(code: &str) -> Polled {
     let mut cycle = cycle(End::Failed);
     cycle.steps = 0;
     cycle.failure = Some(FailureReport::new(code, "it failed", ""));
+    of(cycle)
+}
+
+/// A cycle that collects something, and of which a stream fails; the vendor may ask for a pause.
+pub(in crate::resident) fn partial(retry_after: Option<Duration>) -> Polled {
+    let mut cycle = cycle(End::Complete);
+    cycle.new = 1;
+    cycle.retry_after = retry_after;
+    cycle.streams = vec![StreamOutcome {
+        name: "alerts".into(),
+        noun: "alerts".into(),
+        announced: true,
+        fetched: 0,
+        state: StreamState::Degraded(FailureReport::new("forbidden", "it failed", "")),
+    }];
     of(cycle)
 }
 
