@@ -8,7 +8,8 @@
 //! is gone is believed when it has been so for [`PATIENCE`]: until then what needs it waits, because much would be lost by
 //! a refusal that lasts some minutes.
 //!
-//! Not guaranteed: what an API would have given that is missing for longer is not gone back to.
+//! Not guaranteed: what an API would have given that is missing for longer is not gone back to, but for the evidence of alerts
+//! while the Alert Triage API was gone ([`super::growing`]).
 
 use serde::{Deserialize, Serialize};
 
@@ -165,17 +166,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Why the Alert Triage API is unavailable, if it is.
     pub(super) fn triage_is_missing(&self) -> Option<Failure> {
-        match self.state.triage {
-            Access::Doubtful(Some(since)) if self.is_gone(since) => {
-                let status = self.absent.as_ref().and_then(|failure| failure.http_status);
-                Some(gone(NAME, status, REMEDY))
-            }
-            access => access.failure(NAME, REMEDY),
+        if self.is_triage_gone() {
+            let status = self.absent.as_ref().and_then(|failure| failure.http_status);
+            return Some(gone(NAME, status, REMEDY));
         }
+        self.state.triage.failure(NAME, REMEDY)
     }
 
-    /// Whether what is missing since a cycle that began then is believed to be gone.
-    fn is_gone(&self, since: Utc) -> bool {
+    /// Whether it was there and is believed to be gone.
+    pub(super) fn is_triage_gone(&self) -> bool {
+        let Access::Doubtful(Some(since)) = self.state.triage else { return false };
         self.cycle_began().seconds_since(since) >= PATIENCE
     }
 

@@ -269,12 +269,13 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let is_young = self.is_young(alert.created);
             let had = known.pieces(key).filter(|_| !is_young);
             let has = context.pieces();
+            // What was there and is gone may come back.
+            let is_to_come = context.missing && self.absent.is_some();
             let may_grow = is_new
-                && is_young
                 && has_marks
                 && self.settings.collect_evidence
                 && alert.is_in_triage()
-                && !context.missing;
+                && (is_to_come || is_young && !context.missing);
             if is_new || had.is_some_and(|had| has > had) {
                 // With more pieces it is another version: their number tells which.
                 let ordinal = if is_new { 0 } else { has };
@@ -282,7 +283,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.output.count(ALERTS, 1);
                 known.remember(key, &at_hand);
             }
-            if may_grow || had.is_some() {
+            if may_grow || had.is_some() && !is_to_come {
                 known.note_pieces(key, may_grow.then_some(has));
             }
         }

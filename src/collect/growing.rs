@@ -1,8 +1,11 @@
-//! Alerts that are collected as soon as they have any evidence, and may get more.
+//! Alerts that may get more evidence than they were collected with.
 //!
 //! A young one is marked with the number of pieces that it came with, evidence and actors. When it is young no longer it is
 //! looked at once more, and with more pieces it is another version of itself. Then the mark is taken away, so that what is
 //! remembered grows by as many alerts only as are young.
+//!
+//! An alert that went without any, because the Alert Triage API was there before and is gone, is marked with none. When that is
+//! back, the next listing of everything has its investigation looked at again.
 //!
 //! A mark stands among the keys of what was collected, where it is to older versions of the connector one more of those: it is
 //! the complement of the alert's key, with the number in its lowest bits.
@@ -32,6 +35,13 @@ impl Known {
         let at = self.alerts.partition_point(|key| *key < mark);
         let key = self.alerts.get(at).filter(|key| **key & !PIECES == mark)?;
         u32::try_from(key & PIECES).ok()
+    }
+
+    /// Whether one of its alerts was collected without evidence that may come yet. Of a thousand marks one looks like that
+    /// although it counts some: its investigation is looked at once too often.
+    #[must_use]
+    pub fn lacks_evidence(&self) -> bool {
+        self.alerts.iter().any(|alert| self.alerts.binary_search(&mark_of(*alert)).is_ok())
     }
 
     /// Notes that, or that no more come.
@@ -75,6 +85,17 @@ mod tests {
             assert!(known.alerts.is_sorted());
             known.note_pieces(key, None);
             assert_eq!((known.pieces(key), known.alerts.as_slice()), (None, &keys[..]));
+        }
+    }
+
+    #[test]
+    fn an_alert_without_evidence_is_found_by_its_mark_alone() {
+        let (mut known, alert) = (Known::default(), (1 << 50) + 7);
+        [alert, 0x1234_5678_9ABC_DEF0].iter().for_each(|key| known.remember(*key, &[]));
+        assert!(!known.lacks_evidence());
+        for (pieces, lacks) in [(Some(1), false), (Some(0), true), (None, false)] {
+            known.note_pieces(alert, pieces);
+            assert_eq!(known.lacks_evidence(), lacks, "{pieces:?}");
         }
     }
 }

@@ -21,7 +21,7 @@
 //! after its creation, and is not yet listed, is not found here.
 
 use super::Step;
-use super::access::is_absence;
+use super::access::{Access, is_absence};
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
 use super::condensed::{Kept, Trace};
@@ -219,12 +219,16 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // One from before the look-back that is only known has gained an alert since.
                 let has_gained = before.silent && all;
                 let is_back = before.is_believed_gone();
-                let mut from_page = if has_gained || is_back { Some(0) } else { Work::page_needed(row, before) };
+                // Its API was gone when alerts of it came.
+                let may_have_evidence =
+                    listing == Listing::Everything && self.state.triage == Access::Available && before.lacks_evidence();
+                let from_page =
+                    if has_gained || is_back || may_have_evidence { Some(0) } else { Work::page_needed(row, before) };
                 // A copy of the vendor's data that lists come from may be behind what a single read has just shown.
                 let is_doubtful = from_page == Some(0)
                     && !(all || is_back || matches!(before.owed, Owed::Page(_)))
                     && self.singly.contains(&hash64([row.rrn.as_bytes()]));
-                from_page = from_page.filter(|_| !is_doubtful);
+                let from_page = from_page.filter(|_| !is_doubtful);
                 if let Some(from_page) = from_page {
                     work.push(Work { investigation: row, from_page, found: found.clone() });
                 }

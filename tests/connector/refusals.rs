@@ -89,6 +89,26 @@ fn a_refusal_of_half_an_hour_costs_no_alert_its_evidence_and_a_longer_one_none_t
                 assert!(artifact(&tenant, rrn).is_some(), "{path}: {rrn}");
                 assert!(!is_short || evidence_of(&tenant, rrn) == 1, "{path}: {rrn}");
             }
+            if is_short || path != "/idr/at/*" {
+                continue;
+            }
+            // What was gone as a whole is asked with the next listing of everything.
+            polls(&mut tenant, 40);
+            let is_whole = |one: &&serde_json::Value| {
+                meanwhile.iter().any(|rrn| one["sourceInfo"] == rrn.as_str())
+                    && !one["tags"].to_string().contains("evidence-unavailable")
+            };
+            assert_eq!(tenant.store.values().filter(is_whole).count(), meanwhile.len());
+            // And that is it.
+            let asked = tenant.link.simulator.request_count();
+            let all = tenant.store.len();
+            polls(&mut tenant, 40);
+            assert_eq!(tenant.store.len(), all);
+            let evidence = |one: &&insightidr_simulator::RequestRecord| one.path.ends_with("/evidences");
+            let requests = tenant.link.simulator.requests();
+            let since = usize::try_from(tenant.link.simulator.request_count() - asked).unwrap();
+            let later: Vec<_> = requests.iter().rev().take(since).filter(evidence).collect();
+            assert!(later.is_empty(), "{later:#?}");
         }
     }
 }

@@ -10,8 +10,8 @@ use wasmtime::component::wit_parser::{
     Docs, InterfaceId, PackageId, Resolve, Stability, Type, TypeDef, TypeDefKind, TypeOwner, WorldId,
 };
 
-/// The largest component: 690 KB; `budgets.toml` is tighter.
-const MOST_BYTES: u64 = 730_000;
+/// The largest component: somewhat more than it has; `budgets.toml` is tighter.
+const MOST_BYTES: u64 = 735_000;
 
 /// What the world grants: HTTP to the planned origin, two clocks, a log, and what those are made of.
 const WORLD_IMPORTS: [&str; 9] = [

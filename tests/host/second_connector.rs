@@ -163,7 +163,7 @@ async fn settings_and_checkpoints_that_make_no_sense_are_failures_that_say_so() 
     let error = connector.tenant(options).await.unwrap_err();
     assert!(error.code() == "invalid-settings" && error.to_string().contains("bogus"), "{error}");
     let tenant = service.tenant(&connector, "acme").await;
-    for bytes in ["", "{}", "garbage", "{\"version\":3,\"after\":null}"] {
+    for bytes in ["", "{}", "garbage", "{\"version\":4,\"after\":null}"] {
         let (result, usage) = tenant.poll(Some(bytes.as_bytes().to_vec()), SMALL_BUDGET).await;
         assert_eq!(result.unwrap_err().code(), "checkpoint-unreadable", "{bytes}");
         assert_eq!(usage.requests, 0, "{bytes}");

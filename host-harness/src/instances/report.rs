@@ -271,7 +271,7 @@ impl Cycle {
                 tracing::info!(
                     connector,
                     instance,
-                    "poll stopped after {}: more is waiting, the next poll goes on from there",
+                    "instance {instance:?}: poll stopped after {}: more is waiting, the next poll goes on from there",
                     counted(u64::from(self.steps), "step")
                 );
             }
@@ -286,7 +286,7 @@ impl Cycle {
             End::Complete | End::Postponed | End::Failed => {}
         }
         if let Some(hint) = &self.hint {
-            tracing::info!(connector, instance, "{hint}");
+            tracing::info!(connector, instance, "instance {instance:?}: {hint}");
         }
         let delivered = self.delivered.as_ref().map(|sink| format!(", {} delivered", sink.count)).unwrap_or_default();
         tracing::info!(

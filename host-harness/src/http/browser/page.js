@@ -53,7 +53,7 @@ function sentence(failure) {
 let token = "";
 
 /** Whole numbers that no number of JavaScript holds stay as they are written, where the browser can do that. */
-function exact(_, value, context) {
+function exact(key, value, context) {
   const isInexact = Number.isInteger(value) && !Number.isSafeInteger(value);
   return isInexact && context?.source && JSON.rawJSON ? JSON.rawJSON(context.source) : value;
 }

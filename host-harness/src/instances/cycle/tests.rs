@@ -379,7 +379,7 @@ async fn the_log_lines_of_a_cycle_are_those_that_operators_look_for() {
     [ERROR] acme-siem: alerts failed: the vendor said no (HTTP 503, unavailable). Ask again. instance="us"
     [WARN] acme-siem: evidence unavailable: the vendor said no (HTTP 403, forbidden). Ask again. instance="us"
     [ERROR] acme-siem: poll failed: the vendor said no (HTTP 401, unauthorized). Ask again. instance="us"
-    [WARN] acme-siem: Poll every 15 minutes. instance="us"
+    [INFO] acme-siem: instance "us": Poll every 15 minutes.
     [INFO] acme-siem: instance "us" degraded: 2 new and 0 repeated artifacts, 4 requests in 1 step, 7 ms
     "#);
     let again = crate::log::captured(|| cycle.log("acme-siem", "us", |stream| stream == "evidence"));
