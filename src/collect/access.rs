@@ -14,7 +14,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::Step;
-use super::evidence::{NAME, REMEDY};
 use crate::api::client::Stop;
 use crate::api::errors;
 use crate::api::transport::{Clock, Transport};
@@ -112,23 +111,6 @@ pub fn is_absence(failure: &Failure) -> bool {
     matches!(failure.reason, FailureReason::NotFound | FailureReason::Forbidden)
 }
 
-/// The state of a stream whose API has answered before and is gone for longer than is waited for; `status` is that of its last
-/// answer, if there was one in this step.
-#[must_use]
-pub fn gone(what: &str, status: Option<u16>, remedy: &str) -> Failure {
-    let answers = status.map(|status| format!(" and answers {status}")).unwrap_or_default();
-    Failure {
-        http_status: status,
-        request_sent: status.is_some(),
-        ..errors::plain(
-            if status == Some(404) { FailureReason::NotFound } else { FailureReason::Forbidden },
-            format!("{what} was there and is gone{answers}: has the role of the key's user been changed?"),
-            &format!("Everything else is collected, and it is asked again in every poll. {remedy}"),
-            RetryAdvice::AfterChange,
-        )
-    }
-}
-
 /// The state of a stream whose API answers with this status.
 #[must_use]
 pub fn unavailable(what: &str, status: u16, remedy: &str) -> Failure {
@@ -162,28 +144,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) fn is_refused_since(&self, of: Refused, began: Utc) -> bool {
         let last = self.state.since_7.refused.get(of as usize).copied().flatten();
         last.and_then(believed).is_some_and(|last| is_recent(last, began))
-    }
-
-    /// Why the Alert Triage API is unavailable, if it is.
-    pub(super) fn triage_is_missing(&self) -> Option<Failure> {
-        if self.is_triage_gone() {
-            let status = self.absent.as_ref().and_then(|failure| failure.http_status);
-            return Some(gone(NAME, status, REMEDY));
-        }
-        self.state.triage.failure(NAME, REMEDY)
-    }
-
-    /// Whether it was there and is believed to be gone.
-    pub(super) fn is_triage_gone(&self) -> bool {
-        let Access::Doubtful(Some(since)) = self.state.triage else { return false };
-        self.cycle_began().seconds_since(since) >= PATIENCE
-    }
-
-    /// Notes that something of the Alert Triage API is not there: perhaps that has gone as a whole.
-    pub(super) fn doubt_triage(&mut self) {
-        if self.state.triage == Access::Available {
-            self.state.triage = Access::Doubtful(None);
-        }
     }
 
     /// Notes that it was not refused.

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use super::access::{is_absence, unavailable};
 use super::alert_list::Room;
 use super::output::streams;
-use super::{evidence, extras};
+use super::{extras, presence};
 use crate::api::client::{Client, Stop};
 use crate::api::errors::{self, REMEDY_RATE_LIMITED};
 use crate::api::records::Members;
@@ -122,7 +122,7 @@ fn triage(result: Result<Response, Stop>) -> StreamState {
         Ok(_) => StreamState::Ok,
         Err(failure) if is_absence(&failure) => {
             let status = failure.http_status.unwrap_or(0);
-            StreamState::Unavailable(unavailable(evidence::NAME, status, evidence::REMEDY))
+            StreamState::Unavailable(unavailable(presence::NAME, status, presence::REMEDY))
         }
         Err(failure) => StreamState::Degraded(failure),
     }

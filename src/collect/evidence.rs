@@ -19,7 +19,7 @@
 use serde_json::value::RawValue;
 
 use super::Step;
-use super::access::{ASK_AGAIN, Access, Refused, is_absence, is_refused};
+use super::access::{Refused, is_absence, is_refused};
 use super::alert_list::Room;
 use super::alerts::failures;
 use super::checkpoint::Known;
@@ -59,13 +59,8 @@ pub enum Enriched {
     Untouched,
 }
 
-/// The API, in messages.
-pub(super) const NAME: &str = "the Alert Triage API";
 /// What is refused where only that is, in messages.
 pub(super) const EVIDENCE_NAME: &str = "the evidence of alerts";
-/// What can be done where it is missing.
-pub(super) const REMEDY: &str = "Alerts come without evidence until then; to have it, use a key whose role may read alerts, and ask Rapid7 for the Alerts experience if that does not help.";
-
 impl<T: Transport, C: Clock> Step<'_, T, C> {
     /// Reads the evidence of all alerts of a group that are new. The results
     /// stand as the alerts do; the stop is the first that concerns every
@@ -224,63 +219,6 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // Young ones may have to wait, and must not use up in every step what the others need.
         jobs.sort_by_key(|job| self.is_young(created(alerts, *job)));
         jobs
-    }
-
-    /// Finds out whether the API is there, when that is not known or the
-    /// answer is an hour old; in every cycle where it was there before and is not any more. That it is not there it has to say
-    /// twice, and for some time where it was there before: alerts do not wait for it then, and go without what it would have
-    /// given.
-    ///
-    /// # Errors
-    ///
-    /// That this cannot be known now: the request failed for another reason, or others have ended all to the API. Or that it
-    /// was there, as long as that is waited for.
-    pub(super) async fn probe_if_due(&mut self) -> Result<(), Stop> {
-        let now = self.cycle_began();
-        if self.state.triage == Access::Available || self.state.triage.is_missing(now) {
-            return Ok(());
-        }
-        if self.absent.is_some() {
-            return self.wait_for_triage();
-        }
-        let before = self.state.triage;
-        // What has ended requests to it is the answer to something else.
-        let was_halted = self.client.is_triage_halted();
-        let request = calls::triage_search(now.plus_seconds(-ASK_AGAIN), now, 0, 1);
-        let mut answer = self.client.send(&request).await;
-        if matches!(&answer, Err(Stop::Failed(failure)) if is_absence(failure)) {
-            answer = self.client.send(&request).await;
-        }
-        let found = match answer {
-            Ok(_) => Access::Available,
-            Err(Stop::Failed(failure)) if is_absence(&failure) && !was_halted => match before {
-                // It was there until now. What seems to be so since a time to come was noted by a clock that was ahead.
-                Access::Doubtful(since) => {
-                    let since = since.filter(|since| *since <= now).unwrap_or(now);
-                    self.state.triage = Access::Doubtful(Some(since));
-                    self.absent = Some(failure);
-                    return self.wait_for_triage();
-                }
-                _ => Access::missing(&failure, now),
-            },
-            Err(stop) => return Err(stop),
-        };
-        self.state.triage = found;
-        // That it is there after all is found out in every step in which something of it is not.
-        self.output.progress |= !matches!((before, found), (Access::Doubtful(_), Access::Available));
-        Ok(())
-    }
-
-    /// Where the API was there and has said in this step that it is not.
-    ///
-    /// # Errors
-    ///
-    /// That, as long as it is waited for.
-    fn wait_for_triage(&self) -> Result<(), Stop> {
-        match (&self.absent, self.triage_is_missing()) {
-            (Some(failure), None) => Err(Stop::Failed(failure.clone())),
-            _ => Ok(()),
-        }
     }
 
     /// Whether evidence of what was created then may still become visible.

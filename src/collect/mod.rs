@@ -38,6 +38,7 @@ pub mod organization;
 pub mod output;
 pub mod outside;
 pub mod passes;
+mod presence;
 mod progress;
 pub mod relisting;
 pub mod revisit;

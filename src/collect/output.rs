@@ -5,6 +5,7 @@ use super::alerts::failures;
 use super::checkpoint::Phase;
 use super::evidence;
 use super::memory::OWED;
+use super::presence;
 use super::{HEEDLESS_AFTER, Step, WENT_ON};
 use crate::api::client::{Stop, is_local};
 use crate::api::errors;
@@ -158,12 +159,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         }
         let is_limited = self.state.rate_limited >= HINT_AFTER;
         let first = self.first_collection(more);
-        let hint = match [self.moved.then_some(ANOTHER_ORGANIZATION), is_limited.then_some(LIMITED)] {
-            [None, None] => first,
-            [Some(hint), _] | [None, Some(hint)] => {
-                Some(first.map_or(hint.to_owned(), |first| [hint, " ", &first].concat()))
-            }
-        };
+        let trouble = if self.moved { Some(ANOTHER_ORGANIZATION) } else { is_limited.then_some(LIMITED) };
+        let hints: Vec<&str> = trouble.into_iter().chain(first.as_deref()).collect();
+        let hint = (!hints.is_empty()).then(|| hints.join(" "));
         if went_on && self.state.rate_limited > 0 {
             self.state.rate_limited |= WENT_ON;
         }
@@ -223,7 +221,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             _ => self.unavailable_extra(stream),
         };
         let is_refused = stream == EVIDENCE && self.is_refused_since(Refused::Evidence, began);
-        let missing = missing.or_else(|| is_refused.then(|| refused(evidence::EVIDENCE_NAME, evidence::REMEDY)));
+        let missing = missing.or_else(|| is_refused.then(|| refused(evidence::EVIDENCE_NAME, presence::REMEDY)));
         if let Some(failure) = missing {
             return StreamState::Unavailable(failure);
         }

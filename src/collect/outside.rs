@@ -146,18 +146,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until, &mut passed).await {
                 Ok(Reached::Less(shorter)) => span = shorter,
-                Ok(mut reached) => {
+                Ok(reached) => {
+                    let is_end = matches!(reached, Reached::End);
                     // What lies behind it does not wait for it, and the mark stays before it.
                     if let Reached::EndOfOthers(stop) = reached {
                         failed = Stop::or_stronger(failed, stop);
-                        reached = Reached::EndOfSomeRegions;
                     }
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     let is_next = beyond.uninvestigated.is_none_or(|done| done >= from);
                     let done = Some(until.min(noted));
                     // What fails may lie behind it still, and what was listed before says nothing about that.
-                    if matches!(reached, Reached::End) && is_next && beyond.uninvestigated < done {
+                    if is_end && is_next && beyond.uninvestigated < done {
                         beyond.uninvestigated = done;
                         beyond.outside_failures = if passed { HELD } else { beyond.outside_failures.min(1) };
                     }
