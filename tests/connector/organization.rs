@@ -7,19 +7,25 @@ use insightidr_simulator::{AlertSpec, Change, InvestigationSpec, World, WorldCon
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 
+/// A tenant with an alert that its investigation, one of two, lists two hours after its own API: their RRNs.
+fn joining() -> (Tenant, String, String) {
+    let mut world = empty();
+    let created = start() - time::Duration::hours(1);
+    let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+    let joined = start() + time::Duration::hours(2);
+    let at = created + time::Duration::minutes(1);
+    let spec = AlertSpec { triage_visible_at: Some(created), ..AlertSpec::new(at, joined) };
+    let alert = world.add_alert(Some(of), spec).unwrap();
+    world.add_change(of, joined, Change::Priority("LOW".into())).unwrap();
+    let names = (world.investigation_rrn(of).unwrap().to_owned(), world.alert_id(alert).unwrap());
+    (Tenant::of(world), names.0, names.1)
+}
+
 #[test]
 fn an_alert_is_one_record_whatever_the_triage_api_calls_its_organization() {
     for id in [Some("0815"), None] {
-        let mut world = empty();
-        let created = start() - time::Duration::hours(1);
-        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
-        let joined = start() + time::Duration::hours(2);
-        let at = created + time::Duration::minutes(1);
-        let spec = AlertSpec { triage_visible_at: Some(created), ..AlertSpec::new(at, joined) };
-        let alert = world.add_alert(Some(of), spec).unwrap();
-        world.add_change(of, joined, Change::Priority("LOW".into())).unwrap();
-        let rrn = world.alert_id(alert).unwrap();
-        let mut tenant = Tenant::of(world);
+        let (mut tenant, _, rrn) = joining();
         tenant.link.spoils = Some(Box::new(move |request, response| {
             if request.target.ends_with("/ops/rrns") && response.status == 200 {
                 let mut page: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
@@ -39,18 +45,7 @@ fn an_alert_is_one_record_whatever_the_triage_api_calls_its_organization() {
 #[test]
 fn an_alert_is_one_record_although_its_investigation_does_not_name_its_organization() {
     for absent in [false, true] {
-        let mut world = empty();
-        let created = start() - time::Duration::hours(1);
-        let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
-        world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
-        let of_rrn = world.investigation_rrn(of).unwrap().to_owned();
-        let joined = start() + time::Duration::hours(2);
-        let at = created + time::Duration::minutes(1);
-        let spec = AlertSpec { triage_visible_at: Some(created), ..AlertSpec::new(at, joined) };
-        let alert = world.add_alert(Some(of), spec).unwrap();
-        world.add_change(of, joined, Change::Priority("LOW".into())).unwrap();
-        let rrn = world.alert_id(alert).unwrap();
-        let mut tenant = Tenant::of(world);
+        let (mut tenant, of_rrn, rrn) = joining();
         tenant.link.spoils = Some(Box::new(move |request, response| {
             if request.target.starts_with("/idr/v2/investigations") && response.status == 200 {
                 let mut body: serde_json::Value = serde_json::from_slice(&response.body).unwrap();
