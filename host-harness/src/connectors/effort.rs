@@ -12,8 +12,8 @@
 
 use super::error::LoadError;
 use wasmparser::{
-    CompositeInnerType, FuncValidator, FuncValidatorAllocations, Operator, ValidPayload, Validator, ValidatorResources,
-    WasmFeatures, WasmModuleResources as _,
+    CompositeInnerType, FuncValidator, FuncValidatorAllocations, Operator, Payload, TypeSectionReader, ValidPayload,
+    Validator, ValidatorResources, WasmFeatures, WasmModuleResources as _,
 };
 use wasmparser::{FunctionBody, OperatorsReader, Parser};
 
@@ -24,7 +24,8 @@ const FUNCTION: u64 = 5_000_000;
 /// Most effort of all functions of a component together.
 const COMPONENT: u64 = 100_000_000;
 
-/// Most functions of a component. Of each, however short, some kilobytes are kept until all are compiled.
+/// Most functions of a component, and types of functions. Of each, however short, some kilobytes are kept until all are
+/// compiled.
 const FUNCTIONS: u64 = 50_000;
 
 /// Effort of an operator that only computes, whatever the number of values.
@@ -41,6 +42,9 @@ const VECTOR: u64 = 40;
 
 /// The same for each parameter and result of a function: it is entered in two ways, and both move all of them.
 const PASSED: u64 = 16;
+
+/// The same for each parameter and result of a type of functions.
+const TYPED: u64 = 40;
 
 /// What of the limits is said.
 const UNIT: &str = " units";
@@ -64,7 +68,7 @@ pub(super) fn check(bytes: &[u8]) -> Result<(), LoadError> {
             UNIT,
             "work for the compiler in all functions, their branches times their variables; split them",
         ),
-        (found.functions, FUNCTIONS, "", "functions"),
+        (found.functions, FUNCTIONS, "", "functions and types of functions"),
     ] {
         if amount > limit {
             let limit = usize::try_from(limit).unwrap_or(usize::MAX);
@@ -81,7 +85,7 @@ struct Found {
     largest: u64,
     /// Effort of all.
     all: u64,
-    /// How many there are.
+    /// How many there are, with their types.
     functions: u64,
 }
 
@@ -99,7 +103,14 @@ fn measure(bytes: &[u8]) -> Result<Found, wasmparser::BinaryReaderError> {
     let mut allocations = FuncValidatorAllocations::default();
     let mut found = Found::default();
     for payload in Parser::new(0).parse_all(bytes) {
-        if let ValidPayload::Func(function, body) = validator.payload(&payload?)? {
+        let payload = payload?;
+        if let Payload::TypeSection(types) = &payload {
+            of_types(types, &mut found)?;
+        }
+        if found.is_too_much() {
+            break;
+        }
+        if let ValidPayload::Func(function, body) = validator.payload(&payload)? {
             let mut function = function.into_validator(allocations);
             let effort = of_function(&mut function, &body)?;
             allocations = function.into_allocations();
@@ -112,6 +123,21 @@ fn measure(bytes: &[u8]) -> Result<Found, wasmparser::BinaryReaderError> {
         }
     }
     Ok(found)
+}
+
+/// Adds the effort of the types of a module.
+fn of_types(types: &TypeSectionReader<'_>, found: &mut Found) -> Result<(), wasmparser::BinaryReaderError> {
+    for group in types.clone() {
+        for ty in group?.types() {
+            if let CompositeInnerType::Func(ty) = &ty.composite_type.inner {
+                let passed = ty.params().len().saturating_add(ty.results().len());
+                let effort = TYPED.saturating_mul(u64::try_from(passed).unwrap_or(u64::MAX));
+                found.all = found.all.saturating_add(effort);
+                found.functions = found.functions.saturating_add(1);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The effort of a function. Stops where the limit is passed.
@@ -272,9 +298,27 @@ mod tests {
     #[test]
     fn very_many_functions_are_too_many_however_short() {
         let component = |count: usize| wat::parse_str(format!("(component (core module {}))", "(func)".repeat(count)));
-        let error = check(&component(50_001).unwrap()).unwrap_err();
-        assert_eq!(error.to_string(), "the component demands more than the 50000 functions that one may have");
-        assert!(check(&component(50_000).unwrap()).is_ok());
+        // All are of one type.
+        let error = check(&component(50_000).unwrap()).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the component demands more than the 50000 functions and types of functions that one may have"
+        );
+        assert!(check(&component(49_999).unwrap()).is_ok());
+    }
+
+    #[test]
+    fn very_many_types_of_functions_are_too_many_although_there_is_no_function() {
+        let component =
+            |ty: &str, count: usize| wat::parse_str(format!("(component (core module {}))", ty.repeat(count))).unwrap();
+        let error = check(&component("(type (func))", 50_001)).unwrap_err();
+        assert!(error.to_string().contains("types of functions"), "{error}");
+        assert!(check(&component("(type (func))", 50_000)).is_ok());
+        // Fewer with many parameters.
+        let wide = format!("(type (func (param {})))", "i64 ".repeat(1_000));
+        let error = check(&component(&wide, 2_600)).unwrap_err();
+        assert!(error.to_string().contains("all functions"), "{error}");
+        assert!(check(&component(&wide, 2_000)).is_ok());
     }
 
     #[test]
