@@ -37,6 +37,21 @@ pub(super) struct Names {
     exports: Vec<String>,
 }
 
+/// Tells what is no component at all from what may be one.
+///
+/// # Errors
+/// What it is instead.
+pub(super) fn recognise(bytes: &[u8]) -> Result<(), LoadError> {
+    match (bytes.get(..4), bytes.get(4..8)) {
+        (Some(b"\0asm"), Some([0x0d, 0, 1, 0])) => Ok(()),
+        (Some(b"\0asm"), Some([1, 0, 0, 0])) => Err(LoadError::CoreModule),
+        (Some(b"\0asm"), _) => {
+            Err(LoadError::Corrupt { why: "its header names a binary format that is not known".to_owned() })
+        }
+        _ => Err(LoadError::NotWasm),
+    }
+}
+
 /// Reads what a component imports and exports.
 ///
 /// Why not as WIT: packages that use each other in a circle are no valid WIT, but a component can say so, and a reader of
@@ -45,14 +60,7 @@ pub(super) struct Names {
 /// # Errors
 /// What is wrong with its bytes.
 pub(super) fn read(bytes: &[u8]) -> Result<Names, LoadError> {
-    match (bytes.get(..4), bytes.get(4..8)) {
-        (Some(b"\0asm"), Some([0x0d, 0, 1, 0])) => {}
-        (Some(b"\0asm"), Some([1, 0, 0, 0])) => return Err(LoadError::CoreModule),
-        (Some(b"\0asm"), _) => {
-            return Err(LoadError::Corrupt { why: "its header names a binary format that is not known".to_owned() });
-        }
-        _ => return Err(LoadError::NotWasm),
-    }
+    recognise(bytes)?;
     let corrupt = |error: wasmparser::BinaryReaderError| LoadError::Corrupt { why: error.to_string() };
     let (mut imports, mut exports) = (Vec::new(), Vec::new());
     let mut validator = Validator::new_with_features(WasmFeatures::all());

@@ -320,10 +320,12 @@ fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Comp
             .ok()
     });
     let kept = cache.as_ref().and_then(|cache| from_cache(engine, cache, &digest));
+    audit::recognise(bytes)?;
+    // Before they are validated, which takes long where there is very much to compare.
+    demands::check(bytes, engine.limits())?;
     // Kept names are those of the same bytes; what they are judged by is always this host's.
     let names = kept.as_ref().map_or_else(|| audit::read(bytes), |kept| Ok(kept.names.clone()))?;
     let audit = audit(names.clone())?;
-    demands::check(bytes, engine.limits())?;
     let kept = kept.and_then(|kept| load(engine, &kept, &digest));
     let from_cache = kept.is_some();
     let component = match kept {

@@ -5,6 +5,8 @@
 //! was compiled and in words that do not say what a maintainer should change.
 //! Why each definition counts as often as it is instantiated: the compiler writes all instances out one by one. Ten
 //! kilobytes of components that instantiate one another a thousand times take it all memory there is.
+//! Why it counts once if it never is: whoever validates a component compares the types in it one with another, and two types
+//! of some dozens of bytes are as large as a million members. Thousands of components that compare them again take hours.
 //! Not guaranteed: what a component instantiates that it was given, and does not define, is not looked for; it counts as
 //! too much. No toolchain for connectors makes such a component.
 
@@ -19,8 +21,8 @@ use wasmparser::{
 const PAGE: u64 = 64 * 1024;
 
 /// Most parts of a component: its instances, functions, types, imports, exports and aliases, with those of the components
-/// that it instantiates, each time. The InsightIDR connector has some six hundred, and a test sees to it that the ones of this
-/// repository stay below a tenth.
+/// that it instantiates, each time; or with those of all that are defined in it, each once, if these are more. The
+/// InsightIDR connector has some six hundred, and a test sees to it that the ones of this repository stay below a tenth.
 const PARTS: u64 = 8_192;
 
 /// Compares what a component demands with the limits.
@@ -33,6 +35,8 @@ pub(super) fn check(bytes: &[u8], limits: &Limits) -> Result<(), LoadError> {
     let parts = usize::try_from(PARTS).unwrap_or(usize::MAX);
     for (amount, limit, unit, what) in [
         (instantiated.parts, parts, "", "parts, each counted as often as it is instantiated,"),
+        // What is never instantiated is validated all the same.
+        (defined.parts, parts, "", "parts, those of components that are never instantiated among them,"),
         (instantiated.core_instances, limits.core_instances, "", "core instances"),
         // What is defined and never instantiated takes nothing yet, but is there to be.
         (defined.memories.max(instantiated.memories), limits.memories, "", "memories"),
@@ -78,11 +82,6 @@ impl Demands {
         self.tables = self.tables.saturating_add(other.tables);
         self.largest_table = self.largest_table.max(other.largest_table);
     }
-
-    /// So many parts more.
-    fn add_parts(&mut self, count: impl TryInto<u64>) {
-        self.parts = self.parts.saturating_add(count.try_into().unwrap_or(u64::MAX));
-    }
 }
 
 /// A module or a component that is being read.
@@ -94,10 +93,19 @@ struct Level {
     modules: Vec<Demands>,
     /// What its components demand, by index.
     components: Vec<Demands>,
+    /// Parts that stand in itself, and itself.
+    own: u64,
     is_module: bool,
 }
 
 impl Level {
+    /// So many parts more.
+    fn add_parts(&mut self, count: impl TryInto<u64>) {
+        let count = count.try_into().unwrap_or(u64::MAX);
+        self.demands.parts = self.demands.parts.saturating_add(count);
+        self.own = self.own.saturating_add(count);
+    }
+
     /// A module or component was imported, or taken out of an instance.
     fn given(&mut self, kind: ComponentExternalKind) {
         match kind {
@@ -113,7 +121,7 @@ fn at(all: &[Demands], index: u32) -> Demands {
     usize::try_from(index).ok().and_then(|index| all.get(index)).copied().unwrap_or(Demands::UNKNOWN)
 }
 
-/// Reads a component once. Gives what all of its modules demand, each once, and what instantiating it does.
+/// Reads a component once. Gives what all that is defined in it demands, each once, and what instantiating it does.
 fn read(bytes: &[u8]) -> Result<(Demands, Demands), BinaryReaderError> {
     let mut defined = Demands::default();
     let mut levels: Vec<Level> = Vec::new();
@@ -122,7 +130,7 @@ fn read(bytes: &[u8]) -> Result<(Demands, Demands), BinaryReaderError> {
         if let Payload::Version { encoding, .. } = &payload {
             let is_module = *encoding == Encoding::Module;
             let demands = Demands { core_instances: is_module.into(), ..Demands::default() };
-            levels.push(Level { demands, is_module, ..Level::default() });
+            levels.push(Level { demands, own: 1, is_module, ..Level::default() });
             continue;
         }
         let Some((level, outer)) = levels.split_last_mut() else { continue };
@@ -134,6 +142,7 @@ fn read(bytes: &[u8]) -> Result<(Demands, Demands), BinaryReaderError> {
         if ended.is_module {
             defined.add(&ended.demands);
         }
+        defined.parts = defined.parts.saturating_add(ended.own);
         match levels.last_mut() {
             None => return Ok((defined, ended.demands)),
             Some(level) if ended.is_module => level.modules.push(ended.demands),
@@ -145,9 +154,9 @@ fn read(bytes: &[u8]) -> Result<(Demands, Demands), BinaryReaderError> {
 
 /// Reads one section.
 fn section(level: &mut Level, outer: &[Level], payload: Payload<'_>) -> Result<(), BinaryReaderError> {
-    let demands = &mut level.demands;
     match payload {
         Payload::MemorySection(memories) => {
+            let demands = &mut level.demands;
             for memory in memories {
                 demands.memories = demands.memories.saturating_add(1);
                 let bytes = memory?.initial.saturating_mul(PAGE);
@@ -155,6 +164,7 @@ fn section(level: &mut Level, outer: &[Level], payload: Payload<'_>) -> Result<(
             }
         }
         Payload::TableSection(tables) => {
+            let demands = &mut level.demands;
             for table in tables {
                 demands.tables = demands.tables.saturating_add(1);
                 demands.largest_table = demands.largest_table.max(table?.ty.initial);
@@ -162,30 +172,30 @@ fn section(level: &mut Level, outer: &[Level], payload: Payload<'_>) -> Result<(
         }
         Payload::InstanceSection(instances) => {
             for instance in instances {
-                demands.add_parts(1_u64);
+                level.add_parts(1_u64);
                 match instance? {
                     Instance::Instantiate { module_index, args } => {
-                        demands.add_parts(args.len());
-                        demands.add(&at(&level.modules, module_index));
+                        level.add_parts(args.len());
+                        level.demands.add(&at(&level.modules, module_index));
                     }
-                    Instance::FromExports(exports) => demands.add_parts(exports.len()),
+                    Instance::FromExports(exports) => level.add_parts(exports.len()),
                 }
             }
         }
         Payload::ComponentInstanceSection(instances) => {
             for instance in instances {
-                demands.add_parts(1_u64);
+                level.add_parts(1_u64);
                 match instance? {
                     ComponentInstance::Instantiate { component_index, args } => {
-                        demands.add_parts(args.len());
-                        demands.add(&at(&level.components, component_index));
+                        level.add_parts(args.len());
+                        level.demands.add(&at(&level.components, component_index));
                     }
-                    ComponentInstance::FromExports(exports) => demands.add_parts(exports.len()),
+                    ComponentInstance::FromExports(exports) => level.add_parts(exports.len()),
                 }
             }
         }
         Payload::ComponentAliasSection(aliases) => {
-            demands.add_parts(aliases.count());
+            level.add_parts(aliases.count());
             for alias in aliases {
                 match alias? {
                     ComponentAlias::InstanceExport { kind, .. } => level.given(kind),
@@ -195,13 +205,13 @@ fn section(level: &mut Level, outer: &[Level], payload: Payload<'_>) -> Result<(
             }
         }
         Payload::ComponentImportSection(imports) => {
-            demands.add_parts(imports.count());
+            level.add_parts(imports.count());
             for import in imports {
                 level.given(import?.ty.kind());
             }
         }
         Payload::ComponentExportSection(exports) => {
-            demands.add_parts(exports.count());
+            level.add_parts(exports.count());
             for export in exports {
                 // What is exported has a second index from then on.
                 let export = export?;
@@ -212,9 +222,9 @@ fn section(level: &mut Level, outer: &[Level], payload: Payload<'_>) -> Result<(
                 }
             }
         }
-        Payload::ComponentCanonicalSection(functions) => demands.add_parts(functions.count()),
-        Payload::ComponentTypeSection(types) => demands.add_parts(types.count()),
-        Payload::CoreTypeSection(types) => demands.add_parts(types.count()),
+        Payload::ComponentCanonicalSection(functions) => level.add_parts(functions.count()),
+        Payload::ComponentTypeSection(types) => level.add_parts(types.count()),
+        Payload::CoreTypeSection(types) => level.add_parts(types.count()),
         _ => {}
     }
     Ok(())
@@ -311,6 +321,20 @@ mod tests {
         assert_eq!(usual(&nested("(core module $m) (core instance (instantiate $m))", 2)), Ok(()));
         let error = usual(&nested("(core module $m) (core instance (instantiate $m))", 3)).unwrap_err();
         assert!(error.contains("64 core instances"), "{error}");
+    }
+
+    #[test]
+    fn what_is_never_instantiated_counts_once() {
+        // Each would have two types compared that are large as a whole.
+        let parts = |count: usize| {
+            let leaf = "(component (alias outer 1 $t (type $x)) (export \"x\" (type $x) (type (eq $x))))";
+            let bytes =
+                wat::parse_str(format!("(component (component $a (type $t (tuple u8)) {}))", leaf.repeat(count)));
+            check(&bytes.unwrap(), &Limits::default()).map_err(|error| error.to_string())
+        };
+        assert_eq!(parts(900), Ok(()));
+        let error = parts(3_000).unwrap_err();
+        assert!(error.contains("parts, those of components that are never instantiated among them"), "{error}");
     }
 
     #[test]
