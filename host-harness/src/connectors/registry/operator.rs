@@ -281,6 +281,7 @@ impl Operator {
             code: "operator".to_owned(),
             reason: shown(reason),
             failures: 0,
+            has_ended_host: false,
             since: now,
             retry_at: None,
             // The host knows it, and adds it when it obeys.

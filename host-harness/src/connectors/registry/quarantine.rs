@@ -1,7 +1,8 @@
 //! Versions that failed, by digest.
 //!
 //! What: a record says what failed, how often, and when it may be tried again: after a minute, then after twice as
-//! long each time, up to a day. What has ended the host twice in a row is not tried again by itself. A record holds for
+//! long each time, up to a day. What has ended the host twice is not tried again by itself, unless it has proved itself
+//! in between. A record holds for
 //! one build of the host, because another one may cope. An operator's record holds for every build and until it is
 //! released.
 //! Why persisted: a version that crashes must not be tried afresh with every restart.
@@ -60,6 +61,9 @@ pub(super) struct Quarantined {
     pub(super) reason: String,
     /// Failures so far on this build.
     pub(super) failures: u32,
+    /// Whether the host has ended over it before, whatever it failed by since.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) has_ended_host: bool,
     /// When it failed first.
     #[serde(with = "time::serde::rfc3339")]
     pub(super) since: OffsetDateTime,
@@ -132,8 +136,10 @@ impl Quarantine {
         }
         let before = before.filter(|record| record.host_build == self.host_build);
         let failures = before.as_ref().map_or(0, |record| record.failures).saturating_add(1);
-        // A wait, however long, would only put off the end of every tenant's collecting.
-        let is_fatal = failed.code == HOST_ENDED && before.as_ref().is_some_and(|record| record.code == HOST_ENDED);
+        // A wait, however long, would only put off the end of every tenant's collecting. What takes the compiler all memory
+        // is as a rule given up first, for its time.
+        let had_ended = before.as_ref().is_some_and(|record| record.has_ended_host || record.code == HOST_ENDED);
+        let is_fatal = failed.code == HOST_ENDED && had_ended;
         let wait = time::Duration::try_from(wait(failures)).unwrap_or(time::Duration::DAY);
         let (integration_type, version) = failed.version.unwrap_or_default();
         let record = Quarantined {
@@ -146,6 +152,7 @@ impl Quarantine {
             code: failed.code.to_owned(),
             reason: failed.reason.to_owned(),
             failures,
+            has_ended_host: had_ended || failed.code == HOST_ENDED,
             since: before.map_or(now, |record| record.since),
             retry_at: if is_fatal { None } else { now.checked_add(wait) },
             form: failed.connector.map(form).unwrap_or_default(),
@@ -260,6 +267,14 @@ mod tests {
         quarantine.put(failed(), ahead);
         assert!(quarantine.holding("d", ahead).is_some());
         assert_eq!(quarantine.holding("d", NOON), None);
+    }
+
+    #[test]
+    fn what_ends_the_host_after_its_time_is_up_ends_it_no_more_than_twice() {
+        let (_folder, quarantine) = quarantine();
+        let put = |code| quarantine.put(Failed { code, ..failed() }, NOON).0.retry_at;
+        assert!(put("compile-timeout").is_some() && put(HOST_ENDED).is_some() && put("compile-timeout").is_some());
+        assert_eq!(put(HOST_ENDED), None);
     }
 
     #[test]

@@ -456,6 +456,7 @@ async fn what_the_operator_puts_into_quarantine_while_it_is_tried_does_not_serve
             code: "operator".into(),
             reason: "no".into(),
             failures: 0,
+            has_ended_host: false,
             since: world.clock.now(),
             retry_at: None,
             form: BTreeSet::new(),
