@@ -13,6 +13,7 @@ use crate::connectors::{ConfigureError, Connector, LoadError, Tenant, TenantErro
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::{self, Whose};
 use crate::instances::settings::{self, SettingsError};
+use crate::log::escape;
 use crate::sandbox::{Clock, Engine, EngineOptions};
 
 /// For whom, and how to reach the vendor.
@@ -107,6 +108,8 @@ fn load_error(path: &Path, error: &LoadError) -> CliError {
         LoadError::Unreadable { .. } => error.to_string(),
         _ => format!("{}: {error}", path.display()),
     };
+    // On one line: a component may give its parts any name, and where the log goes a line of its own would look like one.
+    let message = escape(&message);
     let help = match error {
         LoadError::Unreadable { .. } => "name the .wasm file of a connector that this user can read",
         LoadError::NotWasm | LoadError::NotAConnector { .. } | LoadError::CoreModule => {
@@ -188,6 +191,14 @@ mod tests {
         error: the address of the proxy cannot be read: relative URL without a base
         help: write for example --proxy http://proxy.example.com:3128
         ");
+    }
+
+    #[test]
+    fn a_component_cannot_forge_lines_by_the_names_of_its_parts() {
+        let import = "url=<x\n[INFO] acme: fetched 0 records>".to_owned();
+        let error = load_error(Path::new("a\nb.wasm"), &LoadError::ForbiddenImport { import }).to_string();
+        assert!(error.starts_with("error: a\\nb.wasm: the component imports url=<x\\n[INFO] acme"), "{error}");
+        assert_eq!(error.lines().count(), 2, "{error}");
     }
 
     #[test]
