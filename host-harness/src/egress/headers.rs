@@ -24,8 +24,12 @@ const ANSWER_FORMS: [&str; 3] = ["accept-charset", "if-range", "range"];
 /// Headers by which servers and frameworks take a request for one of another method or path. With them a guest could
 /// have done what its plan does not name.
 /// Names that they take for the address of whoever asks are among them: a guest is nobody else.
-const OVERRIDES: [&str; 10] = [
+const OVERRIDES: [&str; 18] = [
+    "cf-connecting-ip",
+    "client-ip",
+    "fastly-client-ip",
     "true-client-ip",
+    "x-client-ip",
     "x-cluster-client-ip",
     "x-host",
     "x-http-method",
@@ -33,7 +37,11 @@ const OVERRIDES: [&str; 10] = [
     "x-http-verb",
     "x-method",
     "x-method-override",
+    "x-middleware-subrequest",
+    "x-originating-ip",
     "x-real-ip",
+    "x-remote-addr",
+    "x-remote-ip",
     "x-rewrite-url",
 ];
 
@@ -157,6 +165,10 @@ mod tests {
             "x-method",
             "True-Client-IP",
             "x-cluster-client-ip",
+            "X-Client-IP",
+            "CF-Connecting-IP",
+            "x_remote_addr",
+            "x-middleware-subrequest",
             "user_agent",
             "range",
             "if-range",
