@@ -105,7 +105,8 @@ pub(super) fn inode(path: &Path) -> Result<Option<Inode>, StoreError> {
 /// Bytes that are written to see whether there is room: as many as a small step takes.
 const ROOM: usize = 1 << 20;
 
-/// Says whether there is room beside the database, by taking some and giving it back.
+/// Says whether there is room beside the database, by taking some and giving it back; and whether its disk takes anything: one
+/// that failed may have been mounted anew, to be read only.
 pub(super) fn try_room(database: &Path) -> Result<(), StoreError> {
     let path = database.with_file_name("room");
     let written = OpenOptions::new()
@@ -118,11 +119,14 @@ pub(super) fn try_room(database: &Path) -> Result<(), StoreError> {
     // If it stays it is written over the next time.
     let _ = fs::remove_file(&path);
     match written {
-        Err(error) if matches!(error.kind(), ErrorKind::StorageFull | ErrorKind::QuotaExceeded) => {
-            Err(StoreError::Full { path: database.to_owned() })
-        }
+        Err(error) if says_of_the_disk(error.kind()) => Err(failed("write the database", database)(error)),
         _ => Ok(()),
     }
+}
+
+/// Whether what kept a file from being written keeps the database beside it from being written, too.
+fn says_of_the_disk(kind: ErrorKind) -> bool {
+    matches!(kind, ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::ReadOnlyFilesystem)
 }
 
 /// Refuses a directory that somebody else could change. One that is not there is fine: it is made for this user alone.
@@ -240,5 +244,10 @@ mod tests {
             [Errno::NOSPC, Errno::DQUOT, Errno::ACCESS].map(error),
             ["state-full", "state-full", "state-directory"]
         );
+        // What a file of another name could not be made for says nothing of the database.
+        let says = |error: Errno| says_of_the_disk(io::Error::from(error).kind());
+        assert_eq!([Errno::NOSPC, Errno::DQUOT, Errno::ROFS, Errno::ACCESS].map(says), [true, true, true, false]);
+        let read_only = failed("write the database", Path::new("state.sqlite"))(Errno::ROFS.into());
+        assert!(read_only.help().starts_with("look at the disk"), "{}", read_only.help());
     }
 }

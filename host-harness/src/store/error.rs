@@ -217,6 +217,9 @@ impl StoreError {
     #[must_use]
     pub fn help(&self) -> &'static str {
         match self {
+            Self::Directory { source, .. } if source.kind() == std::io::ErrorKind::ReadOnlyFilesystem => {
+                "look at the disk and the log of the system: a file system in which an error was found can only be read from then on; stop the host, have it checked, mount it anew and start the host"
+            }
             Self::Directory { .. } => "give a directory that this user can write to",
             Self::Unreadable { .. } => "give a directory that this user can read, or run this as the user of the host",
             Self::Locked { .. } => "wait until the other process has ended, or give each process its own directory",

@@ -167,13 +167,14 @@ impl Store {
     /// Whether there is room on the disk again for a step, which is tried.
     ///
     /// # Errors
-    /// [`StoreError::Full`] when there is none; what else is in the way shows when something is stored.
+    /// [`StoreError::Full`] when there is none, [`StoreError::Directory`] when the disk can only be read; what else is in the
+    /// way shows when something is stored.
     pub fn try_room(&self) -> Result<(), StoreError> {
         directory::try_room(&self.database.path)
     }
 
     /// Whether a step could be stored now, as far as can be tried without storing anything: the database is in its place,
-    /// there is room, and a row of it and of its full text can be written.
+    /// there is room, a row of it and of its full text can be written, and what is written reaches the disk.
     ///
     /// # Errors
     /// What is in the way.
@@ -185,7 +186,13 @@ impl Store {
             transaction.execute("INSERT INTO artifact_text (rowid, text) VALUES (?1, 'tried')", [i64::MAX])?;
             // Where a savepoint begins, the full text is written out.
             transaction.execute_batch("SAVEPOINT tried; RELEASE tried")?;
-            transaction.rollback()
+            transaction.rollback()?;
+            // All that was in memory. A disk that has become one to read, or fails, shows when something is committed: the
+            // version as it is.
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let version: i64 = transaction.pragma_query_value(None, "user_version", |row| row.get(0))?;
+            transaction.pragma_update(None, "user_version", version)?;
+            transaction.commit()
         })
     }
 
@@ -285,7 +292,7 @@ impl Database {
         let result = work(&mut connection);
         drop(connection);
         result.map_err(|source| {
-            // SQLite tells a full disk from one that fails, but not a quota that is used up.
+            // SQLite tells a full disk from one that fails, but not a quota that is used up, or a disk that can only be read.
             let is_io = source.sqlite_error_code() == Some(ErrorCode::SystemIoFailure);
             let full = if is_io { directory::try_room(&self.path).err() } else { None };
             let error = full.unwrap_or_else(|| schema::classify(&self.path, source));

@@ -46,6 +46,24 @@ fn what_could_not_be_stored_shows_before_a_vendor_is_asked_again_and_leaves_noth
 }
 
 #[test]
+fn a_disk_on_which_nothing_can_be_committed_shows_before_a_vendor_is_asked_again() {
+    let (_dir, store, instance) = store();
+    let commit = |state: &[u8]| store.commit_step(&instance, &batch(vec![artifact(1, "")], state), NOW);
+    // As on one that was mounted anew to be read only: what is written in memory can be, what is to reach the disk cannot.
+    let fail = |fails: bool| {
+        let mut connection = store.database.lock();
+        connection.commit_hook(fails.then_some(|| true)).expect("hook");
+    };
+    fail(true);
+    let stored = commit(b"one").expect_err("it cannot be committed");
+    let tried = store.try_write().expect_err("nor can anything else");
+    assert_eq!(tried.code(), stored.code());
+    fail(false);
+    store.try_write().expect("all is well again");
+    commit(b"one").expect("committed");
+}
+
+#[test]
 fn a_lock_that_somebody_removed_lets_no_second_writer_in() {
     let (dir, store, _) = store();
     fs::remove_file(dir.path().join("lock")).expect("removed");
