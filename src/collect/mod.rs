@@ -203,6 +203,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Phase::Around(window, whole, detour) => self.relist(window, whole, detour).await?,
                 Phase::Left(after) => {
                     self.revisit(after, Round::Left).await?;
+                    self.look_back().await?;
                     break;
                 }
             }

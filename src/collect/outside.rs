@@ -22,13 +22,18 @@
 //! it may have is looked for again in every cycle until all regions answer: for a
 //! day ([`regions`]), and then as far back as that.
 //!
+//! What the search shows later than the overlap is looked for from time to time
+//! ([`looking_back`]).
+//!
 //! Not guaranteed: changes of such an alert after it was collected are not
 //! seen. Three alerts in a row that cannot be read look like an outage, and
 //! are waited for.
 
 mod failing;
 mod joining;
+mod looking_back;
 mod regions;
+mod remembered;
 
 use std::collections::BTreeMap;
 
@@ -68,8 +73,6 @@ const AGAIN: u32 = 2;
 const MOST_PASSED: u32 = 8;
 /// Longest window, in microseconds, whose total never comes that is passed over: what was found of it is collected.
 const LONGEST_PASSED: i64 = 3_600 * 1_000_000;
-/// Most alerts remembered as collected.
-const MOST_KNOWN: usize = 10_000;
 
 /// Stands for the creation of an alert that is gone: it is looked for once more
 /// when its window is listed again. The numbers behind it are those of the
@@ -139,6 +142,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if reached.is_none() {
             // Without a gap between them, so that a window moves it only from its own beginning.
             self.state.beyond.uninvestigated = done.max(Some(from.min(noted)));
+            self.remember_from(from);
         }
         let mut span = LONGEST;
         let (mut passed, mut failed) = (false, None);
@@ -462,33 +466,5 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.note_in_its_investigation(alert);
         }
         failed.map_or(Ok(()), Err)
-    }
-
-    /// Forgets alerts that will not be listed again: their ids would be the
-    /// same anyway.
-    fn forget_outside(&mut self, overlap: i64) {
-        let Some(done) = self.state.beyond.uninvestigated else { return };
-        // To the minute, to which a server may cut the beginning of a search.
-        let listed_again = done.plus_seconds(-overlap - 60).just_before();
-        let outside = &mut self.state.beyond.outside;
-        // What has failed is still to be read, in a window behind this one.
-        outside.retain(|key, created| {
-            *created >= listed_again.0 || Failures::of(*created).is_some() || regions::is_key(*key)
-        });
-        if outside.len() > MOST_KNOWN {
-            // By the second: in as few bytes as do.
-            let age = |created: &i64| u32::try_from(created.div_euclid(1_000_000).max(0)).unwrap_or(u32::MAX);
-            let mut ages: Vec<u32> = outside.values().map(age).collect();
-            let excess = ages.len() - MOST_KNOWN;
-            let (_, &mut youngest, _) = ages.select_nth_unstable(excess - 1);
-            outside.retain(|key, created| age(created) > youngest || regions::is_key(*key));
-            // While more is looked for again than can be remembered, what is forgotten is not: it would come again each time.
-            let since = Utc(i64::from(youngest).saturating_add(1).saturating_mul(1_000_000)).plus_seconds(overlap);
-            let reached = match self.state.cycle.as_ref().map(|cycle| &cycle.phase) {
-                Some(Phase::Outside(Some(reached))) => *reached,
-                _ => done,
-            };
-            self.state.beyond.uninvestigated = Some(done.max(since.min(reached)));
-        }
     }
 }

@@ -41,7 +41,7 @@ use crate::api::transport::{Clock, Transport};
 /// Seconds in an hour.
 const HOUR: i64 = 3_600;
 /// Seconds after which everything is listed again.
-const EVERYTHING: i64 = 6 * HOUR;
+pub(super) const EVERYTHING: i64 = 6 * HOUR;
 /// Windows in a row that fail, after which the list itself is taken to be at fault.
 const MOST_IN_A_ROW: u32 = 8;
 /// What of a window that has failed is tried next: one in so many.

@@ -26,6 +26,7 @@ mod fuzz;
 mod golden;
 mod in_pieces;
 mod large_tenant;
+mod late_alerts;
 mod many_alerts;
 mod obstacles;
 mod odd_pages;

@@ -11,7 +11,7 @@ use wasmtime::component::wit_parser::{
 };
 
 /// The largest component: somewhat more than it has; `budgets.toml` is tighter.
-const MOST_BYTES: u64 = 735_000;
+const MOST_BYTES: u64 = 745_000;
 
 /// What the world grants: HTTP to the planned origin, two clocks, a log, and what those are made of.
 const WORLD_IMPORTS: [&str; 9] = [

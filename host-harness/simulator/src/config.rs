@@ -254,6 +254,9 @@ pub struct SimulatorConfig {
     /// The beginning of a window of investigations, or of a search for alerts, is cut to a multiple of this, as servers do whose times are whole
     /// seconds; zero takes it as it is.
     pub start_cut: Duration,
+    /// A search for alerts goes by when they were raised (`alerted_at`) and not by their creation: no source tells which of
+    /// their times it is (facts 4, 6.5).
+    pub searches_by_alerted: bool,
     /// Lists can be asked for by the status `WAITING`, which the vendor's own plugin has not known for long (facts 6.1); else
     /// it is a 400, like any value that is not known.
     pub knows_waiting: bool,
@@ -305,6 +308,7 @@ impl Default for SimulatorConfig {
             start: None,
             null_times: NullTimes::First,
             start_cut: Duration::ZERO,
+            searches_by_alerted: false,
             knows_waiting: true,
             no_totals: false,
             thin_hydration: false,

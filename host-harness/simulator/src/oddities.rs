@@ -5,7 +5,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::moment::{MINUTE, Micros, SECOND};
+use crate::moment::{DAY, HOUR, MINUTE, Micros, SECOND};
 use crate::rng::{Dice, mix};
 use crate::world::Investigation;
 
@@ -27,6 +27,9 @@ pub struct Oddities {
     pub growing_investigations: usize,
     /// Alerts that each of them has in the end.
     pub growing_alerts: usize,
+    /// Of a hundred alerts outside investigations so many show up late: an hour to four days after their creation (facts 6.5
+    /// has four days between the times of one alert).
+    pub late_alerts_percent: u8,
 }
 
 impl Oddities {
@@ -41,6 +44,14 @@ impl Oddities {
             return 0;
         }
         Dice::new(mix(seed, 0x9_1ECF)).between(10 * SECOND, 10 * MINUTE)
+    }
+
+    /// How much later than others an alert outside investigations shows up.
+    pub(crate) fn lateness(&self, seed: u64) -> Micros {
+        if !Self::is_one(self.late_alerts_percent, seed, 0x1A7E_A1E7) {
+            return 0;
+        }
+        Dice::new(mix(seed, 0x1A7E_A1E8)).between(HOUR, 4 * DAY)
     }
 
     /// Whether comments and product alerts come to an investigation at any time.

@@ -127,6 +127,9 @@ pub struct TruthAlert {
     /// Creation.
     #[serde(with = "time::serde::rfc3339")]
     pub created: OffsetDateTime,
+    /// When it was raised (`alerted_at` of the triage API).
+    #[serde(with = "time::serde::rfc3339")]
+    pub alerted_at: OffsetDateTime,
     /// When its investigation first lists it; without one, as `triage_visible_at`.
     #[serde(with = "time::serde::rfc3339")]
     pub visible_at: OffsetDateTime,
@@ -201,6 +204,7 @@ pub(crate) fn tell(timeline: &Timeline, now: OffsetDateTime) -> Truth {
         kind: alert.kind,
         created: date(alert.created),
         visible_at: date(alert.visible),
+        alerted_at: date(render::triage::alerted_at(alert)),
         triage_visible_at: date(alert.triage_visible),
         worked_on: render::triage::work(world, alert).into_iter().map(|work| date(work.at)).collect(),
         mitre_tcodes: render::triage::codes(alert, &Story::of(alert)).into_iter().map(str::to_owned).collect(),

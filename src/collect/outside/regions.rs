@@ -14,6 +14,8 @@ use crate::times::Utc;
 
 /// Key under which it is remembered since when a region has failed.
 const SINCE: u64 = 0;
+/// The last of its keys.
+pub(super) const LAST_KEY: u64 = CYCLES;
 /// The same of the cycles in which one has.
 const CYCLES: u64 = 1;
 /// Seconds for which all that was created since a region failed is looked for again, and that are gone back then.
@@ -22,7 +24,7 @@ const PATIENCE: i64 = 86_400;
 const MOST_CYCLES: u32 = 12;
 
 /// Whether something that is remembered is of regions, and not of an alert.
-pub(super) const fn is_key(key: u64) -> bool {
+const fn is_key(key: u64) -> bool {
     key <= CYCLES
 }
 

@@ -15,6 +15,9 @@ use crate::completeness::scenario::{Polled, Run, Scenario};
 /// How often everything is listed again, and what is asked for after that.
 const EVERYTHING: time::Duration = time::Duration::hours(7);
 
+/// How much later than its time an alert outside investigations may show up: five days, but for a bit.
+const FARTHEST: time::Duration = time::Duration::hours(5 * 24 - 1);
+
 /// A comparison under way.
 struct Comparison<'a> {
     scenario: &'a Scenario,
@@ -189,8 +192,26 @@ impl Comparison<'_> {
             && ways.uninvestigated
             && !self.scenario.has_absence()
             && alert.triage
-            && alert.created > self.floor
-            && alert.triage_visible_at - alert.created <= self.scenario.overlap()
+            && self.searched_by(alert) > self.floor
+            && alert.triage_visible_at - self.searched_by(alert) <= self.scenario.overlap()
+    }
+
+    /// Which of its times the search goes by.
+    fn searched_by(&self, alert: &TruthAlert) -> OffsetDateTime {
+        if self.scenario.place.by_alerted { alert.alerted_at } else { alert.created }
+    }
+
+    /// Whether a collector that looks back five days, every six hours where nothing fails, must have come upon it.
+    fn is_looked_back_to(&self, alert: &TruthAlert) -> bool {
+        let (place, ways) = (&self.scenario.place, &self.scenario.ways);
+        place.triage
+            && ways.uninvestigated
+            && alert.triage
+            && !self.scenario.has_faults()
+            && place.silent_regions == 0
+            && self.searched_by(alert) > self.floor
+            && alert.triage_visible_at - self.searched_by(alert) < FARTHEST
+            && alert.triage_visible_at + EVERYTHING < self.truth.now
     }
 
     /// Whether its investigation's row tells of it; if not, whether it was there when that was worked on, or the listing of
@@ -228,7 +249,7 @@ impl Comparison<'_> {
         let wanted = match &alert.investigation {
             Some(rrn) if has_joined(alert) => collected(rrn) && self.is_in_triage_in_time(alert),
             Some(rrn) => collected(rrn) && self.is_in_time(alert) && self.is_told(alert, rrn),
-            None => self.is_in_triage_in_time(alert),
+            None => self.is_in_triage_in_time(alert) || self.is_looked_back_to(alert),
         };
         if wanted && self.scenario.ways.alerts && alert.visible_at + overlap < self.truth.now {
             assert!(count > 0, "{alert:#?} is missing{}", self.story(alert.investigation.as_deref()));

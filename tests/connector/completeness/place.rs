@@ -54,6 +54,8 @@ pub struct Place {
     pub knows_waiting: bool,
     /// What comes in pieces, late, again and again, or not at all.
     pub odd: Oddities,
+    /// Searches for alerts go by when these were raised.
+    pub by_alerted: bool,
     /// Milliseconds for which the world goes on with each request: during polls, too.
     pub pace: u64,
 }
@@ -64,12 +66,20 @@ prop_compose! {
         piecemeal_percent in prop_oneof![2 => Just(0_u8), 1 => 1_u8..=100],
         sparse_percent in prop_oneof![2 => Just(0_u8), 1 => 1_u8..50],
         late_extras_percent in prop_oneof![2 => Just(0_u8), 1 => 1_u8..=100],
+        late_alerts_percent in prop_oneof![2 => Just(0_u8), 1 => 1_u8..=100],
         (growing_investigations, growing_alerts) in prop_oneof![
             40 => Just((0_usize, 0_usize)),
             1 => (Just(1), 200_usize..1_200),
         ],
     ) -> Oddities {
-        Oddities { piecemeal_percent, sparse_percent, late_extras_percent, growing_investigations, growing_alerts }
+        Oddities {
+            piecemeal_percent,
+            sparse_percent,
+            late_extras_percent,
+            growing_investigations,
+            growing_alerts,
+            late_alerts_percent,
+        }
     }
 }
 
@@ -95,6 +105,7 @@ prop_compose! {
         start_cut in prop_oneof![4 => Just(0_u64), 1 => Just(1_u64), 1 => Just(60_u64)],
         no_totals in prop::bool::weighted(0.1),
         [long_evidence_totals, refuses_waiting] in prop::array::uniform2(prop::bool::weighted(0.1)),
+        by_alerted in prop::bool::weighted(0.2),
         odd in oddities(),
         // Now and then several pages of alerts, or of evidence, and then of little.
         (alerts, evidence) in prop_oneof![16 => Just((2, 3)), 2 => (60_usize..130, Just(1)), 2 => (Just(1), 80_usize..250)],
@@ -107,7 +118,7 @@ prop_compose! {
             rate_limit: in_a_window(rate_limit),
             triage_rate_limit: in_a_window(triage_rate_limit),
             v1_rate_limit: in_a_window(v1_rate_limit),
-            rate_headers, silent_regions, loose_rrns, pace, odd, long_evidence_totals,
+            rate_headers, silent_regions, loose_rrns, pace, odd, long_evidence_totals, by_alerted,
             untimed, start_cut, no_totals, silent_regions_are_empty,
             knows_waiting: !refuses_waiting,
             // Without totals nothing tells which page is behind the last.
@@ -160,6 +171,7 @@ impl Place {
             no_triage_status: missing,
             no_restricted_status: missing,
             start_cut: Duration::from_secs(self.start_cut),
+            searches_by_alerted: self.by_alerted,
             no_totals: self.no_totals,
             null_times: if self.nulls_last { NullTimes::Last } else { NullTimes::First },
             ..SimulatorConfig::default()

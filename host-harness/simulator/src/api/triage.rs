@@ -17,7 +17,7 @@ use crate::message::Reply;
 use crate::moment::MINUTE;
 use crate::query::{Page, Refusal, read_time};
 use crate::render;
-use crate::render::triage::{Depth, alert, knows, value};
+use crate::render::triage::{Depth, alert, alerted_at, knows, value};
 use crate::rng::mix;
 use crate::world::Alert;
 
@@ -68,8 +68,9 @@ fn find(call: &Call<'_>, scope: &[u32], bounds: (i128, i128), terms: &[Term], or
             .zip(&world.alerts)
             .filter(|(_, alert)| knows(alert, now) && scope.contains(&alert.organization))
             .filter(|(_, alert)| {
-                let created = i128::from(alert.created) * 1_000;
-                bounds.0 < created && created < bounds.1
+                let time = if call.config.searches_by_alerted { alerted_at(alert) } else { alert.created };
+                let time = i128::from(time) * 1_000;
+                bounds.0 < time && time < bounds.1
             })
             .filter(|(_, alert)| {
                 terms.is_empty() || {

@@ -51,6 +51,11 @@ pub(crate) fn alert(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     }
 }
 
+/// When an alert was raised.
+pub(crate) fn alerted_at(alert: &Alert) -> Micros {
+    alert.created - Story::of(alert).age / 2
+}
+
 /// The alert as a value.
 pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micros) -> Value {
     let world = &timeline.world;
@@ -102,7 +107,7 @@ pub(crate) fn value(timeline: &Timeline, alert: &Alert, depth: Depth, now: Micro
     put("version", json!(version));
     put("created_at", json!(vendor(alert.created)));
     put("updated_at", json!(vendor(updated)));
-    put("alerted_at", json!(vendor(alert.created - story.age / 2)));
+    put("alerted_at", json!(vendor(alerted_at(alert))));
     put("ingested_at", json!(vendor(alert.created - 5_302)));
     put("external_source", json!("IDR ABA"));
     put("external_id", json!(uuid_of(story.seed)));

@@ -321,7 +321,7 @@ impl Plan<'_> {
             (self.start - HISTORY_DAYS * DAY, self.start - self.delay)
         };
         let created = cut(dice.between(from, to.max(from)), &mut dice);
-        let known = created + self.lag(&mut dice);
+        let known = created + self.lag(&mut dice) + self.config.odd.lateness(seed);
         let evidence_visible = known + EVIDENCE_DELAY + dice.between(0, 2 * MINUTE);
         let evidence = self.evidence(&mut dice);
         let joined = if self.config.exact_alerts { None } else { self.joins(world, &mut dice, known, first) };

@@ -1,0 +1,116 @@
+//! Looking back: alerts that the search shows later than the overlap.
+//!
+//! Nothing says by which of an alert's times the search goes, and these may be days apart (docs/insightidr-api.md), nor how
+//! soon it finds a new one. So every six hours it is searched again, from five days before the last time that it was, or as far
+//! back as is remembered what was collected.
+//!
+//! This comes last in a cycle, so that it keeps nothing waiting. What fails here is left to the next time, and is no failure
+//! of the cycle.
+//!
+//! When that was, how far it is, and since when all is remembered stands beside the alerts, under keys that no alert has.
+//!
+//! Not guaranteed: what shows up later than that; what lies behind a window that fails each time; or, where the search has
+//! more than two thousand alerts in five days, what shows up later than it takes for so many.
+
+use super::super::Step;
+use super::super::access::Access;
+use super::super::relisting::EVERYTHING;
+use super::remembered::CUT;
+use super::{LONGEST, LONGEST_PASSED, Reached, regions};
+use crate::api::client::{Stop, is_local};
+use crate::api::transport::{Clock, Transport};
+use crate::times::Utc;
+
+/// Key under which it is remembered when this was done last.
+pub(super) const LOOKED: u64 = regions::LAST_KEY + 1;
+/// The same of how far this is, while it is under way.
+const REACHED: u64 = LOOKED + 1;
+/// The same of since when all that was listed is remembered.
+pub(super) const KEPT: u64 = REACHED + 1;
+/// Seconds that are gone back at most: four days lay between the times of an alert that was seen.
+pub(super) const FARTHEST: i64 = 5 * 86_400;
+
+/// Whether something that is remembered is of this, or of regions, and not of an alert.
+pub(super) const fn is_key(key: u64) -> bool {
+    key <= KEPT
+}
+
+impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// What is remembered of this.
+    pub(super) fn of_looking_back(&self, key: u64) -> Option<Utc> {
+        self.state.beyond.outside.get(&key).map(|time| Utc(*time))
+    }
+
+    /// Looks back, if it is time, in as many steps as it takes.
+    pub(in crate::collect) async fn look_back(&mut self) -> Result<(), Stop> {
+        if !self.settings.collect_uninvestigated || self.state.triage != Access::Available {
+            return Ok(());
+        }
+        let Some(done) = self.state.beyond.uninvestigated else { return Ok(()) };
+        let began = self.began_by_both_clocks();
+        let Some(looked) = self.of_looking_back(LOOKED) else {
+            self.looked();
+            return Ok(());
+        };
+        // One that seems to be still to come was noted by a clock that was ahead.
+        if (0..EVERYTHING).contains(&began.seconds_since(looked)) {
+            return Ok(());
+        }
+        let Some(kept) = self.of_looking_back(KEPT) else { return Ok(()) };
+        // From the last time on, however long ago that is; and what is listed before all of it is remembered is not known.
+        let farthest = looked.min(began).plus_seconds(-FARTHEST).max(kept).plus_seconds(CUT);
+        // From there on this cycle has listed.
+        let overlap = self.settings.overlap_minutes.saturating_mul(60);
+        let end = done.min(began).plus_seconds(overlap.saturating_neg());
+        // What fails here is no failure of what is new.
+        let failures = self.state.beyond.outside_failures;
+        let round =
+            self.look_back_from(self.of_looking_back(REACHED).map_or(farthest, |at| at.max(farthest)), end).await;
+        self.state.beyond.outside_failures = failures;
+        match round {
+            Ok(()) => self.looked(),
+            // The next step goes on, or, where this one has got nowhere, the next cycle that looks back.
+            Err((Stop::Spent, true)) => return Err(Stop::Spent),
+            // It is gone on with in the next cycle.
+            Err((Stop::Allowance(_), _)) => {}
+            Err((Stop::Failed(failure), _)) if !is_local(&failure) || self.client.is_triage_halted() => {}
+            Err(_) => self.looked(),
+        }
+        Ok(())
+    }
+
+    /// Looks from here to there. What ends it comes with whether it had got on.
+    async fn look_back_from(&mut self, mut from: Utc, end: Utc) -> Result<(), (Stop, bool)> {
+        let (mut span, mut has_got_on) = (LONGEST, false);
+        while from < end {
+            let until = Utc(from.0.saturating_add(span)).min(end);
+            match self.outside_window(from, until, &mut false).await {
+                // So much, or so wrong, is not gone through bit by bit.
+                Ok(Reached::Less(shorter)) if shorter < LONGEST_PASSED => return Ok(()),
+                Ok(Reached::Less(shorter)) => {
+                    span = shorter;
+                    continue;
+                }
+                Ok(_) => {}
+                Err(stop) => return Err((stop, has_got_on)),
+            }
+            self.state.beyond.outside.insert(REACHED, until.0);
+            (self.output.progress, has_got_on) = (true, true);
+            span = span.saturating_mul(2).min(LONGEST);
+            from = until;
+        }
+        Ok(())
+    }
+
+    /// When the cycle began, by the earlier of the two clocks: either may be wrong.
+    fn began_by_both_clocks(&self) -> Utc {
+        self.client.by_both_clocks(self.cycle_began())
+    }
+
+    /// Notes that this is done until the next time.
+    fn looked(&mut self) {
+        let began = self.began_by_both_clocks();
+        self.state.beyond.outside.remove(&REACHED);
+        self.state.beyond.outside.insert(LOOKED, began.0);
+    }
+}

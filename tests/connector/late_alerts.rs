@@ -1,0 +1,169 @@
+//! Alerts outside investigations that the search shows late: looked for from time to time, as far back as is remembered.
+
+use std::time::Duration;
+
+use crate::common::native::{Tenant, empty, missing, sound, start};
+use insightidr_simulator::{AlertSpec, Oddities, SimulatorConfig, World, WorldConfig};
+use rapid7_insightidr::api::transport::Request;
+use rapid7_insightidr::collect::checkpoint::Checkpoint;
+use time::OffsetDateTime;
+
+const SEARCH: &str = "/idr/at/alerts/ops/search";
+
+/// Adds an alert that shows up so long after its creation, and gives its RRN.
+fn add(world: &mut World, created: OffsetDateTime, late: time::Duration) -> String {
+    let visible = created + late;
+    let spec = AlertSpec {
+        triage_visible_at: Some(visible),
+        evidence_visible_at: Some(visible),
+        ..AlertSpec::new(created, visible)
+    };
+    let id = world.add_alert(None, spec).unwrap();
+    world.alert_id(id).unwrap()
+}
+
+/// Polls every half an hour, as many hours.
+fn hours(tenant: &mut Tenant, hours: u32) {
+    for _ in 0..2 * hours {
+        tenant.advance(Duration::from_secs(30 * 60));
+        sound(tenant);
+    }
+}
+
+/// How many searches there were.
+fn searches(tenant: &Tenant) -> usize {
+    let requests = tenant.link.simulator.requests();
+    requests.iter().filter(|request| request.path.starts_with(SEARCH)).count()
+}
+
+#[test]
+fn an_alert_that_shows_up_hours_or_days_late_is_found_and_comes_once() {
+    let hour = time::Duration::hours(1);
+    let mut world = empty();
+    let rrns = [
+        add(&mut world, start() - hour, 3 * hour),
+        add(&mut world, start() + hour, 2 * hour),
+        add(&mut world, start() + 2 * hour, 24 * hour),
+        add(&mut world, start() + 3 * hour, 100 * hour),
+    ];
+    let late = [2, 3, 26, 103];
+    let mut tenant = Tenant::of(world);
+    sound(&mut tenant);
+    for (rrn, shows) in rrns.iter().zip(late) {
+        let is_there = |tenant: &Tenant| missing(tenant, std::slice::from_ref(rrn)).is_empty();
+        let mut waited = 0;
+        while !is_there(&tenant) {
+            hours(&mut tenant, 1);
+            waited += 1;
+            assert!(waited < 110, "{rrn} is missing");
+        }
+        let now = tenant.link.simulator.now();
+        assert!(now - start() <= (shows + 7) * hour, "{rrn} came {} after the start", now - start());
+    }
+    hours(&mut tenant, 24);
+    assert!(tenant.again.is_empty(), "came again: {:?}", tenant.again);
+}
+
+#[test]
+fn whichever_of_their_times_the_search_goes_by_all_are_found() {
+    // One in twenty was raised a day or two before its creation.
+    let world = WorldConfig {
+        seed: 5,
+        investigations: 0,
+        old_investigations: 0,
+        growth_per_day: 300,
+        standalone_alerts: 20,
+        horizon_days: 1,
+        exact_alerts: true,
+        odd: Oddities { late_alerts_percent: 20, ..Oddities::default() },
+        ..WorldConfig::default()
+    };
+    for searches_by_alerted in [false, true] {
+        let config = SimulatorConfig { searches_by_alerted, ..SimulatorConfig::default() };
+        let mut tenant = Tenant::with(World::generate(&world), config);
+        sound(&mut tenant);
+        hours(&mut tenant, 24 * 6);
+        let truth = tenant.link.simulator.truth();
+        let alerts = truth.alerts.iter().filter(|alert| {
+            let time = if searches_by_alerted { alert.alerted_at } else { alert.created };
+            let seen = alert.triage_visible_at - time < time::Duration::hours(4 * 24 + 16);
+            // What was there before the first poll is as far back as the look-back goes.
+            alert.investigation.is_none() && seen
+        });
+        let rrns: Vec<String> = alerts.map(|alert| alert.id.clone()).collect();
+        assert!(rrns.len() > 280, "{}", rrns.len());
+        let missing = missing(&tenant, &rrns);
+        assert!(missing.is_empty(), "by alerted_at: {searches_by_alerted}: {} are missing", missing.len());
+        assert!(tenant.again.is_empty(), "came again: {:?}", tenant.again);
+    }
+}
+
+#[test]
+fn looking_back_costs_a_search_for_each_hundred_alerts_every_six_hours() {
+    let mut world = empty();
+    for number in 0..150 {
+        add(&mut world, start() - time::Duration::minutes(30 + 10 * number), time::Duration::ZERO);
+    }
+    let mut tenant = Tenant::of(world);
+    sound(&mut tenant);
+    let before = searches(&tenant);
+    hours(&mut tenant, 24);
+    // One a poll, and two pages every six hours.
+    assert_eq!(searches(&tenant) - before, 48 + 4 * 2, "in a day of 48 polls");
+    let requests = tenant.link.simulator.requests();
+    let reads = requests.iter().filter(|request| request.path.contains("ops/rrns")).count();
+    assert!(reads <= 2, "what is known is read no more: {reads}");
+}
+
+#[test]
+fn a_failure_in_looking_back_is_no_failure_and_keeps_nothing_waiting() {
+    let mut world = empty();
+    let hour = time::Duration::hours(1);
+    let late = add(&mut world, start() + hour, 3 * hour);
+    let new: Vec<String> =
+        (0..48).map(|number| add(&mut world, start() + hour / 2 * number, time::Duration::ZERO)).collect();
+    let mut tenant = Tenant::of(world);
+    sound(&mut tenant);
+    // A search that begins more than two hours ago fails.
+    let is_far = move |request: &Request, now: OffsetDateTime| {
+        let body: serde_json::Value =
+            serde_json::from_str(request.body.as_deref().unwrap_or_default()).unwrap_or_default();
+        let from = body["search"]["start_time"].as_str().unwrap_or_default();
+        OffsetDateTime::parse(from, &time::format_description::well_known::Rfc3339)
+            .is_ok_and(|from| now - from > 2 * hour)
+    };
+    let clock = tenant.link.simulator.clone();
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        if request.target.starts_with(SEARCH) && is_far(request, clock.now()) {
+            (response.status, response.body) = (500, Vec::new());
+        }
+    }));
+    for _ in 0..48 {
+        tenant.advance(Duration::from_secs(30 * 60));
+        let cycle = tenant.cycle();
+        assert!(cycle.failure.is_none() && cycle.degraded.is_empty(), "{cycle:#?}");
+    }
+    hours(&mut tenant, 1);
+    assert_eq!(missing(&tenant, &new), Vec::<&String>::new());
+    assert_eq!(missing(&tenant, std::slice::from_ref(&late)), [&late]);
+    tenant.link.spoils = None;
+    hours(&mut tenant, 7);
+    assert_eq!(missing(&tenant, &[late]), Vec::<&String>::new(), "with the next time");
+}
+
+#[test]
+fn what_is_remembered_for_looking_back_is_bounded_and_what_is_forgotten_does_not_come_again() {
+    let mut world = empty();
+    for number in 0..5_000 {
+        let created = start() - time::Duration::seconds(30 * number);
+        let spec = AlertSpec { evidence: Some(Vec::new()), ..AlertSpec::new(created, created) };
+        world.add_alert(None, spec).unwrap();
+    }
+    let mut tenant = Tenant::of(world);
+    sound(&mut tenant);
+    hours(&mut tenant, 14);
+    assert_eq!(tenant.store.len(), 5_000);
+    assert!(tenant.again.is_empty(), "{} came again", tenant.again.len());
+    let known = Checkpoint::decode(tenant.checkpoint.clone().unwrap()).unwrap().beyond.outside.len();
+    assert!((1_900..2_100).contains(&known), "{known} are remembered");
+}
