@@ -12,7 +12,7 @@ GUEST_PACKAGES := -p probe-guest -p hostile-guest -p intruder-guest -p audit-log
 GUESTS     := $(TARGET_DIR)/$(WASM)/component
 
 .DEFAULT_GOAL := help
-.PHONY: help run test soak portable bench bench-scale bench-peers check fmt component host guests toolchain clean
+.PHONY: help run test soak portable bus bench bench-scale bench-peers check fmt component host guests toolchain clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,10 @@ portable: component host ## Run the connector in V8 as well, and compare what it
 	@cp tests/portability/* $(TARGET_DIR)/portability/
 	npm install --no-package-lock --no-audit --no-fund --prefix $(TARGET_DIR)/portability
 	node $(TARGET_DIR)/portability/run.mjs $(HOST) $(COMPONENT)
+
+bus: component guests ## Deliver to a real NATS server that is killed meanwhile (needs the program nats-server)
+	NATS_SERVER=$(or $(NATS_SERVER),nats-server) CONNECTOR=$(abspath $(COMPONENT)) GUESTS=$(abspath $(GUESTS)) \
+		$(CARGO) test --release $(HOST_PACKAGES) --test host -- --ignored bus::
 
 bench: component host ## Measure the cost of a step and of a poll, as ratios
 	CONNECTOR=$(abspath $(COMPONENT)) $(CARGO) bench --profile release $(HOST_PACKAGES) --bench poll

@@ -25,6 +25,8 @@ pub mod http;
 pub mod instances;
 mod locks;
 pub mod log;
+mod orders;
+mod private;
 pub mod resident;
 pub mod sandbox;
 pub mod schedule;

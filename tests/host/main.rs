@@ -13,6 +13,7 @@ mod common;
 
 mod broken_files;
 mod budgets;
+mod bus;
 mod command_line;
 mod contract;
 mod crash;

@@ -92,7 +92,12 @@ pub fn refused(status: u16, told: Told) -> Failure {
             let remedy = "Verify the site.";
             (FailureReason::NotFound, "There is no audit log at this site.", remedy, RetryAdvice::AfterChange)
         }
-        429 => (FailureReason::RateLimited, "Too many requests.", "Poll less often.", back_off),
+        429 => (
+            FailureReason::RateLimited,
+            "Too many requests.",
+            "Make fewer requests with this token, or ask the vendor for a larger limit.",
+            back_off,
+        ),
         500.. => {
             let remedy = "Nothing, unless it lasts: then see what the service says of its state.";
             (FailureReason::Unavailable, "The service failed.", remedy, back_off)

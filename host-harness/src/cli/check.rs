@@ -75,7 +75,12 @@ impl Check {
                 Ok(if good { 0 } else { EXIT_FAILED })
             }
             Err(failure) => {
-                tracing::error!(connector = connector.slug(), instance = NAME, "check failed: {}", failure.sentence());
+                tracing::error!(
+                    connector = connector.slug(),
+                    instance = NAME,
+                    "check failed: {}",
+                    failure.sentence_with_wait()
+                );
                 Ok(EXIT_FAILED)
             }
         }
@@ -95,7 +100,9 @@ pub(super) fn page(report: &CheckReport) -> String {
         .map(|report| {
             let state = match &report.state {
                 StreamState::Ok => "ok".to_owned(),
-                StreamState::Degraded(failure) => format!("failed: {}", FailureReport::from(failure).sentence()),
+                StreamState::Degraded(failure) => {
+                    format!("failed: {}", FailureReport::from(failure).sentence_with_wait())
+                }
                 StreamState::Unavailable(failure) => {
                     format!("unavailable: {}", FailureReport::from(failure).sentence())
                 }

@@ -55,7 +55,7 @@ pub(super) async fn run(
         }
         let text = match &result {
             Ok(report) => check::page(report),
-            Err(failure) => format!("failed: {}\n", escape(&failure.sentence())),
+            Err(failure) => format!("failed: {}\n", escape(&failure.sentence_with_wait())),
         };
         let title = format!("{} ({})", escape(&instance.name), escape(&instance.integration_type));
         spinner.suspend(|| output::print(&format!("{title}\n{}", indented(&text))))?;

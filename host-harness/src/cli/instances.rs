@@ -11,12 +11,14 @@ use super::state::State;
 use super::{Context, output};
 use crate::instances::report::counted;
 use crate::log::escape;
-use crate::store::{Instance, Reader, Standing, Store};
+use crate::orders::{Answer, Order, Orders};
+use crate::store::{Instance, Reader, Standing, Store, StoreError};
 
 /// List instances, let one begin again, remove one that has left
 ///
-/// Works on a state directory, as the user of the host. All but `list` need it
-/// for themselves: stop the host first.
+/// Works on a state directory, as the user of the host. `list`, `reset` and `remove`
+/// work whether a host runs or not: one that does carries them out, between two
+/// polls. `scrub` needs the directory for itself: stop the host first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -55,8 +57,9 @@ enum Action {
     },
     /// Remove an instance with its progress and all of its artifacts
     ///
-    /// Take it out of the configuration first, or it begins anew. What an
-    /// output has taken is not touched.
+    /// Take it out of the configuration first: a running host refuses to remove
+    /// it, and one that is started later begins with it anew. What an output
+    /// has taken is not touched.
     Remove {
         #[command(flatten)]
         state: State,
@@ -97,8 +100,15 @@ impl Instances {
                 Ok(0)
             }
             Action::Reset { state, name } => {
-                let (store, instance) = open(&state.directory()?, &name)?;
-                let had_progress = store.begin_again(&instance)?;
+                let directory = state.directory()?;
+                let instance = Reader::open(&directory)?.known(&name)?;
+                let had_progress = match store(&directory)? {
+                    Held::Here(store) => store.begin_again(&instance)?,
+                    Held::ByHost(locked) => {
+                        let order = Order::BeginAgain { instance: instance.id.to_string() };
+                        ordered(context, &directory, locked, &order)? == Answer::BegunAgain { had_progress: true }
+                    }
+                };
                 output::print(&format!(
                     "{}: {}\n",
                     escape(&instance.name),
@@ -112,7 +122,7 @@ impl Instances {
             }
             Action::Remove { state, name, yes, undelivered } => {
                 let directory = state.directory()?;
-                let (store, instance) = open(&directory, &name)?;
+                let instance = Reader::open(&directory)?.known(&name)?;
                 let there = standing(&directory, &instance)?;
                 if there.undelivered > 0 && !undelivered {
                     let waiting = counted(there.undelivered, "artifact");
@@ -124,7 +134,13 @@ impl Instances {
                     output::print(&format!("{what} would be removed for good; add --yes to do it\n"))?;
                     return Ok(EXIT_USAGE);
                 }
-                remove(context, &store, &instance)?;
+                match store(&directory)? {
+                    Held::Here(store) => remove(context, &store, &instance)?,
+                    Held::ByHost(locked) => {
+                        let order = Order::Remove { instance: instance.id.to_string(), undelivered };
+                        ordered(context, &directory, locked, &order)?;
+                    }
+                }
                 output::print(&format!("{what} is removed; see `instances scrub`\n"))?;
                 Ok(0)
             }
@@ -142,13 +158,43 @@ impl Instances {
     }
 }
 
-/// The store, for this process alone, and an instance of it.
-fn open(directory: &Path, name: &str) -> Result<(Store, Instance), CliError> {
-    // A directory without a store is a slip of the pen; opening it for writing would make one.
-    Reader::open(directory)?;
-    let store = Store::open(directory)?;
-    let instance = store.known(name)?;
-    Ok((store, instance))
+/// Who has a store.
+enum Held {
+    /// This process, which may do with it what it wants.
+    Here(Store),
+    /// Another one, as this says.
+    ByHost(StoreError),
+}
+
+/// The store of a directory that has one.
+fn store(directory: &Path) -> Result<Held, CliError> {
+    match Store::open(directory) {
+        Ok(store) => Ok(Held::Here(store)),
+        Err(locked @ StoreError::Locked { .. }) => Ok(Held::ByHost(locked)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Has the host that holds the directory carry an order out.
+fn ordered(context: &Context, directory: &Path, locked: StoreError, order: &Order) -> Result<Answer, CliError> {
+    let spinner = context.spinner("waiting for the host, and for the poll at hand");
+    let answer = Orders::of(directory).give(order, |sign| {
+        if sign.removed > 0 {
+            spinner.set_message(format!("removing: {}", counted(sign.removed, "artifact")));
+        }
+    });
+    spinner.finish_and_clear();
+    match answer {
+        // What holds it is no host that takes orders: a poll, or one of another version.
+        Ok(None) => Err(locked.into()),
+        Ok(Some(Answer::Refused { code, message, help })) => {
+            let is_usage = code.starts_with("instance-");
+            let error = if is_usage { CliError::usage(message) } else { CliError::failed(message) };
+            Err(error.help(help))
+        }
+        Ok(Some(done)) => Ok(done),
+        Err(error) => Err(CliError::failed(&error).help(error.help())),
+    }
 }
 
 /// How much there is of an instance.

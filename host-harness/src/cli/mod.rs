@@ -9,6 +9,7 @@
 
 mod check;
 mod check_config;
+mod compile_component;
 mod connectors;
 mod error;
 mod inspect;
@@ -102,6 +103,7 @@ enum Command {
     Instances(instances::Instances),
     Search(search::Search),
     Simulate(simulate::Simulate),
+    CompileComponent(compile_component::CompileComponent),
 }
 
 /// How long threads are waited for at the end.
@@ -173,6 +175,7 @@ fn run(cli: Cli) -> Result<u8, CliError> {
             Command::Instances(command) => command.run(&context),
             Command::Search(command) => command.run(),
             Command::Simulate(command) => command.run().await,
+            Command::CompileComponent(command) => command.run(),
         }
     })
 }

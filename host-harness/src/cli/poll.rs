@@ -28,6 +28,10 @@ use crate::store::Store;
 /// poll has stored but not delivered comes first. Without --out they wait for a
 /// poll that has it.
 ///
+/// Where the vendor asks for a pause of at most 60 seconds (300 in all) it is
+/// waited for; else the poll ends with 1, what was collected is stored, and the
+/// next one goes on.
+///
 /// Exit code 0: every stream was collected or is knowingly not offered; 1:
 /// something failed, and what was stored before stays; 2: wrong usage, settings
 /// or files; 130 or 143: ended by SIGINT or SIGTERM.

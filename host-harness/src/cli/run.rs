@@ -17,12 +17,15 @@ use super::signals::{Hangup, Signals};
 use super::soundness;
 use crate::config::watch::FileWatch;
 use crate::config::{self, Config, ConfigError, LogConfig, Problem, SinkConfig};
+use crate::connectors::apart::Apart;
 use crate::connectors::registry::{Allowed, COMPILE_TIME, Registry, RegistryOptions, origin};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
 use crate::log;
+use crate::orders::Orders;
 use crate::resident::board::Board;
-use crate::resident::delivery::Delivery;
+use crate::resident::clerk::Clerk;
+use crate::resident::delivery::{Delivery, Output};
 use crate::resident::guard::{beyond_repair, guarded};
 use crate::resident::poller::{ConnectorPoller, Phase};
 use crate::resident::resolve;
@@ -135,6 +138,8 @@ impl Run {
     }
 
     pub(super) async fn run(self) -> Result<u8, CliError> {
+        // First of all: until then that signal ends the process.
+        let hangup = Hangup::listen()?;
         // Before it is read: what is edited from here on is news, however long the start takes.
         let file = FileWatch::new(self.config.clone());
         let (config, mut slips) =
@@ -146,7 +151,6 @@ impl Run {
             return soundness::check(&config, &engine, &clock).await;
         }
         let began = tokio::time::Instant::now();
-        let hangup = Hangup::listen()?;
         open_files::raise();
         let host = &config.host;
         let store = Store::open(&host.state)?;
@@ -166,7 +170,8 @@ impl Run {
 
         let now = clock.clone();
         let board = Arc::new(Board::new(Arc::new(move || now.now()), host.parallel_polls));
-        let delivery = Delivery::start(store.clone(), host.sink.clone(), host.sink_lines, Arc::clone(&board))
+        let output = Output { sink: host.sink.clone(), form: host.sink_lines, network: host.network.clone() };
+        let delivery = Delivery::start(store.clone(), output, Arc::clone(&board))
             .map_err(|error| CliError::failed(format!("cannot start the delivery: {error}")))?;
         let bell = delivery.bell();
         if let Some(days) = host.keep_artifacts_days {
@@ -176,6 +181,7 @@ impl Run {
         let now_for_live = clock.clone();
         let poller =
             ConnectorPoller::new(Arc::clone(&serving), store.clone(), Arc::clone(&board), clock, move || bell.ring());
+        let (of_clerk, orders) = (store.clone(), Orders::of(&host.state));
         let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), Arc::new(poller), host.parallel_polls));
         let config = take(&supervisor, config, &mut slips).await?;
         let watcher =
@@ -200,6 +206,8 @@ impl Run {
         });
         let of_hangup = Arc::clone(&supervisor);
         hangup.heed(move || of_hangup.wake(of_hangup.records().iter().map(|record| record.instance.id).collect()));
+        let clerk = Clerk { orders, store: of_clerk, supervisor: Arc::clone(&supervisor) };
+        let clerk = tokio::spawn(clerk.run(Arc::clone(&board)));
         let live = supervisor.live(now_for_live);
         let (phase, stop) = tokio::sync::watch::channel(Phase::Running);
         let polled = Arc::clone(&supervisor);
@@ -248,6 +256,7 @@ impl Run {
         board.change_host(|host| host.stopping = true);
         let _ = phase.send(Phase::Finishing);
         supervisor.stop().await;
+        clerk.abort();
         delivery.stop(DELIVER_WITHIN).await;
         if let Some(server) = server {
             server.abort();
@@ -271,6 +280,7 @@ fn registry(config: &Config, engine: Engine, clock: &Clock) -> Result<Registry, 
         allowed: allowed(config),
         clock: clock.clone(),
         compile_time: COMPILE_TIME,
+        apart: Apart::of_this_program(),
     };
     Registry::open(engine, options)
         .map_err(|error| CliError::usage(error).help("give a state directory that this user owns alone"))

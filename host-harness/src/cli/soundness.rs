@@ -23,7 +23,7 @@ use crate::instances::secrets::{self, Whose};
 use crate::log::escape;
 use crate::resident::{FixedConnectors, resolve};
 use crate::sandbox::{Clock, Engine, Limits};
-use crate::sinks::SinkError;
+use crate::sinks::{BusSink, SinkError};
 use crate::store::Store;
 
 /// Says what is wrong, or that nothing is.
@@ -34,6 +34,7 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
     let mut problems = host(config, engine.limits()).await;
     problems.extend(resolve::check(config, |_| false, |kind| serving.current(kind)).await);
     problems.extend(unserved(config, &serving)?);
+    problems.extend(not_granted(config, &serving).await?);
     let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
     for instance in &config.instances {
         if serving.current(&instance.integration_type).is_none() {
@@ -78,6 +79,25 @@ fn unserved(config: &Config, serving: &FixedConnectors) -> Result<Vec<Problem>, 
             let help = "see `host-harness connectors list`".to_owned();
             let line = instance.place.line;
             problems.push(resolve::problem(&config.file, line, "connector-missing", failure.message, help));
+        }
+    }
+    Ok(problems)
+}
+
+/// The enabled instances that want to go where a host that ran before has not granted it: it would not poll them.
+async fn not_granted(config: &Config, serving: &FixedConnectors) -> Result<Vec<Problem>, CliError> {
+    let Some(operator) = operator(&config.host.state)? else { return Ok(Vec::new()) };
+    let mut problems = Vec::new();
+    for instance in config.instances.iter().filter(|instance| instance.enabled) {
+        let Some(connector) = serving.current(&instance.integration_type) else { continue };
+        // What is wrong with its settings, and where the configuration itself grants it nothing, is told already.
+        let Ok(plan) = resolve::plan(instance, &connector).await else { continue };
+        if resolve::check_grant(&config.file, instance, &plan, config).is_some() {
+            continue;
+        }
+        if let Err(error) = operator.would_admit(&connector, &plan, allowed(config)) {
+            let line = instance.place.line;
+            problems.push(resolve::problem(&config.file, line, error.code(), error.to_string(), error.remedy()));
         }
     }
     Ok(problems)
@@ -134,6 +154,12 @@ async fn host(config: &Config, limits: &Limits) -> Vec<Problem> {
         let error = SinkError::Open { output: path.display().to_string(), source };
         let help = "name a file in a directory that exists and that this user can write to".to_owned();
         wrong(place.sink, error.code(), error.to_string(), help);
+    }
+    if let SinkConfig::Bus(bus) = &host.sink {
+        let mut sink = BusSink::new(bus.clone(), host.network.clone(), host.sink_lines);
+        if let Err(error) = sink.connect().await {
+            wrong(place.sink, error.code(), error.to_string(), error.help().to_owned());
+        }
     }
     problems
 }

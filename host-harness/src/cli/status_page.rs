@@ -3,11 +3,13 @@
 //! Not guaranteed: that a status of another version of the host has all that is looked for; what is not there is shown as if
 //! there were nothing to say.
 
+use indicatif::DecimalBytes;
 use serde_json::Value;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::output;
+use crate::instances::report::counted;
 use crate::log::escape;
 
 /// The instances of a status.
@@ -100,7 +102,8 @@ pub(super) fn page(status: &Value) -> String {
         }
     }
     lines.push(String::new());
-    let mut rows = vec![["NAME", "TYPE", "STATE", "LAST POLL", "NEXT POLL", "FETCHED"].map(str::to_owned).to_vec()];
+    let mut rows =
+        vec![["NAME", "TYPE", "STATE", "LAST POLL", "NEXT POLL", "TODAY", "FETCHED"].map(str::to_owned).to_vec()];
     rows.extend(instances(status).iter().map(|one| row(one, now)));
     let table = output::table("", &rows);
     let mut table = table.lines();
@@ -135,8 +138,22 @@ fn row(one: &Value, now: OffsetDateTime) -> Vec<String> {
         escape(text(one, "/state")),
         ago(moment(one, "/last_poll"), now),
         next,
+        today(one, now),
         if fetched.is_empty() { "-".to_owned() } else { fetched.join(", ") },
     ]
+}
+
+/// What an instance came to today: what is asked of its vendor, and what of that was new.
+fn today(one: &Value, now: OffsetDateTime) -> String {
+    let today = now.date().to_string();
+    let days = one.get("days").and_then(Value::as_array).into_iter().flatten();
+    days.clone().find(|day| text(day, "/day") == today).map_or_else(
+        || "-".to_owned(),
+        |day| {
+            let (requests, new) = (number(day, "/requests"), number(day, "/artifacts_new"));
+            format!("{}, {}, {new} new", counted(requests, "request"), DecimalBytes(number(day, "/bytes_received")))
+        },
+    )
 }
 
 /// The streams of an instance that are not `ok`: which and how, and why. Those of which the same is to be said are one.
@@ -198,6 +215,11 @@ fn details(one: &Value, now: OffsetDateTime) -> Vec<String> {
     } else if let Some(pause) = pause {
         lines.push(format!("  the vendor asks not to be called for another {pause}"));
     }
+    if let Some(last) = moment(one, "/last_new").filter(|last| now - *last > time::Duration::DAY)
+        && text(one, "/state") == "ok"
+    {
+        lines.push(format!("  nothing new for {}", span(now - last)));
+    }
     let hint = text(one, "/hint");
     if !hint.is_empty() {
         lines.push(format!("  {}", escape(hint)));
@@ -248,6 +270,11 @@ mod tests {
                 {
                     "name": "Acme US", "integration_type": "acme", "state": "ok", "polling": false,
                     "last_poll": "2026-01-15T11:59:48Z", "next_poll": "2026-01-15T12:04:48Z", "failure": null, "hint": null, "routes": [],
+                    "last_new": "2026-01-15T11:40:00Z",
+                    "days": [
+                        { "day": "2026-01-15", "polls": 140, "requests": 412, "bytes_received": 3_100_000, "artifacts_new": 37, "artifact_bytes": 90_000 },
+                        { "day": "2026-01-14", "polls": 288, "requests": 900, "bytes_received": 9_000_000, "artifacts_new": 80, "artifact_bytes": 200_000 },
+                    ],
                     "streams": [
                         { "name": "events", "noun": "events", "state": "ok", "last": 3, "total": 120, "failure": null },
                         { "name": "alerts", "noun": "alerts", "state": "ok", "last": 0, "total": 7, "failure": null },
@@ -279,10 +306,20 @@ mod tests {
         host-harness 0.1.0, started 3 h ago, 1 of 16 polls running
         output out.jsonl: 31 artifacts delivered since the start
 
-        NAME     TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
-        Acme US  acme  ok        12 s ago   in 4 min   3 events (120), 0 alerts (7)
-        off      acme  disabled  -          -          -
+        NAME     TYPE  STATE     LAST POLL  NEXT POLL  TODAY                          FETCHED
+        Acme US  acme  ok        12 s ago   in 4 min   412 requests, 3.10 MB, 37 new  3 events (120), 0 alerts (7)
+        off      acme  disabled  -          -          -                              -
         ");
+    }
+
+    #[test]
+    fn a_source_that_has_fallen_silent_is_shown_so_and_yesterday_is_not_today() {
+        let mut status = status();
+        assert!(!page(&status).contains("nothing new"));
+        status["now"] = "2026-01-18T12:00:00Z".into();
+        let shown = page(&status);
+        assert!(shown.contains("\n  nothing new for 3 d\n") && !shown.contains("412 requests"), "{shown}");
+        assert!(is_good(&status), "it may be quiet there");
     }
 
     #[test]
@@ -329,12 +366,12 @@ mod tests {
         output out.jsonl: no room (output-failed). Make some.
         connector bad.wasm refused: not WebAssembly
 
-        NAME            TYPE  STATE     LAST POLL  NEXT POLL  FETCHED
-        Acme\u{1b}[31m  acme  failed    12 s ago   in 4 min   3 events (120), 0 alerts (7)
+        NAME            TYPE  STATE     LAST POLL  NEXT POLL  TODAY                          FETCHED
+        Acme\u{1b}[31m  acme  failed    12 s ago   in 4 min   412 requests, 3.10 MB, 37 new  3 events (120), 0 alerts (7)
           the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
           Poll less often.
           routed: api.example.com=http://127.0.0.1:8811
-        off             acme  disabled  -          -          0 pieces (0)
+        off             acme  disabled  -          -          -                              0 pieces (0)
           evidence unavailable: the key is not known\u{1b}[2J\nforged (HTTP 401, unauthorized). Check the key.
         ");
     }

@@ -24,7 +24,7 @@ use tracing_subscriber::filter::LevelFilter;
 use crate::contract::types::{Setting, SettingValue};
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
-use crate::sinks::LineForm;
+use crate::sinks::{BusConfig, LineForm};
 
 pub use parse::{DEFAULT_MEGABYTES, DEFAULT_PORT, parse};
 use parse::{parse_host, parse_sound};
@@ -200,6 +200,8 @@ pub enum SinkConfig {
     Stdout,
     /// To the end of a file, one JSON object a line.
     File(PathBuf),
+    /// Into a stream of NATS, one message for each.
+    Bus(BusConfig),
 }
 
 /// One instance.

@@ -5,6 +5,7 @@
 
 mod allowed;
 mod instances;
+mod sink;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -16,14 +17,14 @@ use toml::de::DeTable;
 use url::Url;
 
 use instances::Entry;
+use sink::lines;
 
 use super::problem::{ConfigError, Problem};
 use super::reader::{At, Report, Section};
-use super::{Config, HostConfig, HostPlace, LogConfig, SinkConfig};
+use super::{Config, HostConfig, HostPlace, LogConfig};
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
 use crate::log::parse_level;
-use crate::sinks::LineForm;
 
 /// Port on loopback where status and metrics are served when nothing is said.
 pub const DEFAULT_PORT: u16 = 9630;
@@ -176,18 +177,10 @@ impl<'a> Parser<'a> {
                 self.report.problem(route.at, error.code(), error.to_string(), "write HOST=URL");
             }
         }
-        let sink = section.text("sink").map_or(SinkConfig::None, |sink| {
-            place.sink = line(sink.at);
-            self.sink(&section, &sink)
-        });
-        let sink_lines = section.text("sink_lines").map_or(LineForm::default(), |form| match form.value.as_str() {
-            "artifact" => LineForm::Artifact,
-            "with-instance" => LineForm::WithInstance,
-            _ => {
-                section.wrong(form.at, "sink_lines", "\"artifact\" or \"with-instance\"");
-                LineForm::default()
-            }
-        });
+        let sink = section.text("sink");
+        place.sink = sink.as_ref().map_or(0, |sink| line(sink.at));
+        let sink = self.sink(&section, sink);
+        let sink_lines = lines(&section);
         let first = section.integer("first_poll_within_seconds", 0..86_401);
         let keep = section.integer("keep_artifacts_days", 1..3_651);
         let daily = section.integer("most_megabytes_per_day", 1..1_000_001);
@@ -301,19 +294,6 @@ impl<'a> Parser<'a> {
                 Some(url)
             }
             _ => problem("proxy in [host] is no address", "write for example \"http://proxy.example.com:3128\""),
-        }
-    }
-
-    /// Where artifacts go.
-    fn sink(&self, section: &Section<'a, '_>, text: &At<String>) -> SinkConfig {
-        match text.value.split_once(':') {
-            Some(("file", path)) if !path.is_empty() => SinkConfig::File(self.path(path)),
-            _ if text.value == "stdout" => SinkConfig::Stdout,
-            _ if text.value == "none" => SinkConfig::None,
-            _ => {
-                section.wrong(text.at, "sink", "\"file:PATH\", \"stdout\" or \"none\"");
-                SinkConfig::None
-            }
         }
     }
 

@@ -15,8 +15,8 @@
 //! long ago, and compiles it again when it is started.
 
 use super::audit::Names;
-use super::private;
 use super::sealed::{self, Sealed};
+use crate::private;
 use std::fs::{self, File};
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::{Path, PathBuf};

@@ -302,7 +302,7 @@ fn pure<'a>(engine: &Engine, connector: &'a str, redactor: &'a Redactor, clock: 
 }
 
 /// What comes of compiling.
-struct Compiled {
+pub(super) struct Compiled {
     audit: Audit,
     digest: String,
     pre: SignalConnectorPre<Guest>,
@@ -310,7 +310,7 @@ struct Compiled {
 }
 
 /// Audits, takes from the cache or compiles, and links.
-fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Compiled, LoadError> {
+pub(super) fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> Result<Compiled, LoadError> {
     let digest = hex(&Sha256::digest(bytes));
     let cache = cache.and_then(|directory| {
         Cache::open(&directory)
@@ -358,6 +358,13 @@ fn own_threads() -> Result<rayon::ThreadPool, LoadError> {
         .thread_name(|at| format!("compile-{at}"))
         .build()
         .map_err(|error| LoadError::Host { why: error.to_string() })
+}
+
+/// Whether the code of a component is in the cache.
+pub(super) fn is_kept(engine: &Engine, bytes: &[u8], cache: &Path) -> bool {
+    let digest = hex(&Sha256::digest(bytes));
+    let entry = Cache::open(cache).and_then(|cache| cache.get(&digest, engine.compatibility()));
+    entry.is_ok_and(|entry| entry.is_some())
 }
 
 /// What is in the cache, if a sound entry is there.

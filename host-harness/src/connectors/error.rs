@@ -131,6 +131,28 @@ impl LoadError {
     }
 }
 
+impl LoadError {
+    /// A code that came as a text, as one of [`LoadError::code`].
+    #[must_use]
+    pub fn known_code(text: &str) -> &'static str {
+        const CODES: [&str; 12] = [
+            "component-unreadable",
+            "component-too-big",
+            "component-not-wasm",
+            "component-core-module",
+            "component-too-demanding",
+            "component-forbidden-import",
+            "component-import-version",
+            "component-contract-version",
+            "component-not-a-connector",
+            "component-mismatch",
+            "component-corrupt",
+            "host-error",
+        ];
+        CODES.into_iter().find(|code| *code == text).unwrap_or("component-corrupt")
+    }
+}
+
 /// Why settings make no plan.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigureError {

@@ -7,6 +7,7 @@
 //! Not guaranteed: that what a connector collects is true or complete.
 
 mod answers;
+pub mod apart;
 mod audit;
 mod batch;
 mod cache;
@@ -19,7 +20,6 @@ mod error;
 mod faults;
 mod file;
 mod plan;
-mod private;
 pub mod registry;
 mod routed;
 mod sealed;

@@ -132,7 +132,7 @@ impl NetworkOptions {
 
 impl Network {
     /// The TLS configuration of a client: TLS 1.2 and 1.3 by ring, HTTP/2 preferred when `http2` is set.
-    pub(super) fn tls(&self, http2: bool) -> Result<ClientConfig, NetworkError> {
+    pub(crate) fn tls(&self, http2: bool) -> Result<ClientConfig, NetworkError> {
         let provider = Arc::new(rustls::crypto::ring::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()

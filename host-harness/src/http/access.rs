@@ -120,8 +120,9 @@ impl Access {
     /// # Errors
     /// When it is a page of another site.
     pub fn check_site(headers: &HeaderMap) -> Result<(), Refusal> {
-        let mut all = headers.get_all("sec-fetch-site").iter();
-        if all.any(|site| site.as_bytes().eq_ignore_ascii_case(b"cross-site")) {
+        let mut all = headers.get_all("sec-fetch-site").iter().map(http::HeaderValue::as_bytes);
+        // Of one site are also pages at another port of this machine, and beside an allowed name.
+        if all.any(|site| [&b"cross-site"[..], b"same-site"].iter().any(|other| site.eq_ignore_ascii_case(other))) {
             return Err(Refusal::OtherSite);
         }
         Ok(())

@@ -130,9 +130,12 @@ impl Snapshot {
             page.sample("back_off_seconds", &labels(one), count(left));
         }
         type Time = fn(&InstanceStatus) -> Option<OffsetDateTime>;
-        let times: [(&str, &str, Time); 3] = [
+        let times: [(&str, &str, Time); 4] = [
             ("last_poll_timestamp_seconds", "When the last poll began.", |one| one.past.last_poll),
             ("last_success_timestamp_seconds", "When the last good poll began.", |one| one.past.last_success),
+            ("last_new_timestamp_seconds", "When the last poll began that stored something new.", |one| {
+                one.past.last_new
+            }),
             ("next_poll_timestamp_seconds", "When it is polled next.", |one| one.next_poll),
         ];
         for (name, help, time) in times {
@@ -170,9 +173,15 @@ impl Snapshot {
 
     fn work_metrics(&self, page: &mut Page) {
         type Number = fn(&InstanceStatus) -> u64;
-        let numbers: [(&str, &str, &str, Number); 7] = [
+        let numbers: [(&str, &str, &str, Number); 8] = [
             ("steps_total", "counter", "Steps committed.", |one| one.past.total.steps),
             ("artifacts_new_total", "counter", "Artifacts stored.", |one| one.past.total.artifacts_new),
+            (
+                "artifact_bytes_total",
+                "counter",
+                "Bytes of artifacts stored, as the bound of a day counts them.",
+                |one| one.past.total.artifact_bytes,
+            ),
             ("artifacts_repeated_total", "counter", "Artifacts that came again.", |one| {
                 one.past.total.artifacts_repeated
             }),
@@ -290,6 +299,7 @@ mod tests {
         let board = Board::new(Arc::new(move || now), 16);
         let past = Past {
             last_poll: Some(now),
+            last_new: Some(now - Duration::from_secs(300)),
             streams: vec![StreamStatus {
                 name: "events".into(),
                 noun: "events".into(),
@@ -307,6 +317,7 @@ mod tests {
                 requests_denied: 2,
                 bytes_received: 123_456,
                 artifacts_new: 31,
+                artifact_bytes: 45_000,
                 artifacts_repeated: 5,
                 milliseconds: 1_500,
                 guest_memory_peak_bytes: 3_000_000,

@@ -163,6 +163,11 @@ impl<C: Collector> Run<'_, C> {
                     // Nothing would come after it.
                     return Ok(End::StepLimit);
                 }
+                tracing::info!(
+                    connector = self.instance.connector,
+                    instance = self.instance.name,
+                    "the vendor asks for a pause of {seconds} s; it is waited for"
+                );
                 (self.surroundings.sleep)(wait).await;
                 // It has been waited for.
                 cycle.retry_after = None;
@@ -239,7 +244,8 @@ impl<C: Collector> Run<'_, C> {
         })??;
         cycle.add_step(committed);
         cycle.add_reports(self.streams, &batch.reports);
-        cycle.hint = batch.hint.or(cycle.hint.take());
+        // An empty one takes back what was said.
+        cycle.hint = batch.hint.or(cycle.hint.take()).filter(|hint| !hint.is_empty());
         cycle.retry_after = batch.retry_after_seconds.map(Duration::from_secs);
         Ok(())
     }
@@ -267,7 +273,7 @@ fn postponed(cycle: &Cycle, seconds: u64) -> Result<End, FailureReport> {
     Err(FailureReport::new(
         "rate-limited",
         format!("the vendor asks not to be called for {seconds} seconds; what is left is collected by a later poll"),
-        "Poll less often.",
+        "Nothing has to be done; what was collected is stored. Where this is said although nothing is behind, poll less often.",
     ))
 }
 

@@ -35,9 +35,28 @@ pub struct FailureReport {
     pub message: String,
     /// What the operator can do; may be empty.
     pub remedy: String,
-    /// When to try again; for the scheduler, not part of reports.
-    #[serde(skip)]
+    /// When to try again; of this, reports have for how long the vendor asks not to be called.
+    #[serde(
+        rename = "retry_after_seconds",
+        serialize_with = "as_seconds",
+        skip_serializing_if = "Retry::has_no_time",
+        skip_deserializing
+    )]
     pub retry: Retry,
+}
+
+impl Retry {
+    fn has_no_time(&self) -> bool {
+        !matches!(self, Self::After(_))
+    }
+}
+
+/// How long it is, in seconds.
+fn as_seconds<S: serde::Serializer>(retry: &Retry, serializer: S) -> Result<S::Ok, S::Error> {
+    match retry {
+        Retry::After(time) => serializer.serialize_u64(time.as_secs()),
+        Retry::BackOff | Retry::AfterChange => serializer.serialize_none(),
+    }
 }
 
 impl FailureReport {
@@ -82,6 +101,17 @@ impl FailureReport {
             text.push_str(&self.remedy);
         }
         text
+    }
+}
+
+impl FailureReport {
+    /// The same, and how long the vendor asks not to be called: for who asks once, and is not polled again by itself.
+    #[must_use]
+    pub fn sentence_with_wait(&self) -> String {
+        match self.retry {
+            Retry::After(time) => format!("{} Try again in {} s.", self.sentence(), time.as_secs()),
+            Retry::BackOff | Retry::AfterChange => self.sentence(),
+        }
     }
 }
 

@@ -93,6 +93,8 @@ pub struct Cycle {
     pub steps: u32,
     /// Artifacts stored by it.
     pub new: u64,
+    /// Bytes of these, as `most_megabytes_per_day` counts them.
+    pub bytes: u64,
     /// Artifacts it brought that were stored before.
     pub repeated: u64,
     /// Streams that were reported on, in the order of the descriptor.
@@ -124,6 +126,7 @@ impl Cycle {
         Self {
             steps: 0,
             new: 0,
+            bytes: 0,
             repeated: 0,
             streams: Vec::new(),
             described: Vec::new(),
@@ -184,6 +187,7 @@ impl Cycle {
     pub(super) fn add_step(&mut self, committed: Committed) {
         self.steps += 1;
         self.new += committed.new;
+        self.bytes = self.bytes.saturating_add(committed.bytes);
         self.repeated += committed.repeated;
     }
 

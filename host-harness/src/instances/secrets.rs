@@ -239,6 +239,14 @@ impl Source {
         }
     }
 
+    /// Reads a secret that may have several lines, as it is.
+    ///
+    /// # Errors
+    /// When it cannot be had.
+    pub(crate) fn text(&self, key: &str, whose: Whose<'_>) -> Result<SecretString, SourceError> {
+        self.value(key, whose)
+    }
+
     /// Reads the value.
     fn value(&self, key: &str, whose: Whose<'_>) -> Result<SecretString, SourceError> {
         let not_text = || SourceError::NotText { key: key.to_owned(), origin: self.words() };

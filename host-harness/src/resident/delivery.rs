@@ -16,9 +16,10 @@ use tokio::runtime::Runtime;
 use super::board::Board;
 use super::guard::broken;
 use crate::config::SinkConfig;
+use crate::egress::NetworkOptions;
 use crate::instances::failure::FailureReport;
 use crate::locks::lock;
-use crate::sinks::{DrainError, LineForm, LinesSink, Sink, SinkError, drain};
+use crate::sinks::{BusSink, DrainError, LineForm, LinesSink, Sink, SinkError, drain};
 use crate::store::{Store, StoreError, Undelivered};
 
 /// How often the outbox is looked at even when nobody says that something is in it.
@@ -59,32 +60,32 @@ impl Delivery {
     ///
     /// # Errors
     /// When no thread can be started.
-    pub fn start(store: Store, sink: SinkConfig, form: LineForm, board: Arc<Board>) -> std::io::Result<Self> {
-        Self::start_with(store, sink, form, board, BLOCKED_AFTER)
+    pub fn start(store: Store, output: Output, board: Arc<Board>) -> std::io::Result<Self> {
+        Self::start_with(store, output, board, BLOCKED_AFTER)
     }
 
-    fn start_with(
-        store: Store,
-        sink: SinkConfig,
-        form: LineForm,
-        board: Arc<Board>,
-        blocked_after: Duration,
-    ) -> std::io::Result<Self> {
-        // Sinks are asynchronous; this one waits for nothing but them.
-        let runtime = tokio::runtime::Builder::new_current_thread().build()?;
+    fn start_with(store: Store, output: Output, board: Arc<Board>, blocked_after: Duration) -> std::io::Result<Self> {
+        let runtime = match output.sink {
+            // A connection is kept up also while nothing is delivered.
+            SinkConfig::Bus(_) => {
+                tokio::runtime::Builder::new_multi_thread().worker_threads(1).thread_name("bus").enable_all().build()?
+            }
+            // This one waits for nothing but the sink.
+            _ => tokio::runtime::Builder::new_current_thread().build()?,
+        };
         let (ring, rung) = sync_channel(1);
         let (done, ended) = tokio::sync::oneshot::channel();
         let last = Arc::new(AtomicBool::new(false));
         let stop = Arc::clone(&last);
         board.change_host(|host| {
-            host.sink.target = name(&sink);
-            host.sink.is_there = sink != SinkConfig::None;
+            host.sink.target = name(&output.sink);
+            host.sink.is_there = output.sink != SinkConfig::None;
         });
         let progress = Arc::new(Progress::default());
         tokio::spawn(watch(Arc::downgrade(&progress), Arc::clone(&board), blocked_after));
         std::thread::Builder::new().name("delivery".to_owned()).spawn(move || {
             let board = Arc::clone(&board);
-            let work = || run(&runtime, &store, &Output { sink, form }, &board, &progress, &rung, &stop);
+            let work = || run(&runtime, &store, &output, &board, &progress, &rung, &stop);
             if catch_unwind(AssertUnwindSafe(work)).is_err() {
                 broken(&board, "the delivery");
             }
@@ -111,20 +112,53 @@ impl Delivery {
 }
 
 /// Where artifacts go, and how.
-struct Output {
-    sink: SinkConfig,
-    form: LineForm,
+#[derive(Clone, Debug)]
+pub struct Output {
+    /// Where.
+    pub sink: SinkConfig,
+    /// In what form.
+    pub form: LineForm,
+    /// How a network is reached, where that is needed.
+    pub network: NetworkOptions,
 }
 
 impl Output {
     /// Opens it, if there is one.
-    fn open(&self) -> Result<Option<LinesSink>, SinkError> {
+    async fn open(&self) -> Result<Option<Opened>, SinkError> {
         let lines = match &self.sink {
             SinkConfig::None => return Ok(None),
             SinkConfig::Stdout => LinesSink::open("-".as_ref())?,
             SinkConfig::File(path) => LinesSink::open(path)?,
+            SinkConfig::Bus(config) => {
+                let mut bus = BusSink::new(config.clone(), self.network.clone(), self.form);
+                bus.connect().await?;
+                return Ok(Some(Opened::Bus(Box::new(bus))));
+            }
         };
-        Ok(Some(lines.of_form(self.form)))
+        Ok(Some(Opened::Lines(lines.of_form(self.form))))
+    }
+}
+
+/// A sink of one kind or another.
+enum Opened {
+    Lines(LinesSink),
+    Bus(Box<BusSink>),
+}
+
+impl Opened {
+    /// Lets go of what does not have to be kept.
+    fn release(&mut self) {
+        match self {
+            Self::Lines(lines) => lines.release(),
+            Self::Bus(bus) => bus.release(),
+        }
+    }
+
+    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<usize, SinkError> {
+        match self {
+            Self::Lines(lines) => lines.deliver(artifacts).await,
+            Self::Bus(bus) => bus.deliver(artifacts).await,
+        }
     }
 }
 
@@ -143,6 +177,7 @@ fn name(sink: &SinkConfig) -> String {
         SinkConfig::None => "none".to_owned(),
         SinkConfig::Stdout => "standard output".to_owned(),
         SinkConfig::File(path) => path.display().to_string(),
+        SinkConfig::Bus(config) => config.to_string(),
     }
 }
 
@@ -168,20 +203,20 @@ impl Progress {
 
 /// A sink whose progress is noted, and shown: a backlog may take hours.
 struct Noted<'a> {
-    sink: &'a mut LinesSink,
+    sink: &'a mut Opened,
     progress: &'a Progress,
     board: &'a Board,
 }
 
 impl Sink for Noted<'_> {
-    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<usize, SinkError> {
         let result = self.sink.deliver(artifacts).await;
         self.progress.moved();
-        if result.is_ok() {
+        if let Ok(count) = &result {
             // That it takes something after it stood still is told by who watches.
             let was_down = self.board.host().sink.failure.is_some_and(|failure| is_down(&failure));
             self.board.change_host(|host| {
-                host.sink.delivered += u64::try_from(artifacts.len()).unwrap_or(u64::MAX);
+                host.sink.delivered += u64::try_from(*count).unwrap_or(u64::MAX);
                 if was_down {
                     host.sink.failure = None;
                 }
@@ -237,30 +272,30 @@ fn run(
     stop: &AtomicBool,
 ) {
     let mut failures = 0_usize;
-    let mut lines = None;
+    let mut opened = None;
     loop {
         let last = stop.load(Ordering::Acquire);
         // Nothing has to be looked for where nothing takes it.
         let result = match output.sink {
             SinkConfig::None => Ok(None),
-            _ => round(runtime, store, output, &mut lines, board, progress),
+            _ => round(runtime, store, output, &mut opened, board, progress),
         };
         progress.rests();
         let wait = match result {
-            Ok(unread) => {
+            Ok(undelivered) => {
                 let before = board.host().sink.failure;
                 // Nothing had to be delivered, or that was told.
                 if before.as_ref().is_some_and(is_down) {
                     tracing::info!("the output takes artifacts again");
                 }
                 failures = 0;
-                let failure = unread.map(|(instance, error)| {
+                let failure = undelivered.map(|(instance, error)| {
                     let failure = FailureReport::from(&error);
                     let message = format!("artifacts of {instance:?} cannot be delivered: {}", failure.message);
                     FailureReport { message, ..failure }
                 });
                 if let Some(failure) = failure.as_ref().filter(|failure| before.as_ref() != Some(*failure)) {
-                    tracing::error!("delivery failed: {}; those of all others are delivered", failure.sentence());
+                    tracing::error!("delivery failed: {} Those of all others are delivered.", failure.sentence());
                 }
                 board.change_host(|host| host.sink.failure = failure);
                 LOOK_EVERY
@@ -298,46 +333,53 @@ fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -
     }
 }
 
-/// Delivers all that waits. `lines` is kept from round to round, because it knows what it has cut off, and because whoever
-/// reads a pipe takes its end for the end of all. What is damaged of one instance holds up no other: the first of these is
-/// given, with the name of its instance.
+/// Delivers all that waits. `opened` is kept from round to round, because it knows what it has cut off, and because whoever
+/// reads a pipe takes its end for the end of all. What is damaged, or too large, of one instance holds up no other: the
+/// first of these is given, with the name of its instance.
 fn round(
     runtime: &Runtime,
     store: &Store,
     output: &Output,
-    lines: &mut Option<LinesSink>,
+    opened: &mut Option<Opened>,
     board: &Board,
     progress: &Progress,
-) -> Result<Option<(String, StoreError)>, DrainError> {
+) -> Result<Option<(String, DrainError)>, DrainError> {
     let waiting = store.waiting()?;
-    if waiting.is_empty() && (lines.is_some() || output.is_pipe()) {
+    if waiting.is_empty() && (opened.is_some() || output.is_pipe()) {
         return Ok(None);
     }
     progress.moved();
-    let lines = match lines {
-        Some(lines) => lines,
+    let sink = match opened {
+        Some(opened) => opened,
         // Also when nothing waits: an output that cannot be opened shows before there is something for it.
-        None => match output.open()? {
-            Some(opened) => lines.insert(opened),
+        None => match runtime.block_on(output.open())? {
+            Some(sink) => opened.insert(sink),
             None => return Ok(None),
         },
     };
-    let mut damaged = None;
+    let mut undelivered = None;
     for instance in waiting {
-        let mut noted = Noted { sink: lines, progress, board };
+        let mut noted = Noted { sink, progress, board };
         match runtime.block_on(drain(store, &instance, &mut noted, &mut 0)) {
             Ok(()) => {}
-            // A database that is busy, full or gone is so for all.
-            Err(DrainError::Store(error @ (StoreError::Corrupt { .. } | StoreError::Sql { .. }))) => {
-                damaged.get_or_insert((instance.name, error));
+            Err(error) if is_of_one(&error) => {
+                undelivered.get_or_insert((instance.name, error));
             }
             Err(error) => {
-                lines.release();
+                sink.release();
                 return Err(error);
             }
         }
     }
-    Ok(damaged)
+    Ok(undelivered)
+}
+
+/// Whether artifacts of other instances may be delivered all the same. A database that is busy, full or gone is so for all.
+fn is_of_one(error: &DrainError) -> bool {
+    match error {
+        DrainError::Store(error) => matches!(error, StoreError::Corrupt { .. } | StoreError::Sql { .. }),
+        DrainError::Sink(error) => error.is_of_one(),
+    }
 }
 
 #[cfg(test)]

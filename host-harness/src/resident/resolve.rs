@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::tenant::ANSWERS_WITHIN;
 use crate::config::{Config, InstanceConfig, Problem, suggestion};
+use crate::connectors::registry::is_among;
 use crate::connectors::{ConfigureError, Connector};
 use crate::contract::types::{Descriptor, Plan, Scheme};
 use crate::egress::Redactor;
@@ -114,6 +115,15 @@ pub fn for_another_version(config: &Config, current: impl Fn(&str) -> Option<Con
         }
     }
     told
+}
+
+/// What an instance may reach with its settings, as the connector plans it.
+///
+/// # Errors
+/// When the connector refuses the settings, or fails.
+pub async fn plan(instance: &InstanceConfig, connector: &Connector) -> Result<Plan, ConfigureError> {
+    let instance = &*own(instance, connector);
+    connector.configure_without(&instance.settings, &redactor(instance).await).await
 }
 
 /// Recognises the secrets of an instance, as far as they can be read: somebody may have pasted one into an ordinary
@@ -219,7 +229,7 @@ pub fn refused(
 pub fn check_grant(file: &Path, instance: &InstanceConfig, plan: &Plan, config: &Config) -> Option<Problem> {
     let granted = config.grants.get(&instance.integration_type)?;
     let planned = origin(plan);
-    (!granted.contains(&planned)).then(|| {
+    (!is_among(&planned, granted)).then(|| {
         problem(
             file,
             instance.place.line,

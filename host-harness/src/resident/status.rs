@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use time::OffsetDateTime;
 use uuid::Uuid;
 
+use super::days::Days;
 use super::tally::Tally;
 use crate::instances::failure::FailureReport;
 use crate::instances::report::{Cycle, End, State as StreamOutcomeState, Status};
@@ -138,6 +139,9 @@ pub struct Past {
     /// small.
     #[serde(with = "time::serde::rfc3339::option")]
     pub behind_since: Option<OffsetDateTime>,
+    /// When the last poll began that stored something new: a source that has fallen silent is told from one that fails.
+    #[serde(with = "time::serde::rfc3339::option")]
+    pub last_new: Option<OffsetDateTime>,
     /// The connector's hint for the operator.
     pub hint: Option<String>,
     /// Streams, in the order of the connector's description.
@@ -146,6 +150,8 @@ pub struct Past {
     pub last: Work,
     /// Everything since the first poll.
     pub total: Work,
+    /// The last two days in which it was polled.
+    pub days: Days,
     /// Polls by outcome.
     pub polls: Tally,
     /// Failures by code, those of streams included.
@@ -202,6 +208,8 @@ pub struct Work {
     pub bytes_received: u64,
     /// Artifacts stored.
     pub artifacts_new: u64,
+    /// Their bytes, as `most_megabytes_per_day` counts them.
+    pub artifact_bytes: u64,
     /// Artifacts that were stored before.
     pub artifacts_repeated: u64,
     /// How long it took, in milliseconds.
@@ -219,6 +227,7 @@ impl Work {
             requests_denied: cycle.usage.egress_denied.into(),
             bytes_received: cycle.usage.bytes_received,
             artifacts_new: cycle.new,
+            artifact_bytes: cycle.bytes,
             artifacts_repeated: cycle.repeated,
             milliseconds: u64::try_from(cycle.elapsed.as_millis()).unwrap_or(u64::MAX),
             guest_memory_peak_bytes: cycle.usage.guest_peak_bytes,
@@ -233,6 +242,7 @@ impl Work {
             requests_denied: self.requests_denied.saturating_sub(before.requests_denied),
             bytes_received: self.bytes_received.saturating_sub(before.bytes_received),
             artifacts_new: self.artifacts_new.saturating_sub(before.artifacts_new),
+            artifact_bytes: self.artifact_bytes.saturating_sub(before.artifact_bytes),
             artifacts_repeated: self.artifacts_repeated.saturating_sub(before.artifacts_repeated),
             milliseconds: self.milliseconds.saturating_sub(before.milliseconds),
             guest_memory_peak_bytes: self.guest_memory_peak_bytes,
@@ -246,6 +256,7 @@ impl Work {
         self.requests_denied += other.requests_denied;
         self.bytes_received = self.bytes_received.saturating_add(other.bytes_received);
         self.artifacts_new += other.artifacts_new;
+        self.artifact_bytes = self.artifact_bytes.saturating_add(other.artifact_bytes);
         self.artifacts_repeated += other.artifacts_repeated;
         self.milliseconds = self.milliseconds.saturating_add(other.milliseconds);
         self.guest_memory_peak_bytes = self.guest_memory_peak_bytes.max(other.guest_memory_peak_bytes);
@@ -260,6 +271,10 @@ impl Past {
         self.began(cycle.outcome(), started);
         self.last = Work::of(cycle);
         self.total.add(self.last);
+        self.days.add(started.date(), &self.last);
+        if cycle.new > 0 {
+            self.last_new = Some(started);
+        }
         match cycle.end {
             End::Complete => self.behind_since = None,
             End::StepLimit | End::Deferred | End::Postponed => {
@@ -319,11 +334,19 @@ impl Past {
         Some(state)
     }
 
+    /// Forgets what a poll from the beginning will say anew, and what the vendor asked for: somebody is at hand who wants
+    /// it to be polled. What was counted stays.
+    pub(super) fn begin_again(&mut self) {
+        (self.failure, self.failing_since, self.behind_since) = (None, None, None);
+        (self.hint, self.not_before) = (None, None);
+    }
+
     /// Takes in a poll that could not begin.
     pub fn not_begun(&mut self, failure: FailureReport, started: OffsetDateTime) -> State {
         self.began("failed", started);
         self.count_failure(&failure);
         self.last = Work::default();
+        self.days.add(started.date(), &self.last);
         self.failure = Some(Box::new(failure));
         self.remember_failure(started);
         self.settle(State::Failed, started);
@@ -448,6 +471,19 @@ mod tests {
         assert_eq!((state, past.failure.clone()), (Some(State::Ok), None));
         assert!(past.failures.is_empty());
         assert_eq!(past.streams[1].failure.as_ref().map(|failure| failure.remedy.as_str()), Some("Ask."));
+    }
+
+    #[test]
+    fn what_a_day_came_to_and_when_something_was_new_is_known() {
+        let mut past = Past::default();
+        past.polled(&Cycle { bytes: 900, ..cycle(3, StreamState::Ok) }, version(), at(10));
+        past.polled(&cycle(0, StreamState::Ok), version(), at(20));
+        past.not_begun(FailureReport::new("secret-unset", "no", "Set it."), at(30));
+        let days: Vec<_> = past.days.iter().map(|day| (day.polls, day.artifacts_new, day.artifact_bytes)).collect();
+        assert_eq!((past.last_new, days), (Some(at(10)), vec![(3, 3, 900)]));
+        past.polled(&cycle(1, StreamState::Ok), version(), at(86_400));
+        let days: Vec<_> = past.days.iter().map(|day| (day.polls, day.artifacts_new)).collect();
+        assert_eq!((past.last_new, days), (Some(at(86_400)), vec![(1, 1), (3, 3)]));
     }
 
     #[test]

@@ -9,6 +9,7 @@
 
 mod entry;
 mod live;
+mod ordered;
 mod roster;
 mod standing;
 
@@ -26,6 +27,8 @@ use uuid::Uuid;
 
 use entry::Entry;
 use live::{Live, Turns};
+pub(super) use ordered::Refused;
+use ordered::{What, Wish};
 use roster::minutes;
 
 use super::board::Board;
@@ -63,6 +66,10 @@ enum Command {
     Wake(Vec<Uuid>),
     /// Every connector that is there at the start was looked at.
     Looked,
+    /// An operator has ordered something for an instance.
+    Order(Wish),
+    /// Everything of an instance that was to be removed is gone, or as much as could be.
+    Removed(Uuid),
 }
 
 /// A supervisor at work. Dropping it ends its polls without notice; [`Supervisor::stop`] is the good way.
@@ -107,6 +114,8 @@ impl Supervisor {
             not_kept: None,
             looked: false,
             aside: Vec::new(),
+            wishes: Vec::new(),
+            leaving_for_good: HashSet::new(),
             stop,
             finished,
             at_hand,
@@ -140,6 +149,27 @@ impl Supervisor {
     pub fn looked(&self) {
         self.board.change_host(|host| host.looked = true);
         let _ = self.commands.send(Command::Looked);
+    }
+
+    /// Lets an instance begin again, between two polls: its next one, within seconds, collects the whole look-back. Tells
+    /// whether there was any progress.
+    pub(super) async fn begin_again(&self, instance: Instance) -> Result<bool, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Order(Wish { instance, what: What::BeginAgain(reply) }));
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Lets go of an instance that is in the configuration no more, once its last poll has ended: until
+    /// [`Supervisor::removed`] it does not come back, so that it can be removed.
+    pub(super) async fn let_go(&self, instance: Instance) -> Result<(), Refused> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Order(Wish { instance, what: What::LetGo(reply) }));
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Says that an instance which was let go of may come back: as a new one, if it was removed.
+    pub(super) fn removed(&self, id: Uuid) {
+        let _ = self.commands.send(Command::Removed(id));
     }
 
     /// The configured instances.
@@ -216,6 +246,10 @@ struct Work {
     looked: bool,
     /// Those that were due before that and had no connector.
     aside: Vec<Uuid>,
+    /// Orders that wait until their instance is not busy.
+    wishes: Vec<Wish>,
+    /// Those of which everything is being removed.
+    leaving_for_good: HashSet<Uuid>,
     stop: watch::Receiver<Phase>,
     finished: mpsc::UnboundedSender<Finished>,
     /// A copy of it is with every poll, see [`Task::polls`].
@@ -234,7 +268,11 @@ impl Work {
         // Beside the schedule: whoever commits much at once holds the store for as long.
         let mut keeping = None;
         while *stop.borrow() == Phase::Running {
+            // Before what is due is begun: whoever has more to collect is hardly ever at rest.
+            self.fulfil(keeping.is_none()).await;
             let next = self.dispatch();
+            let looked_again = (!self.wishes.is_empty()).then(|| Instant::now() + AFTER_CANARY);
+            let next = [next, looked_again].into_iter().flatten().min();
             tokio::select! {
                 biased;
                 changed = stop.changed() => if changed.is_err() {
@@ -366,6 +404,10 @@ impl Work {
                 let result = self.apply(config).await;
                 // Whoever asked may have gone.
                 let _ = reply.send(result);
+            }
+            Command::Order(wish) => self.wishes.push(wish),
+            Command::Removed(id) => {
+                self.leaving_for_good.remove(&id);
             }
             Command::Wake(ids) => {
                 for id in ids {

@@ -160,17 +160,20 @@ impl LinesSink {
 }
 
 impl Sink for LinesSink {
-    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
-        if self.stream.is_none() {
-            match self.path.clone() {
-                Some(path) => {
-                    let form = self.form;
-                    return self.deliver_to(&path, artifacts, |file| append(file, &path, form, artifacts));
+    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<usize, SinkError> {
+        match self.path.clone() {
+            Some(path) if self.stream.is_none() => {
+                let form = self.form;
+                self.deliver_to(&path, artifacts, |file| append(file, &path, form, artifacts))?;
+            }
+            _ => {
+                if self.stream.is_none() {
+                    self.open_standard()?;
                 }
-                None => self.open_standard()?,
+                self.deliver_to_stream(artifacts)?;
             }
         }
-        self.deliver_to_stream(artifacts)
+        Ok(artifacts.len())
     }
 }
 

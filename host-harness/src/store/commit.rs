@@ -21,6 +21,8 @@ pub struct Committed {
     /// Artifacts whose id was stored before; they are left as they were, or
     /// gone if they have been let go of.
     pub repeated: u64,
+    /// Bytes of the new ones, as [`Store::limit_daily`] counts them.
+    pub bytes: u64,
 }
 
 impl Store {
@@ -117,6 +119,7 @@ fn insert(
         new.push((seq, artifact));
     }
     index(transaction, &new)?;
-    volume::add(transaction, instance, volume::of(new.iter().map(|(_, artifact)| *artifact)), now)?;
+    committed.bytes = volume::of(new.iter().map(|(_, artifact)| *artifact));
+    volume::add(transaction, instance, committed.bytes, now)?;
     Ok(committed)
 }

@@ -6,6 +6,7 @@
 //! Not guaranteed: an instance without a handle that is renamed is a new one; the state under the old name stays.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, TransactionBehavior, params};
 use time::OffsetDateTime;
@@ -80,7 +81,7 @@ impl Store {
             let mut found = Vec::with_capacity(wanted.len());
             for (place, one) in order {
                 at = place;
-                let instance = identify(&transaction, one, &keys, now)?;
+                let instance = identify(&transaction, one, &keys, (self.highest.load(Ordering::Relaxed), now))?;
                 if instance.connector != one.connector {
                     // Dropping the transaction undoes what was done for those before.
                     return Ok(Err(StoreError::OtherConnector {
@@ -116,12 +117,13 @@ pub struct Identity<'a> {
     pub connector: &'a str,
 }
 
-/// Finds, renames or makes one. One of another connector is given back as it is. What is `taken` is not found by its name.
+/// Finds, renames or makes one, with a key above `highest`. One of another connector is given back as it is. What is `taken` is
+/// not found by its name.
 fn identify(
     transaction: &Transaction<'_>,
     one: &Identity<'_>,
     taken: &HashSet<i64>,
-    now: OffsetDateTime,
+    (highest, now): (i64, OffsetDateTime),
 ) -> rusqlite::Result<Instance> {
     let Identity { handle, name, connector } = *one;
     let found = match handle {
@@ -134,8 +136,9 @@ fn identify(
     let Some(mut found) = found else {
         free(transaction, name)?;
         transaction.execute(
-            "INSERT INTO instance (id, name, connector, created, handle) VALUES (?1, ?2, ?3, ?4, ?5)",
-            params![random_uuid(transaction)?.as_bytes(), name, connector, to_millis(now), handle],
+            "INSERT INTO instance (key, id, name, connector, created, handle)
+             VALUES (max(coalesce((SELECT max(key) FROM instance), 0), ?6) + 1, ?1, ?2, ?3, ?4, ?5)",
+            params![random_uuid(transaction)?.as_bytes(), name, connector, to_millis(now), handle, highest],
         )?;
         return by_name(transaction, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows);
     };

@@ -30,7 +30,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -87,6 +87,8 @@ pub struct Store {
     delivered: Arc<Mutex<BTreeMap<i64, BTreeSet<i64>>>>,
     /// Bytes of artifacts that an instance may bring in a day.
     daily: Arc<AtomicU64>,
+    /// The highest key of an instance that was removed: whoever still has one of it in hand must not meet another.
+    highest: Arc<AtomicI64>,
     /// Held until the last clone is gone.
     _lock: Arc<directory::DirectoryLock>,
 }
@@ -148,6 +150,7 @@ impl Store {
             file,
             delivered: Arc::default(),
             daily: Arc::new(AtomicU64::new(u64::MAX)),
+            highest: Arc::default(),
             _lock: Arc::new(lock),
         })
     }

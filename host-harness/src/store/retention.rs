@@ -103,9 +103,9 @@ impl Store {
 mod tests {
     use time::Duration;
 
-    use super::super::tests::{artifact, batch, found, store};
+    use super::super::tests::{artifact, batch, counted, found, store};
     use super::*;
-    use crate::store::{Committed, Instance};
+    use crate::store::Instance;
 
     const START: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(forget(&store, days(1), 100), 0);
         let again = batch(vec![artifact(0, r#","program":"common""#)], b"state");
         let committed = store.commit_step(&instance, &again, days(9)).expect("committed");
-        assert_eq!(committed, Committed { new: 0, repeated: 1 }, "its id is known");
+        assert_eq!(counted(committed), (0, 1), "its id is known");
         assert_eq!(found(&store, "common"), [2, 1]);
         // In parts, and over a restart.
         drop(store);

@@ -5,12 +5,14 @@
 //! How: in portions, each a transaction, the instance itself last; so whoever is interrupted goes on where it stopped.
 //! Not guaranteed: that the file becomes smaller, or that no word is left in its free pages, before [`Store::scrub`].
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use rusqlite::{Connection, TransactionBehavior, params};
+use rusqlite::{Connection, OptionalExtension as _, TransactionBehavior, params};
 use time::OffsetDateTime;
+use uuid::Uuid;
 
-use super::{Instance, Reader, Store, StoreError, directory, from_millis, identity};
+use super::{Database, Instance, Reader, Store, StoreError, directory, from_millis, identity};
 
 /// An instance, and how much of it there is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,15 @@ const STANDINGS: &str = "
     FROM instance i LEFT JOIN checkpoint c ON c.instance = i.key ORDER BY i.name";
 
 impl Reader {
+    /// The instance of this name, or of this id that the operator gave it.
+    ///
+    /// # Errors
+    /// [`StoreError::UnknownInstance`] when there is none, [`StoreError::Ambiguous`] when one has the name and another one
+    /// the id.
+    pub fn known(&self, name: &str) -> Result<Instance, StoreError> {
+        self.database.known(name)
+    }
+
     /// Every instance that there ever was and that has not been removed, by name.
     ///
     /// # Errors
@@ -65,14 +76,9 @@ impl Reader {
     }
 }
 
-impl Store {
-    /// The instance of this name, or of this id that the operator gave it.
-    ///
-    /// # Errors
-    /// [`StoreError::UnknownInstance`] when there is none, [`StoreError::Ambiguous`] when one has the name and another one
-    /// the id.
-    pub fn known(&self, name: &str) -> Result<Instance, StoreError> {
-        let mut found: Vec<Instance> = self.database.with(|connection| {
+impl Database {
+    fn known(&self, name: &str) -> Result<Instance, StoreError> {
+        let mut found: Vec<Instance> = self.with(|connection| {
             connection
                 .prepare("SELECT key, id, name, connector FROM instance WHERE name = ?1 OR handle = ?1")?
                 .query_map([name], identity::row)?
@@ -84,10 +90,33 @@ impl Store {
         if let Some(found) = found.pop() {
             return Ok(found);
         }
-        let known = self.database.with(|connection| {
+        let known = self.with(|connection| {
             connection.prepare("SELECT name FROM instance ORDER BY name")?.query_map([], |row| row.get(0))?.collect()
         })?;
         Err(StoreError::UnknownInstance { name: name.to_owned(), known })
+    }
+}
+
+impl Store {
+    /// See [`Reader::known`].
+    ///
+    /// # Errors
+    /// The same.
+    pub fn known(&self, name: &str) -> Result<Instance, StoreError> {
+        self.database.known(name)
+    }
+
+    /// The instance of this id, if there is one.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn by_id(&self, id: Uuid) -> Result<Option<Instance>, StoreError> {
+        self.database.with(|connection| {
+            connection
+                .prepare("SELECT key, id, name, connector FROM instance WHERE id = ?1")?
+                .query_row([id.as_bytes()], identity::row)
+                .optional()
+        })
     }
 
     /// Lets an instance begin again: its next poll collects the look-back. What is stored stays and is not stored twice;
@@ -112,6 +141,7 @@ impl Store {
     /// # Errors
     /// When the database cannot be written. Of this portion nothing has gone then.
     pub fn remove(&self, instance: &Instance, most: u32) -> Result<u32, StoreError> {
+        self.highest.fetch_max(instance.key, Ordering::Relaxed);
         self.database.write(|connection| {
             // What goes is overwritten in its pages.
             connection.pragma_update(None, "secure_delete", 1)?;
@@ -128,6 +158,10 @@ impl Store {
                 transaction.execute("DELETE FROM swept", [])?;
                 transaction.execute("INSERT INTO swept (seq, at) VALUES (?1, ?2)", [last, at])?;
             }
+            // At once: whoever comes back under its name before all has gone begins anew, and collects what went.
+            for table in ["checkpoint", "standing"] {
+                transaction.execute(&format!("DELETE FROM {table} WHERE instance = ?1"), [instance.key])?;
+            }
             let mut gone = 0;
             for seq in rows {
                 transaction.prepare_cached("DELETE FROM artifact WHERE seq = ?1")?.execute([seq])?;
@@ -138,7 +172,7 @@ impl Store {
                 gone += 1;
             }
             if gone < most {
-                for table in ["outbox", "gone", "checkpoint", "standing", "volume"] {
+                for table in ["outbox", "gone", "volume"] {
                     transaction.execute(&format!("DELETE FROM {table} WHERE instance = ?1"), [instance.key])?;
                 }
                 transaction.execute("DELETE FROM instance WHERE key = ?1", [instance.key])?;
@@ -185,9 +219,8 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{NOW, artifact, batch, found, store};
+    use super::super::tests::{NOW, artifact, batch, counted, found, store};
     use super::*;
-    use crate::store::Committed;
 
     fn standings(dir: &tempfile::TempDir) -> Vec<Standing> {
         Reader::open(dir.path()).expect("reader").instances().expect("instances")
@@ -209,6 +242,11 @@ mod tests {
         assert_eq!(before[1].handle.as_deref(), Some("s"));
 
         assert_eq!(store.remove(&leaving, 4).expect("removed"), 4);
+        assert_eq!(
+            store.checkpoint(&leaving).expect("read"),
+            None,
+            "what has gone is collected anew, should it come back"
+        );
         // Whoever stops here finds no more waiting than there is.
         assert_eq!(standings(&dir)[0].undelivered, 6);
         assert_eq!([4, 4].map(|most| store.remove(&leaving, most).expect("removed")), [4, 2]);
@@ -226,10 +264,16 @@ mod tests {
         assert_eq!(store.checkpoint(&staying).expect("read").as_deref(), Some(b"state".as_slice()));
         assert!(matches!(store.known("acme"), Err(StoreError::UnknownInstance { .. })));
         // No number is given twice, and one of the same name is new.
+        let later = store.instance("later", "acme-siem", NOW).expect("instance");
+        assert_eq!(store.remove(&later, 1).expect("removed"), 0);
+        let latest = store.instance("latest", "acme-siem", NOW).expect("instance");
+        assert_ne!(latest.key, later.key, "whoever has the one in hand does not meet the other");
+        assert_eq!(store.by_id(latest.id).expect("read"), Some(latest));
+        assert_eq!(store.by_id(later.id).expect("read"), None);
         let again = store.instance("acme", "acme-siem", NOW).expect("instance");
         assert_eq!((store.checkpoint(&again).expect("read"), store.standing(&again).expect("read")), (None, None));
         let one = store.commit_step(&again, &batch(vec![artifact(0, "")], b""), NOW).expect("committed");
-        assert_eq!(one, Committed { new: 1, repeated: 0 });
+        assert_eq!(counted(one), (1, 0));
         let seq: i64 = store
             .database
             .with(|connection| connection.query_row("SELECT max(seq) FROM artifact", [], |row| row.get(0)))
@@ -250,7 +294,7 @@ mod tests {
         assert!(!store.begin_again(&instance).expect("nothing left"));
         assert_eq!(store.checkpoint(&instance).expect("read"), None);
         let again = store.commit_step(&instance, &batch(vec![artifact(0, ""), artifact(1, "")], b"new"), NOW);
-        assert_eq!(again.expect("committed"), Committed { new: 1, repeated: 1 });
+        assert_eq!(again.map(counted).expect("committed"), (1, 1));
     }
 
     #[test]

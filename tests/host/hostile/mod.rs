@@ -4,6 +4,7 @@
 //! it, no secret is in any byte that leaves the host, and nobody who was not planned was called.
 
 mod answers;
+mod compiling;
 pub(crate) mod component;
 mod computing;
 pub(crate) mod evil;

@@ -68,6 +68,8 @@ impl Desk {
                 cell if cell.len() == 20 && cell.starts_with("2026-01-15T") => "TIME",
                 // How much there is depends on the simulated world.
                 cell if cell.contains(" investigations (") => "COUNTS",
+                // And how often it was polled by then.
+                cell if cell.contains(" request") && cell.ends_with(" new") => "WORK",
                 cell => cell,
             });
             let indent = if line.starts_with("  ") { "  " } else { "" };

@@ -6,7 +6,7 @@ mod hot_loading;
 mod probation;
 mod retention;
 mod secrecy;
-mod site;
+pub(crate) mod site;
 mod stop;
 mod tenants;
 pub(crate) mod upkeep;

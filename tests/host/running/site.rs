@@ -85,6 +85,7 @@ impl Site {
         } else {
             format!("cache = {:?}", concat!(env!("CARGO_TARGET_TMPDIR"), "/connector-cache"))
         };
+        let sink = if more.contains("sink =") { "" } else { "sink = \"file:artifacts.jsonl\"" };
         let listen = if more.contains("listen =") { "" } else { "listen = \"127.0.0.1:0\"" };
         let text = format!(
             r#"[host]
@@ -92,7 +93,7 @@ state = "state"
 connectors = "connectors"
 {cache}
 {listen}
-sink = "file:artifacts.jsonl"
+{sink}
 first_poll_within_seconds = 1
 routes = {routes:?}
 {more}

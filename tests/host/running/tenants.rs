@@ -2,8 +2,10 @@
 
 use std::os::unix::fs::PermissionsExt;
 
+use host_harness::store::Store;
 use serde_json::Value;
 
+use crate::common::process::Host;
 use crate::running::site::{Site, Told, insightidr};
 
 /// Instances as `instances list` shows them to programs.
@@ -112,12 +114,6 @@ fn a_tenant_that_left_is_removed_and_one_that_begins_again_stores_nothing_twice(
     let told = remove(&["laeves", "--yes"]);
     assert!(told.code == 2 && told.stderr.contains("leaves"), "{told:?}");
     assert_eq!(listed(&site), before);
-    // Nor while a host runs.
-    let mut host = site.start(&[]);
-    host.until("it has begun", |_| site.path("state/lock").exists().then_some(()));
-    host.until("it holds the directory", |_| (remove(&["leaves-id"]).stderr.contains("is in use")).then_some(()));
-    host.stop("TERM");
-
     let told = remove(&["leaves-id", "--yes"]);
     assert_eq!((told.code, told.stdout.starts_with("leaves with ")), (0, true), "{told:?}");
     let size = || site.path("state/state.sqlite").metadata().unwrap().len();
@@ -137,6 +133,60 @@ fn a_tenant_that_left_is_removed_and_one_that_begins_again_stores_nothing_twice(
     assert!(site.stage.simulator.request_count() > asked + 60, "the look-back is read again");
     assert_eq!(count(&listed(&site), "stays"), count(&before, "stays"));
     assert_eq!(site.delivered("rapid7_insightidr").len(), delivered);
+}
+
+#[test]
+fn a_running_host_lets_one_begin_again_and_removes_one_that_has_left_while_others_are_polled() {
+    let site = Site::new();
+    site.install_insightidr();
+    site.configure(&[insightidr("stays"), insightidr("leaves")].concat());
+    let mut host = site.start(&[]);
+    for name in ["stays", "leaves"] {
+        host.until_state(name, "ok");
+    }
+    let (before, delivered) = (listed(&site), site.delivered("rapid7_insightidr").len());
+    let command = |more: &[&str]| site.command(&[&["instances"], more, &["--config", "conductor.toml"]].concat());
+
+    // Begun again: everything is asked for, and nothing stored twice.
+    let asked = site.stage.simulator.request_count();
+    let polls = |host: &Host| host.instance("stays").unwrap()["polls"]["ok"].as_u64().unwrap();
+    let polled = polls(&host);
+    let told = command(&["reset", "stays-id"]);
+    assert_eq!(told.code, 0, "{told:?}");
+    assert!(told.stdout.starts_with("stays: its next poll collects the whole look-back again"), "{told:?}");
+    host.until("it is polled anew", |host| (polls(host) > polled).then_some(()));
+    assert!(site.stage.simulator.request_count() > asked + 60, "the look-back is read again");
+    let told = command(&["reset", "nobody"]);
+    assert_eq!((told.code, told.stderr.contains("no instance \"nobody\"")), (2, true), "{told:?}");
+
+    // Removed: not while it is configured.
+    let told = command(&["remove", "leaves", "--yes"]);
+    assert_eq!(told.code, 2, "{told:?}");
+    assert!(told.stderr.contains("\"leaves\" is in the configuration\nhelp: take it out first"), "{told:?}");
+    site.configure(&insightidr("stays"));
+    host.until("the configuration is taken", |host| host.instance("leaves").is_none().then_some(()));
+    let told = command(&["remove", "leaves", "--yes"]);
+    assert_eq!((told.code, told.stdout.starts_with("leaves with ")), (0, true), "{told:?}");
+    let after = listed(&site);
+    assert_eq!(after.len(), 1, "{after:?}");
+    let stays = before.iter().find(|one| one["name"] == "stays").unwrap();
+    assert_eq!((&after[0]["name"], &after[0]["artifacts"]), (&stays["name"], &stays["artifacts"]));
+    assert_eq!(site.delivered("rapid7_insightidr").len(), delivered);
+
+    // Come back, it is a new one, and has everything.
+    site.configure(&[insightidr("stays"), insightidr("leaves")].concat());
+    host.until("it is polled", |host| (host.instance("leaves")?["state"] == "ok").then_some(()));
+    let all = listed(&site);
+    assert_eq!(all[0]["artifacts"], all[1]["artifacts"], "they see the same organization: {all:?}");
+    let log = host.log();
+    assert!(log.contains("\"stays\" begins again, as ordered") && log.contains("\"leaves\" is removed with "), "{log}");
+    assert_eq!(host.stop("TERM").code, 0);
+    assert_eq!(std::fs::read_dir(site.path("state/orders")).unwrap().count(), 0, "nothing is left lying about");
+
+    // What holds the directory and takes no orders is named as before.
+    let held = Store::open(&site.path("state")).unwrap();
+    assert!(command(&["reset", "stays"]).stderr.contains("is in use by process"));
+    drop(held);
 }
 
 #[test]

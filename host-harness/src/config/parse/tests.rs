@@ -5,7 +5,7 @@ use tracing_subscriber::filter::LevelFilter;
 use std::collections::BTreeSet;
 
 use super::*;
-use crate::config::LeftOut;
+use crate::config::{LeftOut, SinkConfig};
 use crate::contract::types::SettingValue;
 
 fn good(text: &str) -> Config {
@@ -247,6 +247,33 @@ fn a_path_that_is_empty_is_not_taken_for_the_directory_of_the_file() {
     conductor.toml:3:14: connectors in [host] must be a path; correct the value
     conductor.toml:4:9: cache in [host] must be a path; correct the value
     ");
+}
+
+#[test]
+fn the_bus_is_a_server_a_subject_and_perhaps_credentials_and_no_message_shows_these() {
+    let sink = |lines: &str| good(&format!("{HOST}{lines}\n")).host.sink;
+    let with = sink(
+        "sink = \"tls://broker.example.com:4223\"\nsink_subject = \"acme.data.raw\"\nsink_credentials = \"file:nats\"",
+    );
+    let SinkConfig::Bus(bus) = with else { panic!("{with:?}") };
+    assert_eq!(bus.to_string(), "tls://broker.example.com:4223, subject acme.data.raw");
+    assert_eq!(bus.credentials, Some(Source::File("/etc/hh/nats".into())));
+    let SinkConfig::Bus(bus) = sink("sink = \"nats://broker\"\nsink_subject = \"raw\"") else { panic!() };
+    assert_eq!((bus.to_string().as_str(), bus.credentials), ("nats://broker, subject raw", None));
+
+    let told: Vec<String> = [
+        "sink = \"nats://broker\"",
+        "sink = \"nats://\"\nsink_subject = \"a..b\"\nsink_credentials = \"hunter2:hunter2\"",
+        "sink = \"nats://acme:hunter2@broker\"\nsink_subject = \"raw\"",
+        "sink = \"nats://broker/hunter2\"\nsink_subject = \"raw\"",
+        "sink = \"stdout\"\nsink_subject = \"raw\"\nsink_credentials = \"file:nats\"",
+        "sink_subject = \"raw\"",
+    ]
+    .map(|lines| bad(&format!("{HOST}{lines}\n")))
+    .to_vec();
+    let told = told.join("\n");
+    assert!(!told.contains("hunter2"), "{told}");
+    insta::assert_snapshot!(told);
 }
 
 #[test]

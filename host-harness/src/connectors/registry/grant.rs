@@ -5,7 +5,7 @@
 //! Not guaranteed: that every rule is used at every origin. Rules of all instances of a type are taken together.
 
 use crate::contract::types;
-use crate::egress::{Policy, lies_below};
+use crate::egress::{Policy, is_host_name, lies_below};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use url::Url;
@@ -56,7 +56,7 @@ impl Grant {
 
     /// What of `asked` is not granted, one text for each; empty when all is.
     pub(super) fn lacks(&self, asked: &Self) -> Vec<String> {
-        let origins = asked.origins.difference(&self.origins).cloned();
+        let origins = asked.origins.iter().filter(|origin| !is_among(origin, &self.origins)).cloned();
         let covered = |rule: &&Rule| {
             let covers = |own: &Rule| own.method == rule.method && lies_below(&rule.path_prefix, &own.path_prefix);
             !self.rules.iter().any(covers)
@@ -67,7 +67,24 @@ impl Grant {
     }
 }
 
-/// An origin as [`Grant`] writes it, out of what an operator wrote: a URL of scheme, host and perhaps port.
+/// What stands for any one label in an operator's origin.
+const ANY: &str = "*.";
+
+/// Whether an origin is one of those that are granted: as it is written there, or with any one label in the place of `*`.
+pub fn is_among<'a>(origin: &str, granted: impl IntoIterator<Item = &'a String>) -> bool {
+    let fits = |pattern: &str| {
+        let Some((scheme, domain)) = pattern.split_once("://*.") else { return false };
+        origin
+            .strip_prefix(scheme)
+            .and_then(|rest| rest.strip_prefix("://"))
+            .and_then(|host| host.split_once('.'))
+            .is_some_and(|(label, rest)| !label.is_empty() && rest == domain)
+    };
+    granted.into_iter().any(|one| one == origin || fits(one))
+}
+
+/// An origin as [`Grant`] writes it, out of what an operator wrote: a URL of scheme, host and perhaps port. The first label of
+/// the host may be `*`, where every customer of a vendor has one of his own: it stands for any one label.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -82,6 +99,13 @@ pub fn origin(text: &str) -> Result<String, OriginError> {
     }
     if url.path() != "/" || url.query().is_some() || url.fragment().is_some() {
         return Err(wrong("it holds more than scheme, host and port"));
+    }
+    let host = url.host_str().unwrap_or_default();
+    // What is behind the star belongs to one vendor, and not to a whole country.
+    if !is_host_name(host.strip_prefix(ANY).unwrap_or(host)) {
+        return Err(wrong(
+            "its host is no DNS name with a dot (* is understood as the first of at least three labels, and nowhere else)",
+        ));
     }
     Ok(url.origin().ascii_serialization())
 }
@@ -138,16 +162,51 @@ mod tests {
     }
 
     #[test]
+    fn a_star_stands_for_one_label_of_one_vendor() {
+        let granted = Grant {
+            origins: ["https://*.example.com".into(), "https://*.example.org:8443".into()].into(),
+            ..asked("x.example.net", 443, &[("GET", "/")])
+        };
+        let lacks = |host, port| granted.lacks(&asked(host, port, &[("GET", "/")]));
+        assert_eq!((lacks("acme.example.com", 443), lacks("b.example.org", 8443)), (vec![], vec![]));
+        for (host, port) in [
+            ("example.com", 443),
+            ("a.b.example.com", 443),
+            ("acme.example.com", 8443),
+            ("acme.example.com.evil.net", 443),
+            ("acme.notexample.com", 443),
+            ("x.example.net", 443),
+        ] {
+            assert_eq!(lacks(host, port).len(), 1, "{host}:{port}");
+        }
+        assert!(!is_among("http://acme.example.com", &granted.origins));
+    }
+
+    #[test]
     fn an_operators_origin_is_written_as_a_plans_is() {
         for (text, expected) in [
             ("https://A.example.com", "https://a.example.com"),
             ("https://a.example.com:443/", "https://a.example.com"),
             ("https://a.example.com:8443", "https://a.example.com:8443"),
             ("http://a.example.com:80", "http://a.example.com"),
+            ("https://*.Example.com:8443", "https://*.example.com:8443"),
         ] {
             assert_eq!(origin(text).unwrap(), expected);
         }
-        for text in ["a.example.com", "ftp://a.example.com", "https://a.example.com/x", "https://u@a.example.com", ""] {
+        for text in [
+            "a.example.com",
+            "ftp://a.example.com",
+            "https://a.example.com/x",
+            "https://u@a.example.com",
+            "https://*.com",
+            "https://*",
+            "https://a.*.example.com",
+            "https://*a.example.com",
+            "https://*.*.example.com",
+            "https://10.0.0.1",
+            "https://localhost",
+            "",
+        ] {
             let error = origin(text).unwrap_err();
             assert!(error.to_string().contains(&format!("{text:?}")), "{error}");
         }

@@ -8,7 +8,7 @@
 //! Not guaranteed: an order between two records. Each is sound by itself, and any combination of them is safe to start
 //! from.
 
-use super::super::private;
+use crate::private;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs;

@@ -225,7 +225,7 @@ impl Inner {
             {
                 continue;
             }
-            match self.loader.load(bytes).await {
+            match self.loader.load_again(bytes).await {
                 Ok(connector) if integration_type(connector.slug()) == name => {
                     let connector = connector.under(Arc::clone(&self.ceiling));
                     let served = Served::new(connector, &kept.file, self.clock.now());

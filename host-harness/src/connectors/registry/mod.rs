@@ -32,6 +32,7 @@ mod tests;
 pub use canary::outcome;
 pub use files::is_connector;
 pub use grant::OriginError;
+pub use grant::is_among;
 pub use grant::origin;
 pub use home::RecordError;
 pub use operator::Confirmed;
@@ -47,6 +48,7 @@ pub use versions::precedence;
 pub(super) use pins::Ceiling;
 
 use super::Connector;
+use super::apart::Apart;
 use super::serving::{ConnectorReport, ConnectorState, LiveInstances, PollOutcome, Serving, integration_type};
 use crate::locks::lock;
 use crate::sandbox::{Clock, Engine};
@@ -91,6 +93,8 @@ pub struct RegistryOptions {
     pub clock: Clock,
     /// Longest time for compiling; see [`COMPILE_TIME`].
     pub compile_time: Duration,
+    /// How components are compiled in a process of their own; in this one when nothing is said.
+    pub apart: Option<Apart>,
 }
 
 /// The connectors of a host. Clones are the same registry.
@@ -146,6 +150,7 @@ impl Registry {
                 engine,
                 cache: options.cache.unwrap_or_else(|| home.compiled()),
                 time: options.compile_time,
+                apart: options.apart,
                 places: Arc::new(Semaphore::new(COMPILERS)),
                 home: home.clone(),
                 under_way: Arc::default(),

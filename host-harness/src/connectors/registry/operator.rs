@@ -332,8 +332,17 @@ impl Operator {
     /// When nothing or several things go by that name, or a record cannot be written.
     pub fn confirm(&self, which: &str, now: OffsetDateTime) -> Result<Confirmed, OperatorError> {
         let records = self.records::<Held>(Kind::Held)?.0;
+        let named = |held: &Held| format!("{} (asks for {})", short(&held.digest), list(&held.lacks));
         let held = one(which, "a version that asks for more", records.iter(), |held| {
             (held.integration_type.as_str(), "", held.digest.as_str())
+        });
+        let held = held.map_err(|error| match error {
+            OperatorError::Ambiguous { which, .. } => {
+                let is_one = |held: &&Held| goes_by(&which, &held.integration_type, "", &held.digest);
+                let known = records.iter().filter(is_one).map(named).collect();
+                OperatorError::Ambiguous { which, known }
+            }
+            other => other,
         })?;
         confirm(&self.home, held, now)?;
         Ok(Confirmed {

@@ -13,7 +13,7 @@
 
 use super::super::Connector;
 use super::super::serving::integration_type;
-use super::grant::Grant;
+use super::grant::{Grant, is_among};
 use super::home::{Home, Kind, RecordError};
 use super::lock;
 use crate::contract::types;
@@ -62,6 +62,8 @@ pub(super) struct Held {
 pub struct NotGranted {
     /// The type.
     integration_type: String,
+    /// The component that asks for it.
+    digest: String,
     /// What is not granted.
     pub(super) lacks: Vec<String>,
     /// Whether the configuration decides, so that confirming changes nothing.
@@ -98,8 +100,10 @@ impl NotGranted {
                 "To allow it, name it among the origins in [grants.{integration_type}] of the configuration; else correct the settings."
             )
         } else {
+            // By its digest: another version of the type may ask for something else.
+            let digest = self.digest.get(..12).unwrap_or(&self.digest);
             format!(
-                "To allow it, run `host-harness connectors confirm --config FILE {integration_type}`; else correct the settings, or, after an update, go back to the version before."
+                "To allow it, run `host-harness connectors confirm --config FILE {digest}`; else correct the settings, or, after an update, go back to the version before."
             )
         }
     }
@@ -220,8 +224,15 @@ impl Ceiling {
         if lacks.is_empty() {
             return Ok(());
         }
-        let configured = by_configuration && asked.origins.difference(&granted.origins).next().is_some();
-        Err(NotGranted { integration_type, lacks, configured, damaged: pin.err().map(|error| error.to_string()) })
+        let configured = by_configuration && asked.origins.iter().any(|origin| !is_among(origin, &granted.origins));
+        let digest = connector.digest().to_owned();
+        Err(NotGranted {
+            integration_type,
+            digest,
+            lacks,
+            configured,
+            damaged: pin.err().map(|error| error.to_string()),
+        })
     }
 
     /// Grants a connector that is about to serve what it was found to ask for, where the first load decides.

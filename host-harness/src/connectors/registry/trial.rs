@@ -5,8 +5,11 @@
 //! Why compared with the version that serves: an instance whose settings or checkpoint are broken anyway must not keep
 //! an update away, least of all the one that mends it. And where nothing serves yet, one instance's trouble must not
 //! keep all others from being collected.
-//! Not guaranteed: that compiling ends when its time is up; the thread is left to itself, and only so many are.
+//! Not guaranteed: that compiling ends when its time is up, where it is not done in a process of its own; the thread is left to
+//! itself then, and only so many are.
 
+use super::super::apart::{Apart, ApartError, Compiled};
+use super::super::connector::is_kept;
 use super::super::serving::{LiveInstances, NotReady};
 use super::super::{ConfigureError, Connector, LoadError, hex};
 use super::canary::{Canary, canary};
@@ -21,7 +24,7 @@ use crate::sandbox::{Engine, clean};
 use sha2::{Digest as _, Sha256};
 use std::collections::BTreeSet;
 use std::fmt::Display;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -30,6 +33,9 @@ use uuid::Uuid;
 /// Components that are compiled at once, each by threads of its own. One uses all CPUs already; a second place keeps one
 /// that compiles for ever from holding up the others.
 pub(super) const COMPILERS: usize = 2;
+
+/// What is left for describing, once a component is compiled in a process of its own.
+const AFTER: Duration = Duration::from_secs(15);
 
 /// Most bytes of a reason.
 const REASON_BYTES: usize = 2048;
@@ -62,6 +68,8 @@ pub(super) struct Loader {
     pub(super) cache: PathBuf,
     /// Longest time from bytes to description.
     pub(super) time: Duration,
+    /// How it is compiled in a process of its own, if it is.
+    pub(super) apart: Option<Apart>,
     /// Places of [`COMPILERS`].
     pub(super) places: Arc<Semaphore>,
     /// Where it is written down what is being loaded.
@@ -74,7 +82,7 @@ pub(super) struct Loader {
 struct UnderWay {
     digest: String,
     all: Arc<Mutex<BTreeSet<String>>>,
-    _record: Trying,
+    _record: Option<Trying>,
     _place: OwnedSemaphorePermit,
 }
 
@@ -87,6 +95,23 @@ impl Drop for UnderWay {
 impl Loader {
     /// Loads a component. Polls go on meanwhile: compiling has threads of its own.
     pub(super) async fn load(&self, bytes: Vec<u8>) -> Result<Connector, NotLoaded> {
+        self.load_one(bytes, false).await
+    }
+
+    /// The same for one that has proved itself on this machine: where this build of the host has compiled it before, a host
+    /// that ends meanwhile has not ended over it.
+    pub(super) async fn load_again(&self, bytes: Vec<u8>) -> Result<Connector, NotLoaded> {
+        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        let looked = tokio::task::spawn_blocking(move || (is_kept(&engine, &bytes, &cache), bytes)).await;
+        let host = |error: tokio::task::JoinError| {
+            NotLoaded::Host(Fault { code: "host-error", reason: shown(&error.to_string()) })
+        };
+        let (is_kept, bytes) = looked.map_err(host)?;
+        self.load_one(bytes, is_kept).await
+    }
+
+    /// `is_known`: it was compiled and described before, and is not to blame should the host end.
+    async fn load_one(&self, bytes: Vec<u8>, is_known: bool) -> Result<Connector, NotLoaded> {
         let digest = hex(&Sha256::digest(&bytes));
         if lock(&self.under_way).contains(&digest) {
             // It was abandoned: of a content, one judgement at a time is under way. A second attempt would only take the
@@ -99,19 +124,25 @@ impl Loader {
             .await
             .map_err(|_| host("other connectors are being compiled all the time"))?
             .map_err(|_| host("the host is shutting down"))?;
-        let (engine, cache) = (self.engine.clone(), self.cache.clone());
+        let (engine, cache, apart, time) = (self.engine.clone(), self.cache.clone(), self.apart.clone(), self.time);
         lock(&self.under_way).insert(digest.clone());
-        let record = Trying::begin(&self.home, &digest);
+        let record = (!is_known).then(|| Trying::begin(&self.home, &digest));
         let under_way = UnderWay { digest, all: Arc::clone(&self.under_way), _record: record, _place: place };
         // A task of its own, so that the place stays taken for as long as the work goes on.
         let work = tokio::spawn(async move {
-            let loaded = Connector::from_bytes(&engine, bytes, Some(&cache)).await;
+            let loaded = match compile_apart(apart, &engine, &bytes, &cache, time).await {
+                Ok(()) => {
+                    let loaded = Connector::from_bytes(&engine, bytes, Some(&cache)).await;
+                    loaded.map_err(|error| not_loaded(&error))
+                }
+                Err(error) => Err(error),
+            };
             drop(under_way);
             loaded
         });
-        match tokio::time::timeout(self.time, work).await {
-            Ok(Ok(Ok(connector))) => Ok(connector),
-            Ok(Ok(Err(error))) => Err(not_loaded(&error)),
+        let most = if self.apart.is_some() { self.time.saturating_add(AFTER) } else { self.time };
+        match tokio::time::timeout(most, work).await {
+            Ok(Ok(loaded)) => loaded,
             Ok(Err(error)) => Err(NotLoaded::Host(Fault { code: "host-error", reason: shown(&error.to_string()) })),
             Err(_) => {
                 let reason = format!("it was not compiled and described within {:?}", self.time);
@@ -119,6 +150,42 @@ impl Loader {
             }
         }
     }
+}
+
+/// Compiles a component in a process of its own, so that its code is in the cache, unless it is there already. Where no
+/// process can be started, or nothing can be kept, it is left to this one.
+async fn compile_apart(
+    apart: Option<Apart>,
+    engine: &Engine,
+    bytes: &[u8],
+    cache: &Path,
+    within: Duration,
+) -> Result<(), NotLoaded> {
+    let Some(apart) = apart else { return Ok(()) };
+    let (engine, bytes, cache) = (engine.clone(), bytes.to_vec(), cache.to_owned());
+    let compiled = tokio::task::spawn_blocking(move || {
+        if is_kept(&engine, &bytes, &cache) {
+            Ok(Compiled::Kept)
+        } else {
+            apart.compile(&engine, bytes, &cache, within)
+        }
+    });
+    let host = |reason: String| NotLoaded::Host(Fault { code: "host-error", reason: shown(&reason) });
+    let error = match compiled.await.map_err(|error| host(error.to_string()))? {
+        Ok(Compiled::Kept | Compiled::NotKept) => return Ok(()),
+        Err(error) => error,
+    };
+    let reason = shown(&error.to_string());
+    Err(match error {
+        ApartError::Refused { code: "host-error", .. } | ApartError::Interrupted { .. } => host(reason),
+        ApartError::Refused { code, .. } => NotLoaded::Never(Fault { code, reason }),
+        ApartError::TimeUp { .. } => NotLoaded::Failed(Fault { code: "compile-timeout", reason }),
+        ApartError::Ended { .. } => NotLoaded::Failed(Fault { code: "compile-ended", reason }),
+        ApartError::Host(_) => {
+            tracing::warn!("a component is compiled within the host, whose memory that may take: {reason}");
+            return Ok(());
+        }
+    })
 }
 
 /// Tells what is wrong for good from what failed this time.

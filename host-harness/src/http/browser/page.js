@@ -33,6 +33,14 @@ function span(seconds) {
   return `${Math.floor(whole / 86400)} d`;
 }
 
+/** A number of bytes in its largest unit. */
+function size(bytes) {
+  const units = ["B", "kB", "MB", "GB", "TB"];
+  let [value, unit] = [Number(bytes), 0];
+  while (value >= 1000 && unit < units.length - 1) [value, unit] = [value / 1000, unit + 1];
+  return `${unit ? value.toFixed(1) : value} ${units[unit]}`;
+}
+
 /** Seconds from one time to another; NaN where one is not there. */
 const between = (from, to) => (from && to ? (Date.parse(to) - Date.parse(from)) / 1000 : NaN);
 
@@ -136,6 +144,24 @@ function streamLine(stream) {
   return make("li", "", `${counts}; ${stream.state}: ${sentence(stream.failure)}`);
 }
 
+/** What it came to today. Days are those of UTC, as the times of a status are. */
+function today(one, now) {
+  const day = (one.days ?? []).find((known) => known.day === now.slice(0, 10));
+  if (!day) return "";
+  const parts = [
+    `${day.requests} ${day.requests === 1 ? "request" : "requests"}`,
+    `${size(day.bytes_received)} received`,
+    `${day.artifacts_new} new artifacts (${size(day.artifact_bytes)})`,
+  ];
+  return `today ${parts.join(", ")}`;
+}
+
+/** That a source has fallen silent. */
+function silence(one, now) {
+  const seconds = one.last_new ? between(one.last_new, now) : 0;
+  return one.state === "ok" && seconds > TOLD_FOR_S ? `nothing new for ${span(seconds)}` : "";
+}
+
 /** That there is more, and how long the vendor wants peace. */
 function pace(one, now) {
   const left = between(now, one.not_before);
@@ -168,6 +194,7 @@ function tile(one, now) {
   const times = [`last poll ${ago(one.last_poll, now)}`, nextPoll(one, now)].filter(Boolean).join(", ");
   const streams = one.streams ?? [];
   const [missing, wrong, slow] = [unserved(one), trouble(one, now), pace(one, now)];
+  const [work, silent] = [today(one, now), silence(one, now)];
   const kind = one.unserved ? "failed" : ORDER.find((state) => state === one.state) ?? "";
   const element = make(
     "article",
@@ -179,6 +206,8 @@ function tile(one, now) {
     wrong ? make("p", "", wrong) : null,
     streams.length ? make("ul", "", ...streams.map(streamLine)) : null,
     slow ? make("p", "", slow) : null,
+    silent ? make("p", "", silent) : null,
+    work ? make("p", "quiet", work) : null,
     one.hint ? make("p", "", one.hint) : null,
   );
   for (const route of one.routes ?? []) element.append(make("p", "quiet", `routed: ${route}`));

@@ -30,6 +30,10 @@ fn lines(file: &Path) -> usize {
     std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
 }
 
+fn output(sink: SinkConfig) -> Output {
+    Output { sink, form: LineForm::Artifact, network: NetworkOptions::default() }
+}
+
 #[tokio::test]
 async fn everything_in_the_outbox_is_delivered_also_of_instances_nobody_polls_any_more() {
     let dir = tempfile::tempdir().expect("temporary directory");
@@ -38,8 +42,7 @@ async fn everything_in_the_outbox_is_delivered_also_of_instances_nobody_polls_an
     put(&store, "gone", 1..4);
     let file = dir.path().join("out");
     let delivery =
-        Delivery::start(store.clone(), SinkConfig::File(file.clone()), LineForm::Artifact, Arc::clone(&board))
-            .expect("start");
+        Delivery::start(store.clone(), output(SinkConfig::File(file.clone())), Arc::clone(&board)).expect("start");
     put(&store, "acme", 4..6);
     delivery.bell().ring();
     delivery.stop(Duration::from_secs(60)).await;
@@ -55,7 +58,7 @@ async fn an_output_that_has_taken_a_part_of_a_backlog_is_not_down_any_more() {
     let instance = store.instance("acme", "acme", NOW).expect("instance");
     let board = Board::new(Arc::new(|| NOW), 1);
     board.change_host(|host| host.sink.failure = Some(FailureReport::new("output-failed", "it is full", "")));
-    let mut lines = LinesSink::open(&dir.path().join("out")).expect("opened");
+    let mut lines = Opened::Lines(LinesSink::open(&dir.path().join("out")).expect("opened"));
     let progress = Progress::default();
     let portion = store.undelivered(&instance, 2).expect("undelivered");
     Noted { sink: &mut lines, progress: &progress, board: &board }.deliver(&portion).await.expect("delivered");
@@ -69,10 +72,8 @@ async fn an_output_that_is_down_is_told_on_the_board_and_loses_nothing() {
     let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
     put(&store, "acme", 1..4);
     let file = dir.path().join("missing/out");
-    let start = || {
-        Delivery::start(store.clone(), SinkConfig::File(file.clone()), LineForm::Artifact, Arc::clone(&board))
-            .expect("start")
-    };
+    let start =
+        || Delivery::start(store.clone(), output(SinkConfig::File(file.clone())), Arc::clone(&board)).expect("start");
     start().stop(Duration::from_secs(60)).await;
     let failure = board.host().sink.failure.expect("failure");
     assert_eq!(failure.code, "output-unwritable");
@@ -87,7 +88,7 @@ async fn an_output_that_cannot_be_opened_is_told_before_there_is_anything_for_it
     let store = Store::open(&dir.path().join("state")).expect("store");
     let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
     let missing = SinkConfig::File(dir.path().join("missing/out"));
-    let delivery = Delivery::start(store, missing, LineForm::Artifact, Arc::clone(&board)).expect("start");
+    let delivery = Delivery::start(store, output(missing), Arc::clone(&board)).expect("start");
     delivery.stop(Duration::from_secs(60)).await;
     let failure = board.host().sink.failure.expect("failure");
     assert_eq!(failure.code, "output-unwritable");
@@ -105,7 +106,7 @@ async fn what_cannot_be_read_of_one_instance_holds_up_no_other_and_is_told() {
     drop(damaged);
     let file = dir.path().join("out");
     let sink = SinkConfig::File(file.clone());
-    let delivery = Delivery::start(store, sink, LineForm::Artifact, Arc::clone(&board)).expect("start");
+    let delivery = Delivery::start(store, output(sink), Arc::clone(&board)).expect("start");
     delivery.stop(Duration::from_secs(60)).await;
     let host = board.host();
     assert_eq!((lines(&file), host.sink.delivered), (2, 2));
@@ -130,7 +131,7 @@ async fn a_pipe_stays_open_from_one_delivery_to_the_next() {
         all.map_while(Result::ok).filter(|line| read.send(line.clone()).is_ok()).count()
     });
     put(&store, "acme", 1..4);
-    let delivery = Delivery::start(store.clone(), sink, LineForm::Artifact, board).expect("start");
+    let delivery = Delivery::start(store.clone(), output(sink), board).expect("start");
     for _ in 0..3 {
         taken.recv().await.expect("a line");
     }
@@ -153,8 +154,7 @@ async fn an_output_that_takes_nothing_is_told_until_it_does() {
     let (kind, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR);
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).expect("pipe");
     let (sink, after) = (SinkConfig::File(pipe.clone()), Duration::from_millis(200));
-    let delivery =
-        Delivery::start_with(store.clone(), sink, LineForm::Artifact, Arc::clone(&board), after).expect("start");
+    let delivery = Delivery::start_with(store.clone(), output(sink), Arc::clone(&board), after).expect("start");
     let until = async |is_blocked: bool| {
         for _ in 0..1_000 {
             let failure = board.host().sink.failure;
@@ -178,8 +178,7 @@ async fn without_a_sink_everything_stays_in_the_store() {
     let store = Store::open(&dir.path().join("state")).expect("store");
     let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
     put(&store, "acme", 1..4);
-    let delivery =
-        Delivery::start(store.clone(), SinkConfig::None, LineForm::Artifact, Arc::clone(&board)).expect("start");
+    let delivery = Delivery::start(store.clone(), output(SinkConfig::None), Arc::clone(&board)).expect("start");
     delivery.stop(Duration::from_secs(60)).await;
     assert_eq!((store.counts().expect("counts").undelivered, board.host().sink.target.as_str()), (3, "none"));
 }
@@ -217,8 +216,7 @@ async fn an_output_that_comes_back_is_used_without_a_bell() {
     put(&store, "acme", 1..4);
     let file = dir.path().join("missing/out");
     let delivery =
-        Delivery::start(store.clone(), SinkConfig::File(file.clone()), LineForm::Artifact, Arc::clone(&board))
-            .expect("start");
+        Delivery::start(store.clone(), output(SinkConfig::File(file.clone())), Arc::clone(&board)).expect("start");
     while board.host().sink.failure.is_none() {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

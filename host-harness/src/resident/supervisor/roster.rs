@@ -19,6 +19,7 @@ use super::entry::Entry;
 use crate::config::{Config, ConfigError};
 use crate::locks::lock;
 use crate::resident::poller::{Record, same};
+use crate::resident::resolve::problem;
 use crate::resident::status::{InstanceStatus, Past, State};
 use crate::schedule::LONGEST_RETRY_AFTER;
 use crate::store::Instance;
@@ -27,6 +28,9 @@ impl Work {
     /// Takes a configuration.
     pub(super) async fn apply(&mut self, config: Arc<Config>) -> Result<(), ConfigError> {
         let instances = self.identify(&config).await?;
+        if let Some(at) = self.being_removed(instances.iter().map(|(instance, _)| &instance.id)) {
+            return Err(being_removed(&config, at));
+        }
         let configured: BTreeSet<Uuid> = instances.iter().map(|(instance, _)| instance.id).collect();
         let removed: Vec<Arc<Record>> =
             lock(&self.records).values().filter(|record| !configured.contains(&record.instance.id)).cloned().collect();
@@ -144,6 +148,14 @@ impl Work {
         }
         self.board.put(status);
     }
+}
+
+/// Why an instance cannot come back yet.
+fn being_removed(config: &Config, at: usize) -> ConfigError {
+    let (line, name) = config.instances.get(at).map_or((1, ""), |one| (one.place.line, one.name.as_str()));
+    let reason = format!("all that is stored of {name:?} is being removed at this moment");
+    let help = "nothing: it is taken, as a new instance, when that has ended";
+    ConfigError { problems: vec![problem(&config.file, line, "instance-being-removed", reason, help.to_owned())] }
 }
 
 /// Whole minutes.

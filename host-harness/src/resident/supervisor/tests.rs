@@ -2,6 +2,7 @@
 
 mod changes;
 mod comings;
+mod orders;
 pub(in crate::resident) mod stage;
 
 use std::path::Path;

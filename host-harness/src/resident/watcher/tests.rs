@@ -300,6 +300,7 @@ async fn whoever_waits_for_a_grant_is_polled_again_when_the_operator_confirms() 
             allowed: Allowed::default(),
             clock: Clock::system(),
             compile_time: COMPILE_TIME,
+            apart: None,
         },
     )
     .expect("registry");

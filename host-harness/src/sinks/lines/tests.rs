@@ -110,13 +110,13 @@ struct Dies {
 }
 
 impl Sink for Dies {
-    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
-        self.inner.deliver(artifacts).await?;
+    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<usize, SinkError> {
+        let count = self.inner.deliver(artifacts).await?;
         self.after = self
             .after
             .checked_sub(1)
             .ok_or_else(|| SinkError::Write { output: "pipe".into(), source: io::ErrorKind::BrokenPipe.into() })?;
-        Ok(())
+        Ok(count)
     }
 }
 

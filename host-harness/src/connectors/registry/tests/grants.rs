@@ -38,7 +38,7 @@ async fn an_update_that_asks_for_more_is_held_until_confirmed() {
         world.scan().await;
         assert_eq!(world.serving(), "1.0.0");
         assert_eq!(world.fate(FILE), (ConnectorState::Held, "not-granted".into()));
-        world.assert_reason(FILE, &[what, "connectors confirm --config FILE fixture"]);
+        world.assert_reason(FILE, &[what, "connectors confirm --config FILE "]);
         world.scan().await;
         assert_eq!(world.fate(FILE).0, ConnectorState::Held);
 
@@ -116,7 +116,8 @@ async fn a_new_instance_elsewhere_is_confirmed_once_even_for_the_version_install
     plan.origin.host = "eu.example.com".into();
     let error = connector.admit(&plan).unwrap_err();
     assert!(error.to_string().contains("https://eu.example.com"), "{error}");
-    assert!(error.remedy().contains("host-harness connectors confirm --config FILE fixture"), "{}", error.remedy());
+    let remedy = format!("host-harness connectors confirm --config FILE {}", &connector.digest()[..12]);
+    assert!(error.remedy().contains(&remedy), "{}", error.remedy());
     world.scan().await;
     let operator = Operator::at(&world.state()).unwrap();
     operator.confirm("fixture", world.clock.now()).unwrap();

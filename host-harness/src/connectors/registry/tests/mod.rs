@@ -212,6 +212,7 @@ fn open(
         allowed,
         clock: clock.clone(),
         compile_time,
+        apart: None,
     };
     Registry::open(engine.clone(), options).unwrap()
 }

@@ -53,7 +53,7 @@ async fn what_an_earlier_cycle_stored_is_delivered_even_when_this_one_fails_at_o
 struct Closed(Arc<AtomicU32>);
 
 impl Sink for Closed {
-    async fn deliver(&mut self, _: &[Undelivered]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, _: &[Undelivered]) -> Result<usize, SinkError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Err(SinkError::Write { output: "pipe".into(), source: std::io::ErrorKind::BrokenPipe.into() })
     }
@@ -76,7 +76,7 @@ async fn an_output_that_fails_does_not_stop_the_collecting_and_is_not_tried_agai
 struct Broken;
 
 impl Sink for Broken {
-    async fn deliver(&mut self, _: &[Undelivered]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, _: &[Undelivered]) -> Result<usize, SinkError> {
         std::panic::resume_unwind(Box::new("broken"))
     }
 }
@@ -104,10 +104,10 @@ impl Still {
 }
 
 impl Sink for Still {
-    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<(), SinkError> {
+    async fn deliver(&mut self, artifacts: &[Undelivered]) -> Result<usize, SinkError> {
         self.given.send(artifacts.len()).expect("the test");
         self.take.recv_timeout(LONG).expect("to be told");
-        Ok(())
+        Ok(artifacts.len())
     }
 }
 

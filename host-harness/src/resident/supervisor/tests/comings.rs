@@ -250,7 +250,7 @@ async fn how_instances_stand_is_kept_later_when_it_cannot_be_kept_now() {
     tokio::time::sleep(Duration::from_secs(20)).await;
     // Killed.
     let (dir, script) = (stage.dir, stage.script);
-    drop((stage.supervisor, stage.board, script));
+    drop((stage.supervisor, stage.board, stage.store, script));
     tokio::time::sleep(Duration::from_secs(20)).await;
     let stage = Stage::at(dir, began, 4, |_, _| (0, good()));
     stage.apply(&[("a", "id = \"a\""), ("b", "id = \"b\"")]).await;

@@ -123,6 +123,7 @@ pub(in crate::resident) struct Stage {
     pub(in crate::resident) script: Arc<Script>,
     pub(in crate::resident) board: Arc<Board>,
     pub(in crate::resident) supervisor: Arc<Supervisor>,
+    pub(in crate::resident) store: Store,
 }
 
 pub(in crate::resident) const START: i64 = 1_800_000_000;
@@ -157,8 +158,8 @@ impl Stage {
             default_minutes: AtomicU64::new(5),
         });
         let poller: Arc<dyn Poller> = script.clone();
-        let supervisor = Arc::new(Supervisor::start(store, Arc::clone(&board), poller, parallel));
-        Self { dir, script, board, supervisor }
+        let supervisor = Arc::new(Supervisor::start(store.clone(), Arc::clone(&board), poller, parallel));
+        Self { dir, script, board, supervisor, store }
     }
 
     /// Applies `[[instance]]` tables; each is a name and further lines.
@@ -168,12 +169,21 @@ impl Stage {
 
     /// The same with these lines more for the host.
     pub(in crate::resident) async fn apply_on(&self, host: &str, instances: &[(&str, &str)]) {
+        self.try_apply_on(host, instances).await.expect("applied");
+    }
+
+    /// The same, which may be refused.
+    pub(in crate::resident) async fn try_apply_on(
+        &self,
+        host: &str,
+        instances: &[(&str, &str)],
+    ) -> Result<(), ConfigError> {
         let mut text = format!("[host]\nstate = \"s\"\nconnectors = \"c\"\nmost_instances_per_type = 100000\n{host}\n");
         for (name, more) in instances {
             text.push_str(&format!("[[instance]]\nname = \"{name}\"\nintegration_type = \"acme\"\n{more}\n"));
         }
         let config = parse(Path::new("c.toml"), &text).unwrap_or_else(|error| panic!("{error}"));
-        self.supervisor.apply(Arc::new(config)).await.expect("applied");
+        self.supervisor.apply(Arc::new(config)).await
     }
 
     pub(in crate::resident) fn id(&self, name: &str) -> Uuid {

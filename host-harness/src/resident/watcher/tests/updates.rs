@@ -91,6 +91,7 @@ fn open(folder: &tempfile::TempDir) -> Registry {
         allowed: Allowed::default(),
         clock: Clock::system(),
         compile_time: COMPILE_TIME,
+        apart: None,
     };
     Registry::open(engine.expect("engine"), options).expect("registry")
 }

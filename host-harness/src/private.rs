@@ -25,14 +25,14 @@ const LEFT_AFTER: Duration = Duration::from_hours(1);
 
 /// Makes a directory, and those above it, for this user alone.
 #[cfg(unix)]
-pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
     use std::os::unix::fs::DirBuilderExt as _;
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)
 }
 
 /// Makes a directory. Where there are no modes, the rights of the directory above are inherited.
 #[cfg(not(unix))]
-pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn create_directory(directory: &Path) -> io::Result<()> {
     fs::create_dir_all(directory)
 }
 
@@ -40,7 +40,7 @@ pub(super) fn create_directory(directory: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When it cannot be made or read, is no directory, belongs to somebody else, or can be written by others.
-pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
+pub(crate) fn open_directory(directory: &Path) -> io::Result<()> {
     if !directory.try_exists()? {
         create_directory(directory)?;
     }
@@ -57,7 +57,7 @@ pub(super) fn open_directory(directory: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When it cannot be opened, is longer, is no file, belongs to somebody else, or can be written by others.
-pub(super) fn open(path: &Path, most: u64) -> io::Result<Option<File>> {
+pub(crate) fn open(path: &Path, most: u64) -> io::Result<Option<File>> {
     let file = match File::open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -76,7 +76,7 @@ pub(super) fn open(path: &Path, most: u64) -> io::Result<Option<File>> {
 ///
 /// # Errors
 /// When it cannot be read, or for a reason of [`open`].
-pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
+pub(crate) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
     let Some(file) = open(path, most)? else { return Ok(None) };
     let length = file.metadata()?.len();
     let mut bytes = Vec::with_capacity(usize::try_from(length).unwrap_or(0));
@@ -88,7 +88,7 @@ pub(super) fn read(path: &Path, most: u64) -> io::Result<Option<Vec<u8>>> {
 ///
 /// # Errors
 /// When it cannot be written; nothing is left behind then, and what was in place stays.
-pub(super) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
+pub(crate) fn replace(path: &Path, parts: &[&[u8]]) -> io::Result<()> {
     let directory = path.parent().ok_or_else(|| io::Error::other("it is in no directory"))?;
     let (aside, file) = create_aside(directory)?;
     let written = write(file, parts).and_then(|()| fs::rename(&aside, path));
@@ -137,7 +137,7 @@ fn remove_left(directory: &Path) {
 }
 
 /// Removes a file; one that is not there is no error.
-pub(super) fn remove(path: &Path) -> io::Result<()> {
+pub(crate) fn remove(path: &Path) -> io::Result<()> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
@@ -154,7 +154,7 @@ fn write(mut file: File, parts: &[&[u8]]) -> io::Result<()> {
 
 /// Refuses what belongs to somebody else or can be written by others.
 #[cfg(unix)]
-pub(super) fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
+pub(crate) fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
     use std::os::unix::fs::MetadataExt as _;
     if metadata.uid() != rustix::process::geteuid().as_raw() {
         return Err(io::Error::other("it belongs to another user"));
@@ -167,7 +167,7 @@ pub(super) fn check_owner(metadata: &fs::Metadata) -> io::Result<()> {
 
 /// Where there are no modes, the rights of the directory above are trusted.
 #[cfg(not(unix))]
-pub(super) fn check_owner(_metadata: &fs::Metadata) -> io::Result<()> {
+pub(crate) fn check_owner(_metadata: &fs::Metadata) -> io::Result<()> {
     Ok(())
 }
 

@@ -1,0 +1,141 @@
+//! What operators order for single instances: to begin again, or to leave for good.
+//!
+//! Why here: between two polls of an instance only, or a poll that began before would store its progress over what was
+//! ordered. An order waits for the poll, or the canary step, at hand, and no other is begun before it.
+//! Not guaranteed: that it is fulfilled at once; a poll may take minutes.
+
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use super::{Work, live};
+use crate::locks::lock;
+use crate::resident::status::State;
+use crate::schedule::BackOff;
+use crate::store::{Instance, StoreError};
+
+/// An order.
+pub(super) struct Wish {
+    pub(super) instance: Instance,
+    pub(super) what: What,
+}
+
+/// What is ordered, and who waits for it.
+pub(super) enum What {
+    /// Its progress goes, and it is polled soon.
+    BeginAgain(oneshot::Sender<Result<bool, Refused>>),
+    /// It does not come back until it is told to be removed.
+    LetGo(oneshot::Sender<Result<(), Refused>>),
+}
+
+/// Why an order is not fulfilled.
+#[derive(Debug, thiserror::Error)]
+pub(in crate::resident) enum Refused {
+    /// It is in the configuration.
+    #[error("{name:?} is in the configuration")]
+    Configured {
+        /// Its name.
+        name: String,
+    },
+    /// Something of it waits for the output.
+    #[error("no output has taken all artifacts of {name:?} yet")]
+    Undelivered {
+        /// Its name.
+        name: String,
+    },
+    /// It is there no more.
+    #[error("the instance is gone")]
+    Gone,
+    /// The store cannot do it.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The host is stopping.
+    #[error("the host is stopping")]
+    Stopping,
+}
+
+impl Refused {
+    /// A stable name of the reason.
+    pub(in crate::resident) fn code(&self) -> &'static str {
+        match self {
+            Self::Configured { .. } => "instance-configured",
+            Self::Undelivered { .. } => "instance-undelivered",
+            Self::Gone => "instance-unknown",
+            Self::Store(error) => error.code(),
+            Self::Stopping => "host-stopping",
+        }
+    }
+
+    /// What the operator can do, without a full stop at the end.
+    pub(in crate::resident) fn help(&self) -> &'static str {
+        match self {
+            Self::Configured { .. } => "take it out first, which the host notices within ten seconds",
+            Self::Undelivered { .. } => "wait until they are delivered, or add --undelivered to remove them as well",
+            Self::Gone => "see `host-harness instances list`",
+            Self::Store(error) => error.help(),
+            Self::Stopping => "do it again when it has stopped",
+        }
+    }
+}
+
+impl Work {
+    /// Fulfils the orders whose instances are not busy. `is_kept`: whether nothing of instances is being kept at this moment.
+    pub(super) async fn fulfil(&mut self, is_kept: bool) {
+        for wish in std::mem::take(&mut self.wishes) {
+            let id = wish.instance.id;
+            match wish.what {
+                What::LetGo(reply) if lock(&self.records).contains_key(&id) => {
+                    // Whoever asked may have gone.
+                    let _ = reply.send(Err(Refused::Configured { name: wish.instance.name }));
+                }
+                What::LetGo(reply) if is_kept && live::begin(&self.turns, id) => {
+                    self.leaving.remove(&id);
+                    self.dirty.remove(&id);
+                    self.leaving_for_good.insert(id);
+                    live::end(&self.turns, id);
+                    let _ = reply.send(Ok(()));
+                }
+                What::BeginAgain(reply) if is_kept && live::begin(&self.turns, id) => {
+                    let done = self.begin_again(wish.instance).await;
+                    live::end(&self.turns, id);
+                    let _ = reply.send(done);
+                }
+                _ => self.wishes.push(wish),
+            }
+        }
+    }
+
+    async fn begin_again(&mut self, instance: Instance) -> Result<bool, Refused> {
+        let (id, store) = (instance.id, self.store.clone());
+        // Whatever panics there was told; the order can be given again.
+        let done = tokio::task::spawn_blocking(move || store.begin_again(&instance)).await;
+        let had_progress = done.map_err(|_| Refused::Stopping)??;
+        if let Some((_, past)) = self.leaving.get_mut(&id) {
+            past.begin_again();
+        }
+        let wall = self.board.now();
+        let begun = self.board.change(id, |status| {
+            status.past.begin_again();
+            status.back_off = None;
+            if status.state != State::Disabled {
+                (status.state, status.since) = (State::Starting, wall);
+            }
+        });
+        if begun.is_some() || self.leaving.contains_key(&id) {
+            self.dirty.insert(id);
+        }
+        let now = Instant::now();
+        if let Some(entry) = self.entries.get_mut(&id) {
+            (entry.not_before, entry.back_off, entry.went_wrong) = (None, BackOff::default(), false);
+            let due = entry.soon(id, now);
+            self.set_due(id, due);
+            self.show_next(id, due, now);
+        }
+        Ok(had_progress)
+    }
+
+    /// The first of some instances, by its place, that is being removed at this moment.
+    pub(super) fn being_removed<'a>(&self, mut instances: impl Iterator<Item = &'a Uuid>) -> Option<usize> {
+        instances.position(|id| self.leaving_for_good.contains(id))
+    }
+}
