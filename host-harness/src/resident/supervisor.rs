@@ -28,7 +28,7 @@ use uuid::Uuid;
 use entry::Entry;
 use live::{Live, Turns};
 pub(super) use ordered::Refused;
-use ordered::{What, Wish};
+use ordered::Wish;
 use roster::minutes;
 
 use super::board::Board;
@@ -149,27 +149,6 @@ impl Supervisor {
     pub fn looked(&self) {
         self.board.change_host(|host| host.looked = true);
         let _ = self.commands.send(Command::Looked);
-    }
-
-    /// Lets an instance begin again, between two polls: its next one, within seconds, collects the whole look-back. Tells
-    /// whether there was any progress.
-    pub(super) async fn begin_again(&self, instance: Instance) -> Result<bool, Refused> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Order(Wish { instance, what: What::BeginAgain(reply) }));
-        answer.await.unwrap_or(Err(Refused::Stopping))
-    }
-
-    /// Lets go of an instance that is in the configuration no more, once its last poll has ended: until
-    /// [`Supervisor::removed`] it does not come back, so that it can be removed.
-    pub(super) async fn let_go(&self, instance: Instance) -> Result<(), Refused> {
-        let (reply, answer) = oneshot::channel();
-        let _ = self.commands.send(Command::Order(Wish { instance, what: What::LetGo(reply) }));
-        answer.await.unwrap_or(Err(Refused::Stopping))
-    }
-
-    /// Says that an instance which was let go of may come back: as a new one, if it was removed.
-    pub(super) fn removed(&self, id: Uuid) {
-        let _ = self.commands.send(Command::Removed(id));
     }
 
     /// The configured instances.

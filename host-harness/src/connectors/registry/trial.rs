@@ -124,7 +124,9 @@ impl Loader {
             .await
             .map_err(|_| host("other connectors are being compiled all the time"))?
             .map_err(|_| host("the host is shutting down"))?;
-        let (engine, cache, apart, time) = (self.engine.clone(), self.cache.clone(), self.apart.clone(), self.time);
+        let (engine, cache, time) = (self.engine.clone(), self.cache.clone(), self.time);
+        // What is in the cache is not looked for there twice.
+        let apart = self.apart.clone().filter(|_| !is_known);
         lock(&self.under_way).insert(digest.clone());
         let record = (!is_known).then(|| Trying::begin(&self.home, &digest));
         let under_way = UnderWay { digest, all: Arc::clone(&self.under_way), _record: record, _place: place };

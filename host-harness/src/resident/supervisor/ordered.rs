@@ -8,7 +8,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 use uuid::Uuid;
 
-use super::{Work, live};
+use super::{Command, Supervisor, Work, live};
 use crate::locks::lock;
 use crate::resident::status::State;
 use crate::schedule::BackOff;
@@ -75,6 +75,29 @@ impl Refused {
             Self::Store(error) => error.help(),
             Self::Stopping => "do it again when it has stopped",
         }
+    }
+}
+
+impl Supervisor {
+    /// Lets an instance begin again, between two polls: its next one, within seconds, collects the whole look-back. Tells
+    /// whether there was any progress.
+    pub(in crate::resident) async fn begin_again(&self, instance: Instance) -> Result<bool, Refused> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Order(Wish { instance, what: What::BeginAgain(reply) }));
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Lets go of an instance that is in the configuration no more, once its last poll has ended: until
+    /// [`Supervisor::removed`] it does not come back, so that it can be removed.
+    pub(in crate::resident) async fn let_go(&self, instance: Instance) -> Result<(), Refused> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Order(Wish { instance, what: What::LetGo(reply) }));
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Says that an instance which was let go of may come back: as a new one, if it was removed.
+    pub(in crate::resident) fn removed(&self, id: Uuid) {
+        let _ = self.commands.send(Command::Removed(id));
     }
 }
 
