@@ -8,11 +8,12 @@
 //! it was made from, and it is used only when its checksum is right: truncated, stale, foreign or damaged entries
 //! are compiled again. The checksum finds damage. Against forgery stands that nobody else can write; a digest kept beside
 //! the code would not.
-//! Whoever writes an entry removes those that are of no use any more: of another engine, or read by nobody for long. An
-//! entry's time says when it was last used; the time of reading that a file system keeps is often none.
+//! Whoever writes an entry removes those that are of no use any more: of another engine, or read by nobody for long; and of
+//! the others as many as have to go for the rest to take no more room than [`MOST_BYTES`], and be no more than
+//! [`MOST_ENTRIES`], those first that were used least recently. An entry's time says when it was last used; the time of reading that a file system keeps is often none.
 //! Not guaranteed: protection from somebody who acts as this user or as root (who could replace the host itself), nor
-//! from one who controls a directory above; that an entry which is in use is kept: a host that runs for long has read it
-//! long ago, and compiles it again when it is started.
+//! from one who controls a directory above; that an entry which is in use is kept: what runs is in memory, and needs its
+//! entry no more. A host that runs for long has read it long ago, and compiles it again when it is started.
 
 use super::audit::Names;
 use super::sealed::{self, Sealed};
@@ -41,11 +42,14 @@ const LARGEST: u64 = 512 << 20;
 /// An entry is removed when it was not used for so long.
 const UNUSED_FOR: Duration = Duration::from_hours(30 * 24);
 
-/// How often it is noted that an entry is used.
-const NOTED_EVERY: Duration = Duration::from_hours(24);
+/// Most bytes of all entries: hundreds of ordinary ones, and a few of the largest.
+const MOST_BYTES: u64 = 2 << 30;
 
-/// Most files that are looked at for those to be removed.
-const MOST_LOOKS: usize = 4096;
+/// Most entries, however small: so many are looked at in no time.
+const MOST_ENTRIES: usize = 1_024;
+
+/// Most files that are looked at for those to be removed: all entries, and some that others have put there.
+const MOST_LOOKS: usize = 4_096;
 
 /// What the names of entries end with.
 const ENDING: &str = ".cwasm";
@@ -53,6 +57,15 @@ const ENDING: &str = ".cwasm";
 /// A directory of compiled components.
 pub(super) struct Cache {
     directory: PathBuf,
+    /// Most bytes of its entries.
+    most: u64,
+}
+
+/// An entry that may be removed for others to have room.
+struct Entry {
+    path: PathBuf,
+    bytes: u64,
+    used: SystemTime,
 }
 
 /// Code of which the digests and the checksum were checked. Only this module makes it.
@@ -77,7 +90,7 @@ impl Cache {
     /// When it cannot be made or read, is no directory, belongs to somebody else, or can be written by others.
     pub(super) fn open(directory: &Path) -> io::Result<Self> {
         private::open_directory(directory)?;
-        Ok(Self { directory: directory.to_owned() })
+        Ok(Self { directory: directory.to_owned(), most: MOST_BYTES })
     }
 
     /// The code of a component for an engine, if a sound entry is there. `component` and `engine` are digests in
@@ -90,7 +103,7 @@ impl Cache {
         let Some(mut file) = private::open(&path, LARGEST)? else { return Ok(None) };
         let checked = check(&mut file, component, engine)?;
         // An entry whose time cannot be set is compiled again some day.
-        let _ = note_use(&file);
+        let _ = file.set_modified(SystemTime::now());
         Ok(Some(checked))
     }
 
@@ -104,25 +117,37 @@ impl Cache {
         let mut checksum = Xxh64::new(0);
         [&length, names.as_slice(), code].iter().for_each(|part| checksum.update(part));
         let header = header(component, engine, &checksum);
-        private::replace(&self.path(component, engine), &[&header, &length, &names, code])?;
-        self.remove_unused(engine);
+        let path = self.path(component, engine);
+        private::replace(&path, &[&header, &length, &names, code])?;
+        let others = self.remove_unused(engine, &path);
+        // It has to be there for whoever had it made, whatever times the others have.
+        let own = fs::metadata(&path).map_or(0, |metadata| metadata.len());
+        make_room(others, self.most.saturating_sub(own));
         Ok(())
     }
 
-    /// Removes entries of this user that are of another engine, or were not used for long. One that cannot be removed takes
-    /// room and does no other harm.
-    fn remove_unused(&self, engine: &str) {
-        let Ok(files) = fs::read_dir(&self.directory) else { return };
+    /// Removes entries of this user that are of another engine, or were not used for long, and gives the others but `new`. One
+    /// that cannot be removed takes room and does no other harm.
+    fn remove_unused(&self, engine: &str, new: &Path) -> Vec<Entry> {
+        let mut left = Vec::new();
+        let Ok(files) = fs::read_dir(&self.directory) else { return left };
         for file in files.take(MOST_LOOKS).flatten() {
             let name = file.file_name();
             let Some(of) = name.to_str().and_then(engine_of) else { continue };
             // Of the entry itself, should it be a link.
             let Ok(metadata) = file.metadata() else { continue };
-            let is_own = metadata.is_file() && private::check_owner(&metadata).is_ok();
-            if is_own && (of != short(engine) || is_older(&metadata, UNUSED_FOR)) {
-                let _ = fs::remove_file(file.path());
+            let path = file.path();
+            if !metadata.is_file() || private::check_owner(&metadata).is_err() || path == new {
+                continue;
+            }
+            if of != short(engine) || is_older(&metadata, UNUSED_FOR) {
+                let _ = fs::remove_file(path);
+            } else {
+                let used = metadata.modified().unwrap_or(SystemTime::UNIX_EPOCH);
+                left.push(Entry { path, bytes: metadata.len(), used });
             }
         }
+        left
     }
 
     /// Where an entry is.
@@ -182,12 +207,24 @@ fn engine_of(name: &str) -> Option<&str> {
     (is_hex(component, HEX) && is_hex(engine, 16)).then_some(engine)
 }
 
-/// Notes that an entry is used.
-fn note_use(file: &File) -> io::Result<()> {
-    if is_older(&file.metadata()?, NOTED_EVERY) { file.set_modified(SystemTime::now()) } else { Ok(()) }
+/// Removes entries until the others have so many bytes at most, and there is a place for one more: those first that were used
+/// least recently.
+fn make_room(mut entries: Vec<Entry>, most: u64) {
+    entries.sort_unstable_by_key(|entry| entry.used);
+    let mut bytes = entries.iter().fold(0_u64, |sum, entry| sum.saturating_add(entry.bytes));
+    let mut count = entries.len();
+    for entry in entries {
+        if bytes <= most && count < MOST_ENTRIES {
+            return;
+        }
+        // Another process may have been faster. One that stays takes room, and the next does not go in its place.
+        let _ = fs::remove_file(&entry.path);
+        bytes = bytes.saturating_sub(entry.bytes);
+        count = count.saturating_sub(1);
+    }
 }
 
-/// Whether a file was not written, nor noted to be used, for so long.
+/// Whether a file was neither written nor used for so long.
 fn is_older(metadata: &fs::Metadata, than: Duration) -> bool {
     metadata.modified().ok().and_then(|time| time.elapsed().ok()).is_some_and(|age| age > than)
 }
@@ -221,149 +258,4 @@ fn check(file: &mut File, component: &str, engine: &str) -> io::Result<Checked> 
 }
 
 #[cfg(test)]
-mod tests {
-    use super::super::hex;
-    use super::*;
-    use sha2::{Digest, Sha256};
-
-    const CODE: &[u8] = b"machine code";
-
-    fn digest(of: &str) -> String {
-        hex(&Sha256::digest(of))
-    }
-
-    fn names() -> Names {
-        super::super::audit::read(&super::super::fixtures::component()).unwrap()
-    }
-
-    fn cache() -> (tempfile::TempDir, Cache, PathBuf) {
-        let folder = tempfile::tempdir().unwrap();
-        let directory = folder.path().join("a/b");
-        let cache = Cache::open(&directory).unwrap();
-        cache.put(&digest("component"), &digest("engine"), &names(), CODE).unwrap();
-        let path = cache.path(&digest("component"), &digest("engine"));
-        (folder, cache, path)
-    }
-
-    fn code(checked: &Checked) -> Vec<u8> {
-        match &checked.code {
-            Code::Sealed(sealed) => sealed.bytes().unwrap(),
-            Code::Plain(bytes) => bytes.clone(),
-        }
-    }
-
-    fn get(cache: &Cache) -> io::Result<Option<Checked>> {
-        cache.get(&digest("component"), &digest("engine"))
-    }
-
-    #[test]
-    fn what_was_put_is_got_back_and_nothing_else_is() {
-        let (_folder, cache, _) = cache();
-        let checked = get(&cache).unwrap().unwrap();
-        assert_eq!((code(&checked), &checked.names), (CODE.to_vec(), &names()));
-        assert!(cache.get(&digest("other"), &digest("engine")).unwrap().is_none());
-        assert!(cache.get(&digest("component"), &digest("other engine")).unwrap().is_none());
-        cache.put(&digest("component"), &digest("engine"), &names(), b"again").unwrap();
-        assert_eq!(code(&get(&cache).unwrap().unwrap()), b"again");
-        let names = fs::read_dir(&cache.directory).unwrap().count();
-        assert_eq!(names, 1, "nothing is left aside");
-    }
-
-    #[test]
-    fn truncated_and_damaged_entries_are_refused() {
-        let (_folder, cache, path) = cache();
-        let whole = fs::read(&path).unwrap();
-        for length in 0..whole.len() {
-            fs::write(&path, &whole[..length]).unwrap();
-            assert!(get(&cache).is_err(), "cut at {length}");
-        }
-        for at in 0..whole.len() {
-            let mut damaged = whole.clone();
-            damaged[at] ^= 1;
-            fs::write(&path, &damaged).unwrap();
-            assert!(get(&cache).is_err(), "damaged at {at}");
-        }
-        fs::write(&path, [whole.as_slice(), b"x"].concat()).unwrap();
-        assert!(get(&cache).is_err());
-        fs::write(&path, &whole).unwrap();
-        assert!(get(&cache).unwrap().is_some());
-    }
-
-    #[test]
-    fn an_entry_under_another_name_is_refused() {
-        let (_folder, cache, path) = cache();
-        fs::copy(&path, cache.path(&digest("other"), &digest("engine"))).unwrap();
-        assert!(cache.get(&digest("other"), &digest("engine")).is_err());
-        // A file name holds the beginning of the engine's digest only; the entry holds all of it.
-        let alike = format!("{}{}", &digest("engine")[..16], &digest("other engine")[16..]);
-        assert!(cache.get(&digest("component"), &alike).is_err());
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn what_others_can_write_is_refused() {
-        use std::os::unix::fs::PermissionsExt as _;
-        let (_folder, cache, path) = cache();
-        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!(mode(&cache.directory), 0o700);
-        assert_eq!(mode(&path), 0o600);
-        for wrong in [0o620, 0o602, 0o666] {
-            fs::set_permissions(&path, fs::Permissions::from_mode(wrong)).unwrap();
-            assert!(get(&cache).is_err(), "{wrong:o}");
-        }
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
-        assert!(get(&cache).unwrap().is_some());
-        for wrong in [0o770, 0o702, 0o777] {
-            fs::set_permissions(&cache.directory, fs::Permissions::from_mode(wrong)).unwrap();
-            assert!(Cache::open(&cache.directory).is_err(), "{wrong:o}");
-        }
-    }
-
-    #[test]
-    fn what_is_of_no_use_any_more_goes_when_an_entry_is_written_and_nothing_else_does() {
-        let (_folder, cache, path) = cache();
-        let old = |path: &Path, days: u64| {
-            let time = SystemTime::now() - Duration::from_hours(24 * days);
-            File::options().write(true).open(path).unwrap().set_modified(time).unwrap();
-        };
-        let put = |component: &str, engine: &str| {
-            cache.put(&digest(component), &digest(engine), &names(), CODE).unwrap();
-            cache.path(&digest(component), &digest(engine))
-        };
-        let (unused, used, young) = (put("unused", "engine"), put("used", "engine"), put("young", "engine"));
-        old(&unused, 31);
-        old(&used, 31);
-        old(&young, 29);
-        assert!(cache.get(&digest("used"), &digest("engine")).unwrap().is_some());
-        let others: Vec<PathBuf> = ["notes.txt", "a-b.cwasm", "sub"].map(|name| cache.directory.join(name)).into();
-        fs::write(&others[0], "x").unwrap();
-        fs::write(&others[1], "x").unwrap();
-        fs::create_dir(&others[2]).unwrap();
-        others[..2].iter().for_each(|path| old(path, 100));
-        put("new", "engine");
-        let is_there = |path: &PathBuf| path.exists();
-        assert!(!is_there(&unused));
-        assert!([&path, &used, &young].into_iter().chain(&others).all(is_there));
-        // Another version of the host.
-        let new = put("new", "other engine");
-        assert!(![&path, &used, &young].into_iter().any(is_there));
-        assert!([&new].into_iter().chain(&others).all(is_there));
-    }
-
-    #[test]
-    fn use_is_noted_once_a_day() {
-        let (_folder, cache, path) = cache();
-        for (hours, noted) in [(25, true), (23, false)] {
-            let before = SystemTime::now() - Duration::from_hours(hours);
-            File::options().write(true).open(&path).unwrap().set_modified(before).unwrap();
-            get(&cache).unwrap().unwrap();
-            assert_eq!(fs::metadata(&path).unwrap().modified().unwrap() > before, noted, "{hours} hours");
-        }
-    }
-
-    #[test]
-    fn a_file_in_place_of_the_directory_is_refused() {
-        let (_folder, _cache, path) = cache();
-        assert!(Cache::open(&path).is_err());
-    }
-}
+mod tests;

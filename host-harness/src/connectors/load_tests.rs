@@ -96,6 +96,20 @@ async fn compiled_code_is_kept_and_only_sound_entries_are_used() {
 }
 
 #[tokio::test]
+async fn what_was_loaded_runs_on_when_its_entry_is_gone() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("aot");
+    let engine = engine();
+    let load = async || Connector::from_bytes(&engine, component(), Some(&cache)).await.unwrap();
+    load().await;
+    let kept = load().await;
+    assert!(kept.from_cache());
+    std::fs::remove_dir_all(&cache).unwrap();
+    kept.tenant(options()).await.unwrap().poll(None, budget()).await.0.unwrap();
+    assert!(!load().await.from_cache(), "and it is compiled again when it is needed");
+}
+
+#[tokio::test]
 async fn what_was_kept_of_a_component_is_judged_by_the_host_that_loads_it() {
     let folder = tempfile::tempdir().unwrap();
     let engine = engine();
