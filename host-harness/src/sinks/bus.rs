@@ -7,8 +7,11 @@
 //! operator wrote.
 //! Why a connection that failed is dropped, and not mended behind our back: what it has still to send belongs to messages
 //! that come again with the next delivery anyway.
+//! Why connecting has a time as a whole: the library bounds what an address takes, and neither the look-up of the name nor
+//! the number of its addresses.
 //! Not guaranteed: that a message which is larger than the server takes ever arrives. It is told, with its id, and waits, as
-//! do those behind it, until the server takes it.
+//! do those behind it, until the server takes it. Nor that a look-up which is given up has ended: nobody can stop the
+//! operating system's, which keeps a thread until it does.
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,8 +31,11 @@ use crate::egress::{Network, NetworkOptions};
 use crate::instances::secrets::{Source, Whose};
 use crate::store::{Attributed, Undelivered};
 
-/// How long a connection may take to be made.
+/// How long a connection to one address may take to be made.
 const CONNECTED_WITHIN: Duration = Duration::from_secs(10);
+
+/// How long all of it may take: looking the name up, and trying its addresses one after the other.
+const REACHED_WITHIN: Duration = Duration::from_secs(20);
 
 /// How long the server may take to say that it has stored a message.
 const STORED_WITHIN: Duration = Duration::from_secs(20);
@@ -96,6 +102,8 @@ pub struct BusSink {
     config: BusConfig,
     network: NetworkOptions,
     form: LineForm,
+    /// How long connecting may take as a whole.
+    patience: Duration,
     /// Until something fails.
     connection: Option<Connection>,
     /// The artifact that was too large.
@@ -112,13 +120,13 @@ impl BusSink {
     /// A sink that connects with its first delivery.
     #[must_use]
     pub fn new(config: BusConfig, network: NetworkOptions, form: LineForm) -> Self {
-        Self { config, network, form, connection: None, too_large: None }
+        Self { config, network, form, patience: REACHED_WITHIN, connection: None, too_large: None }
     }
 
     /// Connects, if there is no connection.
     ///
     /// # Errors
-    /// When the server cannot be reached, or refuses the credentials.
+    /// When the server cannot be reached in time, or refuses the credentials.
     pub async fn connect(&mut self) -> Result<(), SinkError> {
         self.connection().await.map(drop)
     }
@@ -140,7 +148,9 @@ impl BusSink {
     async fn open(&self) -> Result<Connection, SinkError> {
         let network = self.network.read().await.map_err(|error| self.unreachable(&error))?;
         let options = self.options(&network)?;
-        let client = options.connect(self.config.server.as_str()).await.map_err(|error| self.unreachable(&error))?;
+        let connecting = options.connect(self.config.server.as_str());
+        let connected = tokio::time::timeout(self.patience, connecting).await.map_err(|_| self.not_in_time())?;
+        let client = connected.map_err(|error| self.unreachable(&error))?;
         let mut context = jetstream::new(client.clone());
         context.set_timeout(STORED_WITHIN);
         Ok(Connection { client, context })
@@ -178,6 +188,15 @@ impl BusSink {
 
     fn unreachable(&self, error: &(dyn std::error::Error + 'static)) -> SinkError {
         SinkError::Unreachable { output: self.config.to_string(), why: chain(error) }
+    }
+
+    /// Nobody says what it was that took so long.
+    fn not_in_time(&self) -> SinkError {
+        let seconds = self.patience.as_secs();
+        let why = format!(
+            "there is no connection after {seconds} s: its name is not resolved, or nothing speaks NATS at its addresses"
+        );
+        SinkError::Unreachable { output: self.config.to_string(), why }
     }
 
     fn not_stored(&self, error: &jetstream::context::PublishError) -> SinkError {

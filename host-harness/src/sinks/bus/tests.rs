@@ -258,6 +258,25 @@ async fn every_failure_says_what_to_do_and_nothing_is_taken_for_delivered() {
     insta::assert_snapshot!(told.join("\n"));
 }
 
+#[tokio::test(start_paused = true)]
+async fn connecting_ends_when_its_time_is_up_whatever_takes_so_long() {
+    // The system takes connections for it, and nobody ever says a word. An address alone would have more time.
+    let silent = TcpListener::bind("127.0.0.1:0").await.expect("bound");
+    let address = format!("nats://{}", silent.local_addr().expect("address"));
+    let mut sink = BusSink::new(config(&address, None), NetworkOptions::default(), LineForm::Artifact);
+    assert!(sink.patience > CONNECTED_WITHIN, "the one may answer that is asked second");
+    sink.patience = CONNECTED_WITHIN / 2;
+    let begun = tokio::time::Instant::now();
+    let error = sink.connect().await.expect_err("nobody answers");
+    assert_eq!((begun.elapsed().as_secs(), error.code()), (5, "output-unwritable"));
+    let text = error.to_string();
+    assert!(
+        text.starts_with(&format!("cannot reach {address}, subject acme.data.artifacts.raw: there is no")),
+        "{text}"
+    );
+    assert!(text.contains("after 5 s") && text.contains("name is not resolved"), "{text}");
+}
+
 #[tokio::test]
 async fn one_that_is_too_large_is_named_and_waits_and_what_comes_before_it_does_not() {
     // More than the server takes, and more than its stream does.
