@@ -2,37 +2,34 @@
 //!
 //! Why a thread of its own: an output that is slow, stalled or down stops nothing but itself; polls go on and what they
 //! store waits in the outbox. A file is opened anew for every delivery, so it may be moved away and another made.
-//! Why it is watched: writing to a pipe that nobody reads ends only when somebody does, and says nothing meanwhile.
 //! Promise: at least once, in the order of arrival for every instance, also for instances that are gone by now.
 
+mod progress;
+
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, Weak};
 use std::time::{Duration, Instant};
 
 use tokio::runtime::Runtime;
+
+use progress::{BLOCKED, BLOCKED_AFTER, Progress, watch};
 
 use super::board::Board;
 use super::guard::broken;
 use crate::config::SinkConfig;
 use crate::egress::NetworkOptions;
 use crate::instances::failure::FailureReport;
-use crate::locks::lock;
+use crate::instances::report::counted;
 use crate::sinks::{BusSink, DrainError, LineForm, LinesSink, Sink, SinkError, drain};
-use crate::store::{Store, StoreError, Undelivered};
+use crate::store::{Store, Undelivered};
 
 /// How often the outbox is looked at even when nobody says that something is in it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
 /// Waits after failures in a row, in seconds; the last one stays.
 const WAITS: [u64; 6] = [1, 2, 5, 10, 30, 60];
-
-/// How long an output may take nothing of what it is given before that is told.
-const BLOCKED_AFTER: Duration = Duration::from_secs(60);
-
-/// The code of that.
-const BLOCKED: &str = "output-blocked";
 
 /// Tells the delivery that artifacts wait.
 #[derive(Clone, Debug)]
@@ -181,26 +178,6 @@ fn name(sink: &SinkConfig) -> String {
     }
 }
 
-/// Since when the output has been given something and has taken nothing.
-#[derive(Debug, Default)]
-struct Progress(Mutex<Option<Instant>>);
-
-impl Progress {
-    /// Something begins, or went on.
-    fn moved(&self) {
-        *lock(&self.0) = Some(Instant::now());
-    }
-
-    /// Nothing is to be delivered.
-    fn rests(&self) {
-        *lock(&self.0) = None;
-    }
-
-    fn stands_for(&self, time: Duration) -> bool {
-        lock(&self.0).is_some_and(|since| since.elapsed() >= time)
-    }
-}
-
 /// A sink whose progress is noted, and shown: a backlog may take hours.
 struct Noted<'a> {
     sink: &'a mut Opened,
@@ -234,34 +211,6 @@ fn is_down(failure: &FailureReport) -> bool {
     failure.code.starts_with("output-") && failure.code != BLOCKED
 }
 
-/// Tells of an output that takes nothing, and when it takes something again, as long as there is a delivery.
-async fn watch(progress: Weak<Progress>, board: Arc<Board>, blocked_after: Duration) {
-    let mut was_blocked = false;
-    loop {
-        tokio::time::sleep(blocked_after / 12).await;
-        let Some(progress) = progress.upgrade() else { return };
-        let is_blocked = progress.stands_for(blocked_after);
-        if is_blocked == was_blocked {
-            continue;
-        }
-        was_blocked = is_blocked;
-        let failure = is_blocked.then(|| {
-            let message = format!("the output has taken nothing for {} s", blocked_after.as_secs());
-            FailureReport::new(BLOCKED, &message, "Look whether what reads it still runs; nothing is lost meanwhile.")
-        });
-        match &failure {
-            Some(failure) => tracing::error!("delivery stands still: {}", failure.sentence()),
-            None => tracing::info!("the output takes something again"),
-        }
-        board.change_host(|host| {
-            // What the delivery itself has found out since is newer.
-            if host.sink.failure.as_ref().is_none_or(|told| told.code == BLOCKED) {
-                host.sink.failure = failure;
-            }
-        });
-    }
-}
-
 fn run(
     runtime: &Runtime,
     store: &Store,
@@ -289,11 +238,7 @@ fn run(
                     tracing::info!("the output takes artifacts again");
                 }
                 failures = 0;
-                let failure = undelivered.map(|(instance, error)| {
-                    let failure = FailureReport::from(&error);
-                    let message = format!("artifacts of {instance:?} cannot be delivered: {}", failure.message);
-                    FailureReport { message, ..failure }
-                });
+                let failure = undelivered.map(|left| left.report());
                 if let Some(failure) = failure.as_ref().filter(|failure| before.as_ref() != Some(*failure)) {
                     tracing::error!("delivery failed: {} Those of all others are delivered.", failure.sentence());
                 }
@@ -333,9 +278,31 @@ fn rest(rung: &Receiver<()>, wait: Duration, is_down: bool, stop: &AtomicBool) -
     }
 }
 
+/// What could not be delivered, while that of other instances could have been.
+struct Left {
+    /// The first instance that has some.
+    instance: String,
+    /// Why.
+    error: DrainError,
+    /// How many more have some, for reasons of their own.
+    others: usize,
+}
+
+impl Left {
+    fn report(&self) -> FailureReport {
+        let failure = FailureReport::from(&self.error);
+        let of_others = match self.others {
+            0 => String::new(),
+            others => format!(" and of {}", counted(u64::try_from(others).unwrap_or(u64::MAX), "other instance")),
+        };
+        let message = format!("artifacts of {:?}{of_others} cannot be delivered: {}", self.instance, failure.message);
+        FailureReport { message, ..failure }
+    }
+}
+
 /// Delivers all that waits. `opened` is kept from round to round, because it knows what it has cut off, and because whoever
-/// reads a pipe takes its end for the end of all. What is damaged, or too large, of one instance holds up no other: the
-/// first of these is given, with the name of its instance.
+/// reads a pipe takes its end for the end of all. What is damaged, or too large, of one instance holds up no other, and is
+/// given; where the disk, or the output, has failed, nothing more is tried.
 fn round(
     runtime: &Runtime,
     store: &Store,
@@ -343,7 +310,7 @@ fn round(
     opened: &mut Option<Opened>,
     board: &Board,
     progress: &Progress,
-) -> Result<Option<(String, DrainError)>, DrainError> {
+) -> Result<Option<Left>, DrainError> {
     let waiting = store.waiting()?;
     if waiting.is_empty() && (opened.is_some() || output.is_pipe()) {
         return Ok(None);
@@ -357,14 +324,15 @@ fn round(
             None => return Ok(None),
         },
     };
-    let mut undelivered = None;
+    let mut undelivered: Option<Left> = None;
     for instance in waiting {
         let mut noted = Noted { sink, progress, board };
         match runtime.block_on(drain(store, &instance, &mut noted, &mut 0)) {
             Ok(()) => {}
-            Err(error) if is_of_one(&error) => {
-                undelivered.get_or_insert((instance.name, error));
-            }
+            Err(error) if is_of_one(&error) => match &mut undelivered {
+                Some(left) => left.others += 1,
+                None => undelivered = Some(Left { instance: instance.name, error, others: 0 }),
+            },
             Err(error) => {
                 sink.release();
                 return Err(error);
@@ -374,10 +342,11 @@ fn round(
     Ok(undelivered)
 }
 
-/// Whether artifacts of other instances may be delivered all the same. A database that is busy, full or gone is so for all.
+/// Whether artifacts of other instances may be delivered all the same. A database that is busy, full or gone, or whose disk
+/// fails, is so for all.
 fn is_of_one(error: &DrainError) -> bool {
     match error {
-        DrainError::Store(error) => matches!(error, StoreError::Corrupt { .. } | StoreError::Sql { .. }),
+        DrainError::Store(error) => error.is_of_what_is_stored(),
         DrainError::Sink(error) => error.is_of_one(),
     }
 }

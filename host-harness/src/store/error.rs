@@ -183,6 +183,21 @@ impl StoreError {
         matches!(self, Self::Name { .. } | Self::OtherConnector { .. } | Self::Twice | Self::Ambiguous { .. })
     }
 
+    /// Whether something that is stored cannot be read, and what else is stored may be: that is damage to rows or pages. All
+    /// else that SQLite says (a disk that fails, above all) holds for whatever is asked for next as well.
+    #[must_use]
+    pub fn is_of_what_is_stored(&self) -> bool {
+        use rusqlite::Error::{FromSqlConversionFailure, IntegralValueOutOfRange, InvalidColumnType, Utf8Error};
+        match self {
+            Self::Corrupt { .. } => true,
+            Self::Sql { source, .. } => matches!(
+                source,
+                FromSqlConversionFailure(..) | IntegralValueOutOfRange(..) | InvalidColumnType(..) | Utf8Error(..)
+            ),
+            _ => false,
+        }
+    }
+
     /// Stable name of the kind of failure, for programs.
     #[must_use]
     pub fn code(&self) -> &'static str {
@@ -251,6 +266,9 @@ impl StoreError {
             Self::Query { .. } => "search for fewer words, or ask more than once",
             Self::TooLong { newest: true, .. } => "ask for fewer artifacts, or when the machine has less to do",
             Self::TooLong { .. } => "narrow it: longer words, fewer of them with a *, a field before them",
+            Self::Sql { source, .. } if source.sqlite_error_code() == Some(rusqlite::ErrorCode::SystemIoFailure) => {
+                "look at the disk and the log of the system: it could not be read or written; when it works again, what waits is stored and delivered"
+            }
             Self::Sql { .. } => "try again; if it stays, check the disk and restore the directory from a backup",
         }
     }

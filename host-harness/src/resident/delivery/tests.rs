@@ -6,6 +6,7 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::contract::types::{Artifact, Batch};
+use crate::store::StoreError;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -112,6 +113,69 @@ async fn what_cannot_be_read_of_one_instance_holds_up_no_other_and_is_told() {
     assert_eq!((lines(&file), host.sink.delivered), (2, 2));
     let failure = host.sink.failure.expect("it is told");
     assert!(failure.code.starts_with("state-") && failure.message.contains("\"first\""), "{failure:?}");
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_some_instances_is_told_of_all_of_them() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::open(&dir.path().join("state")).expect("store");
+    let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+    for (name, number) in [("first", 1), ("second", 2), ("third", 3), ("fourth", 4)] {
+        put(&store, name, number..number + 1);
+    }
+    let damaged = rusqlite::Connection::open(dir.path().join("state/state.sqlite")).expect("open");
+    damaged.execute("UPDATE artifact SET id = x'0102' WHERE seq IN (1, 2, 4)", []).expect("damaged");
+    drop(damaged);
+    let file = dir.path().join("out");
+    let delivery = Delivery::start(store, output(SinkConfig::File(file.clone())), Arc::clone(&board)).expect("start");
+    delivery.stop(Duration::from_secs(60)).await;
+    let failure = board.host().sink.failure.expect("it is told");
+    let told = "artifacts of \"first\" and of 2 other instances cannot be delivered: ";
+    assert!(failure.message.starts_with(told), "{failure:?}");
+    assert_eq!(lines(&file), 1, "and all others are delivered");
+}
+
+#[tokio::test]
+async fn a_store_in_which_nothing_can_be_read_is_not_told_as_the_trouble_of_one_instance() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let store = Store::open(&dir.path().join("state")).expect("store");
+    let board = Arc::new(Board::new(Arc::new(|| NOW), 1));
+    put(&store, "first", 1..4);
+    put(&store, "second", 4..6);
+    let rename = |from: &str, to: &str| {
+        let other = rusqlite::Connection::open(dir.path().join("state/state.sqlite")).expect("open");
+        other.execute_batch(&format!("ALTER TABLE {from} RENAME TO {to}")).expect("renamed");
+    };
+    rename("artifact", "aside");
+    let file = dir.path().join("out");
+    let start = || {
+        let sink = SinkConfig::File(file.clone());
+        Delivery::start(store.clone(), output(sink), Arc::clone(&board)).expect("start")
+    };
+    start().stop(Duration::from_secs(60)).await;
+    let failure = board.host().sink.failure.expect("it is told");
+    assert_eq!(failure.code, "state-failed");
+    assert!(failure.message.starts_with("the database ") && !failure.message.contains("first"), "{failure:?}");
+    rename("aside", "artifact");
+    start().stop(Duration::from_secs(60)).await;
+    assert_eq!((lines(&file), board.host().sink.failure), (5, None));
+}
+
+#[test]
+fn a_disk_that_fails_fails_for_all_and_a_row_that_is_damaged_for_its_instance() {
+    use rusqlite::{Error, ffi, types::Type};
+    let of_sqlite = |code| Error::SqliteFailure(ffi::Error::new(code), None);
+    let store = |source| DrainError::Store(StoreError::Sql { path: "state.sqlite".into(), source });
+    for code in [ffi::SQLITE_IOERR, ffi::SQLITE_IOERR_READ, ffi::SQLITE_IOERR_FSYNC, ffi::SQLITE_NOMEM] {
+        assert!(!is_of_one(&store(of_sqlite(code))), "{code}");
+    }
+    let failure = FailureReport::from(&store(of_sqlite(ffi::SQLITE_IOERR_READ)));
+    assert!(failure.sentence().contains("disk I/O error (state-failed). Look at the disk"), "{}", failure.sentence());
+    assert!(is_of_one(&store(Error::InvalidColumnType(1, "id".into(), Type::Blob))));
+    let (path, detail) = ("state.sqlite".into(), String::new());
+    assert!(is_of_one(&DrainError::Store(StoreError::Corrupt { path, detail })));
+    let source = std::io::Error::from_raw_os_error(rustix::io::Errno::IO.raw_os_error());
+    assert!(!is_of_one(&DrainError::Sink(SinkError::Write { output: "out".into(), source })));
 }
 
 #[tokio::test]
