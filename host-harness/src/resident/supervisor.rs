@@ -8,6 +8,7 @@
 //! Not guaranteed: that a poll begins on time while all places are taken.
 
 mod entry;
+mod handle;
 mod live;
 mod ordered;
 mod roster;
@@ -21,25 +22,21 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use time::OffsetDateTime;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use entry::Entry;
-use live::{Live, Turns};
+pub use handle::Supervisor;
+use live::Turns;
 pub(super) use ordered::Refused;
 use ordered::Wish;
 use roster::minutes;
 
 use super::board::Board;
-use super::guard::guarded;
 use super::poller::{Phase, Polled, Poller, Record};
 use super::status::{BackOffStatus, Past, State};
 use crate::config::{Config, ConfigError, InstanceConfig};
-use crate::connectors::serving::LiveInstances;
 use crate::instances::failure::FailureReport;
-use crate::locks::lock;
-use crate::sandbox::Clock;
 use crate::schedule::{LONGEST_RETRY_AFTER, Next, Outcome, Places};
 use crate::store::{Instance, Store};
 
@@ -48,12 +45,6 @@ const KEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// When an instance that is due is looked at again while a connector tries itself on it.
 const AFTER_CANARY: Duration = Duration::from_secs(1);
-
-/// How long steps at hand are given at a stop: the wall-clock time of a step and its grace.
-const FINISH_WITHIN: Duration = Duration::from_secs(75);
-
-/// How long abandoned polls are waited for: they end at once, unless a commit is under way.
-const ABANDON_WITHIN: Duration = Duration::from_secs(10);
 
 /// What configured instances are known as, shared with those who need to look at them.
 type Records = Arc<Mutex<BTreeMap<Uuid, Arc<Record>>>>;
@@ -70,131 +61,6 @@ enum Command {
     Order(Wish),
     /// Everything of an instance that was to be removed is gone, or as much as could be.
     Removed(Uuid),
-}
-
-/// A supervisor at work. Dropping it ends its polls without notice; [`Supervisor::stop`] is the good way.
-pub struct Supervisor {
-    commands: mpsc::UnboundedSender<Command>,
-    phase: watch::Sender<Phase>,
-    records: Records,
-    store: Store,
-    board: Arc<Board>,
-    turns: Turns,
-    task: Mutex<Option<Task>>,
-}
-
-/// What has to end at a stop.
-struct Task {
-    schedule: JoinHandle<()>,
-    /// Says that there is no more when the last poll has ended, also where the schedule has ended before it.
-    polls: mpsc::Receiver<()>,
-}
-
-impl Supervisor {
-    /// Starts without any instance.
-    #[must_use]
-    pub fn start(store: Store, board: Arc<Board>, poller: Arc<dyn Poller>, parallel: usize) -> Self {
-        let (commands, inbox) = mpsc::unbounded_channel();
-        let (finished, outcomes) = mpsc::unbounded_channel();
-        let (phase, stop) = watch::channel(Phase::Running);
-        let (at_hand, polls) = mpsc::channel(1);
-        let records = Records::default();
-        let turns = Turns::default();
-        let work = Work {
-            store: store.clone(),
-            board: Arc::clone(&board),
-            turns: Arc::clone(&turns),
-            poller,
-            records: Arc::clone(&records),
-            entries: HashMap::new(),
-            in_flight: HashMap::new(),
-            leaving: HashMap::new(),
-            places: Places::new(parallel),
-            dirty: HashSet::new(),
-            not_kept: None,
-            looked: false,
-            aside: Vec::new(),
-            wishes: Vec::new(),
-            leaving_for_good: HashSet::new(),
-            stop,
-            finished,
-            at_hand,
-        };
-        let of_task = Arc::clone(&board);
-        let schedule = async move { guarded(&of_task, "the schedule", work.run(inbox, outcomes)).await };
-        let task = Mutex::new(Some(Task { schedule: tokio::spawn(schedule), polls }));
-        Self { commands, phase, records, store, board, turns, task }
-    }
-
-    /// Replaces the configuration. Instances that are new or enabled are polled within their interval; those that are
-    /// gone or disabled finish the poll at hand and keep their state.
-    ///
-    /// # Errors
-    /// What is wrong with it as seen from the store; the one before keeps running.
-    pub async fn apply(&self, config: Arc<Config>) -> Result<(), ConfigError> {
-        let (reply, answer) = oneshot::channel();
-        // A supervisor that is gone is stopping; then nothing has to be applied any more.
-        let _ = self.commands.send(Command::Apply(config, reply));
-        answer.await.unwrap_or(Ok(()))
-    }
-
-    /// Says that something was changed that these instances may have failed of: those with which something is wrong are
-    /// polled within seconds, unless the vendor asked for more, and so are those that were told to wait for long.
-    pub fn wake(&self, ids: Vec<Uuid>) {
-        let _ = self.commands.send(Command::Wake(ids));
-    }
-
-    /// Says that every connector that is there at the start was looked at. Until then an instance that nothing serves yet
-    /// waits when it is due: its connector may still be compiling.
-    pub fn looked(&self) {
-        self.board.change_host(|host| host.looked = true);
-        let _ = self.commands.send(Command::Looked);
-    }
-
-    /// The configured instances.
-    #[must_use]
-    pub fn records(&self) -> Vec<Arc<Record>> {
-        lock(&self.records).values().cloned().collect()
-    }
-
-    /// The instances for new connectors to prove themselves on.
-    #[must_use]
-    pub fn live(&self, clock: Clock) -> Arc<dyn LiveInstances> {
-        Arc::new(Live {
-            records: Arc::clone(&self.records),
-            store: self.store.clone(),
-            board: Arc::clone(&self.board),
-            turns: Arc::clone(&self.turns),
-            clock,
-        })
-    }
-
-    /// Stops in good order: no further poll is begun, those at hand finish their step; what has not ended then within
-    /// the deadline of a step is abandoned, which loses nothing that was stored. Polls of a schedule that has panicked
-    /// are waited for as well.
-    pub async fn stop(&self) {
-        let _ = self.phase.send(Phase::Finishing);
-        let Some(mut task) = lock(&self.task).take() else { return };
-        if tokio::time::timeout(FINISH_WITHIN, task.end()).await.is_ok() {
-            return;
-        }
-        tracing::warn!("a poll did not end in time and is abandoned; what was stored stays");
-        let _ = self.phase.send(Phase::Abandoning);
-        if tokio::time::timeout(ABANDON_WITHIN, task.end()).await.is_err() {
-            task.schedule.abort();
-        }
-    }
-}
-
-impl Task {
-    /// Waits until everything has ended.
-    async fn end(&mut self) {
-        if !self.schedule.is_finished() {
-            // What it panicked of was told.
-            let _ = (&mut self.schedule).await;
-        }
-        while self.polls.recv().await.is_some() {}
-    }
 }
 
 /// What ends a poll.
@@ -214,11 +80,13 @@ struct Work {
     entries: HashMap<Uuid, Entry>,
     /// Those being polled and when that began, removed ones among them.
     in_flight: HashMap<Uuid, OffsetDateTime>,
-    /// What is known of those that were removed while they were polled.
+    /// What is known of those that were removed before that was kept.
     leaving: HashMap<Uuid, (Instance, Past)>,
     places: Places,
     /// Those whose past is to be kept.
     dirty: HashSet<Uuid>,
+    /// Those whose past is being kept at this moment.
+    being_kept: HashSet<Uuid>,
     /// Why that could not be done the last time, so that it is said once.
     not_kept: Option<String>,
     /// Whether the connectors that are there at the start were looked at; see [`Supervisor::looked`].

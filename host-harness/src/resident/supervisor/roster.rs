@@ -54,9 +54,13 @@ impl Work {
         self.poller.forget(id);
         if let Some(status) = self.board.remove(id) {
             // What is not kept yet is kept from here.
-            if self.in_flight.contains_key(&id) || self.dirty.contains(&id) {
-                self.leaving.insert(id, (instance.clone(), status.past));
+            let will_be = self.in_flight.contains_key(&id) || self.dirty.contains(&id);
+            if will_be {
                 self.dirty.insert(id);
+            }
+            // What is being kept may fail to be, or not be read yet by who comes back at once.
+            if will_be || self.being_kept.contains(&id) {
+                self.leaving.insert(id, (instance.clone(), status.past));
             }
         }
     }

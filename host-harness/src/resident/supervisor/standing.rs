@@ -13,19 +13,15 @@ use crate::resident::resolve::problem;
 use crate::resident::status::Past;
 use crate::store::{Identity, Instance, Store};
 
-/// Instances that are being kept.
-pub(super) struct Keeping {
-    ids: HashSet<Uuid>,
-    work: JoinHandle<Result<(), String>>,
-}
+/// The work of keeping instances: those that the schedule knows to be kept at this moment.
+pub(super) struct Keeping(JoinHandle<Result<(), String>>);
 
-/// Waits until they are; gives them, and what was in the way.
-pub(super) async fn kept(keeping: &mut Option<Keeping>) -> (HashSet<Uuid>, Option<String>) {
-    let Some(one) = keeping else { return std::future::pending().await };
-    let kept = (&mut one.work).await.map_err(|error| error.to_string()).and_then(|kept| kept);
-    let ids = std::mem::take(&mut one.ids);
+/// Waits until they are; gives what was in the way.
+pub(super) async fn kept(keeping: &mut Option<Keeping>) -> Option<String> {
+    let Some(Keeping(work)) = keeping else { return std::future::pending().await };
+    let kept = work.await.map_err(|error| error.to_string()).and_then(|kept| kept);
     *keeping = None;
-    (ids, kept.err())
+    kept.err()
 }
 
 impl Work {
@@ -91,11 +87,13 @@ impl Work {
         let work = tokio::task::spawn_blocking(move || {
             store.keep_standings(&standings, now).map_err(|error| format!("{error}; {}", error.help()))
         });
-        Some(Keeping { ids: dirty, work })
+        self.being_kept = dirty;
+        Some(Keeping(work))
     }
 
     /// Takes in whether they were kept.
-    pub(super) fn end_keep(&mut self, (dirty, trouble): (HashSet<Uuid>, Option<String>)) {
+    pub(super) fn end_keep(&mut self, trouble: Option<String>) {
+        let dirty = std::mem::take(&mut self.being_kept);
         match &trouble {
             // Who has changed meanwhile is kept once more.
             None => self

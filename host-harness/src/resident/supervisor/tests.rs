@@ -14,7 +14,9 @@ use crate::connectors::fixtures::Fixture;
 use crate::connectors::serving::Serving as _;
 use crate::instances::failure::Retry;
 use crate::instances::report::End;
+use crate::locks::lock;
 use crate::resident::shelf::Shelf;
+use crate::sandbox::Clock;
 use stage::{Stage, cycle, failed, good, minutes, of, partial};
 
 #[tokio::test(start_paused = true)]

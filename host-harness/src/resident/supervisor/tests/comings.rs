@@ -259,6 +259,37 @@ async fn how_instances_stand_is_kept_later_when_it_cannot_be_kept_now() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_is_being_kept_when_its_instance_is_taken_out_is_kept_later_when_that_fails() {
+    let stage = Stage::new(4, |_, _| (1, good()));
+    stage.apply(&[("a", "id = \"a\"")]).await;
+    while stage.polls("a").is_empty() {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // Another program has the database to itself; what is to be kept waits for it, and then finds no table.
+    let mut other = rusqlite::Connection::open(stage.dir.path().join("state/state.sqlite")).expect("store");
+    let held = other.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate).expect("held");
+    held.execute_batch("ALTER TABLE standing RENAME TO aside").expect("renamed");
+    let instance = stage.store.known("a").expect("known");
+    // The poll ends, and keeping begins. Time stands still from then on, as long as it waits.
+    for _ in 0..6 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        for _ in 0..10 {
+            tokio::task::yield_now().await;
+        }
+    }
+    assert_eq!(stage.status("a").past.polls["ok"], 1);
+    tokio::join!(stage.apply(&[]), async {
+        tokio::task::yield_now().await;
+        held.commit().expect("it goes on");
+    });
+    assert!(stage.board.instances().is_empty());
+    other.execute_batch("ALTER TABLE aside RENAME TO standing").expect("renamed");
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    let kept = stage.store.standing(&instance).expect("read").expect("it is kept");
+    assert!(kept.contains("\"polls\":{\"ok\":1}"), "{kept}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_looks_during_an_edit_sees_every_instance() {
     let stage = Stage::new(4, |_, _| (0, good()));
     stage.apply(&[("a", ""), ("b", "")]).await;
