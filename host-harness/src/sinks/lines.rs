@@ -12,9 +12,9 @@
 //! full disk does not fill it with repetitions.
 
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Sink, SinkError};
@@ -199,9 +199,9 @@ impl<W: Write> Write for Tracked<W> {
     }
 }
 
-/// Appends to a file and waits for the disk. On failure the file is as long as before, unless others write to it as well.
+/// Appends to a file and waits for the disk; the path is for messages. On failure the file is as long as before, unless others write to it as well.
 fn append(file: &File, path: &Path, form: LineForm, artifacts: &[Undelivered]) -> io::Result<()> {
-    let is_within_line = !ends_with_line_end(path)?;
+    let is_within_line = !ends_with_line_end(file)?;
     if is_within_line {
         tracing::warn!("{} ended within a line; the line was ended, its artifact comes again", path.display());
     }
@@ -245,19 +245,31 @@ fn lines(mut output: impl Write, is_within_line: bool, form: LineForm, artifacts
     output.flush()
 }
 
-/// Opens or creates the file.
+/// Opens or creates the file: one on disk for reading as well, so that its end is seen of what is written to, whatever is
+/// behind the path by then. Who could read from a pipe would pass for its reader, and would never learn that there is none.
 fn open(path: &Path) -> io::Result<Opened> {
-    let is_new = !path.exists();
-    let file = OpenOptions::new().append(true).create(true).mode(0o600).open(path)?;
-    if !file.metadata()?.is_file() {
+    let before = fs::metadata(path).ok();
+    let seems_file = before.as_ref().is_none_or(fs::Metadata::is_file);
+    let mut file = open_as(path, seems_file)?;
+    let is_file = file.metadata()?.is_file();
+    if is_file != seems_file {
+        // Somebody has put something else there in between.
+        file = open_as(path, is_file)?;
+    }
+    if !is_file {
         return Ok(Opened::Stream(file));
     }
-    if is_new {
+    if before.is_none() {
         // The name must survive a power cut as well as the lines will.
         let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         File::open(parent)?.sync_all()?;
     }
     Ok(Opened::Regular(file))
+}
+
+/// Opens what is behind a path to append to it, and maybe to read it.
+fn open_as(path: &Path, readable: bool) -> io::Result<File> {
+    OpenOptions::new().read(readable).append(true).create(true).mode(0o600).open(path)
 }
 
 /// Whether the file is still the one that is found at the path.
@@ -274,19 +286,16 @@ fn is_behind(file: &File, path: &Path) -> io::Result<bool> {
 fn is_file_within_line(stream: &File) -> bool {
     let name = format!("/proc/self/fd/{}", stream.as_raw_fd());
     // It is open for writing only; where it cannot be opened by this name, nothing can be known of its end.
-    stream.metadata().is_ok_and(|metadata| metadata.is_file()) && !ends_with_line_end(Path::new(&name)).unwrap_or(true)
+    let ends_with_line_end = || File::open(name).and_then(|file| ends_with_line_end(&file));
+    stream.metadata().is_ok_and(|metadata| metadata.is_file()) && !ends_with_line_end().unwrap_or(true)
 }
 
 /// Whether the file is empty or its last byte ends a line.
-fn ends_with_line_end(path: &Path) -> io::Result<bool> {
-    let mut file = File::open(path)?;
-    if file.seek(SeekFrom::End(0))? == 0 {
-        return Ok(true);
-    }
-    file.seek(SeekFrom::End(-1))?;
+fn ends_with_line_end(file: &File) -> io::Result<bool> {
+    let Some(at) = file.metadata()?.len().checked_sub(1) else { return Ok(true) };
     let mut last = [0];
-    file.read_exact(&mut last)?;
-    Ok(last == *b"\n")
+    // Nothing is there where somebody has shortened it just now.
+    Ok(file.read_at(&mut last, at)? == 0 || last == *b"\n")
 }
 
 #[cfg(test)]

@@ -249,6 +249,25 @@ fn a_file_that_took_the_place_of_another_is_told_from_it() {
 }
 
 #[test]
+fn whether_a_line_was_cut_off_is_seen_of_the_file_that_is_written_to_and_not_of_what_took_its_place() {
+    let dir = tempfile::tempdir().expect("temporary directory");
+    let (store, instance) = waiting(dir.path(), 1..2);
+    let all = store.undelivered(&instance, 1).expect("waiting");
+    let (path, old) = (dir.path().join("out"), dir.path().join("out.1"));
+    for (opened, in_its_place, is_ended) in [("{\"id\":\"cut", "{}\n", true), ("{}\n", "{\"id\":\"cut", false)] {
+        fs::write(&path, opened).expect("file");
+        let Opened::Regular(file) = open(&path).expect("opened") else { panic!("it is a file") };
+        fs::rename(&path, &old).expect("moved");
+        fs::write(&path, in_its_place).expect("another");
+        append(&file, &path, LineForm::Artifact, &all).expect("written");
+        let end = if is_ended { "\n" } else { "" };
+        let written = fs::read_to_string(&old).expect("output");
+        assert_eq!(written, format!("{opened}{end}{}\n", all[0].json));
+        assert_eq!(fs::read_to_string(&path).expect("other"), in_its_place);
+    }
+}
+
+#[test]
 fn a_file_that_is_gone_when_its_lines_are_written_gets_them_again_in_its_place() {
     let dir = tempfile::tempdir().expect("temporary directory");
     let (store, instance) = waiting(dir.path(), 1..3);
