@@ -20,6 +20,7 @@ pub mod config;
 pub mod connectors;
 pub mod contract;
 pub mod egress;
+mod exit;
 mod files;
 pub mod http;
 pub mod instances;

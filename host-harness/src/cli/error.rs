@@ -10,10 +10,7 @@ use crate::sandbox::SandboxError;
 use crate::sinks::SinkError;
 use crate::store::StoreError;
 
-/// Something failed while running.
-pub(super) const EXIT_FAILED: u8 = 1;
-/// Wrong usage, settings or files: nothing was asked of the vendor.
-pub(super) const EXIT_USAGE: u8 = 2;
+pub(super) use crate::exit::{FAILED as EXIT_FAILED, USAGE as EXIT_USAGE};
 
 /// Ends the program with a message.
 #[derive(Debug)]

@@ -83,9 +83,6 @@ enum Action {
     },
 }
 
-/// Artifacts that are removed in one transaction.
-const PORTION: u32 = 1_000;
-
 impl Instances {
     pub(super) fn run(self, context: &Context) -> Result<u8, CliError> {
         match self.action {
@@ -208,15 +205,12 @@ fn standing(directory: &Path, instance: &Instance) -> Result<Standing, CliError>
 /// Removes everything of an instance.
 fn remove(context: &Context, store: &Store, instance: &Instance) -> Result<(), CliError> {
     let spinner = context.spinner("removing");
-    let mut removed = 0_u64;
-    loop {
-        let gone = store.remove(instance, PORTION)?;
-        removed = removed.saturating_add(gone.into());
+    store.remove_all(instance, |removed| {
         spinner.set_message(format!("removing: {}", counted(removed, "artifact")));
-        if gone < PORTION {
-            return Ok(());
-        }
-    }
+        true
+    })?;
+    spinner.finish_and_clear();
+    Ok(())
 }
 
 /// Name, id, connector, artifacts, undelivered, last step.

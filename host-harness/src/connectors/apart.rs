@@ -20,6 +20,7 @@ use serde::{Deserialize, Serialize};
 
 use super::connector::{compile, is_kept};
 use super::error::LoadError;
+use crate::exit;
 use crate::sandbox::{Engine, EngineOptions, SandboxError};
 
 /// Name of the command that compiles.
@@ -32,9 +33,6 @@ const REFUSED: u8 = 3;
 /// Exit code: compiled, but it could not be kept.
 const NOT_KEPT: u8 = 5;
 
-/// Exit codes of a program that could not begin: the machine, and not the component, is to blame.
-const EXIT_FAILED: u8 = 1;
-const EXIT_USAGE: u8 = 2;
 /// Signals by which a process is told to end: HUP, INT, TERM.
 const INTERRUPTIONS: [i32; 3] = [1, 2, 15];
 
@@ -164,7 +162,8 @@ impl Apart {
             Some((status, _)) if status.signal().is_some_and(|signal| INTERRUPTIONS.contains(&signal)) => {
                 Err(ApartError::Interrupted { how: status.to_string() })
             }
-            Some((status, Some(EXIT_FAILED | EXIT_USAGE))) => {
+            // It could not begin: the machine, and not the component, is to blame.
+            Some((status, Some(exit::FAILED | exit::USAGE))) => {
                 Err(io::Error::other(format!("it says nothing ({status})")).into())
             }
             Some((status, code)) => match serde_json::from_slice::<Wrong>(&told) {
@@ -266,4 +265,22 @@ fn confine(order: &Order) -> io::Result<()> {
     let cpus = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     set(Resource::Cpu, order.seconds.saturating_mul(u64::try_from(cpus).unwrap_or(u64::MAX)).saturating_add(5))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_could_not_begin_says_nothing_of_the_component() {
+        let folder = tempfile::tempdir().unwrap();
+        let engine = Engine::new(EngineOptions::default()).unwrap();
+        // They make nothing of what a compiler is told: the first two end as a program of ours does that could not begin, with
+        // 1 and with 2, the last one with 127.
+        for (program, is_of_host) in [("/bin/false", true), ("/bin/ls", true), ("/usr/bin/env", false)] {
+            let apart = Apart { program: program.into(), memory_megabytes: MEMORY_MEGABYTES };
+            let error = apart.compile(&engine, Vec::new(), folder.path(), Duration::from_secs(60)).unwrap_err();
+            assert_eq!(matches!(error, ApartError::Host(_)), is_of_host, "{program}: {error}");
+        }
+    }
 }

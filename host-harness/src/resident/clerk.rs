@@ -23,10 +23,7 @@ use crate::store::{Instance, Store, StoreError};
 /// How often orders are looked for.
 const EVERY: Duration = Duration::from_millis(500);
 
-/// Artifacts that go in one transaction.
-const PORTION: u32 = 1_000;
-
-/// Between two of these.
+/// Between two portions of what goes.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Carries orders out.
@@ -119,31 +116,32 @@ impl Clerk {
         Ok(Answer::BegunAgain { had_progress })
     }
 
-    async fn remove(&self, id: &str, undelivered: bool, removed: watch::Sender<u64>) -> Result<Answer, Refused> {
+    async fn remove(&self, id: &str, undelivered: bool, progress: watch::Sender<u64>) -> Result<Answer, Refused> {
         let instance = self.known(id).await?;
         self.supervisor.let_go(instance.clone()).await?;
         let gone = match self.may_go(&instance, undelivered).await {
-            Ok(()) => self.remove_all(&instance, &removed).await,
+            Ok(()) => self.remove_all(&instance, progress).await,
             Err(refused) => Err(refused),
         };
         self.supervisor.removed(instance.id);
-        gone?;
+        let artifacts = counted(gone?, "artifact");
         let (connector, name) = (instance.connector, instance.name);
-        let artifacts = counted(*removed.borrow(), "artifact");
         tracing::info!(connector, instance = name, "{name:?} is removed with {artifacts}, as ordered");
         Ok(Answer::Removed)
     }
 
-    async fn remove_all(&self, instance: &Instance, removed: &watch::Sender<u64>) -> Result<(), Refused> {
-        loop {
-            let of_portion = instance.clone();
-            let gone = self.in_store(move |store| store.remove(&of_portion, PORTION)).await?;
-            removed.send_modify(|removed| *removed = removed.saturating_add(gone.into()));
-            if gone < PORTION {
-                return Ok(());
-            }
-            tokio::time::sleep(PAUSE).await;
-        }
+    /// Removes all of an instance and gives how many artifacts these were. A host that ends waits for the portion at hand.
+    async fn remove_all(&self, instance: &Instance, progress: watch::Sender<u64>) -> Result<u64, Refused> {
+        let instance = instance.clone();
+        let work = move |store: Store| {
+            store.remove_all(&instance, |removed| {
+                // Nobody looks any more when the host has ended.
+                let is_wanted = progress.send(removed).is_ok();
+                std::thread::sleep(PAUSE);
+                is_wanted
+            })
+        };
+        self.in_store(work).await?.ok_or(Refused::Stopping)
     }
 
     /// Whether nothing of an instance waits for the output, or it may go all the same. Its last poll may have ended just now.

@@ -33,6 +33,9 @@ pub struct Standing {
     pub last_step: Option<OffsetDateTime>,
 }
 
+/// Artifacts that go in one transaction when all of an instance do.
+const PORTION: u32 = 1_000;
+
 /// What there is of each instance: one pass over the index of artifacts.
 const STANDINGS: &str = "
     SELECT i.name, i.handle, i.connector,
@@ -135,12 +138,36 @@ impl Store {
         })
     }
 
+    /// Removes everything of an instance, in portions, between which others store theirs. After each one, but the last,
+    /// `go_on` is told how many artifacts have gone so far, and says whether it goes on; it is where to pause. Gives how many
+    /// these were, or nothing when it was not to go on: what is left can be removed later.
+    ///
+    /// # Errors
+    /// When the database cannot be written. What has gone before stays gone.
+    pub fn remove_all(
+        &self,
+        instance: &Instance,
+        mut go_on: impl FnMut(u64) -> bool,
+    ) -> Result<Option<u64>, StoreError> {
+        let mut removed = 0_u64;
+        loop {
+            let gone = self.remove(instance, PORTION)?;
+            removed = removed.saturating_add(gone.into());
+            if gone < PORTION {
+                return Ok(Some(removed));
+            }
+            if !go_on(removed) {
+                return Ok(None);
+            }
+        }
+    }
+
     /// Removes at most `most` artifacts of an instance, delivered or not, and gives how many these were; when there are
     /// no more, everything else that is known of it.
     ///
     /// # Errors
     /// When the database cannot be written. Of this portion nothing has gone then.
-    pub fn remove(&self, instance: &Instance, most: u32) -> Result<u32, StoreError> {
+    pub(crate) fn remove(&self, instance: &Instance, most: u32) -> Result<u32, StoreError> {
         self.highest.fetch_max(instance.key, Ordering::Relaxed);
         self.database.write(|connection| {
             // What goes is overwritten in its pages.
@@ -284,6 +311,26 @@ mod tests {
             let bytes = std::fs::read(entry.expect("entry").path()).expect("file");
             assert!(memchr::memmem::find(&bytes, b"zebrafish").is_none());
         }
+    }
+
+    #[test]
+    fn all_of_an_instance_goes_in_portions_and_whoever_stops_in_between_can_go_on_later() {
+        let (dir, store, leaving) = store();
+        let all = (0..2 * PORTION + 1).map(|number| artifact(number, "")).collect();
+        store.commit_step(&leaving, &batch(all, b"state"), NOW).expect("committed");
+        let mut told = Vec::new();
+        let mut stop_at = |most: usize| {
+            store
+                .remove_all(&leaving, |removed| {
+                    told.push(removed);
+                    told.len() < most
+                })
+                .expect("removed")
+        };
+        assert_eq!(stop_at(1), None, "it was stopped");
+        assert_eq!(standings(&dir)[0].artifacts, u64::from(PORTION + 1));
+        assert_eq!(stop_at(99), Some(u64::from(PORTION + 1)));
+        assert_eq!((told, standings(&dir)), (vec![u64::from(PORTION); 2], vec![]));
     }
 
     #[test]
