@@ -2,19 +2,16 @@
 //!
 //! What: the connector that serves it now, its secrets as they are now, a tenant made of them, and a cycle.
 //! Why a trait in front: the supervisor is proved with pollers that do what a test wants, in virtual time.
-//! A tenant is kept for the next poll while its configuration, its secrets and its connector stay the same, but only so
-//! many of them: thousands of idle tenants must not hold thousands of clients.
-//! Not guaranteed: a secret in an environment variable is never new, because no process sees another's environment.
+//! Not guaranteed: that a poll collects all that there is; one has a turn, and what is left comes with the next.
 
+mod kept;
 mod under_way;
 
 use std::collections::{HashMap, HashSet};
-use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use uuid::Uuid;
@@ -22,24 +19,21 @@ use uuid::Uuid;
 use super::board::Board;
 use super::resolve;
 use super::status::Version;
-use super::tenant::{changed_by_somebody, from_tenant, make, misfit, on_a_thread, options, stalled};
-use crate::config::watch::Look;
+use super::tenant::{misfit, on_a_thread, options};
 use crate::config::{Config, InstanceConfig};
 use crate::connectors::serving::{LiveInstance, NotReady, PollOutcome, Serving};
-use crate::connectors::{Connector, Tenant, TenantError, Unchecked};
+use crate::connectors::{Connector, Tenant, Unchecked};
 use crate::contract::types::Budget;
 use crate::instances::collector::Collector;
 use crate::instances::cycle::{CycleOptions, Run, Surroundings};
 use crate::instances::failure::FailureReport;
 use crate::instances::report::{Cycle, State};
-use crate::instances::secrets::Source;
 use crate::locks::lock;
 use crate::sandbox::{Clock, Usage};
 use crate::store::{Instance, Store};
-use under_way::{Looking, UnderWay};
-
-/// Tenants that are kept between polls.
-const MOST_KEPT: usize = 256;
+use kept::Kept;
+pub(super) use kept::{files, same};
+use under_way::UnderWay;
 
 /// What a poll may do in one turn. More steps than here follow when the others that are due have had theirs; waits that
 /// a vendor asks for are left to the queue, because they would keep a place.
@@ -125,17 +119,6 @@ struct Inner {
 /// How long that counts for all: one tries for those that come at once.
 const TRIED_FOR: Duration = Duration::from_secs(5);
 
-/// What is looked at before a poll.
-const FILES: &str = "looking at the files of its secrets and certificates";
-
-/// A tenant and what it was made of.
-struct Kept {
-    tenant: Tenant,
-    record: Arc<Record>,
-    looks: Vec<Look>,
-    used: OffsetDateTime,
-}
-
 impl ConnectorPoller {
     /// A poller with connectors from `serving`, state in `store`, and `stored` told when artifacts wait for delivery.
     pub fn new(
@@ -208,96 +191,6 @@ impl Inner {
         }
         lock(&self.kept).remove(&id);
         lock(&self.unavailable).remove(&id);
-    }
-
-    /// The kept tenant when it is still right, else a new one.
-    async fn tenant(&self, record: &Arc<Record>) -> Result<Tenant, FailureReport> {
-        let config = &record.config;
-        let connector = self.serving.current(&config.integration_type).ok_or_else(|| {
-            let help = self.without_connector(record);
-            changed_by_somebody("connector-missing", format!("no connector serves {}", config.integration_type), help)
-        })?;
-        let id = record.instance.id;
-        let looks = self.look(record).await?;
-        if let Some(tenant) = self.kept(record, &connector, &looks) {
-            // What the operator grants may have changed since it was made. It is read from the disk: not under a lock.
-            tenant
-                .admit()
-                .map_err(|error| from_tenant(&TenantError::NotGranted(error), config, &record.whole, &connector))?;
-            return Ok(tenant);
-        }
-        let tenant = make(&record.config, &record.whole, &connector, self.clock.clone()).await.map_err(
-            |(failure, outcome)| {
-                self.serving.polled(&connector, id, outcome);
-                failure
-            },
-        )?;
-        let mut all = lock(&self.kept);
-        all.remove(&id);
-        if all.len() >= MOST_KEPT
-            && let Some(oldest) = all.iter().min_by_key(|(_, kept)| kept.used).map(|(id, _)| *id)
-        {
-            all.remove(&oldest);
-        }
-        all.insert(id, Kept { tenant: tenant.clone(), record: Arc::clone(record), looks, used: self.clock.now() });
-        Ok(tenant)
-    }
-
-    /// What the files of an instance look like now. A file system may not answer for hours: the thread that waits for it
-    /// is left to itself, and until it is back no other looks at the same files.
-    async fn look(&self, record: &Record) -> Result<Vec<Look>, FailureReport> {
-        let id = record.instance.id;
-        let before = lock(&self.kept).get(&id).map(|kept| kept.looks.clone()).unwrap_or_default();
-        let files = files(&record.config, &record.whole);
-        let Some(looking) = Looking::begin(&self.looking, id) else { return Err(stalled(FILES)) };
-        on_a_thread(FILES, move || {
-            let _looking = looking;
-            look(&files, &before)
-        })
-        .await
-    }
-
-    /// The kept tenant, if it is still right.
-    fn kept(&self, record: &Arc<Record>, connector: &Connector, looks: &[Look]) -> Option<Tenant> {
-        let mut all = lock(&self.kept);
-        let kept = all.get_mut(&record.instance.id).filter(|kept| {
-            kept.tenant.connector().digest() == connector.digest()
-                && same(&kept.record, record)
-                && same_content(&kept.looks, looks)
-        })?;
-        kept.used = self.clock.now();
-        kept.looks = looks.to_vec();
-        Some(kept.tenant.clone())
-    }
-
-    /// What to do about an instance that nothing serves.
-    fn without_connector(&self, record: &Record) -> String {
-        let wanted = &record.config.integration_type;
-        let known = self.serving.report();
-        match known.iter().find(|one| one.integration_type == *wanted) {
-            Some(there) => format!(
-                "Version {} is {}{}. See `host-harness connectors list`.",
-                there.version,
-                there.state.name(),
-                there.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")),
-            ),
-            None => format!(
-                "Put the connector into {}, or correct integration_type: {}.{}",
-                record.whole.host.connectors.display(),
-                // A file whose type is not known is listed by its name.
-                crate::config::suggestion(
-                    wanted,
-                    known.iter().filter(|one| !one.version.is_empty()).map(|one| one.integration_type.as_str())
-                )
-                .trim_end_matches('?'),
-                // One that could not be described may be it.
-                if known.iter().any(|one| one.version.is_empty() && !one.file.is_empty()) {
-                    " Why a file there does not serve is said by `host-harness connectors list`."
-                } else {
-                    ""
-                },
-            ),
-        }
     }
 
     /// Whether what an instance collects can be stored, as far as its last poll gives reason to doubt it: what is asked of
@@ -451,39 +344,6 @@ pub(super) async fn checkpoint(record: &Record, store: &Store) -> Result<Option<
     on_a_thread("reading its progress", move || store.checkpoint(&instance))
         .await
         .and_then(|read| read.map_err(|error| FailureReport::from(&error)))
-}
-
-/// Whether a tenant made for one record serves the other.
-pub(super) fn same(one: &Arc<Record>, other: &Arc<Record>) -> bool {
-    let network = |record: &Record| {
-        let network = &record.whole.host.network;
-        (network.proxy.clone(), network.extra_ca_files.clone())
-    };
-    Arc::ptr_eq(one, other)
-        || (one.config.means_the_same(&other.config)
-            && one.whole.host.routes == other.whole.host.routes
-            && one.whole.grants.get(&one.config.integration_type)
-                == other.whole.grants.get(&other.config.integration_type)
-            && network(one) == network(other))
-}
-
-/// The files that an instance is polled with: its secrets, and the authorities that are trusted.
-pub(super) fn files(config: &InstanceConfig, whole: &Config) -> Vec<std::path::PathBuf> {
-    let secrets = config.secrets.iter().filter_map(|(_, source)| match source {
-        Source::File(path) => Some(path),
-        Source::Environment(_) => None,
-    });
-    secrets.chain(&whole.host.network.extra_ca_files).cloned().collect()
-}
-
-/// Looks at files; `before` is what they looked like, in the same order.
-fn look(files: &[impl AsRef<Path>], before: &[Look]) -> Vec<Look> {
-    files.iter().enumerate().map(|(at, file)| Look::at(file.as_ref(), before.get(at))).collect()
-}
-
-/// Whether two series of looks saw the same contents.
-fn same_content(one: &[Look], other: &[Look]) -> bool {
-    one.len() == other.len() && one.iter().zip(other).all(|(a, b)| !a.differs(b))
 }
 
 #[cfg(test)]

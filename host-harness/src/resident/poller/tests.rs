@@ -3,6 +3,9 @@
 use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use time::OffsetDateTime;
+
+use super::kept::MOST_KEPT;
 use super::*;
 use crate::config::parse;
 use crate::connectors::fixtures::Fixture;
