@@ -23,7 +23,24 @@ pub mod bindings {
     });
 }
 
+/// The generated bindings of what a connector may export besides.
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated code; the documentation stands in wit/")]
+pub mod optional {
+    wasmtime::component::bindgen!({
+        path: "../wit",
+        inline: "package host:optional; world signing { export witfoo:signal-connector/sign-in@0.1.1; }",
+        world: "host:optional/signing",
+        imports: { default: async },
+        exports: { default: async },
+        with: { "witfoo:signal-connector/types": crate::contract::bindings::witfoo::signal_connector::types },
+        additional_derives: [PartialEq, serde::Serialize],
+        require_store_data_send: true,
+    });
+}
+
 pub use bindings::SignalConnector;
 pub use bindings::SignalConnectorPre;
 pub use bindings::witfoo::signal_connector::log;
 pub use bindings::witfoo::signal_connector::types;
+pub use optional::SigningPre;
+pub use optional::exports::witfoo::signal_connector::sign_in;

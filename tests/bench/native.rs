@@ -128,7 +128,7 @@ impl Through {
         let options = GateOptions {
             connector: "native",
             instance: "bench",
-            policy: Policy::from_plan(tenant.plan()),
+            policy: Policy::from_plan(&tenant.plan().egress),
             credentials: vec![(http::HeaderName::from_static("x-api-key"), http::HeaderValue::from_static(KEY))],
             redactor: Redactor::new(&secrets),
             routes: &Routes::parse([format!("us.api.insight.rapid7.com={}", vendor.url())])?,

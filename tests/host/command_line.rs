@@ -219,7 +219,7 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
       signs in with           API Key
       polling interval        5 min, at least 1 min
       several instances       yes
-      contract                0.1.0
+      contract                0.1.1
       size                    SIZE bytes
       SHA-256                 DIGEST
 
@@ -278,10 +278,10 @@ fn inspect_shows_what_the_connector_is_needs_and_may_do() {
       wasi:io/poll@0.2.12
       wasi:io/streams@0.2.12
       wasi:random/insecure-seed@0.2.12
-      witfoo:signal-connector/types@0.1.0
+      witfoo:signal-connector/types@0.1.1
 
     Exports
-      witfoo:signal-connector/connector@0.1.0
+      witfoo:signal-connector/connector@0.1.1
     ");
 }
 

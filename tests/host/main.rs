@@ -27,3 +27,4 @@ mod isolation;
 mod resident;
 mod running;
 mod second_connector;
+mod signing_in;

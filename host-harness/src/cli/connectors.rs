@@ -36,7 +36,7 @@ enum Action {
     List {
         #[command(flatten)]
         state: State,
-        /// Show as well what each type is granted: origins, requests, headers for secrets
+        /// Show as well what each type is granted: origins, also for tokens, requests, headers for secrets
         #[arg(long)]
         grants: bool,
         /// Print JSON, grants included

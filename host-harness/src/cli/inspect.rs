@@ -1,5 +1,5 @@
-//! `host-harness inspect`: what a connector says of itself and what it needs,
-//! without running anything but its description.
+//! `host-harness inspect`: what a connector says of itself and what it needs, and what it plans with given settings,
+//! without running anything but that.
 
 use std::fmt::Write;
 use std::path::PathBuf;
@@ -8,9 +8,11 @@ use clap::Args;
 use serde_json::{Value, json};
 
 use super::error::CliError;
-use super::{Context, options, output};
-use crate::connectors::Connector;
+use super::{Context, options, output, planned};
+use crate::connectors::{Connector, TenantError};
 use crate::contract::types::{SettingField, SettingKind, SettingValue};
+use crate::egress::Redactor;
+use crate::instances::settings;
 use crate::log::escape;
 
 /// Show what a connector is, collects, needs and may do
@@ -18,6 +20,7 @@ use crate::log::escape;
 #[command(after_help = "\
 Examples:
   host-harness inspect connector.wasm
+  host-harness inspect connector.wasm --set region=us     where an instance with these settings goes
   host-harness inspect connector.wasm --json")]
 pub(super) struct Inspect {
     /// The connector, a WebAssembly component
@@ -26,6 +29,9 @@ pub(super) struct Inspect {
     /// Directory in which the compiled connector is kept
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
+    /// A setting, to see what an instance with it may reach and where its secrets go; may be repeated
+    #[arg(long = "set", value_name = "KEY=VALUE", num_args = 1..)]
+    settings: Vec<String>,
     /// Print one JSON object
     #[arg(long)]
     json: bool,
@@ -33,13 +39,26 @@ pub(super) struct Inspect {
 
 impl Inspect {
     pub(super) async fn run(self, context: &Context) -> Result<u8, CliError> {
+        let given = settings::parse(&self.settings)?;
         let spinner = context.spinner("loading the connector");
         let connector = options::load(&self.connector, self.cache.as_deref()).await?;
         spinner.finish_and_clear();
-        if self.json {
-            output::print_json(&as_json(&connector), false)?;
+        let plan = if given.is_empty() {
+            None
         } else {
-            output::print(&page(&connector))?;
+            let given = settings::coerce(connector.descriptor(), &given)?;
+            let plan = connector.configure_without(&given, &Redactor::default()).await;
+            Some(plan.map_err(TenantError::from)?)
+        };
+        if self.json {
+            let mut page = as_json(&connector);
+            if let (Some(plan), Value::Object(page)) = (&plan, &mut page) {
+                page.insert("plan".into(), planned::as_json(&connector, plan));
+            }
+            output::print_json(&page, false)?;
+        } else {
+            let planned = plan.map_or_else(String::new, |plan| planned::page(&connector, &plan));
+            output::print(&format!("{}{planned}", page(&connector)))?;
         }
         Ok(0)
     }

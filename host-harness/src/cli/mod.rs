@@ -17,6 +17,7 @@ mod instances;
 mod open_files;
 mod options;
 mod output;
+mod planned;
 mod poll;
 mod poll_report;
 mod run;

@@ -85,13 +85,16 @@ impl Understood {
         };
         let tenant = connector.tenant(options).await?;
         // A route that is never taken is a slip of the pen, and the secret would go to the real vendor.
-        let planned = &tenant.plan().origin.host;
-        match self.routes.iter().find(|(host, _)| *host != planned.as_str()) {
+        let planned = tenant.plan().hosts();
+        match self.routes.iter().find(|(host, _)| !planned.contains(host)) {
             None => Ok(tenant),
-            Some((host, _)) => Err(CliError::usage(format!(
-                "--route is for {host}, but with these settings the connector only reaches {planned}"
-            ))
-            .help(format!("route {planned}, or correct the settings"))),
+            Some((host, _)) => {
+                let planned = planned.into_iter().collect::<Vec<_>>().join(" and ");
+                Err(CliError::usage(format!(
+                    "--route is for {host}, but with these settings the connector only reaches {planned}"
+                ))
+                .help(format!("route {planned}, or correct the settings")))
+            }
         }
     }
 }
@@ -116,7 +119,7 @@ fn load_error(path: &Path, error: &LoadError) -> CliError {
             "name the .wasm file of a signal connector"
         }
         LoadError::Corrupt { .. } => "copy or build the connector again, whole",
-        LoadError::ContractVersion { .. } | LoadError::ImportVersion { .. } => {
+        LoadError::ContractVersion { .. } | LoadError::ContractInterface { .. } | LoadError::ImportVersion { .. } => {
             "use a version of the connector that was built for this host, or a host of its time"
         }
         LoadError::Host { .. } => {

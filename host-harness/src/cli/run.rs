@@ -18,7 +18,7 @@ use super::soundness;
 use crate::config::watch::FileWatch;
 use crate::config::{self, Config, ConfigError, LogConfig, Problem, SinkConfig};
 use crate::connectors::apart::Apart;
-use crate::connectors::registry::{Allowed, COMPILE_TIME, Registry, RegistryOptions, origin};
+use crate::connectors::registry::{Allowed, COMPILE_TIME, Registry, RegistryOptions};
 use crate::connectors::serving::Serving;
 use crate::http::{Access, Site, serve};
 use crate::log;
@@ -288,10 +288,7 @@ fn registry(config: &Config, engine: Engine, clock: &Clock) -> Result<Registry, 
 
 /// What the configuration allows connectors, as the registry has it.
 pub(super) fn allowed(config: &Config) -> Allowed {
-    let one = |(name, origins): (&String, &Vec<String>)| {
-        (name.clone(), origins.iter().filter_map(|text| origin(text).ok()).collect())
-    };
-    Allowed { origins: config.grants.iter().map(one).collect(), components: config.host.approved_components.clone() }
+    Allowed { destinations: config.grants.clone(), components: config.host.approved_components.clone() }
 }
 
 impl From<ConfigError> for CliError {

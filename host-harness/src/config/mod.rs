@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tracing_subscriber::filter::LevelFilter;
 
+use crate::connectors::Destinations;
 use crate::contract::types::{Setting, SettingValue};
 use crate::egress::{NetworkOptions, Routes};
 use crate::instances::secrets::Source;
@@ -41,9 +42,9 @@ pub struct Config {
     pub file: PathBuf,
     /// `[host]`.
     pub host: HostConfig,
-    /// `[grants.<type>]`: the origins that connectors of a type may plan, such as `https://us.api.example.com`. A type
-    /// that is not here has no ceiling from the configuration.
-    pub grants: BTreeMap<String, Vec<String>>,
+    /// `[grants.<type>]`: where connectors of a type may go, and their secrets for tokens, such as
+    /// `https://us.api.example.com`. A type that is not here has no ceiling from the configuration.
+    pub grants: BTreeMap<String, Destinations>,
     /// `[[instance]]`, in the order of the file. Each is shared with what polls it.
     pub instances: Vec<Arc<InstanceConfig>>,
     /// Those of the file that are not among them, because something is wrong with each: see [`load_sound`].

@@ -16,6 +16,9 @@ pub(super) const ACCEPTED_CONTRACT: &str = "0.1.x";
 /// The versions of the WASI interfaces that this host has.
 const ACCEPTED_WASI: &str = "0.2.x";
 
+/// The interfaces of the contract that this host knows.
+const KNOWN: [&str; 4] = ["connector", "log", "sign-in", "types"];
+
 /// What a sound component says of itself.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Audit {
@@ -25,6 +28,8 @@ pub(super) struct Audit {
     pub(super) exports: Vec<String>,
     /// Version of the contract that it exports, for example `0.1.0`.
     pub(super) contract: String,
+    /// Whether it exports `sign-in`.
+    pub(super) signs_in: bool,
 }
 
 /// Names of interfaces, with versions, in order: all that an audit judges by. Kept with compiled code, because reading them
@@ -98,10 +103,13 @@ pub(super) fn audit(names: Names) -> Result<Audit, LoadError> {
     // Another version of the contract explains every other difference, so it is named first.
     for name in exports.iter().chain(&imports) {
         let (interface, version) = split(name);
-        if interface.starts_with("witfoo:signal-connector/")
-            && !version.is_some_and(|v| is_within(v, ACCEPTED_CONTRACT))
-        {
+        let Some(own) = interface.strip_prefix("witfoo:signal-connector/") else { continue };
+        if !version.is_some_and(|v| is_within(v, ACCEPTED_CONTRACT)) {
             return Err(LoadError::ContractVersion { found: name.clone() });
+        }
+        // It counts on something that a later host does for it, and nobody would notice that this one does not.
+        if !KNOWN.contains(&own) {
+            return Err(LoadError::ContractInterface { found: name.clone() });
         }
     }
     for import in &imports {
@@ -117,7 +125,10 @@ pub(super) fn audit(names: Names) -> Result<Audit, LoadError> {
         (interface == "witfoo:signal-connector/connector").then_some(version).flatten().map(str::to_owned)
     });
     match contract {
-        Some(contract) => Ok(Audit { imports, exports, contract }),
+        Some(contract) => {
+            let signs_in = exports.iter().any(|name| split(name).0 == "witfoo:signal-connector/sign-in");
+            Ok(Audit { imports, exports, contract, signs_in })
+        }
         None => Err(LoadError::NotAConnector { exports }),
     }
 }
@@ -228,6 +239,17 @@ mod tests {
         let (code, text) = verdict(&wat::parse_str(text).unwrap());
         assert_eq!(code, "component-contract-version");
         assert!(text.contains("@0.2.0") && text.contains("0.1.x"), "{text}");
+    }
+
+    #[test]
+    fn an_interface_of_a_later_patch_is_refused_and_named() {
+        let text = r#"(component
+            (instance $nothing)
+            (export "witfoo:signal-connector/connector@0.1.7" (instance $nothing))
+            (export "witfoo:signal-connector/telepathy@0.1.7" (instance $nothing)))"#;
+        let (code, text) = verdict(&wat::parse_str(text).unwrap());
+        assert_eq!(code, "component-contract-version");
+        assert!(text.contains("/telepathy@0.1.7") && text.contains("a later version of this host"), "{text}");
     }
 
     #[test]

@@ -7,10 +7,9 @@
 //! Not guaranteed: origins that only a combination of choices leads to, or a text that somebody writes, are not found, nor
 //! those of a connector that takes long to say them; they are confirmed as they come up.
 
-use super::{ConfigureError, Connector};
+use super::{ConfigureError, Connector, Destinations};
 use crate::contract::types::{Setting, SettingKind, SettingValue};
-use crate::egress::{Policy, Redactor};
-use std::collections::BTreeSet;
+use crate::egress::Redactor;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -23,9 +22,9 @@ const OPTIONS: usize = 64;
 const MOST: Duration = Duration::from_secs(2);
 
 impl Connector {
-    /// The origins that the options of its choices lead to, one choice changed at a time in these settings. What it does
+    /// Where the options of its choices lead to, one choice changed at a time in these settings. What it does
     /// not take is left out; nothing is tried behind one that it fails on.
-    pub(super) async fn origins_of_choices(&self, settings: &[Setting], redactor: &Redactor) -> BTreeSet<String> {
+    pub(super) async fn choices(&self, settings: &[Setting], redactor: &Redactor) -> Destinations {
         let options: Vec<(&str, &str)> = self
             .descriptor()
             .settings
@@ -39,7 +38,7 @@ impl Connector {
             .flatten()
             .take(OPTIONS)
             .collect();
-        let mut origins = BTreeSet::new();
+        let mut destinations = Destinations::default();
         let begun = Instant::now();
         for (key, value) in options {
             if begun.elapsed() >= MOST {
@@ -48,13 +47,11 @@ impl Connector {
             let mut changed: Vec<Setting> = settings.iter().filter(|setting| setting.key != key).cloned().collect();
             changed.push(Setting { key: key.to_owned(), value: SettingValue::Text(value.to_owned()) });
             match self.configure_without(&changed, redactor).await {
-                Ok(plan) => {
-                    origins.insert(Policy::from_plan(&plan).origin());
-                }
+                Ok(plan) => destinations.add(&plan.destinations()),
                 Err(ConfigureError::Step(_)) => break,
                 Err(ConfigureError::Fields(_) | ConfigureError::Plan(_)) => {}
             }
         }
-        origins
+        destinations
     }
 }

@@ -4,21 +4,21 @@
 //! about itself; every reason not to run is found before the first poll.
 //! Not guaranteed: that it will still do so at the next call.
 
-use super::answers::Cleaner;
 use super::audit::{self, Audit, audit};
 use super::cache::{Cache, Checked};
 use super::demands;
 use super::descriptor::{self, NAME_PREFIX};
 use super::effort;
-use super::error::{ConfigureError, LoadError, TenantError};
+use super::error::{LoadError, TenantError};
 use super::file;
 use super::hex;
-use super::plan;
+use super::plan::{Destinations, Plan};
+use super::pure::describe;
 use super::registry::{Ceiling, NotGranted};
 use super::tenant::{Tenant, TenantOptions};
-use crate::contract::{SignalConnectorPre, types};
+use crate::contract::{SignalConnectorPre, SigningPre, types};
 use crate::egress::{Lookup, Redactor, system_lookup};
-use crate::sandbox::{Clock, Engine, Guest, StepOptions, run};
+use crate::sandbox::{Engine, Guest};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -40,6 +40,8 @@ pub struct Connector {
 struct Inner {
     engine: Engine,
     pre: SignalConnectorPre<Guest>,
+    /// There when the component says how its secrets sign requests in.
+    signing: Option<SigningPre<Guest>>,
     descriptor: types::Descriptor,
     digest: String,
     size: u64,
@@ -77,13 +79,14 @@ impl Connector {
         let cache = cache.map(Path::to_owned);
         // Compiling takes all of a CPU for up to seconds; polls in flight go on meanwhile.
         let compiled = tokio::task::spawn_blocking(move || compile(&compiler, &bytes, cache));
-        let Compiled { audit, digest, pre, from_cache } =
+        let Compiled { audit, digest, pre, signing, from_cache } =
             compiled.await.map_err(|error| LoadError::Host { why: error.to_string() })??;
         let descriptor = describe(engine, &pre, &digest).await?;
         descriptor::check(&descriptor).map_err(LoadError::Descriptor)?;
         let inner = Inner {
             engine: engine.clone(),
             pre,
+            signing,
             descriptor,
             digest,
             size,
@@ -158,41 +161,6 @@ impl Connector {
         self.inner.from_cache
     }
 
-    /// The same without a tenant, in tests.
-    #[cfg(test)]
-    pub(crate) async fn configure(&self, settings: &[types::Setting]) -> Result<types::Plan, ConfigureError> {
-        self.configure_without(settings, &Redactor::default()).await
-    }
-
-    /// Validates settings (without secrets) and says what an instance with them may reach. Runs under deny-all. The
-    /// plan was checked against the contract. What the connector says and logs is cleared of the tenant's secrets, because
-    /// somebody may have pasted one into an ordinary setting.
-    ///
-    /// # Errors
-    /// The fields that are wrong, or that the connector failed, or that its plan breaks the contract.
-    pub async fn configure_without(
-        &self,
-        settings: &[types::Setting],
-        redactor: &Redactor,
-    ) -> Result<types::Plan, ConfigureError> {
-        let settings = self.own(settings);
-        let (result, _usage) =
-            run(self.engine(), self.pre(), self.pure(self.slug(), redactor), move |instance, store| {
-                Box::pin(
-                    async move { instance.witfoo_signal_connector_connector().call_configure(store, &settings).await },
-                )
-            })
-            .await;
-        let cleaner = Cleaner { redactor, most: self.engine().limits().text_bytes };
-        match result.map_err(ConfigureError::Step)? {
-            Ok(plan) => {
-                plan::check(&plan, redactor).map_err(ConfigureError::Plan)?;
-                Ok(plan)
-            }
-            Err(errors) => Err(ConfigureError::Fields(cleaner.field_errors(errors))),
-        }
-    }
-
     /// Sets up a tenant: configures, checks its secrets and makes its way out.
     ///
     /// # Errors
@@ -239,13 +207,13 @@ impl Connector {
     /// When the operator has not granted it.
     pub(super) async fn admit_new(
         &self,
-        plan: &types::Plan,
+        plan: &Plan,
         settings: &[types::Setting],
         redactor: &Redactor,
     ) -> Result<(), NotGranted> {
         let Some(ceiling) = &self.ceiling else { return Ok(()) };
         let choices =
-            if ceiling.is_first(self) { self.origins_of_choices(settings, redactor).await } else { BTreeSet::new() };
+            if ceiling.is_first(self) { self.choices(settings, redactor).await } else { Destinations::default() };
         ceiling.admit(self, plan, &choices)
     }
 
@@ -253,8 +221,8 @@ impl Connector {
     ///
     /// # Errors
     /// When the operator has not granted it.
-    pub(super) fn admit(&self, plan: &types::Plan) -> Result<(), NotGranted> {
-        self.ceiling.as_ref().map_or(Ok(()), |ceiling| ceiling.admit(self, plan, &BTreeSet::new()))
+    pub(super) fn admit(&self, plan: &Plan) -> Result<(), NotGranted> {
+        self.ceiling.as_ref().map_or(Ok(()), |ceiling| ceiling.admit(self, plan, &Destinations::default()))
     }
 
     /// Tells, once every clone and tenant is gone, that its code is too.
@@ -274,9 +242,9 @@ impl Connector {
         &self.inner.pre
     }
 
-    /// How a function runs that only computes.
-    fn pure<'a>(&'a self, name: &'a str, redactor: &'a Redactor) -> StepOptions<'a> {
-        pure(self.engine(), name, redactor, &EPOCH)
+    /// The same for the interface `sign-in`, where it has that.
+    pub(super) fn signing(&self) -> Option<&SigningPre<Guest>> {
+        self.inner.signing.as_ref()
     }
 }
 
@@ -289,23 +257,12 @@ impl std::fmt::Debug for Connector {
     }
 }
 
-/// A function that only computes has no business with the time; giving all calls the same makes their answers the same.
-static EPOCH: std::sync::LazyLock<Clock> =
-    std::sync::LazyLock::new(|| Clock::virtual_at(time::OffsetDateTime::UNIX_EPOCH));
-
-/// How a function runs that only computes: every request refused, short deadlines.
-fn pure<'a>(engine: &Engine, connector: &'a str, redactor: &'a Redactor, clock: &'a Clock) -> StepOptions<'a> {
-    let cpu = engine.limits().pure_call;
-    // Somewhat longer, so that a call which computes meets the limit for that, whatever else this machine does.
-    let wall = cpu.saturating_add(engine.limits().wall_grace);
-    StepOptions { connector, instance: "", redactor, clock, gate: None, requests: 0, cpu, wall }
-}
-
 /// What comes of compiling.
 pub(super) struct Compiled {
     audit: Audit,
     digest: String,
     pre: SignalConnectorPre<Guest>,
+    signing: Option<SigningPre<Guest>>,
     from_cache: bool,
 }
 
@@ -347,8 +304,9 @@ pub(super) fn compile(engine: &Engine, bytes: &[u8], cache: Option<PathBuf>) -> 
     };
     let mismatch = |error: wasmtime::Error| LoadError::Mismatch { why: format!("{error:#}") };
     let pre = engine.linker().instantiate_pre(&component).map_err(mismatch)?;
+    let signing = audit.signs_in.then(|| SigningPre::new(pre.clone())).transpose().map_err(mismatch)?;
     let pre = SignalConnectorPre::new(pre).map_err(mismatch)?;
-    Ok(Compiled { audit, digest, pre, from_cache })
+    Ok(Compiled { audit, digest, pre, signing, from_cache })
 }
 
 /// Threads to compile one component. The engine would use those of the whole process, where one that takes very long would
@@ -380,20 +338,4 @@ fn load(engine: &Engine, kept: &Checked, digest: &str) -> Option<Component> {
     kept.load(engine.wasmtime())
         .inspect_err(|error| tracing::warn!(digest, "a kept component is not used, it is compiled again: {error:#}"))
         .ok()
-}
-
-/// Asks a component what it is.
-async fn describe(
-    engine: &Engine,
-    pre: &SignalConnectorPre<Guest>,
-    digest: &str,
-) -> Result<types::Descriptor, LoadError> {
-    let redactor = Redactor::default();
-    // It has no name yet.
-    let name = digest.get(..12).unwrap_or(digest);
-    let (result, _usage) = run(engine, pre, pure(engine, name, &redactor, &EPOCH), |instance, store| {
-        Box::pin(async move { instance.witfoo_signal_connector_connector().call_describe(store).await })
-    })
-    .await;
-    result.map_err(LoadError::Describe)
 }

@@ -79,6 +79,14 @@ pub enum LoadError {
         /// What it imports or exports.
         found: String,
     },
+    /// It is made for a later patch of the contract, which has an interface more.
+    #[error(
+        "the component has {found}, an interface that this host does not know; it needs a later version of this host"
+    )]
+    ContractInterface {
+        /// What it imports or exports.
+        found: String,
+    },
     /// It is a component, but not a connector.
     #[error(
         "the component does not export witfoo:signal-connector/connector ({ACCEPTED_CONTRACT}); it exports {}",
@@ -121,7 +129,7 @@ impl LoadError {
             Self::TooDemanding { .. } => "component-too-demanding",
             Self::ForbiddenImport { .. } => "component-forbidden-import",
             Self::ImportVersion { .. } => "component-import-version",
-            Self::ContractVersion { .. } => "component-contract-version",
+            Self::ContractVersion { .. } | Self::ContractInterface { .. } => "component-contract-version",
             Self::NotAConnector { .. } => "component-not-a-connector",
             Self::Mismatch { .. } => "component-mismatch",
             Self::Describe(_) => "component-describe",
@@ -218,6 +226,16 @@ pub enum TenantError {
         /// Key of the setting.
         key: String,
     },
+    /// A secret cannot be sent in the form that the connector says.
+    #[error("the secret {key} ({label}) {why}")]
+    SecretForm {
+        /// Key of the setting.
+        key: String,
+        /// Its label in the form.
+        label: String,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The plan is plain HTTP, and no route allows it.
     #[error("the connector plans plain http for {host}; a route for it must be given to allow that")]
     PlainHttp {
@@ -242,6 +260,7 @@ impl TenantError {
             Self::MissingSecret { .. } => "secret-missing",
             Self::UnknownSecret { .. } => "secret-unknown",
             Self::SecretAmongSettings { .. } => "secret-among-settings",
+            Self::SecretForm { .. } => "secret-form",
             Self::PlainHttp { .. } => "plan-plain-http",
             Self::NotGranted(error) => error.code(),
             Self::Network(error) => error.code(),

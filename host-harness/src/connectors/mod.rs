@@ -20,10 +20,13 @@ mod error;
 mod faults;
 mod file;
 mod plan;
+mod pure;
 pub mod registry;
 mod routed;
 mod sealed;
 pub mod serving;
+mod signed;
+mod signing;
 mod tenant;
 
 #[cfg(test)]
@@ -43,6 +46,8 @@ pub use error::TenantError;
 pub use faults::Fault;
 pub use faults::Faults;
 pub(crate) use file::digest as digest_of;
+pub use plan::Destinations;
+pub use plan::Plan;
 pub use tenant::Tenant;
 pub use tenant::TenantOptions;
 pub use tenant::Unchecked;

@@ -52,10 +52,10 @@ async fn a_connector_is_loaded_described_configured_checked_and_polled() {
     assert_eq!((connector.slug(), connector.contract_version()), ("fixture", "0.1.0"));
     assert_eq!(connector.digest().len(), 64);
     assert!(!connector.from_cache());
-    assert_eq!(connector.configure(&[]).await.unwrap(), fixtures::plan());
+    assert_eq!(connector.configure(&[]).await.unwrap().egress, fixtures::plan());
 
     let tenant = connector.tenant(options()).await.unwrap();
-    assert_eq!(*tenant.plan(), fixtures::plan());
+    assert_eq!(tenant.plan().egress, fixtures::plan());
     let (report, _) = tenant.check().await;
     assert_eq!(report.unwrap().summary, "Authorized\\n");
     let (batch, usage) = tenant.poll(Some(vec![1; 100]), budget()).await;

@@ -9,14 +9,15 @@ use super::answers::Cleaner;
 use super::batch::{check_artifacts, check_frame, check_reports, streams};
 use super::connector::Connector;
 use super::error::TenantError;
+use super::plan::Plan;
 use super::registry::NotGranted;
 use super::routed;
+use super::signed::{Signed, Signer};
+use super::signing::Signing;
 use crate::contract::types::{self, SettingKind};
-use crate::egress::{Gate, GateOptions, Lookup, NetworkError, NetworkOptions, Policy, Redactor, Routes, Secrets};
+use crate::egress::{Gate, GateOptions, Lookup, NetworkOptions, Policy, Redactor, Routes, Secrets};
 use crate::sandbox::{Clock, StepError, StepOptions, Usage, run};
 use crate::store::is_instance_name;
-use http::{HeaderName, HeaderValue};
-use secrecy::ExposeSecret;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -48,9 +49,9 @@ struct Inner {
     connector: Connector,
     name: String,
     settings: Arc<[types::Setting]>,
-    plan: types::Plan,
+    plan: Plan,
     redactor: Redactor,
-    gate: Arc<Gate>,
+    signer: Signer,
     clock: Clock,
     /// The route that its requests take, if there is one.
     route: Option<String>,
@@ -68,32 +69,50 @@ impl Tenant {
         check_secrets(descriptor, &settings, &secrets)?;
         let redactor = Redactor::new(&secrets);
         let plan = connector.configure_without(&settings, &redactor).await?;
-        let host = &plan.origin.host;
-        if plan.origin.scheme == types::Scheme::Http && routes.target(host).is_none() {
-            return Err(TenantError::PlainHttp { host: host.clone() });
+        for origin in [Some(&plan.egress.origin), plan.token_origin()].into_iter().flatten() {
+            if origin.scheme == types::Scheme::Http && routes.target(&origin.host).is_none() {
+                return Err(TenantError::PlainHttp { host: origin.host.clone() });
+            }
         }
         connector.admit_new(&plan, &settings, &redactor).await?;
-        routed::tell(connector.slug(), &name, host, routes.target(host));
+        for host in plan.hosts() {
+            routed::tell(connector.slug(), &name, host, routes.target(host));
+        }
         let network = network.read().await?;
+        let signing = Signing {
+            connector: connector.slug(),
+            instance: &name,
+            descriptor,
+            plan: &plan,
+            secrets: &secrets,
+            routes: &routes,
+            network: &network,
+            limits: connector.engine().limits(),
+            lookup: &lookup,
+        };
+        let signatures = signing.signatures()?;
+        let redactor = Redactor::new(&signatures.secrets);
         let options = GateOptions {
             connector: connector.slug(),
             instance: &name,
-            policy: Policy::from_plan(&plan),
-            credentials: credentials(descriptor, &secrets)?,
+            policy: Policy::from_plan(&plan.egress),
+            credentials: signatures.fixed.clone(),
             redactor: redactor.clone(),
             routes: &routes,
             network: &network,
             limits: connector.engine().limits(),
         };
-        let gate = Gate::new(options, lookup)?;
-        let (settings, gate, route) = (settings.into(), Arc::new(gate), routes.of(&plan.origin.host));
-        let inner = Inner { name, settings, plan, redactor, gate, clock, connector, route };
+        let signer = Signer::new(Gate::new(options, lookup)?, redactor.clone(), signatures);
+        let (settings, route) =
+            (settings.into(), plan.hosts().into_iter().filter_map(|host| routes.of(host)).collect::<Vec<_>>());
+        let route = (!route.is_empty()).then(|| route.join(", "));
+        let inner = Inner { name, settings, plan, redactor, signer, clock, connector, route };
         Ok(Self { inner: Arc::new(inner) })
     }
 
     /// What the instance may reach.
     #[must_use]
-    pub fn plan(&self) -> &types::Plan {
+    pub fn plan(&self) -> &Plan {
         &self.inner.plan
     }
 
@@ -132,15 +151,31 @@ impl Tenant {
     /// Tries key, region and access with a few light requests.
     pub async fn check(&self) -> (Result<types::CheckReport, StepError>, Usage) {
         let limits = self.inner.connector.engine().limits();
-        let settings = Arc::clone(&self.inner.settings);
         let wall = limits.wall_per_check.saturating_add(limits.wall_grace);
-        let options = self.step(limits.requests_per_check, wall);
-        let (result, usage) =
-            run(self.inner.connector.engine(), self.inner.connector.pre(), options, move |instance, store| {
+        let connector = &self.inner.connector;
+        let mut signature = match self.inner.signer.sign().await {
+            Ok(signature) => signature,
+            Err(error) => return (Err(error), Usage::default()),
+        };
+        let mut usage = Usage::default();
+        let result = loop {
+            let settings = Arc::clone(&self.inner.settings);
+            // What a step that is thrown away has used is used.
+            let requests = limits.requests_per_check.saturating_sub(usage.requests);
+            let options = self.step(&signature.signed, requests, wall.saturating_sub(usage.wall));
+            let (result, used) = run(connector.engine(), connector.pre(), options, move |instance, store| {
                 Box::pin(async move { instance.witfoo_signal_connector_connector().call_check(store, &settings).await })
             })
             .await;
-        let cleaner = self.cleaner();
+            let failure = result.as_ref().ok().and_then(|answer| answer.as_ref().err());
+            let other = self.inner.signer.again(&signature, &used, failure).await;
+            usage = used.after(&usage);
+            match other {
+                Some(other) if usage.requests < limits.requests_per_check => signature = other,
+                _ => break result,
+            }
+        };
+        let cleaner = self.cleaner(&signature.signed.redactor);
         let report = result.and_then(|answer| match answer {
             Ok(report) => {
                 let streams = streams(self.inner.connector.descriptor());
@@ -171,34 +206,54 @@ impl Tenant {
     ) -> (Result<Unchecked, StepError>, Usage) {
         let connector = &self.inner.connector;
         let limits = connector.engine().limits();
-        let settings = Arc::clone(&self.inner.settings);
-        let requests = budget.requests.min(limits.requests_per_step);
-        let wall = Duration::from_millis(budget.wall_time_milliseconds).saturating_add(limits.wall_grace);
-        let options = self.step(requests, wall.min(limits.wall_per_step));
-        let (result, usage) = run(connector.engine(), connector.pre(), options, move |instance, store| {
-            Box::pin(async move {
-                let connector = instance.witfoo_signal_connector_connector();
-                connector.call_poll(store, &settings, checkpoint.as_deref(), budget).await
+        let checkpoint = checkpoint.map(Arc::new);
+        let mut signature = match self.inner.signer.sign().await {
+            Ok(signature) => signature,
+            Err(error) => return (Err(error), Usage::default()),
+        };
+        let (mut usage, mut left) = (Usage::default(), budget);
+        let result = loop {
+            let (settings, checkpoint) = (Arc::clone(&self.inner.settings), checkpoint.clone());
+            let requests = left.requests.min(limits.requests_per_step);
+            let wall = Duration::from_millis(left.wall_time_milliseconds).saturating_add(limits.wall_grace);
+            let options = self.step(&signature.signed, requests, wall.min(limits.wall_per_step));
+            let (result, used) = run(connector.engine(), connector.pre(), options, move |instance, store| {
+                Box::pin(async move {
+                    let checkpoint = checkpoint.as_ref().map(|bytes| bytes.as_slice());
+                    let connector = instance.witfoo_signal_connector_connector();
+                    connector.call_poll(store, &settings, checkpoint, left).await
+                })
             })
-        })
-        .await;
+            .await;
+            let failure = result.as_ref().ok().and_then(|answer| answer.as_ref().err());
+            let other = self.inner.signer.again(&signature, &used, failure).await;
+            usage = used.after(&usage);
+            match other {
+                Some(other) => match less(budget, &usage) {
+                    Some(rest) => (signature, left) = (other, rest),
+                    None => break result,
+                },
+                None => break result,
+            }
+        };
+        let cleaner = self.cleaner(&signature.signed.redactor);
         let batch = result.and_then(|answer| match answer {
-            Ok(batch) => check_frame(batch, connector.descriptor(), limits, self.cleaner())
-                .map(|batch| Unchecked { batch, tenant: self.clone() })
+            Ok(batch) => check_frame(batch, connector.descriptor(), limits, cleaner)
+                .map(|batch| Unchecked { batch, tenant: self.clone(), redactor: signature.signed.redactor.clone() })
                 .map_err(|why| StepError::BadBatch { why }),
-            Err(failure) => Err(StepError::Failure(self.cleaner().failure(failure))),
+            Err(failure) => Err(StepError::Failure(cleaner.failure(failure))),
         });
         (batch, usage)
     }
 
     /// How a step of this tenant runs.
-    fn step(&self, requests: u32, wall: Duration) -> StepOptions<'_> {
+    fn step<'a>(&'a self, signed: &'a Signed, requests: u32, wall: Duration) -> StepOptions<'a> {
         StepOptions {
             connector: self.inner.connector.slug(),
             instance: &self.inner.name,
-            redactor: &self.inner.redactor,
+            redactor: &signed.redactor,
             clock: &self.inner.clock,
-            gate: Some(Arc::clone(&self.inner.gate)),
+            gate: Some(Arc::clone(&signed.gate)),
             requests,
             cpu: self.inner.connector.engine().limits().cpu_per_step,
             wall,
@@ -206,9 +261,20 @@ impl Tenant {
     }
 
     /// How its texts are cleaned.
-    fn cleaner(&self) -> Cleaner<'_> {
-        Cleaner { redactor: &self.inner.redactor, most: self.inner.connector.engine().limits().text_bytes }
+    fn cleaner<'a>(&self, redactor: &'a Redactor) -> Cleaner<'a> {
+        Cleaner { redactor, most: self.inner.connector.engine().limits().text_bytes }
     }
+}
+
+/// Fewest requests that a step may be given (see `budget` of the contract).
+const FEWEST_REQUESTS: u32 = 10;
+
+/// What of a budget is left for a step that is done once more; nothing when that is too little to begin with.
+fn less(budget: types::Budget, used: &Usage) -> Option<types::Budget> {
+    let requests = budget.requests.checked_sub(used.requests).filter(|left| *left >= FEWEST_REQUESTS)?;
+    let milliseconds = u64::try_from(used.wall.as_millis()).unwrap_or(u64::MAX);
+    let wall_time_milliseconds = budget.wall_time_milliseconds.checked_sub(milliseconds).filter(|left| *left > 0)?;
+    Some(types::Budget { requests, wall_time_milliseconds, ..budget })
 }
 
 /// A batch whose artifacts are still to be checked; everything else of it has been.
@@ -216,6 +282,8 @@ impl Tenant {
 pub struct Unchecked {
     batch: types::Batch,
     tenant: Tenant,
+    /// What knows the token that the step had.
+    redactor: Redactor,
 }
 
 impl Unchecked {
@@ -230,10 +298,10 @@ impl Unchecked {
     /// # Errors
     /// [`StepError::BadBatch`] when one of them is against the contract.
     pub fn check(self) -> Result<types::Batch, StepError> {
-        let Self { batch, tenant } = self;
+        let Self { batch, tenant, redactor } = self;
         let connector = &tenant.inner.connector;
-        let checked =
-            check_artifacts(batch.artifacts, connector.descriptor(), connector.engine().limits(), tenant.cleaner());
+        let cleaner = tenant.cleaner(&redactor);
+        let checked = check_artifacts(batch.artifacts, connector.descriptor(), connector.engine().limits(), cleaner);
         let artifacts = checked.map_err(|why| StepError::BadBatch { why })?;
         Ok(types::Batch { artifacts, ..batch })
     }
@@ -268,24 +336,4 @@ fn check_secrets(
         Some(field) => Err(TenantError::MissingSecret { key: field.key.clone(), label: field.label.clone() }),
         None => Ok(()),
     }
-}
-
-/// The headers that carry the secrets there are.
-fn credentials(
-    descriptor: &types::Descriptor,
-    secrets: &Secrets,
-) -> Result<Vec<(HeaderName, HeaderValue)>, NetworkError> {
-    // The descriptor and the secrets were checked, so neither conversion fails; no message may hold the value.
-    let unusable =
-        |what: &str| NetworkError::Client { why: format!("a credential's {what} cannot stand in a request") };
-    descriptor
-        .credentials
-        .iter()
-        .filter_map(|credential| secrets.get(&credential.setting).map(|secret| (credential, secret)))
-        .map(|(credential, secret)| {
-            let name = HeaderName::from_bytes(credential.header.as_bytes()).map_err(|_| unusable("header"))?;
-            let value = HeaderValue::from_str(secret.expose_secret()).map_err(|_| unusable("value"))?;
-            Ok((name, value))
-        })
-        .collect()
 }

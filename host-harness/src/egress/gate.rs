@@ -5,7 +5,6 @@
 //! Why credentials come last: no request that is refused has ever held them.
 //! Not guaranteed: a request whose head took too long may have reached the vendor.
 
-use super::advice::Advice;
 use super::body::GuardedBody;
 use super::errors::{Phase, to_wasi};
 use super::headers::{REPLACED, are_alike, belongs_to_host, is_forbidden};
@@ -14,14 +13,15 @@ use super::network::{Network, NetworkError};
 use super::policy::{Denial, Policy};
 use super::redact::Redactor;
 use super::refusals::Asker;
-use super::resolver::{GuardedResolver, Lookup};
+use super::resolver::Lookup;
 use super::routes::Routes;
 use super::scrub::Scrubber;
 use super::undone::execute;
+use super::way::{Way, describe};
 use crate::sandbox::Limits;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -55,16 +55,11 @@ pub struct Gate {
     connector: String,
     instance: String,
     policy: Policy,
-    /// Where requests are really sent: the planned origin, or the route from it.
-    target: Url,
-    /// The planned host, when a route leads elsewhere. Otherwise the client says it itself, from the URL.
-    host_header: Option<HeaderValue>,
+    way: Way,
     credentials: Vec<(HeaderName, HeaderValue)>,
     redactor: Redactor,
-    client: reqwest::Client,
     in_flight: Arc<Semaphore>,
     limits: Limits,
-    advice: Advice,
 }
 
 impl Gate {
@@ -83,39 +78,32 @@ impl Gate {
         trusted: BTreeSet<String>,
     ) -> Result<Self, NetworkError> {
         let GateOptions { connector, instance, policy, credentials, redactor, routes, network, limits } = options;
-        let route = routes.target(policy.host());
-        let wrong = |why: String| NetworkError::Client { why };
-        let target = match route {
-            Some(url) => url.clone(),
-            None => Url::parse(&policy.origin()).map_err(|error| wrong(error.to_string()))?,
-        };
-        let authority = HeaderValue::from_str(&policy.authority()).map_err(|error| wrong(error.to_string()))?;
-        let host_header = route.map(|_| authority);
-        let proxy = network.proxy_url().filter(|_| route.is_none());
-        let proxy = proxy.and_then(|url| Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?)));
-        let advice = Advice::new(policy.host(), proxy);
-        let client = client(network, limits, route, lookup, trusted)?;
-        let credentials = credentials
-            .into_iter()
-            .map(|(name, mut value)| {
-                // Kept out of HTTP/2 header compression and of every Debug.
-                value.set_sensitive(true);
-                (name, value)
-            })
-            .collect();
+        let way = Way::to(&policy, routes, network, limits, lookup, trusted)?;
         Ok(Self {
             connector: connector.to_owned(),
             instance: instance.to_owned(),
             policy,
-            target,
-            host_header,
-            credentials,
+            way,
+            credentials: sensitive(credentials),
             redactor,
-            client,
             in_flight: Arc::new(Semaphore::new(limits.requests_in_flight)),
             limits: limits.clone(),
-            advice,
         })
+    }
+
+    /// The same way out with other credentials, and what keeps them in: over the same connections.
+    #[must_use]
+    pub fn signed(&self, credentials: Vec<(HeaderName, HeaderValue)>, redactor: Redactor) -> Self {
+        Self {
+            connector: self.connector.clone(),
+            instance: self.instance.clone(),
+            policy: self.policy.clone(),
+            way: self.way.clone(),
+            credentials: sensitive(credentials),
+            redactor,
+            in_flight: Arc::clone(&self.in_flight),
+            limits: self.limits.clone(),
+        }
     }
 
     /// The names of the headers this gate adds.
@@ -183,7 +171,8 @@ impl Gate {
         }
         // The client has its own timeout for connecting; this one covers the head as a whole.
         let started = tokio::time::Instant::now();
-        let response = tokio::time::timeout(connect.saturating_add(first_byte), execute(&self.client, outgoing)).await;
+        let response =
+            tokio::time::timeout(connect.saturating_add(first_byte), execute(&self.way.client, outgoing)).await;
         meter.add_time(started.elapsed());
         let response = response.map_err(|_| Error::HttpResponseTimeout)?.map_err(|error| {
             tracing::debug!(
@@ -193,12 +182,15 @@ impl Gate {
                 self.redactor.redact(&describe(&error))
             );
             let code = to_wasi(&error, Phase::Head);
-            if let Some(advice) = self.advice.about(&code, error.is_connect()) {
+            if let Some(advice) = self.way.advice.about(&code, error.is_connect()) {
                 tracing::warn!(connector = self.connector, instance = self.instance, "{advice}");
             }
             code
         })?;
-        self.advice.got_through();
+        self.way.advice.got_through();
+        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
+            meter.set_turned_away();
+        }
         let (mut parts, body) = response.into_parts();
         self.clean(&mut parts.headers)?;
         parts.headers = apart(&parts.headers);
@@ -222,9 +214,9 @@ impl Gate {
     /// Where a path is really sent. The policy has seen the path as the guest wrote it; what the URL parser makes of
     /// it must be allowed as well.
     fn url(&self, method: &http::Method, path_and_query: &str, meter: &StepMeter) -> Result<Url, Error> {
-        let origin = self.target.as_str().trim_end_matches('/');
+        let origin = self.way.target.as_str().trim_end_matches('/');
         let url = Url::parse(&format!("{origin}{path_and_query}")).map_err(|_| Error::HttpRequestUriInvalid)?;
-        if url.origin() != self.target.origin() {
+        if url.origin() != self.way.target.origin() {
             return Err(Error::HttpRequestUriInvalid);
         }
         if let Err(denial) = self.policy.check_path(method.as_str(), url.path()) {
@@ -241,7 +233,7 @@ impl Gate {
         }
         headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("gzip"));
         // So that the other end of a route can tell what was meant.
-        if let Some(host) = &self.host_header {
+        if let Some(host) = &self.way.host_header {
             headers.insert(HOST, host.clone());
         }
         for (name, value) in &self.credentials {
@@ -321,49 +313,6 @@ fn is_searchable(content_type: &HeaderValue) -> bool {
     )
 }
 
-/// The client of one tenant. Its pool of connections belongs to it alone.
-fn client(
-    network: &Network,
-    limits: &Limits,
-    route: Option<&Url>,
-    lookup: Lookup,
-    mut trusted: BTreeSet<String>,
-) -> Result<reqwest::Client, NetworkError> {
-    let mut builder = reqwest::Client::builder()
-        // HTTP/2 takes the authority from the URL, which a route has changed; HTTP/1.1 takes the Host header we set.
-        .tls_backend_preconfigured(network.tls(route.is_none())?)
-        // A redirect is the guest's to see, and leads nowhere else: the policy would refuse another origin anyway.
-        .redirect(reqwest::redirect::Policy::none())
-        // Neither HTTPS_PROXY nor the like from the environment.
-        .no_proxy()
-        .connect_timeout(limits.connect_timeout)
-        // Servers and load balancers commonly close idle connections after 60 seconds or more. Closing first avoids
-        // sending into a connection that is being closed; polls are minutes apart, so nothing is lost.
-        .pool_idle_timeout(limits.idle_timeout)
-        .pool_max_idle_per_host(limits.requests_in_flight)
-        .tcp_nodelay(true)
-        .tcp_keepalive(Duration::from_secs(30))
-        // It is undone here, where more than one layer is noticed.
-        .gzip(false)
-        .user_agent(concat!("signal-client/", env!("CARGO_PKG_VERSION")));
-    match route {
-        Some(url) => {
-            trusted.extend(url.host_str().map(str::to_owned));
-            builder = builder.http1_only();
-        }
-        None => {
-            if let Some((proxy, host)) = network.proxy()? {
-                trusted.insert(host);
-                builder = builder.proxy(proxy);
-            }
-        }
-    }
-    builder
-        .dns_resolver(GuardedResolver::new(trusted, limits.dns_timeout, lookup))
-        .build()
-        .map_err(|error| NetworkError::Client { why: describe(&error) })
-}
-
 /// The same headers, in memory of their own. The client's are parts of what it has read from the connection at once, which
 /// a guest that keeps one of them would keep whole.
 fn apart(headers: &HeaderMap) -> HeaderMap {
@@ -374,6 +323,14 @@ fn apart(headers: &HeaderMap) -> HeaderMap {
         }
     }
     copied
+}
+
+/// Kept out of HTTP/2 header compression and of every Debug.
+fn sensitive(mut credentials: Vec<(HeaderName, HeaderValue)>) -> Vec<(HeaderName, HeaderValue)> {
+    for (_, value) in &mut credentials {
+        value.set_sensitive(true);
+    }
+    credentials
 }
 
 /// Reads the body of a request whole.
@@ -390,20 +347,6 @@ async fn collect(body: WasiBody, cap: usize) -> Result<Bytes, Error> {
 fn head_size(headers: &HeaderMap) -> usize {
     // Name, colon, space, value, line end.
     headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum()
-}
-
-/// An error of the client with its causes, without the URL.
-fn describe(error: &reqwest::Error) -> String {
-    let mut text = String::new();
-    let mut next: Option<&(dyn std::error::Error + 'static)> = std::error::Error::source(error);
-    while let Some(error) = next {
-        if !text.is_empty() {
-            text.push_str(": ");
-        }
-        text.push_str(&error.to_string());
-        next = error.source();
-    }
-    if text.is_empty() { "the HTTP client failed".to_owned() } else { text }
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! Why: the budget of a step is enforced here, and the same counts are reported afterwards.
 //! Not guaranteed: a request is counted when it may leave, whether or not a connection is made.
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -14,6 +14,7 @@ pub struct StepMeter {
     requests: AtomicU32,
     received: AtomicU64,
     denied: AtomicU32,
+    turned_away: AtomicBool,
     times: Mutex<Vec<Duration>>,
 }
 
@@ -26,6 +27,7 @@ impl StepMeter {
             requests: AtomicU32::new(0),
             received: AtomicU64::new(0),
             denied: AtomicU32::new(0),
+            turned_away: AtomicBool::new(false),
             times: Mutex::default(),
         }
     }
@@ -46,6 +48,17 @@ impl StepMeter {
     pub(super) fn add_denied(&self) -> u32 {
         let count = |denied: u32| Some(denied.saturating_add(1));
         self.denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or_else(|denied| denied)
+    }
+
+    /// Notes that the other end does not let in whoever asks.
+    pub(super) fn set_turned_away(&self) {
+        self.turned_away.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the other end has answered one of its requests with 401 or 403.
+    #[must_use]
+    pub fn turned_away(&self) -> bool {
+        self.turned_away.load(Ordering::Relaxed)
     }
 
     /// Notes how long a request took to the head of its response, or to its failure.

@@ -15,6 +15,7 @@ mod errors;
 mod gate;
 mod headers;
 mod hooks;
+mod kept;
 mod meter;
 mod network;
 mod policy;
@@ -25,7 +26,9 @@ mod routes;
 mod scheme;
 mod scrub;
 mod secrets;
+mod token;
 mod undone;
+mod way;
 
 #[cfg(test)]
 mod tests;
@@ -33,6 +36,7 @@ mod tests;
 pub use gate::Gate;
 pub use gate::GateOptions;
 pub use hooks::Hooks;
+pub use kept::Token;
 pub use meter::StepMeter;
 pub use network::Network;
 pub use network::NetworkError;
@@ -46,6 +50,8 @@ pub use routes::RouteError;
 pub use routes::Routes;
 pub use secrets::SecretError;
 pub use secrets::Secrets;
+pub use token::TokenOptions;
+pub use token::TokenSource;
 
 pub(crate) use headers::may_carry_credential;
 pub(crate) use policy::ambiguity;

@@ -127,6 +127,12 @@ impl Policy {
         }
     }
 
+    /// An origin as [`Policy::origin`] writes it.
+    #[must_use]
+    pub fn origin_of(origin: &types::Origin) -> String {
+        Self::from_plan(&types::Plan { origin: origin.clone(), rules: Vec::new() }).origin()
+    }
+
     /// The planned host.
     #[must_use]
     pub fn host(&self) -> &str {

@@ -13,8 +13,8 @@ use std::time::Duration;
 use super::tenant::ANSWERS_WITHIN;
 use crate::config::{Config, InstanceConfig, Problem, suggestion};
 use crate::connectors::registry::is_among;
-use crate::connectors::{ConfigureError, Connector};
-use crate::contract::types::{Descriptor, Plan, Scheme};
+use crate::connectors::{ConfigureError, Connector, Destinations, Plan};
+use crate::contract::types::Descriptor;
 use crate::egress::Redactor;
 use crate::instances::secrets::{self, SourceError, Whose};
 
@@ -228,29 +228,21 @@ pub fn refused(
 #[must_use]
 pub fn check_grant(file: &Path, instance: &InstanceConfig, plan: &Plan, config: &Config) -> Option<Problem> {
     let granted = config.grants.get(&instance.integration_type)?;
-    let planned = origin(plan);
-    (!is_among(&planned, granted)).then(|| {
-        problem(
-            file,
-            instance.place.line,
-            "origin-not-granted",
-            format!(
-                "with these settings the connector reaches {planned}, which [grants.{}] does not allow",
-                instance.integration_type
-            ),
-            format!("correct the settings, or add {planned:?} to origins if that is the vendor"),
-        )
-    })
-}
-
-/// Scheme, host and port, without the port that goes without saying.
-fn origin(plan: &Plan) -> String {
-    let (scheme, usual) = match plan.origin.scheme {
-        Scheme::Https => ("https", 443),
-        Scheme::Http => ("http", 80),
+    let Destinations { origins, sign_in } = plan.destinations();
+    let outside = |planned: BTreeSet<String>, granted: &BTreeSet<String>| {
+        planned.into_iter().find(|origin| !is_among(origin, granted))
     };
-    let port = if plan.origin.port == usual { String::new() } else { format!(":{}", plan.origin.port) };
-    format!("{scheme}://{}{port}", plan.origin.host)
+    let reached = outside(origins, &granted.origins).map(|origin| ("the connector reaches", "origins", origin));
+    let sent =
+        || outside(sign_in, &granted.sign_in).map(|origin| ("its secret is sent for a token to", "sign_in", origin));
+    let (what, list, planned) = reached.or_else(sent)?;
+    Some(problem(
+        file,
+        instance.place.line,
+        "origin-not-granted",
+        format!("with these settings {what} {planned}, which [grants.{}] does not allow", instance.integration_type),
+        format!("correct the settings, or add {planned:?} to {list} if that is the vendor"),
+    ))
 }
 
 /// A problem at a line.
@@ -262,12 +254,13 @@ pub(crate) fn problem(file: &Path, line: usize, code: &'static str, reason: Stri
 mod tests {
     use super::*;
     use crate::config::parse;
-    use crate::contract::types::{FieldError, Origin};
+    use crate::contract::sign_in::{ClientAuthentication, ClientCredentials, Form, Method};
+    use crate::contract::types::{self, FieldError, Origin, Scheme};
     use crate::instances::tests::descriptor;
 
     fn config(instance: &str) -> Config {
         let text = format!(
-            "[host]\nstate = \"s\"\nconnectors = \"c\"\n[grants.acme_siem]\norigins = [\"https://us.example.com\"]\n[[instance]]\nname = \"a\"\nintegration_type = \"acme_siem\"\n{instance}"
+            "[host]\nstate = \"s\"\nconnectors = \"c\"\n[grants.acme_siem]\norigins = [\"https://us.example.com\"]\nsign_in = [\"https://login.example.com\"]\n[[instance]]\nname = \"a\"\nintegration_type = \"acme_siem\"\n{instance}"
         );
         parse(Path::new("c.toml"), &text).unwrap_or_else(|error| panic!("{error}"))
     }
@@ -280,12 +273,10 @@ mod tests {
 
     #[test]
     fn what_does_not_fit_the_connectors_form_is_told_with_its_line() {
-        insta::assert_snapshot!(said("[instance.settings]\napi_key = \"hunter2\"\n"), @r#"
-        c.toml:10: "api_key" is a secret and stands among the settings; move it to [instance.secrets] as api_key = "file:PATH" or "env:NAME"; if it was real, change it
-        "#);
-        insta::assert_snapshot!(said(""), @r#"c.toml:6: the secret "api_key" (API Key) is missing; add to [instance.secrets]: api_key = "file:PATH""#);
-        insta::assert_snapshot!(said("[instance.secrets]\napi_kye = \"env:X\"\n"), @r#"c.toml:10: the connector has no secret "api_kye"; it has "api_key"; did you mean "api_key"?"#);
-        insta::assert_snapshot!(said("[instance.secrets]\nregion = \"env:X\"\n"), @r#"c.toml:10: "region" is no secret but an ordinary setting; move it to [instance.settings]"#);
+        insta::assert_snapshot!(said("[instance.settings]\napi_key = \"hunter2\"\n"), @r#"c.toml:11: "api_key" is a secret and stands among the settings; move it to [instance.secrets] as api_key = "file:PATH" or "env:NAME"; if it was real, change it"#);
+        insta::assert_snapshot!(said(""), @r#"c.toml:7: the secret "api_key" (API Key) is missing; add to [instance.secrets]: api_key = "file:PATH""#);
+        insta::assert_snapshot!(said("[instance.secrets]\napi_kye = \"env:X\"\n"), @r#"c.toml:11: the connector has no secret "api_kye"; it has "api_key"; did you mean "api_key"?"#);
+        insta::assert_snapshot!(said("[instance.secrets]\nregion = \"env:X\"\n"), @r#"c.toml:11: "region" is no secret but an ordinary setting; move it to [instance.settings]"#);
         assert_eq!(said("[instance.secrets]\napi_key = \"env:X\"\n"), "");
     }
 
@@ -294,7 +285,7 @@ mod tests {
         let config = config("poll_interval_minutes = 2\n[instance.secrets]\napi_key = \"env:X\"\n");
         let slow = Descriptor { minimum_poll_minutes: 4, ..descriptor() };
         let problems = check_form(&config.file, &config.instances[0], &slow);
-        insta::assert_snapshot!(problems[0], @"c.toml:9: acme_siem must not be polled more often than every 4 minutes; write poll_interval_minutes = 4 or more");
+        insta::assert_snapshot!(problems[0], @"c.toml:10: acme_siem must not be polled more often than every 4 minutes; write poll_interval_minutes = 4 or more");
         assert_eq!(interval(&config.instances[0], Some(&slow)), Duration::from_mins(4));
         assert_eq!(interval(&config.instances[0], Some(&descriptor())), Duration::from_mins(2));
         assert_eq!(interval(&config.instances[0], None), Duration::from_mins(2));
@@ -310,21 +301,35 @@ mod tests {
         let problems = refused(&config.file, &config.instances[0], &descriptor(), &fields);
         let text: String = problems.iter().map(|problem| format!("{problem}\n")).collect();
         insta::assert_snapshot!(text, @r#"
-        c.toml:10: region: must be us or eu; see the settings with `host-harness inspect`
-        c.toml:11: dyas: is not known; did you mean "days"?
+        c.toml:11: region: must be us or eu; see the settings with `host-harness inspect`
+        c.toml:12: dyas: is not known; did you mean "days"?
         "#);
     }
 
     #[test]
     fn a_plan_outside_of_the_grant_is_refused() {
         let config = config("");
-        let plan = |host: &str, port| Plan {
-            origin: Origin { scheme: Scheme::Https, host: host.into(), port },
-            rules: Vec::new(),
+        let plan = |host: &str, port| {
+            let origin = Origin { scheme: Scheme::Https, host: host.into(), port };
+            Plan { egress: types::Plan { origin, rules: Vec::new() }, sign_in: Vec::new() }
+        };
+        let signing_in_at = |host: &str| {
+            let token_origin = Origin { scheme: Scheme::Https, host: host.into(), port: 443 };
+            let form = Form::ClientCredentials(ClientCredentials {
+                token_origin,
+                token_path: "/token".into(),
+                client_id: "client".into(),
+                scope: None,
+                parameters: Vec::new(),
+                authentication: ClientAuthentication::Basic,
+            });
+            Plan { sign_in: vec![Method { setting: "api_key".into(), form }], ..plan("us.example.com", 443) }
         };
         let check = |plan| check_grant(&config.file, &config.instances[0], &plan, &config);
         assert_eq!(check(plan("us.example.com", 443)), None);
         assert!(check(plan("us.example.com", 8443)).is_some());
-        insta::assert_snapshot!(check(plan("evil.example.com", 443)).expect("refused"), @r#"c.toml:6: with these settings the connector reaches https://evil.example.com, which [grants.acme_siem] does not allow; correct the settings, or add "https://evil.example.com" to origins if that is the vendor"#);
+        assert_eq!(check(signing_in_at("login.example.com")), None);
+        insta::assert_snapshot!(check(signing_in_at("us.example.com")).expect("refused"), @r#"c.toml:7: with these settings its secret is sent for a token to https://us.example.com, which [grants.acme_siem] does not allow; correct the settings, or add "https://us.example.com" to sign_in if that is the vendor"#);
+        insta::assert_snapshot!(check(plan("evil.example.com", 443)).expect("refused"), @r#"c.toml:7: with these settings the connector reaches https://evil.example.com, which [grants.acme_siem] does not allow; correct the settings, or add "https://evil.example.com" to origins if that is the vendor"#);
     }
 }

@@ -99,7 +99,7 @@ struct Work {
     leaving_for_good: HashSet<Uuid>,
     stop: watch::Receiver<Phase>,
     finished: mpsc::UnboundedSender<Finished>,
-    /// A copy of it is with every poll, see [`Task::polls`].
+    /// A copy of it is with every poll, see `polls` of the task.
     at_hand: mpsc::Sender<()>,
 }
 

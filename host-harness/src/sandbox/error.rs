@@ -181,4 +181,29 @@ pub struct Usage {
     pub guest_peak_bytes: u64,
     /// Requests that were refused.
     pub egress_denied: u32,
+    /// Whether the other end has answered a request with 401 or 403.
+    pub turned_away: bool,
+}
+
+impl Usage {
+    /// What a step has used that was done once more: that of both.
+    #[must_use]
+    pub(crate) fn after(mut self, first: &Self) -> Self {
+        self.requests = self.requests.saturating_add(first.requests);
+        self.bytes_received = self.bytes_received.saturating_add(first.bytes_received);
+        self.egress_denied = self.egress_denied.saturating_add(first.egress_denied);
+        self.guest_peak_bytes = self.guest_peak_bytes.max(first.guest_peak_bytes);
+        self.turned_away |= first.turned_away;
+        self.request_times.splice(..0, first.request_times.iter().copied());
+        self.wall = self.wall.saturating_add(first.wall);
+        self.guest_cpu = match (self.guest_cpu, first.guest_cpu) {
+            (Some(now), Some(before)) => Some(now.saturating_add(before)),
+            (now, before) => now.or(before),
+        };
+        self.instructions = match (self.instructions, first.instructions) {
+            (Some(now), Some(before)) => Some(now.saturating_add(before)),
+            (now, before) => now.or(before),
+        };
+        self
+    }
 }

@@ -13,9 +13,11 @@ use super::error::{StepError, Usage};
 use super::guest::Guest;
 use super::recursion;
 use super::text::clean;
-use crate::contract::{SignalConnector, SignalConnectorPre};
+use crate::contract::optional::Signing;
+use crate::contract::{SignalConnector, SignalConnectorPre, SigningPre};
 use crate::egress::{Gate, Hooks, Redactor, StepMeter};
 use futures::future::BoxFuture;
+use std::future::Future;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use wasmtime::{Store, UpdateDeadline};
@@ -41,21 +43,47 @@ pub(crate) struct StepOptions<'a> {
     pub(crate) wall: Duration,
 }
 
+/// What fresh instances are made from: the interfaces of a connector that are called on them.
+pub(crate) trait Prepared: Sync {
+    /// An instance, by these interfaces.
+    type Instance: Send + Sync;
+
+    /// Makes one.
+    fn instantiate(&self, store: &mut Store<Guest>) -> impl Future<Output = wasmtime::Result<Self::Instance>> + Send;
+}
+
+impl Prepared for SignalConnectorPre<Guest> {
+    type Instance = SignalConnector;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<SignalConnector> {
+        self.instantiate_async(store).await
+    }
+}
+
+impl Prepared for SigningPre<Guest> {
+    type Instance = Signing;
+
+    async fn instantiate(&self, store: &mut Store<Guest>) -> wasmtime::Result<Signing> {
+        self.instantiate_async(store).await
+    }
+}
+
 /// The guest's CPU time is used up. Raised as a trap.
 #[derive(Debug, thiserror::Error)]
 #[error("CPU time is used up")]
 struct CpuUsedUp;
 
 /// Runs one call. The closure makes the call on the instance it is given.
-pub(crate) async fn run<R, C>(
+pub(crate) async fn run<P, R, C>(
     engine: &Engine,
-    pre: &SignalConnectorPre<Guest>,
+    pre: &P,
     options: StepOptions<'_>,
     call: C,
 ) -> (Result<R, StepError>, Usage)
 where
+    P: Prepared,
     R: Send,
-    C: for<'s> FnOnce(&'s SignalConnector, &'s mut Store<Guest>) -> BoxFuture<'s, wasmtime::Result<R>> + Send,
+    C: for<'s> FnOnce(&'s P::Instance, &'s mut Store<Guest>) -> BoxFuture<'s, wasmtime::Result<R>> + Send,
 {
     let Ok(_place) = engine.places(options.gate.is_none()).acquire().await else {
         return (Err(StepError::Host { why: "the engine is shutting down".to_owned() }), Usage::default());
@@ -93,7 +121,7 @@ where
     store.set_epoch_deadline(1);
 
     let work = async {
-        let instance = pre.instantiate_async(&mut store).await.map_err(Raised::Starting)?;
+        let instance = pre.instantiate(&mut store).await.map_err(Raised::Starting)?;
         call(&instance, &mut store).await.map_err(Raised::Running)
     };
     let outcome = tokio::time::timeout(options.wall, Metered::new(work, Arc::clone(&cpu))).await;
@@ -115,6 +143,7 @@ where
         instructions,
         guest_peak_bytes: u64::try_from(memory.peak()).unwrap_or(u64::MAX),
         egress_denied: meter.denied(),
+        turned_away: meter.turned_away(),
     };
     (result, usage)
 }

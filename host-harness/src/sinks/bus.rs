@@ -104,6 +104,8 @@ pub struct BusSink {
     form: LineForm,
     /// How long connecting may take as a whole.
     patience: Duration,
+    /// How long an answer to a message may take.
+    stored_within: Duration,
     /// Until something fails.
     connection: Option<Connection>,
     /// The artifact that was too large.
@@ -120,7 +122,15 @@ impl BusSink {
     /// A sink that connects with its first delivery.
     #[must_use]
     pub fn new(config: BusConfig, network: NetworkOptions, form: LineForm) -> Self {
-        Self { config, network, form, patience: REACHED_WITHIN, connection: None, too_large: None }
+        Self {
+            config,
+            network,
+            form,
+            patience: REACHED_WITHIN,
+            stored_within: STORED_WITHIN,
+            connection: None,
+            too_large: None,
+        }
     }
 
     /// Connects, if there is no connection.
@@ -152,7 +162,7 @@ impl BusSink {
         let connected = tokio::time::timeout(self.patience, connecting).await.map_err(|_| self.not_in_time())?;
         let client = connected.map_err(|error| self.unreachable(&error))?;
         let mut context = jetstream::new(client.clone());
-        context.set_timeout(STORED_WITHIN);
+        context.set_timeout(self.stored_within);
         Ok(Connection { client, context })
     }
 

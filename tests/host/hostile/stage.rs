@@ -32,6 +32,7 @@ pub(crate) fn limits() -> Limits {
         cpu_per_step: Duration::from_millis(1_000),
         pure_call: Duration::from_millis(1_000),
         wall_per_step: Duration::from_secs(5),
+        wall_per_check: Duration::from_secs(3),
         wall_grace: Duration::from_secs(1),
         response_body_bytes: 2 << 20,
         first_byte_timeout: Duration::from_secs(1),

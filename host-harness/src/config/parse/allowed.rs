@@ -7,9 +7,9 @@ use toml::de::{DeTable, DeValue};
 use super::super::reader::{At, Section};
 use super::Parser;
 use super::instances::is_type;
-use crate::connectors::NAME_PREFIX;
 use crate::connectors::registry::origin;
 use crate::connectors::serving::integration_type;
+use crate::connectors::{Destinations, NAME_PREFIX};
 
 impl<'a> Parser<'a> {
     /// The digests in `approved_components` of `[host]`; nothing when that is not there. An empty list approves none.
@@ -35,7 +35,7 @@ impl<'a> Parser<'a> {
     }
 
     /// `[grants.<type>]`.
-    pub(super) fn grants(&self, table: &'a DeTable<'_>) -> BTreeMap<String, Vec<String>> {
+    pub(super) fn grants(&self, table: &'a DeTable<'_>) -> BTreeMap<String, Destinations> {
         let mut grants = BTreeMap::new();
         for (key, value) in table {
             let at = value.span().start;
@@ -49,7 +49,10 @@ impl<'a> Parser<'a> {
                 continue;
             };
             let section = Section::new(self.report, table, "[grants]", at);
-            let origins = section.texts("origins").into_iter().filter_map(|origin| self.origin(&origin)).collect();
+            let all = |key: &'static str| {
+                section.texts(key).into_iter().filter_map(|origin| self.origin(&origin, key)).collect()
+            };
+            let destinations = Destinations { origins: all("origins"), sign_in: all("sign_in") };
             section.required(
                 "origins",
                 Some(()).filter(|()| table.contains_key("origins")),
@@ -66,7 +69,7 @@ impl<'a> Parser<'a> {
                     "write the connector's name, such as [grants.acme_siem]",
                 );
             }
-            if grants.insert(kind, origins).is_some() {
+            if grants.insert(kind, destinations).is_some() {
                 self.report.problem(
                     key.span().start,
                     "config-twice",
@@ -79,13 +82,13 @@ impl<'a> Parser<'a> {
     }
 
     /// An origin, in the form in which plans are compared with it.
-    fn origin(&self, text: &At<String>) -> Option<String> {
+    fn origin(&self, text: &At<String>, key: &str) -> Option<String> {
         let origin = origin(&text.value).ok();
         if origin.is_none() {
             self.report.problem(
                 text.at,
                 "config-value",
-                "an entry of origins is no origin",
+                format!("an entry of {key} is no origin"),
                 "write scheme, host and perhaps port, such as \"https://us.api.example.com\"",
             );
         }

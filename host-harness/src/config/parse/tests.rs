@@ -103,6 +103,7 @@ approved_components = ["sha256:0123456789ABCDEF0123456789abcdef0123456789abcdef0
 
 [grants.acme-siem]
 origins = ["https://US.api.example.com", "http://x.example.com:8080"]
+sign_in = ["https://*.example.org"]
 
 [[instance]]
 id = "a-1"
@@ -129,7 +130,9 @@ other = "env:OTHER"
     assert_eq!((config.host.keep_artifacts_days, config.host.most_megabytes_per_day), (Some(90), 250));
     let approved = BTreeSet::from(["0123456789abcdef".repeat(4)]);
     assert_eq!(config.host.approved_components, Some(approved));
-    assert_eq!(config.grants["acme_siem"], ["https://us.api.example.com", "http://x.example.com:8080"]);
+    let granted = &config.grants["acme_siem"];
+    assert_eq!(granted.origins.iter().collect::<Vec<_>>(), ["http://x.example.com:8080", "https://us.api.example.com"]);
+    assert_eq!(granted.sign_in.iter().collect::<Vec<_>>(), ["https://*.example.org"]);
     let one = &config.instances[0];
     assert_eq!((one.integration_type.as_str(), one.name.as_str(), one.enabled), ("acme_siem", "Acme US", false));
     assert_eq!((one.handle.as_deref(), one.poll_interval_minutes), (Some("a-1"), Some(15)));
@@ -149,7 +152,7 @@ other = "env:OTHER"
             ("other".into(), Source::Environment("OTHER".into()))
         ]
     );
-    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (26, Some(31), 34));
+    assert_eq!((one.place.line, one.place.interval, one.line_of("days")), (27, Some(32), 35));
 }
 
 #[test]

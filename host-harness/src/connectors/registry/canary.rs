@@ -198,6 +198,9 @@ fn may_be_its_own(error: &StepError) -> bool {
         StepError::Failure(failure) => matches!(
             failure.reason,
             FailureReason::InvalidSettings
+                // It may sign in wrongly, ask for another scope, or for what its token is not good for.
+                | FailureReason::Unauthorized
+                | FailureReason::Forbidden
                 | FailureReason::MalformedResponse
                 | FailureReason::NotFound
                 | FailureReason::BudgetExhausted

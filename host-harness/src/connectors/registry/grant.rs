@@ -4,8 +4,10 @@
 //! is a question about sets, and the answer has to be readable by an operator.
 //! Not guaranteed: that every rule is used at every origin. Rules of all instances of a type are taken together.
 
+use super::super::{Destinations, Plan};
+use crate::contract::sign_in::{Form, Method};
 use crate::contract::types;
-use crate::egress::{Policy, is_host_name, lies_below};
+use crate::egress::{is_host_name, lies_below};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeSet;
 use url::Url;
@@ -26,19 +28,37 @@ pub(super) struct Grant {
     pub(super) origins: BTreeSet<String>,
     /// What may be requested there.
     pub(super) rules: BTreeSet<Rule>,
-    /// Headers that carry secrets, in lower case.
+    /// Headers that carry secrets, as they are or in another form of them, in lower case.
     pub(super) headers: BTreeSet<String>,
+    /// Headers that carry tokens, likewise. What receives one does not get to know what it is had with.
+    #[serde(default)]
+    pub(super) tokens: BTreeSet<String>,
+    /// Where the host gets tokens, like `origins`.
+    #[serde(default)]
+    pub(super) sign_in: BTreeSet<String>,
 }
 
 impl Grant {
     /// What a connector with this description asks for with this plan.
-    pub(super) fn asked(descriptor: &types::Descriptor, plan: &types::Plan) -> Self {
+    pub(super) fn asked(descriptor: &types::Descriptor, plan: &Plan) -> Self {
         let rule =
             |rule: &types::RequestRule| Rule { method: rule.method.clone(), path_prefix: rule.path_prefix.clone() };
+        let Destinations { origins, sign_in } = plan.destinations();
+        let carries_token = |credential: &&types::Credential| {
+            let is_its = |method: &&Method| method.setting == credential.setting;
+            let method = plan.sign_in.iter().find(is_its);
+            method.is_some_and(|method| matches!(method.form, Form::ClientCredentials(_)))
+        };
+        let (tokens, headers): (Vec<_>, Vec<_>) = descriptor.credentials.iter().partition(carries_token);
+        let names = |all: Vec<&types::Credential>| {
+            all.into_iter().map(|credential| credential.header.to_ascii_lowercase()).collect()
+        };
         Self {
-            origins: BTreeSet::from([Policy::from_plan(plan).origin()]),
-            rules: plan.rules.iter().map(rule).collect(),
-            headers: descriptor.credentials.iter().map(|credential| credential.header.to_ascii_lowercase()).collect(),
+            origins,
+            sign_in,
+            rules: plan.egress.rules.iter().map(rule).collect(),
+            headers: names(headers),
+            tokens: names(tokens),
         }
     }
 
@@ -47,6 +67,31 @@ impl Grant {
         self.origins.extend(other.origins.iter().cloned());
         self.rules.extend(other.rules.iter().cloned());
         self.headers.extend(other.headers.iter().cloned());
+        self.tokens.extend(other.tokens.iter().cloned());
+        self.sign_in.extend(other.sign_in.iter().cloned());
+    }
+
+    /// Takes it in where somebody goes.
+    pub(super) fn go(&mut self, destinations: &Destinations) {
+        self.origins.extend(destinations.origins.iter().cloned());
+        self.sign_in.extend(destinations.sign_in.iter().cloned());
+    }
+
+    /// The same rules, with all that says where secrets go from another.
+    pub(super) fn with_secrets_as(self, other: &Self) -> Self {
+        Self { rules: self.rules, ..other.clone() }
+    }
+
+    /// Whether all places that are asked for are among those that are granted.
+    pub(super) fn leads_to(&self, asked: &Self) -> bool {
+        asked.origins.iter().all(|origin| is_among(origin, &self.origins))
+            && asked.sign_in.iter().all(|origin| is_among(origin, &self.sign_in))
+    }
+
+    /// All places, one text for each.
+    pub(super) fn places(&self) -> Vec<String> {
+        let sign_in = self.sign_in.iter().map(|origin| format!("signing in at {origin}"));
+        self.origins.iter().cloned().chain(sign_in).collect()
     }
 
     /// All rights, one text for each.
@@ -63,7 +108,12 @@ impl Grant {
         };
         let rules = asked.rules.iter().filter(covered).map(|rule| format!("{} {}", rule.method, rule.path_prefix));
         let headers = asked.headers.difference(&self.headers).map(|header| format!("a secret in {header}"));
-        origins.chain(rules).chain(headers).collect()
+        let sign_in = asked.sign_in.iter().filter(|origin| !is_among(origin, &self.sign_in));
+        let sign_in = sign_in.map(|origin| format!("signing in at {origin}"));
+        let tokens =
+            asked.tokens.iter().filter(|header| !self.tokens.contains(*header) && !self.headers.contains(*header));
+        let tokens = tokens.map(|header| format!("a token in {header}"));
+        origins.chain(sign_in).chain(rules).chain(headers).chain(tokens).collect()
     }
 }
 
@@ -139,7 +189,8 @@ mod tests {
             .map(|(method, prefix)| types::RequestRule { method: (*method).into(), path_prefix: (*prefix).into() })
             .collect();
         let origin = types::Origin { scheme: types::Scheme::Https, host: host.into(), port };
-        Grant::asked(&fixtures::descriptor(), &types::Plan { origin, rules })
+        let egress = types::Plan { origin, rules };
+        Grant::asked(&fixtures::descriptor(), &Plan { egress, sign_in: Vec::new() })
     }
 
     #[test]
@@ -159,6 +210,34 @@ mod tests {
         assert_eq!(granted.lacks(&more), ["a secret in authorization"]);
         more.add(&granted);
         assert!(more.lacks(&granted).is_empty());
+    }
+
+    #[test]
+    fn where_a_secret_is_sent_for_a_token_is_granted_by_itself() {
+        let granted = asked("a.example.com", 443, &[("GET", "/v1/")]);
+        let mut asks = granted.clone();
+        asks.sign_in.insert("https://login.example.com".into());
+        assert_eq!(granted.lacks(&asks), ["signing in at https://login.example.com"]);
+        let mut signs_in = granted.clone();
+        signs_in.add(&asks);
+        assert_eq!(signs_in.lacks(&asks), Vec::<String>::new());
+        // To be let sign in somewhere is not to be let go there, nor the other way round.
+        let goes = asked("login.example.com", 443, &[("GET", "/v1/")]);
+        assert_eq!(signs_in.lacks(&goes), ["https://login.example.com"]);
+        // What a host before has written knew nothing of it.
+        let before = r#"{"origins":["https://a.example.com"],"rules":[],"headers":[]}"#;
+        assert!(serde_json::from_str::<Grant>(before).unwrap().sign_in.is_empty());
+    }
+
+    #[test]
+    fn who_was_given_tokens_is_not_given_the_secret() {
+        let secret = asked("a.example.com", 443, &[("GET", "/v1/")]);
+        let token = Grant { headers: BTreeSet::new(), tokens: secret.headers.clone(), ..secret.clone() };
+        assert_eq!(token.lacks(&secret), ["a secret in x-api-key"]);
+        assert_eq!(secret.lacks(&token), Vec::<String>::new(), "whoever has the secret may have what is had with it");
+        assert_eq!(Grant::default().lacks(&token), ["https://a.example.com", "GET /v1/", "a token in x-api-key"]);
+        // Another of its instances, by other settings, does not get further either.
+        assert_eq!(secret.clone().with_secrets_as(&token).lacks(&secret), ["a secret in x-api-key"]);
     }
 
     #[test]

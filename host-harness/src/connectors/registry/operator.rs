@@ -5,15 +5,14 @@
 //! Why through files: it works in the same way whether the host runs or not, and needs no way into the host.
 //! Not guaranteed: that the report is newer than the host's last change; it says when it was written.
 
-use super::super::Connector;
 use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
+use super::super::{Connector, Plan};
 use super::grant::Grant;
 use super::home::{Home, Kind, RecordError};
 use super::pins::{Allowed, Ceiling, Held, NotGranted, Pin, confirm};
 use super::quarantine::{By, Quarantined};
 use super::report::Written;
 use super::trial::shown;
-use crate::contract::types;
 use crate::instances::failure::FailureReport;
 use crate::sandbox::Clock;
 use serde::Serialize;
@@ -250,7 +249,7 @@ impl Operator {
     ///
     /// # Errors
     /// When the plan lies outside of what is granted.
-    pub fn would_admit(&self, connector: &Connector, plan: &types::Plan, allowed: Allowed) -> Result<(), NotGranted> {
+    pub fn would_admit(&self, connector: &Connector, plan: &Plan, allowed: Allowed) -> Result<(), NotGranted> {
         let ceiling = Ceiling::new(self.home.clone(), Clock::system(), allowed);
         ceiling.check(connector, &Grant::asked(connector.descriptor(), plan))
     }

@@ -11,12 +11,11 @@
 //! Not guaranteed: that what was asked for at first load is harmless. Name the origins in the configuration where that
 //! matters.
 
-use super::super::Connector;
 use super::super::serving::integration_type;
-use super::grant::{Grant, is_among};
+use super::super::{Connector, Destinations, Plan};
+use super::grant::Grant;
 use super::home::{Home, Kind, RecordError};
 use super::lock;
-use crate::contract::types;
 use crate::sandbox::Clock;
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -97,7 +96,7 @@ impl NotGranted {
         let integration_type = &self.integration_type;
         if self.configured {
             format!(
-                "To allow it, name it among the origins in [grants.{integration_type}] of the configuration; else correct the settings."
+                "To allow it, name it among the origins in [grants.{integration_type}] of the configuration, or under sign_in where secrets are sent for tokens; else correct the settings."
             )
         } else {
             // By its digest: another version of the type may ask for something else.
@@ -121,9 +120,9 @@ pub(super) enum Before {
 /// What the configuration allows connectors.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Allowed {
-    /// Origins by integration type, as [`super::origin`] writes them. A type that is not here is granted what it asked for
-    /// at first load.
-    pub origins: BTreeMap<String, BTreeSet<String>>,
+    /// Where connectors may go by integration type, as [`super::origin`] writes it. A type that is not here is granted what it
+    /// asked for at first load.
+    pub destinations: BTreeMap<String, Destinations>,
     /// Digests, SHA-256 in lower-case hexadecimal, of the only components that may be compiled and run; any when nothing is
     /// said.
     pub components: Option<BTreeSet<String>>,
@@ -192,7 +191,7 @@ impl Ceiling {
     /// A text that changes when what is granted to a type does.
     pub(super) fn state(&self, integration_type: &str) -> String {
         let pin = self.home.load::<Pin>(Kind::Pins, integration_type).map_err(|error| error.to_string());
-        format!("{pin:?} {:?}", lock(&self.configured).origins.get(integration_type))
+        format!("{pin:?} {:?}", lock(&self.configured).destinations.get(integration_type))
     }
 
     /// A text that changes when the outcome of a trial may: with what is granted, and with every configuration that is
@@ -205,26 +204,24 @@ impl Ceiling {
     pub(super) fn check(&self, connector: &Connector, asked: &Grant) -> Result<(), NotGranted> {
         let integration_type = integration_type(connector.slug());
         let pin = self.home.load::<Pin>(Kind::Pins, &integration_type);
-        let configured = lock(&self.configured).origins.get(&integration_type).cloned();
+        let configured = lock(&self.configured).destinations.get(&integration_type).cloned();
         let mut granted = match &pin {
             // Trusted as a whole; so is whoever comes first, and whoever follows one that was never used.
             Ok(None) => asked.clone(),
             Ok(Some(pin)) if pin.grant.origins.is_empty() => asked.clone(),
-            Ok(Some(pin)) if pin.digest == connector.digest() => {
-                Grant { origins: pin.grant.origins.clone(), ..asked.clone() }
-            }
+            Ok(Some(pin)) if pin.digest == connector.digest() => asked.clone().with_secrets_as(&pin.grant),
             Ok(Some(pin)) => pin.grant.clone(),
             Err(_) => Grant::default(),
         };
         let by_configuration = configured.is_some();
-        if let Some(origins) = configured {
-            granted.origins = origins;
+        if let Some(Destinations { origins, sign_in }) = configured {
+            granted = Grant { origins, sign_in, ..granted };
         }
         let lacks = granted.lacks(asked);
         if lacks.is_empty() {
             return Ok(());
         }
-        let configured = by_configuration && asked.origins.iter().any(|origin| !is_among(origin, &granted.origins));
+        let configured = by_configuration && !granted.leads_to(asked);
         let digest = connector.digest().to_owned();
         Err(NotGranted {
             integration_type,
@@ -273,7 +270,7 @@ impl Ceiling {
                 connector = connector.slug(),
                 "{} is granted {} from now on; a version that asks for more is held until it is confirmed",
                 connector.slug(),
-                pin.grant.origins.iter().cloned().collect::<Vec<_>>().join(", ")
+                pin.grant.places().join(", ")
             ),
             Err(error) => tracing::error!(connector = connector.slug(), "what is granted cannot be pinned: {error}"),
         }
@@ -284,10 +281,10 @@ impl Ceiling {
         let integration_type = integration_type(connector.slug());
         let pin = self.home.load::<Pin>(Kind::Pins, &integration_type);
         let is_unpinned = pin.is_ok_and(|pin| pin.is_none_or(|pin| pin.grant.origins.is_empty()));
-        is_unpinned && !lock(&self.configured).origins.contains_key(&integration_type)
+        is_unpinned && !lock(&self.configured).destinations.contains_key(&integration_type)
     }
 
-    /// Decides about the plan of an instance of a connector that serves: pins or refuses. `choices` are the origins that
+    /// Decides about the plan of an instance of a connector that serves: pins or refuses. `choices` are where
     /// its form leads to: they are granted with the plan where nothing was before.
     ///
     /// # Errors
@@ -295,8 +292,8 @@ impl Ceiling {
     pub(in crate::connectors) fn admit(
         &self,
         connector: &Connector,
-        plan: &types::Plan,
-        choices: &BTreeSet<String>,
+        plan: &Plan,
+        choices: &Destinations,
     ) -> Result<(), NotGranted> {
         let asked = Grant::asked(connector.descriptor(), plan);
         // In one step: of two instances that are polled first at the same moment, each would find that nothing is pinned.
@@ -305,7 +302,7 @@ impl Ceiling {
         if checked.is_ok() {
             let mut granted = asked.clone();
             if self.is_first(connector) {
-                granted.origins.extend(choices.iter().cloned());
+                granted.go(choices);
             }
             self.pin_alone(connector, &granted);
         }

@@ -272,8 +272,7 @@ pub(super) async fn prove(
                         found.asked.add(&asked);
                         // The choices of one: trying those of thousands would take long, and lead nowhere else.
                         if sound.len() == 1 && ceiling.is_first(new) {
-                            let choices = new.origins_of_choices(&options.settings, &redactor).await;
-                            found.asked.origins.extend(choices);
+                            found.asked.go(&new.choices(&options.settings, &redactor).await);
                         }
                     }
                     Err(why) if was_admitted(old, &options.settings, &redactor, ceiling).await => {

@@ -2,7 +2,8 @@
 //!
 //! It proves two things about a host: that a secret cannot be seen from inside
 //! (it dumps its settings, environment, arguments and whatever the vendor
-//! echoes back), and that the host knows nothing of any one vendor.
+//! echoes back), and that the host knows nothing of any one vendor. Its note says
+//! how its secret is to sign in.
 
 // Built natively, as part of the workspace, there is nothing to export.
 #![cfg(target_arch = "wasm32")]
@@ -22,7 +23,7 @@
 mod bindings {
     wit_bindgen::generate!({
         path: "../../../wit",
-        world: "signal-connector",
+        world: "signing-in-connector",
         with: {
             "wasi:io/error@0.2.12": wasi::io::error,
             "wasi:io/poll@0.2.12": wasi::io::poll,
@@ -36,6 +37,10 @@ mod bindings {
 }
 
 use bindings::exports::witfoo::signal_connector::connector::Guest;
+use bindings::exports::witfoo::signal_connector::sign_in;
+use bindings::exports::witfoo::signal_connector::sign_in::{
+    ClientAuthentication, ClientCredentials, Form, Method, Parameter,
+};
 use bindings::witfoo::signal_connector::log;
 use bindings::witfoo::signal_connector::types::*;
 use serde_json::json;
@@ -107,6 +112,9 @@ impl Guest for Probe {
     fn poll(settings: Vec<Setting>, checkpoint: Option<Vec<u8>>, _: Budget) -> Result<Batch, Failure> {
         let steps = checkpoint.as_ref().map_or(0, Vec::len);
         let answer = get("/echo").unwrap_or_else(|error| format!("{error:?}"));
+        if answer.starts_with("401") {
+            return Err(unauthorized());
+        }
         let seen = json!({
             "settings": format!("{settings:?}"),
             "environment": std::env::vars().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>(),
@@ -125,6 +133,58 @@ impl Guest for Probe {
             retry_after_seconds: None,
             hint: Some(format!("seen: {answer}")),
         })
+    }
+}
+
+impl sign_in::Guest for Probe {
+    fn methods(settings: Vec<Setting>) -> Result<Vec<Method>, Vec<FieldError>> {
+        let note = settings.into_iter().find(|setting| setting.key == "note").map(|setting| setting.value);
+        let Some(SettingValue::Text(note)) = note else { return Ok(Vec::new()) };
+        let form = match note.as_str() {
+            "prefixed" => Form::Prefixed("Probe ".to_owned()),
+            "password" => Form::BasicPassword("probe-user".to_owned()),
+            "user" => Form::BasicUser(String::new()),
+            "token" => Form::ClientCredentials(grant(ClientAuthentication::Basic)),
+            "token by form" => Form::ClientCredentials(grant(ClientAuthentication::Form)),
+            "token from nowhere" => {
+                let nowhere = Origin { scheme: Scheme::Https, host: "localhost".to_owned(), port: 443 };
+                Form::ClientCredentials(ClientCredentials {
+                    token_origin: nowhere,
+                    ..grant(ClientAuthentication::Form)
+                })
+            }
+            "refused" => {
+                let message = "does not say how to sign in".to_owned();
+                return Err(vec![FieldError { key: "note".to_owned(), message }]);
+            }
+            _ => return Ok(Vec::new()),
+        };
+        Ok(vec![Method { setting: "token".to_owned(), form }])
+    }
+}
+
+/// A token from elsewhere.
+fn grant(authentication: ClientAuthentication) -> ClientCredentials {
+    ClientCredentials {
+        token_origin: Origin { scheme: Scheme::Https, host: "login.probe.example".to_owned(), port: 443 },
+        token_path: "/oauth2/token".to_owned(),
+        client_id: "probe:client".to_owned(),
+        scope: Some("read write".to_owned()),
+        parameters: vec![Parameter { name: "audience".to_owned(), value: "https://api.probe.example/".to_owned() }],
+        authentication,
+    }
+}
+
+/// The vendor does not take what signs in.
+fn unauthorized() -> Failure {
+    Failure {
+        reason: FailureReason::Unauthorized,
+        message: "the vendor does not know the token".to_owned(),
+        remedy: String::new(),
+        http_status: Some(401),
+        correlation_id: None,
+        request_sent: true,
+        retry: RetryAdvice::AfterChange,
     }
 }
 

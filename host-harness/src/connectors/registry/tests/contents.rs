@@ -338,7 +338,7 @@ async fn of_two_instances_that_are_polled_first_at_once_one_decides_what_is_gran
         let mut plans = Vec::new();
         for host in ["us.example.com", "eu.example.com"] {
             let mut plan = connector.configure(&[]).await.unwrap();
-            plan.origin.host = host.into();
+            plan.egress.origin.host = host.into();
             plans.push(plan);
         }
         let barrier = std::sync::Barrier::new(2);

@@ -1,6 +1,7 @@
 //! What the operator grants is the ceiling.
 
 use super::*;
+use crate::connectors::Destinations;
 use crate::connectors::registry::Operator;
 use crate::connectors::serving::Lent;
 use crate::connectors::{TenantError, fixtures};
@@ -14,8 +15,8 @@ fn planning(version: &str, host: &str) -> Fixture {
 }
 
 fn granting(origin: &str) -> Allowed {
-    let origins = BTreeMap::from([(TYPE.to_owned(), BTreeSet::from([origin.to_owned()]))]);
-    Allowed { origins, components: None }
+    let destinations = Destinations { origins: BTreeSet::from([origin.to_owned()]), sign_in: BTreeSet::new() };
+    Allowed { destinations: BTreeMap::from([(TYPE.to_owned(), destinations)]), components: None }
 }
 
 #[tokio::test]
@@ -113,7 +114,7 @@ async fn a_new_instance_elsewhere_is_confirmed_once_even_for_the_version_install
     connector.tenant(options("one")).await.unwrap();
     // Another plan of the same component, as another region would make.
     let mut plan = connector.configure(&[]).await.unwrap();
-    plan.origin.host = "eu.example.com".into();
+    plan.egress.origin.host = "eu.example.com".into();
     let error = connector.admit(&plan).unwrap_err();
     assert!(error.to_string().contains("https://eu.example.com"), "{error}");
     let remedy = format!("host-harness connectors confirm --config FILE {}", &connector.digest()[..12]);
@@ -124,7 +125,7 @@ async fn a_new_instance_elsewhere_is_confirmed_once_even_for_the_version_install
     connector.admit(&plan).unwrap();
     connector.tenant(options("one")).await.unwrap();
     // It may use other paths and methods where it may go.
-    plan.rules.push(types::RequestRule { method: "POST".into(), path_prefix: "/v2/".into() });
+    plan.egress.rules.push(types::RequestRule { method: "POST".into(), path_prefix: "/v2/".into() });
     connector.admit(&plan).unwrap();
     // A version that follows may have both now, and no third.
     for (version, host, serving) in [
@@ -168,7 +169,7 @@ async fn one_instance_outside_of_the_grant_keeps_a_first_version_from_no_other()
     world.scan().await;
     let connector = world.current();
     let mut plan = connector.configure(&[]).await.unwrap();
-    plan.origin.host = "eu.example.com".into();
+    plan.egress.origin.host = "eu.example.com".into();
     assert_eq!(connector.admit(&plan).unwrap_err().code(), "not-granted");
     connector.tenant(options("acme")).await.unwrap();
 }
@@ -220,7 +221,7 @@ async fn what_an_instance_asked_for_that_is_gone_is_not_granted_with_what_others
     let connector = world.current();
     let ask = async |host: &str| {
         let mut plan = connector.configure(&[]).await.unwrap();
-        plan.origin.host = host.into();
+        plan.egress.origin.host = host.into();
         connector.admit(&plan).unwrap_err();
     };
     ask("typo.example.com").await;
