@@ -89,7 +89,7 @@ poll eu "$later"
 heading "One artifact"
 "$host_harness" search --state "$work/state" --json --pretty --limit 1 "stream:rapid7_insightidr ransomware" | cut -c1-600
 
-heading "Search: severity:high, the five newest"
+heading "Search: severity:high, the five that were stored last"
 "$host_harness" search --state "$work/state" --limit 5 severity:high
 
 lines=$(wc -l <"$work/artifacts.jsonl")
