@@ -30,7 +30,7 @@ pub(super) struct Inspect {
     #[arg(long, value_name = "DIR")]
     cache: Option<PathBuf>,
     /// A setting, to see what an instance with it may reach and where its secrets go; may be repeated
-    #[arg(long = "set", value_name = "KEY=VALUE", num_args = 1..)]
+    #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
     /// Print one JSON object
     #[arg(long)]

@@ -86,7 +86,8 @@ impl Signer {
         }
         // Where no other is had, what the connector says is the better answer.
         let other = self.sign().await.ok()?;
-        other.token.as_ref().is_some_and(|other| other.is_new).then_some(other)
+        let value = &other.token.as_ref()?.value;
+        (value.expose_secret() != token.value.expose_secret()).then_some(other)
     }
 }
 

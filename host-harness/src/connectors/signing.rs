@@ -28,8 +28,8 @@ const VALUE_BYTES: usize = 1024;
 /// Most further fields of a form.
 const PARAMETERS: usize = 16;
 
-/// Most bytes of a client's secret: in the letters of a form and in base64 it is four times as long, and still a header.
-const CLIENT_SECRET_BYTES: usize = 2048;
+/// Most bytes of a client's secret: with its identifier, in the letters of a form and in base64, it is still a header.
+const CLIENT_SECRET_BYTES: usize = 1024;
 
 /// Fields of the form that the host fills.
 const OWN_FIELDS: [&str; 4] = ["grant_type", "client_id", "client_secret", "scope"];
@@ -57,8 +57,11 @@ pub(super) fn check(methods: &[Method], descriptor: &types::Descriptor, redactor
             Form::Prefixed(text) if !sized(text, 1, PREFIX_BYTES) || text.starts_with(' ') => {
                 wrong("prefixed", text, "must be 1 to 64 printable ASCII characters, the first not a space");
             }
-            Form::BasicPassword(text) | Form::BasicUser(text) if !sized(text, 0, NAME_BYTES) || text.contains(':') => {
-                wrong("basic", text, "must be at most 256 printable ASCII characters without colon");
+            Form::BasicPassword(user) if !sized(user, 0, NAME_BYTES) || user.contains(':') => {
+                wrong("basic-password", user, "must be at most 256 printable ASCII characters without colon");
+            }
+            Form::BasicUser(password) if !sized(password, 0, NAME_BYTES) => {
+                wrong("basic-user", password, "must be at most 256 printable ASCII characters");
             }
             Form::ClientCredentials(_) if std::mem::replace(&mut fetches, true) => {
                 wrong("client-credentials", &method.setting, "must be of one secret only");
@@ -262,6 +265,7 @@ mod tests {
             method(Form::Prefixed("Token token=".into())),
             method(Form::BasicPassword("a user".into())),
             method(Form::BasicUser(String::new())),
+            method(Form::BasicUser("a:b".into())),
             changed(|_| {}),
             changed(|grant| (grant.scope, grant.parameters) = (None, Vec::new())),
         ] {
@@ -281,9 +285,9 @@ mod tests {
             ("sign-in[0].prefixed", method(Form::Prefixed(" Bearer".into()))),
             ("sign-in[0].prefixed", method(Form::Prefixed("Bearer\r\nx: y".into()))),
             ("sign-in[0].prefixed", method(Form::Prefixed("x".repeat(65)))),
-            ("sign-in[0].basic", method(Form::BasicPassword("a:b".into()))),
-            ("sign-in[0].basic", method(Form::BasicUser("ü".into()))),
-            ("sign-in[0].basic", method(Form::BasicUser("x".repeat(257)))),
+            ("sign-in[0].basic-password", method(Form::BasicPassword("a:b".into()))),
+            ("sign-in[0].basic-user", method(Form::BasicUser("ü".into()))),
+            ("sign-in[0].basic-user", method(Form::BasicUser("x".repeat(257)))),
             ("sign-in[0].token-origin.host", changed(|grant| grant.token_origin.host = "10.0.0.1".into())),
             ("sign-in[0].token-origin.port", changed(|grant| grant.token_origin.port = 0)),
             ("sign-in[0].token-path", changed(|grant| grant.token_path = "token".into())),

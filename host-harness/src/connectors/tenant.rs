@@ -171,7 +171,9 @@ impl Tenant {
             let other = self.inner.signer.again(&signature, &used, failure).await;
             usage = used.after(&usage);
             match other {
-                Some(other) if usage.requests < limits.requests_per_check => signature = other,
+                Some(other) if usage.requests < limits.requests_per_check && usage.wall + LEAST_TIME < wall => {
+                    signature = other;
+                }
                 _ => break result,
             }
         };
@@ -269,11 +271,15 @@ impl Tenant {
 /// Fewest requests that a step may be given (see `budget` of the contract).
 const FEWEST_REQUESTS: u32 = 10;
 
+/// Least time that a step is worth to be done once more in.
+const LEAST_TIME: Duration = Duration::from_secs(5);
+
 /// What of a budget is left for a step that is done once more; nothing when that is too little to begin with.
 fn less(budget: types::Budget, used: &Usage) -> Option<types::Budget> {
     let requests = budget.requests.checked_sub(used.requests).filter(|left| *left >= FEWEST_REQUESTS)?;
-    let milliseconds = u64::try_from(used.wall.as_millis()).unwrap_or(u64::MAX);
-    let wall_time_milliseconds = budget.wall_time_milliseconds.checked_sub(milliseconds).filter(|left| *left > 0)?;
+    let left = Duration::from_millis(budget.wall_time_milliseconds).checked_sub(used.wall)?;
+    let left = Some(left).filter(|left| *left >= LEAST_TIME)?;
+    let wall_time_milliseconds = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
     Some(types::Budget { requests, wall_time_milliseconds, ..budget })
 }
 

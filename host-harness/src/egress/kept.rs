@@ -1,8 +1,8 @@
 //! The tokens that this process keeps, and when another one is worth asking for.
 //!
 //! What: a token is used until it would not outlast a step. One that a vendor turns away (401, or 403: rights stand in many
-//! tokens) is replaced at the next step, unless it is the first time that it is used, which says that the vendor means
-//! something else; then no token is suspected for a while.
+//! tokens) is replaced, at most once a minute. If the new one is turned away when it is used for the first time, or is the
+//! same, the vendor means something else; then no token is suspected for a quarter of an hour.
 //! Why so: vendors refuse a key at one of their APIs for good, and a connector may provoke refusals. Neither may have
 //! a server asked for tokens step after step, of which some count what they give.
 //! Not guaranteed: that tokens of tenants that have left are gone before they expire; they are then, with the next that comes.
@@ -14,11 +14,14 @@ use std::sync::{LazyLock, Mutex};
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long no token is suspected after a new one was turned away.
+/// How long no token is suspected after a new one was turned away, or was none.
 const BELIEVED: Duration = Duration::from_mins(15);
 
-/// How long a token that should be replaced is used when no other was had.
-const WITHOUT: Duration = Duration::from_mins(1);
+/// How long none is suspected after one was replaced.
+const SETTLED: Duration = Duration::from_mins(1);
+
+/// Longest time for which a token that should be replaced is used before another is asked for again.
+const WITHOUT: Duration = Duration::from_hours(1);
 
 /// What a token is kept by: a hash of all that it was had with.
 pub(super) type Key = [u8; 32];
@@ -38,8 +41,10 @@ struct Kept {
     until: Instant,
     /// From then on another one is asked for.
     due: Instant,
-    /// Until then nobody is believed who turns one away.
+    /// Until then no token is suspected.
     believed_until: Option<Instant>,
+    /// Whether it was turned away.
+    is_suspect: bool,
 }
 
 /// The tokens of this process: one for each tenant that has such.
@@ -61,18 +66,22 @@ pub(super) fn keep(key: Key, value: SecretString, holds: Duration, margin: Durat
     let before = all.get(&key);
     // A server may give the same again.
     let is_new = before.is_none_or(|before| before.value.expose_secret() != value.expose_secret());
-    let believed_until = before.and_then(|before| before.believed_until);
-    let kept = Kept { value: value.clone(), until: now + holds, due: now + used_for(holds, margin), believed_until };
+    let believed_until = match before {
+        Some(before) if !is_new && before.is_suspect => Some(now + BELIEVED),
+        before => before.and_then(|before| before.believed_until),
+    };
+    let (until, due) = (now + holds, now + used_for(holds, margin));
+    let kept = Kept { value: value.clone(), until, due, believed_until, is_suspect: false };
     all.insert(key, kept);
     Token { value, is_new }
 }
 
-/// The token that is due to be replaced, after no other was had.
-pub(super) fn make_do(key: &Key) -> Option<Token> {
+/// The token that is due to be replaced, after no other was had: for as long as the server is to be left alone.
+pub(super) fn make_do(key: &Key, for_now: Duration) -> Option<Token> {
     let now = Instant::now();
     let mut all = lock(&KEPT);
     let kept = all.get_mut(key).filter(|kept| now < kept.until)?;
-    kept.due = now + WITHOUT;
+    kept.due = now + for_now.min(WITHOUT);
     Some(Token { value: kept.value.clone(), is_new: false })
 }
 
@@ -91,9 +100,8 @@ pub(super) fn turned_away(key: &Key, token: &Token) -> bool {
     if kept.believed_until.is_some_and(|until| now < until) {
         return false;
     }
-    // If the server gives the same again, that is not asked for in each step either.
-    kept.believed_until = Some(now + BELIEVED);
-    kept.due = now;
+    kept.believed_until = Some(now + SETTLED);
+    (kept.due, kept.is_suspect) = (now, true);
     true
 }
 
@@ -129,17 +137,19 @@ mod tests {
     async fn a_token_is_used_until_it_would_not_outlast_a_step() {
         let key = [1; 32];
         assert!(current(&key).is_none());
-        assert!(keep(key, "first".into(), HOUR, MARGIN).is_new);
-        pass(54).await;
+        // Others of these tests make what has expired go.
+        assert!(keep(key, "first".into(), 24 * HOUR, MARGIN).is_new);
+        pass(24 * 60 - 6).await;
         assert!(is(current(&key), "first"));
         pass(1).await;
         assert!(current(&key).is_none());
         // No other is had: what there is holds still, and is not asked about in each step.
-        assert!(is(make_do(&key), "first") && is(current(&key), "first"));
+        let minute = Duration::from_mins(1);
+        assert!(is(make_do(&key, minute), "first") && is(current(&key), "first"));
         pass(1).await;
         assert!(current(&key).is_none());
         pass(4).await;
-        assert!(make_do(&key).is_none(), "it has expired");
+        assert!(make_do(&key, minute).is_none(), "it has expired");
     }
 
     #[tokio::test(start_paused = true)]
@@ -147,7 +157,7 @@ mod tests {
         let key = [2; 32];
         let first = keep(key, "first".into(), 24 * HOUR, MARGIN);
         let used = current(&key).unwrap();
-        assert!(turned_away(&key, &used));
+        assert!(turned_away(&key, &used) && !turned_away(&key, &used), "once a minute");
         assert!(current(&key).is_none(), "another one is asked for");
         let second = keep(key, "second".into(), 24 * HOUR, MARGIN);
         assert!(second.is_new);
@@ -161,6 +171,17 @@ mod tests {
         }
         pass(1).await;
         assert!(turned_away(&key, &current(&key).unwrap()) && current(&key).is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_takes_the_tokens_of_another_back_with_each_new_one_costs_a_token_a_poll_and_no_poll() {
+        let key = [6; 32];
+        keep(key, "0".into(), 24 * HOUR, MARGIN);
+        for poll in 1..20 {
+            pass(5).await;
+            assert!(turned_away(&key, &current(&key).unwrap()), "{poll}");
+            assert!(keep(key, poll.to_string().into(), 24 * HOUR, MARGIN).is_new);
+        }
     }
 
     #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 //! What: asks for a token with the tenant's secret, and keeps it in the memory of this process until it is about to expire or
 //! somebody has found that it is not taken any more.
 //! Why the host: a connector that could ask for tokens would have to be given the secret, and be let to a second place.
-//! Why kept by what it was had with: a host sets a tenant up anew for each poll, and whoever has another secret, other
+//! Why kept by what it was had with: a host may set a tenant up anew for each poll, and whoever has another secret, other
 //! settings, or another name has to ask for himself.
 //! Not guaranteed: that two steps which begin at once do not both ask; that what a server says is true. Of its words only
 //! those are shown that the standard gives it for that, without secrets.
@@ -39,6 +39,12 @@ const ANSWER_BYTES: usize = 64 * 1024;
 
 /// How long a token holds of which the server does not say it.
 const UNSAID: Duration = Duration::from_hours(1);
+
+/// How long a server is left alone that gave no token, while the one before holds.
+const LEFT_ALONE: Duration = Duration::from_mins(1);
+
+/// Longest time in which a token is waited for: it comes before what a step may take.
+const TOKEN_WITHIN: Duration = Duration::from_secs(20);
 
 /// No token is kept for longer, whatever the server says.
 const LONGEST: Duration = Duration::from_hours(24);
@@ -144,21 +150,23 @@ impl TokenSource {
         let form = form.finish();
         let authorized = authorization.as_ref().map_or(&[][..], HeaderValue::as_bytes);
         let mut hash = Sha256::new();
-        for part in [connector.as_bytes(), instance.as_bytes(), url.as_str().as_bytes(), form.as_bytes(), authorized] {
+        let place = format!("{}{}", policy.origin(), grant.token_path);
+        let texts = [connector, instance, &place, url.as_str(), &form];
+        for part in texts.map(str::as_bytes).into_iter().chain([authorized]) {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
         Ok(Self {
             connector: connector.to_owned(),
             instance: instance.to_owned(),
-            place: format!("{}{}", policy.origin(), grant.token_path),
+            place,
             way,
             url,
             form,
             authorization,
             label: label.to_owned(),
             redactor: Redactor::new(&secrets),
-            timeout: limits.connect_timeout.saturating_add(limits.first_byte_timeout),
+            timeout: limits.connect_timeout.saturating_add(limits.first_byte_timeout).min(TOKEN_WITHIN),
             margin: limits.wall_per_step,
             key: hash.finalize().into(),
         })
@@ -175,7 +183,13 @@ impl TokenSource {
         match self.fetch().await {
             Ok((value, holds)) => Ok(kept::keep(self.key, value, holds, self.margin)),
             Err(failure) => {
-                let token = kept::make_do(&self.key).ok_or_else(|| failure.clone())?;
+                let alone = match failure.retry {
+                    RetryAdvice::AfterSeconds(seconds) => Duration::from_secs(seconds).max(LEFT_ALONE),
+                    // Servers lock clients out that go on asking with a wrong secret.
+                    RetryAdvice::AfterChange => 15 * LEFT_ALONE,
+                    RetryAdvice::BackOff => LEFT_ALONE,
+                };
+                let token = kept::make_do(&self.key, alone).ok_or_else(|| failure.clone())?;
                 self.warn(&format!("{}; the one before is used while it holds", failure.message));
                 Ok(token)
             }

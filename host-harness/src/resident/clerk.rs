@@ -130,7 +130,8 @@ impl Clerk {
         Ok(Answer::Removed)
     }
 
-    /// Removes all of an instance and gives how many artifacts these were. A host that ends waits for the portion at hand.
+    /// Removes all of an instance and gives how many artifacts these were. A host that ends waits a moment for the portion at hand; what of it
+    /// is not done then is not done at all.
     async fn remove_all(&self, instance: &Instance, progress: watch::Sender<u64>) -> Result<u64, Refused> {
         let instance = instance.clone();
         let work = move |store: Store| {

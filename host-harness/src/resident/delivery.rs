@@ -23,7 +23,7 @@ use crate::egress::NetworkOptions;
 use crate::instances::failure::FailureReport;
 use crate::instances::report::counted;
 use crate::sinks::{BusSink, DrainError, LineForm, LinesSink, Sink, SinkError, drain};
-use crate::store::{Store, Undelivered};
+use crate::store::{Store, StoreError, Undelivered};
 
 /// How often the outbox is looked at even when nobody says that something is in it.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -238,9 +238,14 @@ fn run(
                     tracing::info!("the output takes artifacts again");
                 }
                 failures = 0;
+                let rest = if undelivered.as_ref().is_some_and(|left| left.alone) {
+                    ""
+                } else {
+                    " Those of all others are delivered."
+                };
                 let failure = undelivered.map(|left| left.report());
                 if let Some(failure) = failure.as_ref().filter(|failure| before.as_ref() != Some(*failure)) {
-                    tracing::error!("delivery failed: {} Those of all others are delivered.", failure.sentence());
+                    tracing::error!("delivery failed: {}{rest}", failure.sentence());
                 }
                 board.change_host(|host| host.sink.failure = failure);
                 LOOK_EVERY
@@ -286,23 +291,30 @@ struct Left {
     error: DrainError,
     /// How many more have some, for reasons of their own.
     others: usize,
+    /// Whether nothing else could be delivered.
+    alone: bool,
 }
 
 impl Left {
     fn report(&self) -> FailureReport {
         let failure = FailureReport::from(&self.error);
-        let of_others = match self.others {
-            0 => String::new(),
-            others => format!(" and of {}", counted(u64::try_from(others).unwrap_or(u64::MAX), "other instance")),
+        let (of_others, why) = match self.others {
+            0 => (String::new(), ""),
+            others => {
+                let others = counted(u64::try_from(others).unwrap_or(u64::MAX), "other instance");
+                (format!(" and of {others}"), ", the first because")
+            }
         };
-        let message = format!("artifacts of {:?}{of_others} cannot be delivered: {}", self.instance, failure.message);
+        let message =
+            format!("artifacts of {:?}{of_others} cannot be delivered{why}: {}", self.instance, failure.message);
         FailureReport { message, ..failure }
     }
 }
 
 /// Delivers all that waits. `opened` is kept from round to round, because it knows what it has cut off, and because whoever
 /// reads a pipe takes its end for the end of all. What is damaged, or too large, of one instance holds up no other, and is
-/// given; where the disk, or the output, has failed, nothing more is tried.
+/// given; where the output has failed, nothing more is tried. A disk that fails may have failed at one place: it is told of the
+/// instances that lie there, unless nothing can be read.
 fn round(
     runtime: &Runtime,
     store: &Store,
@@ -325,25 +337,39 @@ fn round(
         },
     };
     let mut undelivered: Option<Left> = None;
+    let (mut delivers, mut is_of_disk) = (false, true);
     for instance in waiting {
         let mut noted = Noted { sink, progress, board };
         match runtime.block_on(drain(store, &instance, &mut noted, &mut 0)) {
-            Ok(()) => {}
-            Err(error) if is_of_one(&error) => match &mut undelivered {
-                Some(left) => left.others += 1,
-                None => undelivered = Some(Left { instance: instance.name, error, others: 0 }),
-            },
+            Ok(()) => delivers = true,
+            Err(error) if is_of_one(&error) || may_be_of_one(&error) => {
+                is_of_disk &= !is_of_one(&error);
+                match &mut undelivered {
+                    Some(left) => left.others += 1,
+                    None => undelivered = Some(Left { instance: instance.name, error, others: 0, alone: false }),
+                }
+            }
             Err(error) => {
                 sink.release();
                 return Err(error);
             }
         }
     }
-    Ok(undelivered)
+    match undelivered {
+        Some(left) if is_of_disk && !delivers => {
+            sink.release();
+            Err(left.error)
+        }
+        left => Ok(left.map(|left| Left { alone: !delivers, ..left })),
+    }
 }
 
-/// Whether artifacts of other instances may be delivered all the same. A database that is busy, full or gone, or whose disk
-/// fails, is so for all.
+/// Whether what the disk could not give may lie at one place, so that the rest can be read.
+fn may_be_of_one(error: &DrainError) -> bool {
+    matches!(error, DrainError::Store(StoreError::Sql { .. }))
+}
+
+/// Whether artifacts of other instances can be delivered all the same. A database that is busy, full or gone is so for all.
 fn is_of_one(error: &DrainError) -> bool {
     match error {
         DrainError::Store(error) => error.is_of_what_is_stored(),

@@ -239,8 +239,9 @@ impl Scenario {
         tenant.link.simulator.set_faults(FaultProfile::default());
         tenant.link.simulator.set_silent_regions(0);
         tenant.link.skew.set(0);
-        // What counts what it never has is waited for four times, each time longer.
-        for _ in 0..if self.place.long_evidence_totals { 9 } else { 5 } {
+        // What counts what it never has is waited for four times, each time longer; and some of that shows up four days late.
+        let late = if self.place.odd.late_alerts_percent > 0 { 4 * 4 } else { 0 };
+        for _ in 0..if self.place.long_evidence_totals { 9 + late } else { 5 } {
             tenant.advance(Duration::from_secs(6 * 3_600));
             first = first.or(Some(tenant.link.simulator.now()));
             whole_cycle(&mut tenant);

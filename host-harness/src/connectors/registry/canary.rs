@@ -154,13 +154,23 @@ async fn attempt(
             TenantError::Configure(ConfigureError::Step(_) | ConfigureError::Plan(_)) => PollOutcome::ConnectorFailed,
             _ => PollOutcome::Inconclusive,
         };
-        Failure { speaks, may_be_its_own: false, code: error.code(), text: error.to_string() }
+        // A new version may say another form, which the secret does not fit.
+        let may_be_its_own = matches!(error, TenantError::SecretForm { .. });
+        Failure { speaks, may_be_its_own, code: error.code(), text: error.to_string() }
     })?;
     if let Err(why) = ceiling.check(connector, &Grant::asked(connector.descriptor(), tenant.plan())) {
         let speaks = PollOutcome::Inconclusive;
         return Err(Failure { speaks, may_be_its_own: false, code: why.code(), text: why.to_string() });
     }
-    match tenant.poll(checkpoint, BUDGET).await {
+    let mut polled = tenant.poll(checkpoint.clone(), BUDGET).await;
+    if let (Err(StepError::Failure(failure)), usage) = &polled
+        && usage.turned_away
+        && matches!(failure.reason, FailureReason::Unauthorized | FailureReason::Forbidden)
+    {
+        // The small budget may have left nothing for what a token that was taken back costs.
+        polled = tenant.poll(checkpoint, BUDGET).await;
+    }
+    match polled {
         (Ok(_thrown_away), _) => Ok(()),
         (Err(error), usage) => Err(Failure {
             speaks: outcome(&error, &usage),

@@ -6,7 +6,6 @@ use time::OffsetDateTime;
 
 use super::*;
 use crate::contract::types::{Artifact, Batch};
-use crate::store::StoreError;
 
 const NOW: OffsetDateTime = OffsetDateTime::UNIX_EPOCH;
 
@@ -130,7 +129,7 @@ async fn what_cannot_be_read_of_some_instances_is_told_of_all_of_them() {
     let delivery = Delivery::start(store, output(SinkConfig::File(file.clone())), Arc::clone(&board)).expect("start");
     delivery.stop(Duration::from_secs(60)).await;
     let failure = board.host().sink.failure.expect("it is told");
-    let told = "artifacts of \"first\" and of 2 other instances cannot be delivered: ";
+    let told = "artifacts of \"first\" and of 2 other instances cannot be delivered, the first because: ";
     assert!(failure.message.starts_with(told), "{failure:?}");
     assert_eq!(lines(&file), 1, "and all others are delivered");
 }

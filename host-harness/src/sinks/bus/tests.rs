@@ -221,7 +221,7 @@ async fn what_is_not_stored_waits_and_comes_again_with_the_same_id() {
     let server = Server::start(Does::EndsAfter(10)).await;
     // Nobody answers on a connection that has ended: that takes its time for each of them.
     let impatient = |mut sink: BusSink| {
-        sink.stored_within = STORED_WITHIN / 5;
+        sink.stored_within = STORED_WITHIN / 3;
         sink
     };
     let mut sink = impatient(server.sink(LineForm::Artifact));
