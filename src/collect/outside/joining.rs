@@ -46,7 +46,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 // That list may fail for longer than the alert is listed. Should its investigation be new and come then, the
                 // alert has the same id with that. Before it was ever listed to its end all investigations are still to come.
                 let is_over = self.state.watermark.is_some() && !self.is_listed_again(alert);
-                !(is_told && (self.has_listed_new() || is_over))
+                // Where the search goes by another time than that of creation, it shows alerts whose investigation is still
+                // to be listed. If it is not, the alert is found in looking back.
+                let has_made_room = self.has_listed_new() && !self.is_within_overlap(alert);
+                !(is_told && (has_made_room || is_over))
             }
         }
     }
@@ -55,6 +58,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
     pub(super) fn has_come(&self, alert: &TriageAlert<'_>) -> bool {
         let known = alert.investigation().and_then(|rrn| self.state.known.get(&rrn));
         !self.settings.collect_alerts || known.is_some_and(|known| has_it(&known, alert))
+    }
+
+    /// Whether an alert is so young that its investigation may not show yet.
+    fn is_within_overlap(&self, alert: &TriageAlert<'_>) -> bool {
+        let from = self.cycle_began().plus_seconds(self.settings.overlap_minutes.saturating_mul(-60));
+        alert.created().is_some_and(|created| created >= from)
     }
 
     /// Whether the next cycle lists an alert again.
