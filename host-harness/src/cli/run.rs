@@ -20,6 +20,7 @@ use crate::config::{self, Config, ConfigError, LogConfig, Problem, SinkConfig};
 use crate::connectors::apart::Apart;
 use crate::connectors::registry::{Allowed, COMPILE_TIME, Registry, RegistryOptions};
 use crate::connectors::serving::Serving;
+use crate::egress::renew_tokens;
 use crate::http::{Access, Site, serve};
 use crate::log;
 use crate::orders::Orders;
@@ -205,7 +206,11 @@ impl Run {
             tokio::spawn(async move { guarded(&board, "the HTTP server", serving).await })
         });
         let of_hangup = Arc::clone(&supervisor);
-        hangup.heed(move || of_hangup.wake(of_hangup.records().iter().map(|record| record.instance.id).collect()));
+        hangup.heed(move || {
+            // Rights stand in many tokens.
+            renew_tokens();
+            of_hangup.wake(of_hangup.records().iter().map(|record| record.instance.id).collect());
+        });
         let clerk = Clerk { orders, store: of_clerk, supervisor: Arc::clone(&supervisor) };
         let clerk = tokio::spawn(clerk.run(Arc::clone(&board)));
         let live = supervisor.live(now_for_live);

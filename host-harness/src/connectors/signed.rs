@@ -9,7 +9,7 @@
 
 use super::signing::Signatures;
 use crate::contract::types::{Failure, FailureReason};
-use crate::egress::{Gate, NetworkError, Redactor, Secrets, Token, TokenSource};
+use crate::egress::{Gate, NetworkError, Redactor, Secrets, TokenSource};
 use crate::locks::lock;
 use crate::sandbox::{StepError, Usage};
 use http::{HeaderName, HeaderValue};
@@ -26,7 +26,7 @@ pub(super) struct Signed {
 pub(super) struct Signature {
     pub(super) signed: Arc<Signed>,
     /// The token, where there is one.
-    token: Option<Token>,
+    token: Option<SecretString>,
 }
 
 /// Makes it.
@@ -66,28 +66,31 @@ impl Signer {
         };
         let token = tokens.source.token().await.map_err(StepError::Failure)?;
         let unusable = |error: NetworkError| StepError::Host { why: error.to_string() };
-        let signed = tokens.signed(&self.plain.gate, &token.value).map_err(unusable)?;
+        let signed = tokens.signed(&self.plain.gate, &token).map_err(unusable)?;
         Ok(Signature { signed, token: Some(token) })
     }
 
     /// Whether a step that has failed so has to be done once more, with the way out that is given. What is turned away beside
     /// something that was collected is no reason to throw that away: the next step begins with another token.
+    ///
+    /// # Errors
+    /// When no other token is had, and the one there was is not taken any more: then that is why the step has failed.
     pub(super) async fn again(
         &self,
         signature: &Signature,
         usage: &Usage,
         failure: Option<&Failure>,
-    ) -> Option<Signature> {
-        let (tokens, token) = (self.tokens.as_ref()?, signature.token.as_ref()?);
-        let is_turned_away = usage.turned_away && tokens.source.turned_away(token);
-        let reason = failure?.reason;
-        if !is_turned_away || !matches!(reason, FailureReason::Unauthorized | FailureReason::Forbidden) {
-            return None;
+    ) -> Result<Option<Signature>, StepError> {
+        let (Some(tokens), Some(token)) = (&self.tokens, &signature.token) else { return Ok(None) };
+        let is_worth_it = tokens.source.received(token, usage.reception);
+        let is_refused =
+            |failure: &Failure| matches!(failure.reason, FailureReason::Unauthorized | FailureReason::Forbidden);
+        if !is_worth_it || !failure.is_some_and(is_refused) {
+            return Ok(None);
         }
-        // Where no other is had, what the connector says is the better answer.
-        let other = self.sign().await.ok()?;
-        let value = &other.token.as_ref()?.value;
-        (value.expose_secret() != token.value.expose_secret()).then_some(other)
+        let other = self.sign().await?;
+        let is_other = other.token.as_ref().is_some_and(|other| other.expose_secret() != token.expose_secret());
+        Ok(is_other.then_some(other))
     }
 }
 

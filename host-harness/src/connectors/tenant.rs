@@ -171,7 +171,8 @@ impl Tenant {
             let other = self.inner.signer.again(&signature, &used, failure).await;
             usage = used.after(&usage);
             match other {
-                Some(other) if usage.requests < limits.requests_per_check && usage.wall + LEAST_TIME < wall => {
+                Err(error) => return (Err(error), usage),
+                Ok(Some(other)) if usage.requests < limits.requests_per_check && usage.wall + LEAST_TIME < wall => {
                     signature = other;
                 }
                 _ => break result,
@@ -231,11 +232,12 @@ impl Tenant {
             let other = self.inner.signer.again(&signature, &used, failure).await;
             usage = used.after(&usage);
             match other {
-                Some(other) => match less(budget, &usage) {
+                Err(error) => return (Err(error), usage),
+                Ok(Some(other)) => match less(budget, &usage) {
                     Some(rest) => (signature, left) = (other, rest),
                     None => break result,
                 },
-                None => break result,
+                Ok(None) => break result,
             }
         };
         let cleaner = self.cleaner(&signature.signed.redactor);

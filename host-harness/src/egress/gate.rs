@@ -21,7 +21,7 @@ use super::way::{Way, describe};
 use crate::sandbox::Limits;
 use bytes::Bytes;
 use http::header::{ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, HOST};
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -188,9 +188,7 @@ impl Gate {
             code
         })?;
         self.way.advice.got_through();
-        if matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN) {
-            meter.set_turned_away();
-        }
+        meter.answered(response.status());
         let (mut parts, body) = response.into_parts();
         self.clean(&mut parts.headers)?;
         parts.headers = apart(&parts.headers);

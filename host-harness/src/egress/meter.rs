@@ -3,9 +3,21 @@
 //! Why: the budget of a step is enforced here, and the same counts are reported afterwards.
 //! Not guaranteed: a request is counted when it may leave, whether or not a connection is made.
 
+use http::StatusCode;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
+
+/// How the other end has received the requests of a step.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Reception {
+    /// One was answered, neither with 401 or 403 nor with a failure of the server.
+    pub taken: bool,
+    /// One was answered with 401.
+    pub unauthorized: bool,
+    /// One was answered with 403.
+    pub forbidden: bool,
+}
 
 /// Counters of one step, shared by all its requests.
 #[derive(Debug)]
@@ -14,7 +26,9 @@ pub struct StepMeter {
     requests: AtomicU32,
     received: AtomicU64,
     denied: AtomicU32,
-    turned_away: AtomicBool,
+    taken: AtomicBool,
+    unauthorized: AtomicBool,
+    forbidden: AtomicBool,
     times: Mutex<Vec<Duration>>,
 }
 
@@ -27,7 +41,9 @@ impl StepMeter {
             requests: AtomicU32::new(0),
             received: AtomicU64::new(0),
             denied: AtomicU32::new(0),
-            turned_away: AtomicBool::new(false),
+            taken: AtomicBool::new(false),
+            unauthorized: AtomicBool::new(false),
+            forbidden: AtomicBool::new(false),
             times: Mutex::default(),
         }
     }
@@ -50,15 +66,27 @@ impl StepMeter {
         self.denied.fetch_update(Ordering::Relaxed, Ordering::Relaxed, count).unwrap_or_else(|denied| denied)
     }
 
-    /// Notes that the other end does not let in whoever asks.
-    pub(super) fn set_turned_away(&self) {
-        self.turned_away.store(true, Ordering::Relaxed);
+    /// Notes how the other end has answered.
+    pub(super) fn answered(&self, status: StatusCode) {
+        let noted = match status {
+            StatusCode::UNAUTHORIZED => &self.unauthorized,
+            StatusCode::FORBIDDEN => &self.forbidden,
+            // What a server says that is down says nothing of who asks.
+            status if status.is_server_error() => return,
+            _ => &self.taken,
+        };
+        noted.store(true, Ordering::Relaxed);
     }
 
-    /// Whether the other end has answered one of its requests with 401 or 403.
+    /// How the other end has received whoever asks.
     #[must_use]
-    pub fn turned_away(&self) -> bool {
-        self.turned_away.load(Ordering::Relaxed)
+    pub fn reception(&self) -> Reception {
+        let is_noted = |noted: &AtomicBool| noted.load(Ordering::Relaxed);
+        Reception {
+            taken: is_noted(&self.taken),
+            unauthorized: is_noted(&self.unauthorized),
+            forbidden: is_noted(&self.forbidden),
+        }
     }
 
     /// Notes how long a request took to the head of its response, or to its failure.

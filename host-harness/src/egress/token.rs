@@ -9,7 +9,8 @@
 //! those are shown that the standard gives it for that, without secrets.
 
 use super::errors::{Phase, to_wasi};
-use super::kept::{self, Token};
+use super::kept;
+use super::meter::Reception;
 use super::network::{Network, NetworkError};
 use super::policy::Policy;
 use super::redact::Redactor;
@@ -176,12 +177,15 @@ impl TokenSource {
     ///
     /// # Errors
     /// Why none was had, in the words of the contract.
-    pub async fn token(&self) -> Result<Token, types::Failure> {
+    pub async fn token(&self) -> Result<SecretString, types::Failure> {
         if let Some(token) = kept::current(&self.key) {
             return Ok(token);
         }
         match self.fetch().await {
-            Ok((value, holds)) => Ok(kept::keep(self.key, value, holds, self.margin)),
+            Ok((value, holds)) => {
+                kept::keep(self.key, value.clone(), holds, self.margin);
+                Ok(value)
+            }
             Err(failure) => {
                 let alone = match failure.retry {
                     RetryAdvice::AfterSeconds(seconds) => Duration::from_secs(seconds).max(LEFT_ALONE),
@@ -196,9 +200,9 @@ impl TokenSource {
         }
     }
 
-    /// A step with this token was turned away. Whether another one is worth asking for.
-    pub fn turned_away(&self, token: &Token) -> bool {
-        kept::turned_away(&self.key, token)
+    /// How the vendor has received a step with this token. Whether another one is worth asking for.
+    pub fn received(&self, token: &SecretString, reception: Reception) -> bool {
+        kept::received(&self.key, token, reception)
     }
 
     /// Tells the operator.
@@ -320,7 +324,9 @@ impl TokenSource {
             FailureReason::Unauthorized => format!(
                 "Verify the client's identifier in the settings and its secret ({label}), that they belong together and neither has expired, and the other settings of signing in."
             ),
-            FailureReason::Forbidden => "Verify at the vendor that this client may have what it asks for.".to_owned(),
+            FailureReason::Forbidden => format!(
+                "Verify the client's identifier in the settings and its secret ({label}), and at the vendor that this client may have what it asks for."
+            ),
             FailureReason::NotFound => {
                 "Verify the settings that the address of the tokens is made of, such as region or tenant.".to_owned()
             }

@@ -5,6 +5,7 @@
 //! Not guaranteed: texts may be reworded; codes may not.
 
 use crate::contract::types;
+use crate::egress::Reception;
 use std::time::Duration;
 
 /// Why the sandbox itself cannot be set up.
@@ -181,8 +182,8 @@ pub struct Usage {
     pub guest_peak_bytes: u64,
     /// Requests that were refused.
     pub egress_denied: u32,
-    /// Whether the other end has answered a request with 401 or 403.
-    pub turned_away: bool,
+    /// How the other end has received its requests; of one that was done once more, the last time.
+    pub reception: Reception,
 }
 
 impl Usage {
@@ -193,7 +194,6 @@ impl Usage {
         self.bytes_received = self.bytes_received.saturating_add(first.bytes_received);
         self.egress_denied = self.egress_denied.saturating_add(first.egress_denied);
         self.guest_peak_bytes = self.guest_peak_bytes.max(first.guest_peak_bytes);
-        self.turned_away |= first.turned_away;
         self.request_times.splice(..0, first.request_times.iter().copied());
         self.wall = self.wall.saturating_add(first.wall);
         self.guest_cpu = match (self.guest_cpu, first.guest_cpu) {

@@ -143,7 +143,7 @@ where
         instructions,
         guest_peak_bytes: u64::try_from(memory.peak()).unwrap_or(u64::MAX),
         egress_denied: meter.denied(),
-        turned_away: meter.turned_away(),
+        reception: meter.reception(),
     };
     (result, usage)
 }

@@ -164,7 +164,7 @@ async fn attempt(
     }
     let mut polled = tenant.poll(checkpoint.clone(), BUDGET).await;
     if let (Err(StepError::Failure(failure)), usage) = &polled
-        && usage.turned_away
+        && (usage.reception.unauthorized || usage.reception.forbidden)
         && matches!(failure.reason, FailureReason::Unauthorized | FailureReason::Forbidden)
     {
         // The small budget may have left nothing for what a token that was taken back costs.
