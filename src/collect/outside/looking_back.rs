@@ -64,13 +64,19 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let end = done.min(began).plus_seconds(overlap.saturating_neg());
         // What fails here is no failure of what is new.
         let failures = self.state.beyond.outside_failures;
-        let round =
-            self.look_back_from(self.of_looking_back(REACHED).map_or(farthest, |at| at.max(farthest)), end).await;
+        let under_way = self.of_looking_back(REACHED);
+        let round = self.look_back_from(under_way.map_or(farthest, |at| at.max(farthest)), end).await;
         self.state.beyond.outside_failures = failures;
         match round {
             Ok(()) => self.looked(),
             // The next step goes on, or, where this one has got nowhere, the next cycle that looks back.
             Err((Stop::Spent, true)) => return Err(Stop::Spent),
+            // What the step has done before may have taken its budget: the next one begins with this.
+            Err((Stop::Spent, false)) if under_way.is_none() => {
+                self.state.beyond.outside.insert(REACHED, farthest.0);
+                self.output.progress = true;
+                return Err(Stop::Spent);
+            }
             // It is gone on with in the next cycle.
             Err((Stop::Allowance(_), _)) => {}
             Err((Stop::Failed(failure), _)) if !is_local(&failure) || self.client.is_triage_halted() => {}
