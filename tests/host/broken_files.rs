@@ -99,7 +99,9 @@ fn a_state_directory_in_use_is_refused_and_names_the_process() {
     help: wait until the other process has ended, or give each process its own directory
     ");
     drop(held);
-    assert_eq!(desk.ask("poll", &GOOD).code, 0, "as soon as it is free it goes on");
+    // A process that another test is just starting has what was open here for a moment longer.
+    let goes_on = (0..50).any(|_| desk.ask("poll", &GOOD).code == 0);
+    assert!(goes_on, "as soon as it is free it goes on");
 }
 
 // ---- the component ----------------------------------------------------------------------------
