@@ -91,7 +91,8 @@ impl Tenant {
             lookup: &lookup,
         };
         let signatures = signing.signatures()?;
-        let redactor = Redactor::new(&signatures.secrets);
+        // Where secrets are sent as they are, it knows all there is.
+        let redactor = if plan.sign_in.is_empty() { redactor } else { Redactor::new(&signatures.secrets) };
         let options = GateOptions {
             connector: connector.slug(),
             instance: &name,
