@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use clap::Args;
 use serde_json::value::RawValue;
+use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::error::CliError;
@@ -13,7 +14,7 @@ use super::output;
 use super::spread::spread;
 use super::state::State;
 use crate::log::escape;
-use crate::store::{Attributed, Hit, Reader, notes, remark};
+use crate::store::{Attributed, Hit, Most, Period, Reader, notes, remark};
 
 /// Search the artifacts that were collected
 ///
@@ -39,6 +40,8 @@ Examples:
   host-harness search --state ./state stream:alerts severity:high
   host-harness search --config /etc/host-harness/conductor.toml severity:high
   host-harness search --state ./state 'user:\"Jane Doe\"' '10.0.0.*'
+  host-harness search --state ./state --since 24h severity:high
+  host-harness search --state ./state --since 2026-01-15T22:00 --until 2026-01-16T06:00 user:jdoe
   host-harness search --state ./state 2026-01-15T11 failed
   host-harness search --state ./state 'severity:(high OR critical) NOT stream:alerts'
   host-harness search --state ./state --json --pretty --limit 1")]
@@ -51,6 +54,13 @@ pub(super) struct Search {
     /// Search the artifacts of this instance only
     #[arg(long, value_name = "NAME")]
     instance: Option<String>,
+    /// Only what happened from this time on: how long ago (15m, 24h, 7d) or a moment in UTC
+    /// (2026-01-15, 2026-01-15T11:30). The time is the one that is shown
+    #[arg(long, value_name = "TIME")]
+    since: Option<String>,
+    /// Only what happened before this time
+    #[arg(long, value_name = "TIME")]
+    until: Option<String>,
     /// Print the artifacts themselves, one JSON object a line
     #[arg(long)]
     json: bool,
@@ -73,7 +83,10 @@ impl Search {
         if let Some(remark) = remark(&query) {
             tracing::warn!("{remark}");
         }
-        let hits = Reader::open(&directory)?.search(&query, self.instance.as_deref(), self.limit)?;
+        let period = Period::between(self.since.as_deref(), self.until.as_deref(), OffsetDateTime::now_utc());
+        let period = period.map_err(|no_time| CliError::usage(format!("--{no_time}")))?;
+        let most = Most { period, ..Most::hits(self.limit) };
+        let hits = Reader::open(&directory)?.search_at_most(&query, self.instance.as_deref(), most)?.hits;
         if hits.is_empty() {
             tracing::info!("no artifacts found");
             for note in notes(&query) {
@@ -138,7 +151,6 @@ fn cut(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use time::OffsetDateTime;
     use uuid::Uuid;
 
     use super::*;

@@ -24,7 +24,7 @@ use super::metrics::Snapshot;
 use crate::connectors::serving::{ConnectorReport, ConnectorState, Serving};
 use crate::resident::board::Board;
 use crate::resident::status::{InstanceStatus, State};
-use crate::store::{Attributed, Most, Reader, StoreError, notes};
+use crate::store::{Attributed, Most, Period, Reader, StoreError, notes};
 
 /// Artifacts on one page when nothing is said, and at most.
 const LIMIT: (u32, u32) = (20, 100);
@@ -150,6 +150,7 @@ impl Site {
             return wrong("what stands behind the ? is longer than 4 KiB");
         }
         let (mut text, mut instance, mut limit, mut before) = (String::new(), None, LIMIT.0, None);
+        let (mut since, mut until) = (None, None);
         for (key, value) in url::form_urlencoded::parse(query.as_bytes()) {
             match key.as_ref() {
                 "query" => text = value.into_owned(),
@@ -162,10 +163,16 @@ impl Site {
                     Ok(number) => before = Some(number),
                     Err(_) => return wrong("before must be what next was"),
                 },
-                _ => return wrong("there is query, instance, limit and before"),
+                "since" => since = Some(value).filter(|text| !text.is_empty()),
+                "until" => until = Some(value).filter(|text| !text.is_empty()),
+                _ => return wrong("there is query, instance, since, until, limit and before"),
             }
         }
-        let most = Most { hits: limit, bytes: MOST_BYTES, within: Some(SEARCH_WITHIN), before };
+        let period = match Period::between(since.as_deref(), until.as_deref(), self.board.now()) {
+            Ok(period) => period,
+            Err(no_time) => return wrong(&no_time.to_string()),
+        };
+        let most = Most { hits: limit, bytes: MOST_BYTES, within: Some(SEARCH_WITHIN), before, period };
         let asked = text.clone();
         let search = move |reader: &Reader| reader.search_at_most(&text, instance.as_deref(), most);
         let found = match self.read(&self.searching, search).await {

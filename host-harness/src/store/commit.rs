@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::indexing::index;
 use super::key::Key;
+use super::period::happened;
 use super::{Instance, Store, StoreError, to_millis, volume};
 use crate::contract::types::{Artifact, Batch};
 
@@ -94,7 +95,7 @@ fn insert(
     now: i64,
 ) -> rusqlite::Result<Committed> {
     let mut artifact_row = transaction.prepare_cached(
-        "INSERT INTO artifact (seq, instance, id, stream, stored, json) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
+        "INSERT INTO artifact (seq, instance, id, stream, stored, json, happened) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)
          ON CONFLICT (instance, id) DO NOTHING",
     )?;
     // Asked apart: a statement that could write several rows begins a savepoint, and at each of these the full text is
@@ -108,7 +109,8 @@ fn insert(
     let mut new = Vec::with_capacity(artifacts.len());
     for (artifact, id) in artifacts.iter().zip(ids) {
         let key = Key(*id);
-        let row = params![seq + 1, instance, key, artifact.stream, now, artifact.json];
+        let json = artifact.json.as_str();
+        let row = params![seq + 1, instance, key, artifact.stream, now, json, happened(json)];
         if gone_row.exists(params![instance, key])? || artifact_row.execute(row)? == 0 {
             committed.repeated += 1;
             continue;

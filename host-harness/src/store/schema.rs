@@ -103,6 +103,11 @@ const MIGRATIONS: &[&str] = &[
     ) STRICT;
     ALTER TABLE swept ADD COLUMN at INTEGER NOT NULL DEFAULT 0;  -- when that was, in milliseconds since 1970
 ",
+    // What is there is not written anew for it: that may be gigabytes. It counts by when it was stored.
+    "
+    ALTER TABLE artifact ADD COLUMN happened INTEGER;            -- what it says of when it was, in milliseconds since 1970
+    CREATE INDEX artifact_happened ON artifact (coalesce(happened, stored), instance);
+",
 ];
 
 /// The schema version this program writes.

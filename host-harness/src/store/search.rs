@@ -11,6 +11,7 @@ use time::OffsetDateTime;
 use uuid::Uuid;
 
 use super::key::Key;
+use super::period::{self, Period};
 use super::query::{self, Query};
 use super::{Database, StoreError, from_millis};
 
@@ -51,18 +52,21 @@ pub struct Most {
     pub within: Option<Duration>,
     /// Only those that came before the artifact of this number ([`Found::last`]).
     pub before: Option<i64>,
+    /// Only those of this time.
+    pub period: Period,
 }
 
 impl Most {
     /// So many artifacts, however large they are and however long it takes.
-    pub(super) fn hits(hits: u32) -> Self {
-        Self { hits, bytes: usize::MAX, within: None, before: None }
+    #[must_use]
+    pub fn hits(hits: u32) -> Self {
+        Self { hits, bytes: usize::MAX, within: None, before: None, period: Period::default() }
     }
 }
 
 /// Runs a query; see [`super::Reader::search`] for what it may say.
 pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, most: Most) -> Result<Found, StoreError> {
-    let Most { hits: limit, bytes, within, before } = most;
+    let Most { hits: limit, bytes, within, before, period } = most;
     let before = before.unwrap_or(i64::MAX);
     let query = query::parse(text)?;
     let key = match instance {
@@ -71,6 +75,7 @@ pub(super) fn run(database: &Database, text: &str, instance: Option<&str>, most:
     };
     let found = database.with_within(within, |connection| match &query {
         Query::Nothing => Ok(Found { complete: true, ..Found::default() }),
+        _ if !period.is_ever() => of_period(connection, &query, (key, period), (limit, before), bytes),
         Query::Everything => newest(connection, key, (limit, before), bytes),
         Query::Match(expression) => {
             let values: [(&str, &dyn ToSql); 4] =
@@ -108,6 +113,13 @@ macro_rules! hits {
         )
     };
 }
+
+/// The same without any condition.
+const HITS: &str = hits!("");
+
+/// A condition: all but what an expression finds.
+pub(super) const OTHER: &str =
+    "AND b.seq NOT IN (SELECT rowid FROM artifact_text WHERE artifact_text MATCH :expression)";
 
 /// The newest of all.
 const NEWEST: &str = hits!("WHERE a.seq < :before ORDER BY a.seq DESC LIMIT :limit");
@@ -161,6 +173,47 @@ fn newest(
         return Ok(near);
     }
     rows(connection, NEWEST_OF, &of_instance, bytes)
+}
+
+/// Artifacts of some time.
+fn of_period(
+    connection: &Connection,
+    query: &Query,
+    (key, period): (Option<i64>, Period),
+    (limit, before): (u32, i64),
+    bytes: usize,
+) -> rusqlite::Result<Found> {
+    let (since, until) = period.millis();
+    let mut values: Vec<(&str, &dyn ToSql)> =
+        vec![(":instance", &key), (":limit", &limit), (":before", &before), (":since", &since), (":until", &until)];
+    let statement = match query {
+        Query::Match(expression) => {
+            values.push((":expression", expression));
+            matching_of(&period::column(connection, "a")?)
+        }
+        Query::Except(expression) => {
+            values.push((":expression", expression));
+            newest_of(&period::column(connection, "b")?, OTHER)
+        }
+        Query::Everything | Query::Nothing => newest_of(&period::column(connection, "b")?, ""),
+    };
+    rows(connection, &statement, &values, bytes)
+}
+
+/// What an expression finds of some time.
+fn matching_of(time: &str) -> String {
+    let of_time = format!("AND {time} >= :since AND {time} < :until ORDER BY t.rowid");
+    MATCHING.replace("ORDER BY t.rowid", &of_time)
+}
+
+/// The newest of some time, out of the index of the times, that meet a further condition.
+pub(super) fn newest_of(time: &str, condition: &str) -> String {
+    format!(
+        "{HITS} WHERE a.seq IN (SELECT b.seq FROM artifact b WHERE {time} >= :since AND {time} < :until
+            AND +b.seq < :before AND (:instance IS NULL OR b.instance = :instance) {condition}
+            ORDER BY b.seq DESC LIMIT :limit)
+         ORDER BY a.seq DESC"
+    )
 }
 
 /// Runs a statement, until what it gives is more than so many bytes.

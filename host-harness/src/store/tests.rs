@@ -1,6 +1,7 @@
 //! The promises of the store, each broken on purpose.
 
 mod opening;
+mod periods;
 mod searching;
 mod trouble;
 

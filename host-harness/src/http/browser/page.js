@@ -307,6 +307,7 @@ async function search(isNew) {
   if (isNew) {
     asked = new URLSearchParams({ query: at("query").value, limit: "50" });
     if (at("of").value) asked.set("instance", at("of").value);
+    if (at("when").value) asked.set("since", at("when").value);
   } else {
     asked.set("before", next);
   }

@@ -90,7 +90,7 @@ fn a_newer_schema_is_refused_and_left_as_it_is() {
     Connection::open(&path).expect("open").pragma_update(None, "user_version", 99).expect("version");
     let error = Store::open(dir.path()).expect_err("must fail");
     assert_eq!(error.code(), "state-newer");
-    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 7"), "{error}");
+    assert!(error.to_string().ends_with("has schema version 99; this program knows versions up to 8"), "{error}");
     assert_eq!(Reader::open(dir.path()).expect_err("must fail").code(), "state-newer");
 }
 
