@@ -87,6 +87,13 @@ impl<'a> TriageAlert<'a> {
         self.members.time("created_at")
     }
 
+    /// The first of the times by which a search may have found it, if it says when it was created.
+    #[must_use]
+    pub fn first_time(&self) -> Option<Utc> {
+        let created = self.created()?;
+        Some(self.members.time("alerted_at").map_or(created, |alerted| alerted.min(created)))
+    }
+
     /// The artifact. `now` stands in where the record has no readable time. Investigations are of one organization
     /// (`is_organization`): where the RRN names that one too, it is that whose the alert is, whatever its record calls it. So it
     /// is where the record calls it nothing.

@@ -101,6 +101,9 @@ pub struct Step<'a, T, C> {
     absent: Option<Box<Failure>>,
     /// Whether a step before this one has begun the first collection.
     goes_on_first: bool,
+    /// The first time of the oldest alert of a window that has failed in it; its end when none has, none when that is not
+    /// known ([`outside`]).
+    first_undone: Option<Utc>,
 }
 
 /// Does one step.
@@ -171,6 +174,7 @@ pub async fn step_within<T: Transport, C: Clock>(
         moved,
         absent: None,
         goes_on_first,
+        first_undone: None,
     };
     let outcome = step.run().await;
     step.finish(outcome)

@@ -54,12 +54,14 @@ use crate::api::{calls, errors, paging};
 use crate::artifact::alert::Context;
 use crate::artifact::identity::hash64;
 use crate::artifact::triage_alert::TriageAlert;
-use crate::contract::Failure;
+use crate::contract::{Failure, FailureReason};
 use crate::descriptor::{EVIDENCE, UNINVESTIGATED};
 use crate::times::Utc;
 
 /// Longest window of one search, in microseconds: the vendor takes 6 months.
 const LONGEST: i64 = 28 * 86_400 * 1_000_000;
+/// How often the first window of a step is cut in half at most, once for each step before that a rate limit has ended.
+const HALVED: u32 = 6;
 /// What is tried next of a window that cannot be read: one in so many.
 const SHARE: i64 = 16;
 /// Shortest window that is cut, in microseconds.
@@ -97,8 +99,8 @@ enum Reached {
     End,
     /// Its end, as far as regions have answered.
     EndOfSomeRegions,
-    /// Its end, without alerts that have failed for themselves.
-    EndOfOthers(Stop),
+    /// Its end, without alerts that have failed for themselves, of which the first is as old as that, if it is known.
+    EndOfOthers(Stop, Option<Utc>),
     /// Nothing: it is too long, and this length is to be tried.
     Less(i64),
 }
@@ -144,7 +146,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             self.state.beyond.uninvestigated = done.max(Some(from.min(noted)));
             self.remember_from(from);
         }
-        let mut span = LONGEST;
+        let mut span = self.first_span();
         let (mut passed, mut failed) = (false, None);
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
@@ -152,25 +154,39 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Ok(Reached::Less(shorter)) => span = shorter,
                 Ok(reached) => {
                     let is_end = matches!(reached, Reached::End);
-                    // What lies behind it does not wait for it, and the mark stays before it.
-                    if let Reached::EndOfOthers(stop) = reached {
+                    let mut done = if is_end { until } else { from };
+                    // What lies behind it does not wait for it. The mark goes on up to it, and not further: else what is
+                    // listed anew in each cycle would grow for as long as anything fails.
+                    if let Reached::EndOfOthers(stop, first) = reached {
                         failed = Stop::or_stronger(failed, stop);
+                        done = first
+                            .map(Utc::just_before)
+                            .filter(|first| *first < until)
+                            .map_or(from, |first| first.max(from));
                     }
                     self.enter(Phase::Outside(Some(until)));
                     let beyond = &mut self.state.beyond;
                     let is_next = beyond.uninvestigated.is_none_or(|done| done >= from);
-                    let done = Some(until.min(noted));
+                    let done = Some(done.min(noted));
                     // What fails may lie behind it still, and what was listed before says nothing about that.
-                    if is_end && is_next && beyond.uninvestigated < done {
+                    if is_next && beyond.uninvestigated < done {
                         beyond.uninvestigated = done;
-                        beyond.outside_failures = if passed { HELD } else { beyond.outside_failures.min(1) };
+                        if is_end {
+                            beyond.outside_failures = if passed { HELD } else { beyond.outside_failures.min(1) };
+                        }
                     }
                     // Not only at the end: what is remembered of a long backlog would outgrow the checkpoint.
                     self.forget_outside(overlap);
                     span = span.saturating_mul(2).min(LONGEST);
                     from = until;
                 }
-                Err(stop) => return self.outside_failed(stop),
+                Err(stop) => {
+                    // That it was too much at a time is to be remembered.
+                    let is_limit =
+                        matches!(&stop, Stop::Failed(failure) if failure.reason == FailureReason::RateLimited);
+                    self.output.progress |= is_limit && self.state.rate_limited < HALVED;
+                    return self.outside_failed(stop);
+                }
             }
         }
         if let Some(stop) = failed {
@@ -180,6 +196,12 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.forget_outside(overlap);
         self.state.beyond.outside_failures = if passed { HELD } else { 0 };
         Ok(())
+    }
+
+    /// Length of the first window of a step. What is listed is listed within one step: where the vendor limits the rate, a
+    /// long window may take more requests than it allows at a time, again and again.
+    fn first_span(&self) -> i64 {
+        LONGEST >> self.state.rate_limited.min(HALVED)
     }
 
     /// A failure of this stream alone leaves the others to go on.
@@ -206,6 +228,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         if !self.has_room() {
             return Err(Stop::Spent);
         }
+        self.first_undone = Some(until);
         let span = until.0.saturating_sub(from.0);
         let rrns = match self.outside_rrns(from, until).await? {
             Rrns::All(rrns) => rrns,
@@ -244,7 +267,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             Err(Stop::Failed(failure))
                 if is_local(&failure) && !is_absence(&failure) && !self.client.is_triage_halted() =>
             {
-                Ok(Reached::EndOfOthers(Stop::Failed(failure)))
+                Ok(Reached::EndOfOthers(Stop::Failed(failure), self.first_undone))
             }
             outcome => outcome.map(|()| Reached::End),
         }
@@ -354,6 +377,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 Err(stop) => unread = Stop::or_stronger(unread, stop),
             }
         }
+        if unread.is_some() {
+            self.first_undone = None;
+        }
         // What is read takes more requests: the others have their turn in the next step.
         let most = (self.client.requests_left() / 4).max(1);
         if refused.len() > most {
@@ -361,6 +387,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             unread = Stop::or_stronger(unread, Stop::Spent);
         }
         if let Err(stop) = self.read_singly(&refused, &mut records, &mut gone, (until, another)).await {
+            self.first_undone = None;
             // What took the time of the step says more.
             let why = why.filter(|_| stop == Stop::Spent && records.is_empty());
             unread = Stop::or_stronger(unread, why.unwrap_or(stop));
@@ -420,13 +447,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         self.output.progress = true;
     }
 
+    /// Notes that an alert of the window at hand is to be read again. By which of its times it was found is not known.
+    fn is_undone(&mut self, alert: &TriageAlert<'_>) {
+        self.first_undone = self.first_undone.min(alert.first_time());
+    }
+
     /// Turns alerts into artifacts.
     async fn outside_group(&mut self, alerts: &[(TriageAlert<'_>, &RawValue)]) -> Result<(), Stop> {
         self.client.note(self.output.progress);
         let (host, now) = (self.settings.region.host, self.cycle_began());
         let rrns: Vec<&str> = alerts.iter().map(|(alert, _)| alert.rrn.as_ref()).collect();
         let read: Vec<Read<&RawValue>> = alerts.iter().map(|(_, raw)| Ok(Some(*raw))).collect();
-        let last: Vec<bool> = rrns.iter().map(|rrn| self.failures_of(rrn).own + 1 >= HELD).collect();
+        let last: Vec<bool> = rrns.iter().map(|rrn| self.may_be_the_last_time(rrn)).collect();
         let is_last = |at: usize| last.get(at).is_some_and(|last| *last);
         let mut failed = None;
         for ((alert, _), context) in alerts.iter().zip(self.contexts(&rrns, &read, is_last).await) {
@@ -443,6 +475,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                         && self.is_first_refusal(Refused::Evidence)
                         && !self.has_failed_for_good(&alert.rrn, halted) =>
                 {
+                    self.is_undone(alert);
                     failed = Stop::or_stronger(failed, stop);
                     continue;
                 }
@@ -453,6 +486,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     Context { missing: true, ..Context::default() }
                 }
                 Err(stop) => {
+                    self.is_undone(alert);
                     failed = Stop::or_stronger(failed, stop);
                     continue;
                 }

@@ -33,6 +33,7 @@ mod odd_pages;
 mod organization;
 mod outages;
 mod outside;
+mod outside_backlog;
 mod outside_obstacles;
 mod partial;
 mod product_alerts;

@@ -104,8 +104,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         Ok(())
     }
 
+    /// Whether an alert is passed over if it fails once more: what can be read of it is then used.
+    pub(super) fn may_be_the_last_time(&self, rrn: &str) -> bool {
+        let Failures { own, alone } = self.failures_of(rrn);
+        own + 1 >= HELD || alone + 1 >= HELD_ALONE
+    }
+
     /// How often an alert has failed.
-    pub(super) fn failures_of(&self, rrn: &str) -> Failures {
+    fn failures_of(&self, rrn: &str) -> Failures {
         let known = self.state.beyond.outside.get(&hash64([rrn.as_bytes()]));
         known.and_then(|created| Failures::of(*created)).unwrap_or_default()
     }

@@ -87,7 +87,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Looks from here to there. What ends it comes with whether it had got on.
     async fn look_back_from(&mut self, mut from: Utc, end: Utc) -> Result<(), (Stop, bool)> {
-        let (mut span, mut has_got_on) = (LONGEST, false);
+        let (mut span, mut has_got_on) = (self.first_span(), false);
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
             match self.outside_window(from, until, &mut false).await {
