@@ -17,6 +17,7 @@
 //! milliseconds whose total never comes, an alert that cannot be read while
 //! others can. Failures are counted for each alert, so that an outage of hours
 //! does not make the first failure behind it the last.
+//! The mark up to which all is done goes on up to the first alert that is to be read again.
 //!
 //! Where a region behind the search fails, the answers of the others are used. What
 //! it may have is looked for again in every cycle until all regions answer: for a
