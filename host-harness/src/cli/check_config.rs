@@ -3,7 +3,10 @@
 //!
 //! Why one after the other: a check is a few light requests, and several
 //! instances may share a key and its allowance.
+//! Why not always with what is in the directory of connectors: an update that is held, or a file that was damaged, is not
+//! what the host polls with.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde_json::{Value, json};
@@ -13,6 +16,7 @@ use super::run::allowed;
 use super::soundness::{connectors, operator};
 use super::{Context, check, output};
 use crate::config::{self, Config, ConfigError, InstanceConfig, LeftOut, Problem};
+use crate::connectors::Connector;
 use crate::connectors::registry::Operator;
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::CheckReport;
@@ -43,11 +47,12 @@ pub(super) async fn run(
     let cache = Some(config.host.cache.as_path()).filter(|cache| cache.is_dir());
     let serving = connectors(&config, &engine, cache, clock).await?;
     let operator = operator(&config.host.state)?;
+    let mut connectors = Connectors { config: &config, serving, operator: operator.as_ref(), chosen: BTreeMap::new() };
     let mut all_good = true;
     let mut values = Vec::new();
     for instance in chosen {
         spinner.set_message(format!("asking the vendor for {}", escape(&instance.name)));
-        let Checked { result, requests } = check(&config, instance, &serving, operator.as_ref(), clock).await;
+        let Checked { result, requests } = connectors.check(&engine, cache, instance, clock).await;
         all_good &= result.as_ref().is_ok_and(check::is_good);
         if json {
             values.push(as_json(instance, &result, requests));
@@ -98,42 +103,91 @@ fn choose<'c>(
     })
 }
 
-/// Checks one. Nothing is asked by what the host would not let ask, and nothing goes where it would not go.
-async fn check(
-    config: &Config,
-    instance: &InstanceConfig,
-    serving: &FixedConnectors,
-    operator: Option<&Operator>,
-    clock: &Clock,
-) -> Checked {
-    let failed = |failure| Checked { result: Err(failure), requests: 0 };
-    let Some(connector) = serving.current(&instance.integration_type) else {
-        let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
-        return failed(changed_by_somebody(
+/// What the instances of each type are checked with.
+struct Connectors<'c> {
+    config: &'c Config,
+    /// What is in the directory.
+    serving: FixedConnectors,
+    /// What the host has judged, where one has run.
+    operator: Option<&'c Operator>,
+    /// By type.
+    chosen: BTreeMap<String, Result<Connector, FailureReport>>,
+}
+
+impl Connectors<'_> {
+    /// Checks an instance. Nothing is asked by what the host would not let ask, and nothing goes where it would not go.
+    async fn check(
+        &mut self,
+        engine: &Engine,
+        cache: Option<&Path>,
+        instance: &InstanceConfig,
+        clock: &Clock,
+    ) -> Checked {
+        let failed = |failure| Checked { result: Err(failure), requests: 0 };
+        let kind = &instance.integration_type;
+        if !self.chosen.contains_key(kind) {
+            let chosen = self.choose(engine, cache, kind).await;
+            self.chosen.insert(kind.clone(), chosen);
+        }
+        let connector = match self.chosen.get(kind) {
+            Some(Ok(connector)) => connector,
+            Some(Err(failure)) => return failed(failure.clone()),
+            None => return failed(self.missing(kind)),
+        };
+        let config = self.config;
+        let tenant = match make(instance, config, connector, clock.clone()).await {
+            Ok(tenant) => tenant,
+            Err((failure, _)) => return failed(failure),
+        };
+        if let Some(problem) = resolve::check_grant(&config.file, instance, tenant.plan(), config) {
+            return failed(from_problem(&problem));
+        }
+        if let Some(operator) = self.operator
+            && let Err(error) = operator.would_admit(connector, tenant.plan(), allowed(config))
+        {
+            return failed(changed_by_somebody(error.code(), error.to_string(), error.remedy()));
+        }
+        let (result, usage) = tenant.check().await;
+        Checked { result: result.map_err(|error| FailureReport::from(&error)), requests: usage.requests }
+    }
+
+    /// What the host polls a type with: as a rule what is in the directory.
+    async fn choose(&self, engine: &Engine, cache: Option<&Path>, kind: &str) -> Result<Connector, FailureReport> {
+        let there = self.serving.current(kind);
+        let why = match (&there, self.operator) {
+            (Some(connector), None) => return Ok(connector.clone()),
+            (Some(connector), Some(operator)) => match operator.would_serve(connector) {
+                Ok(()) => return Ok(connector.clone()),
+                Err(failure) => failure,
+            },
+            (None, _) => self.missing(kind),
+        };
+        let Some(connector) = self.kept(engine, cache, kind).await else { return Err(why) };
+        tracing::warn!(
+            "{kind} is checked with version {}, with which the host polls: {}",
+            connector.descriptor().version,
+            why.message
+        );
+        Ok(connector)
+    }
+
+    /// What serves a type although its file holds it no more.
+    async fn kept(&self, engine: &Engine, cache: Option<&Path>, kind: &str) -> Option<Connector> {
+        let bytes = self.operator?.serving(kind, engine.limits().component_bytes)?;
+        let connector = Connector::from_bytes(engine, bytes, cache).await.ok()?;
+        allowed(self.config).approve(connector.digest()).ok()?;
+        Some(connector)
+    }
+
+    /// That nothing serves a type.
+    fn missing(&self, kind: &str) -> FailureReport {
+        let known: Vec<String> = self.serving.report().into_iter().map(|one| one.integration_type).collect();
+        changed_by_somebody(
             "connector-missing",
-            format!("no connector in {} serves {}", config.host.connectors.display(), instance.integration_type),
-            config::suggestion(&instance.integration_type, known.iter().map(String::as_str)),
-        ));
-    };
-    if let Some(operator) = operator
-        && let Err(failure) = operator.would_serve(&connector)
-    {
-        return failed(failure);
+            format!("no connector in {} serves {kind}", self.config.host.connectors.display()),
+            config::suggestion(kind, known.iter().map(String::as_str)),
+        )
     }
-    let tenant = match make(instance, config, &connector, clock.clone()).await {
-        Ok(tenant) => tenant,
-        Err((failure, _)) => return failed(failure),
-    };
-    if let Some(problem) = resolve::check_grant(&config.file, instance, tenant.plan(), config) {
-        return failed(from_problem(&problem));
-    }
-    if let Some(operator) = operator
-        && let Err(error) = operator.would_admit(&connector, tenant.plan(), allowed(config))
-    {
-        return failed(changed_by_somebody(error.code(), error.to_string(), error.remedy()));
-    }
-    let (result, usage) = tenant.check().await;
-    Checked { result: result.map_err(|error| FailureReport::from(&error)), requests: usage.requests }
 }
 
 /// For programs.

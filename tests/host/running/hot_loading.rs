@@ -85,6 +85,11 @@ fn connectors_come_and_are_replaced_while_tenants_are_polled_and_nothing_is_lost
         upkeep.vendor.requests().iter().any(|request| request.headers("host") == ["moved.api.hostile.example"])
     };
     assert!(!moved(&upkeep), "somebody was asked who is not granted");
+    // A check is made with what serves, not with what is held.
+    let checked = upkeep.site.command(&["check", "--config", "conductor.toml"]);
+    let with = "hostile is checked with version 2.0.0, with which the host polls: version 6.0.0 in the directory of connectors is held";
+    assert!(checked.code == 0 && checked.stderr.contains(with), "{checked:?}");
+    assert!(!moved(&upkeep), "somebody was asked who is not granted");
     let confirmed = upkeep.connectors(&["confirm", "hostile"]);
     assert_eq!(confirmed.code, 0, "{confirmed:?}");
     assert!(

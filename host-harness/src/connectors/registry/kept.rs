@@ -23,6 +23,17 @@ pub(super) struct Kept {
     pub(super) former: BTreeSet<String>,
 }
 
+impl Kept {
+    /// Its component, at most `most` bytes; none when it is missing or damaged.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) fn bytes(&self, home: &Home, most: u64) -> Result<Option<Vec<u8>>, RecordError> {
+        let is_it = |bytes: &Vec<u8>| super::super::hex(&Sha256::digest(bytes)) == self.digest;
+        Ok(home.kept_component(&self.digest, most)?.filter(is_it))
+    }
+}
+
 /// Keeps the component of a version, before it is known whether it proves itself.
 pub(super) fn keep_component(home: &Home, digest: &str, bytes: &[u8]) {
     report(home.keep_component(digest, bytes));
@@ -82,11 +93,9 @@ pub(super) fn all(home: &Home, most: u64) -> Vec<(String, Kept, Vec<u8>)> {
         .into_iter()
         .filter_map(|name| {
             let kept = home.load::<Kept>(Kind::Kept, &name).map_err(|error| report(Err(error))).ok()??;
-            match home.kept_component(&kept.digest, most) {
-                Ok(Some(bytes)) if super::super::hex(&Sha256::digest(&bytes)) == kept.digest => {
-                    Some((name, kept, bytes))
-                }
-                Ok(_) => {
+            match kept.bytes(home, most) {
+                Ok(Some(bytes)) => Some((name, kept, bytes)),
+                Ok(None) => {
                     tracing::warn!("the kept component of {name} is missing or damaged, it is not used");
                     None
                 }

@@ -9,6 +9,7 @@ use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
 use super::super::{Connector, Plan};
 use super::grant::Grant;
 use super::home::{Home, Kind, RecordError};
+use super::kept::Kept;
 use super::pins::{Allowed, Ceiling, Held, NotGranted, Pin, confirm};
 use super::quarantine::{By, Quarantined};
 use super::report::Written;
@@ -186,6 +187,20 @@ impl Operator {
         }
         listing.granted.sort_by(|a, b| a.integration_type.cmp(&b.integration_type));
         Ok(listing)
+    }
+
+    /// The component that serves a type at a host with these records, if it is kept there: its file may hold another version by
+    /// now, or nothing that can be used. At most `most` bytes.
+    #[must_use]
+    pub fn serving(&self, integration_type: &str, most: u64) -> Option<Vec<u8>> {
+        let kept = self.home.load::<Kept>(Kind::Kept, integration_type).ok()??;
+        let serves = |row: &ConnectorReport| {
+            row.integration_type == integration_type
+                && row.state == ConnectorState::Serving
+                && row.digest == kept.digest
+        };
+        let bytes = self.list().ok()?.connectors.iter().any(serves).then_some(kept.bytes(&self.home, most).ok()??)?;
+        Some(bytes)
     }
 
     /// Whether a host with these records would let instances of this component poll: it serves, and is neither held nor in
