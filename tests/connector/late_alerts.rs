@@ -65,6 +65,23 @@ fn an_alert_that_shows_up_hours_or_days_late_is_found_and_comes_once() {
 }
 
 #[test]
+fn an_alert_that_shows_up_as_late_as_may_be_and_fails_then_is_not_lost() {
+    let hour = time::Duration::hours(1);
+    let mut world = empty();
+    let rrns = [116, 119].map(|late| add(&mut world, start() + hour, late * hour));
+    // Lists of evidence count one piece that is not there: it is waited for three times.
+    let config = SimulatorConfig { long_evidence_totals: true, ..SimulatorConfig::default() };
+    let mut tenant = Tenant::with(world, config);
+    sound(&mut tenant);
+    hours(&mut tenant, 140);
+    assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new());
+    // Then it is searched every six hours again, and not in every cycle.
+    let before = searches(&tenant);
+    hours(&mut tenant, 12);
+    assert!(searches(&tenant) - before <= 24 + 4, "{}", searches(&tenant) - before);
+}
+
+#[test]
 fn whichever_of_their_times_the_search_goes_by_all_are_found() {
     // One in twenty was raised a day or two before its creation.
     let world = WorldConfig {

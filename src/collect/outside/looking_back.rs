@@ -4,8 +4,9 @@
 //! soon it finds a new one. So every six hours it is searched again, from five days before the last time that it was, or as far
 //! back as is remembered what was collected.
 //!
-//! This comes last in a cycle, so that it keeps nothing waiting. What fails here is left to the next time, and is no failure
-//! of the cycle.
+//! This comes last in a cycle, so that it keeps nothing waiting. What fails here is no failure of the cycle. An alert that
+//! fails is looked for again in each of the next ones, until it is collected or waited for no longer: six hours later it might
+//! lie too far back.
 //!
 //! When that was, how far it is, and since when all is remembered stands beside the alerts, under keys that no alert has.
 //!
@@ -29,6 +30,15 @@ const REACHED: u64 = LOOKED + 1;
 pub(super) const KEPT: u64 = REACHED + 1;
 /// Seconds that are gone back at most: four days lay between the times of an alert that was seen.
 pub(super) const FARTHEST: i64 = 5 * 86_400;
+
+/// What came of looking back in a step.
+#[derive(Default)]
+struct Round {
+    /// A window was gone through that is not gone through again.
+    has_got_on: bool,
+    /// An alert has failed.
+    has_failed: bool,
+}
 
 /// Whether something that is remembered is of this, or of regions, and not of an alert.
 pub(super) const fn is_key(key: u64) -> bool {
@@ -65,43 +75,48 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // What fails here is no failure of what is new.
         let failures = self.state.beyond.outside_failures;
         let under_way = self.of_looking_back(REACHED);
-        let round = self.look_back_from(under_way.map_or(farthest, |at| at.max(farthest)), end).await;
+        let mut round = Round::default();
+        let outcome = self.look_back_from(under_way.map_or(farthest, |at| at.max(farthest)), end, &mut round).await;
         self.state.beyond.outside_failures = failures;
-        match round {
+        match outcome {
+            // The next cycle goes on before what has failed.
+            Ok(()) | Err(Stop::Spent) if round.has_failed => {}
             Ok(()) => self.looked(),
             // The next step goes on, or, where this one has got nowhere, the next cycle that looks back.
-            Err((Stop::Spent, true)) => return Err(Stop::Spent),
+            Err(Stop::Spent) if round.has_got_on => return Err(Stop::Spent),
             // What the step has done before may have taken its budget: the next one begins with this.
-            Err((Stop::Spent, false)) if under_way.is_none() => {
+            Err(Stop::Spent) if under_way.is_none() => {
                 self.state.beyond.outside.insert(REACHED, farthest.0);
                 self.output.progress = true;
                 return Err(Stop::Spent);
             }
             // It is gone on with in the next cycle.
-            Err((Stop::Allowance(_), _)) => {}
-            Err((Stop::Failed(failure), _)) if !is_local(&failure) || self.client.is_triage_halted() => {}
+            Err(Stop::Allowance(_)) => {}
+            Err(Stop::Failed(failure)) if !is_local(&failure) || self.client.is_triage_halted() => {}
             Err(_) => self.looked(),
         }
         Ok(())
     }
 
-    /// Looks from here to there. What ends it comes with whether it had got on.
-    async fn look_back_from(&mut self, mut from: Utc, end: Utc) -> Result<(), (Stop, bool)> {
-        let (mut span, mut has_got_on) = (self.first_span(), false);
+    /// Looks from here to there.
+    async fn look_back_from(&mut self, mut from: Utc, end: Utc, round: &mut Round) -> Result<(), Stop> {
+        let mut span = self.first_span();
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
-            match self.outside_window(from, until, &mut false).await {
+            match self.outside_window(from, until, &mut false).await? {
                 // So much, or so wrong, is not gone through bit by bit.
-                Ok(Reached::Less(shorter)) if shorter < LONGEST_PASSED => return Ok(()),
-                Ok(Reached::Less(shorter)) => {
+                Reached::Less(shorter) if shorter < LONGEST_PASSED => return Ok(()),
+                Reached::Less(shorter) => {
                     span = shorter;
                     continue;
                 }
-                Ok(_) => {}
-                Err(stop) => return Err((stop, has_got_on)),
+                Reached::EndOfOthers(..) => round.has_failed = true,
+                Reached::End | Reached::EndOfSomeRegions => {}
             }
-            self.state.beyond.outside.insert(REACHED, until.0);
-            (self.output.progress, has_got_on) = (true, true);
+            if !round.has_failed {
+                self.state.beyond.outside.insert(REACHED, until.0);
+                (self.output.progress, round.has_got_on) = (true, true);
+            }
             span = span.saturating_mul(2).min(LONGEST);
             from = until;
         }
