@@ -42,6 +42,12 @@ pub enum Access {
 }
 
 impl Access {
+    /// Whether it was there when it was last asked for itself: what one alert of it is refused, or not known, says little.
+    #[must_use]
+    pub fn is_there(self) -> bool {
+        matches!(self, Self::Available | Self::Doubtful(None))
+    }
+
     /// What an answer that says that it is not there leaves known.
     #[must_use]
     pub fn missing(failure: &Failure, now: Utc) -> Self {

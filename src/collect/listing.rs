@@ -21,7 +21,7 @@
 //! after its creation, and is not yet listed, is not found here.
 
 use super::Step;
-use super::access::{Access, is_absence};
+use super::access::is_absence;
 use super::alerts::Work;
 use super::checkpoint::{Known, Owed, Phase, Window};
 use super::condensed::{Kept, Trace};
@@ -51,6 +51,10 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             };
             self.state.window = Some(window);
             match self.list_page(window, Listing::New).await {
+                // A clock was far ahead at the first poll: nothing would be new before that time has come.
+                Ok(None) | Err(Stop::Failed(_)) if self.state.floor.is_some_and(|floor| floor > window.before) => {
+                    (self.state.floor, self.state.watermark, self.state.window) = (None, None, None);
+                }
                 Err(stop) => {
                     self.pass(stop.clone()).await?;
                     self.unlisted = Some(stop);
@@ -221,7 +225,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 let is_back = before.is_believed_gone();
                 // Its API was gone when alerts of it came.
                 let may_have_evidence =
-                    listing == Listing::Everything && self.state.triage == Access::Available && before.lacks_evidence();
+                    listing == Listing::Everything && self.state.triage.is_there() && before.lacks_evidence();
                 let from_page =
                     if has_gained || is_back || may_have_evidence { Some(0) } else { Work::page_needed(row, before) };
                 // A copy of the vendor's data that lists come from may be behind what a single read has just shown.

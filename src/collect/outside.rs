@@ -116,6 +116,15 @@ impl Rrns {
     }
 }
 
+/// Whether it is the vendor's limit that ends a step.
+fn is_limit(stop: &Stop) -> bool {
+    match stop {
+        Stop::Allowance(_) => true,
+        Stop::Failed(failure) => failure.reason == FailureReason::RateLimited,
+        Stop::Spent => false,
+    }
+}
+
 /// How many there are.
 fn number(rrns: &[String]) -> u64 {
     u64::try_from(rrns.len()).unwrap_or(u64::MAX)
@@ -180,18 +189,25 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     self.forget_outside(overlap);
                     span = span.saturating_mul(2).min(LONGEST);
                     from = until;
+                    // What has failed would be forgotten for the sake of what lies behind it: that is left to the next
+                    // cycle, which begins with what has failed.
+                    if self.has_no_room_behind_what_failed(until.min(noted)) {
+                        break;
+                    }
                 }
                 Err(stop) => {
                     // That it was too much at a time is to be remembered.
-                    let is_limit =
-                        matches!(&stop, Stop::Failed(failure) if failure.reason == FailureReason::RateLimited);
-                    self.output.progress |= is_limit && self.state.rate_limited < HALVED;
+                    let is_refused = matches!(stop, Stop::Failed(_)) && is_limit(&stop);
+                    self.output.progress |= is_refused && self.state.rate_limited < HALVED;
                     return self.outside_failed(stop);
                 }
             }
         }
         if let Some(stop) = failed {
             return self.outside_failed(stop);
+        }
+        if from < end {
+            return Ok(());
         }
         self.note_regions(end.min(noted));
         self.forget_outside(overlap);

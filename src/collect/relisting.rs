@@ -107,7 +107,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                     continue;
                 }
             }
-            (least, failed) = (HOUR, 0);
+            // That something was passed over is known by this.
+            (least, failed) = (if least == HOUR { HOUR } else { HOUR + 1 }, 0);
             self.enter(Phase::Around(window, whole, Detour { span, least, failed }));
             if self.noted > self.state.known.len() / NOTED_SHARE {
                 self.work_off(window, whole, Detour { span, least, failed }).await?;
@@ -122,7 +123,9 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let [open, everything] = &mut self.state.beyond.listed;
         *open = since;
         if whole {
-            *everything = since;
+            // What changed in a part that was passed over is looked for once more: in two days, if it fails for that long.
+            let passed = everything.filter(|_| least != HOUR).map(|before| before.max(began.plus_seconds(-2 * DAY)));
+            *everything = passed.min(since).or(since);
             self.state.relisted = Some(began);
         }
         self.enter(Phase::Left(None));

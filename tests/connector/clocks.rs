@@ -326,3 +326,24 @@ fn a_clock_that_is_behind_brings_nothing_of_before_the_look_back() {
         assert_eq!(came, 0, "behind at first: {is_behind_at_first}");
     }
 }
+
+#[test]
+fn a_clock_that_was_far_ahead_at_the_first_poll_costs_nothing_that_comes_later() {
+    for (dated, days) in [(false, 40), (true, 40), (true, 400)] {
+        let mut tenant = Tenant::of(empty());
+        tenant.link.dated = dated;
+        tenant.link.skew.set(86_400 * days);
+        tenant.cycle();
+        tenant.link.skew.set(0);
+        let new = |_| {
+            tenant.advance(Duration::from_secs(1_800));
+            let rrn = new_one(&tenant);
+            tenant.cycle();
+            rrn
+        };
+        let rrns: Vec<String> = (0..12).map(new).collect();
+        tenant.advance(Duration::from_secs(7_200));
+        tenant.cycle();
+        assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new(), "{days} days, dated: {dated}");
+    }
+}

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::common::native::{Tenant, empty, missing, sound, start};
-use insightidr_simulator::{AlertSpec, Oddities, SimulatorConfig, World, WorldConfig};
+use insightidr_simulator::{AlertSpec, InvestigationSpec, Oddities, RateLimit, SimulatorConfig, World, WorldConfig};
 use rapid7_insightidr::api::transport::Request;
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use time::OffsetDateTime;
@@ -16,6 +16,7 @@ fn add(world: &mut World, created: OffsetDateTime, late: time::Duration) -> Stri
     let spec = AlertSpec {
         triage_visible_at: Some(visible),
         evidence_visible_at: Some(visible),
+        evidence: Some(Vec::new()),
         ..AlertSpec::new(created, visible)
     };
     let id = world.add_alert(None, spec).unwrap();
@@ -79,6 +80,68 @@ fn an_alert_that_shows_up_as_late_as_may_be_and_fails_then_is_not_lost() {
     let before = searches(&tenant);
     hours(&mut tenant, 12);
     assert!(searches(&tenant) - before <= 24 + 4, "{}", searches(&tenant) - before);
+}
+
+#[test]
+fn looking_back_has_its_turn_although_alerts_are_not_known_yet_in_each_cycle() {
+    // Minutes after which their own API knows those of investigations.
+    for lag in [0, 12, 6_000] {
+        let mut world = empty();
+        let hour = time::Duration::hours(1);
+        for number in 0..240 {
+            let created = start() + time::Duration::minutes(10 * number + 5);
+            let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+            let known = Some(created + time::Duration::minutes(lag));
+            let spec =
+                AlertSpec { triage_visible_at: known, evidence_visible_at: known, ..AlertSpec::new(created, created) };
+            world.add_alert(Some(of), spec).unwrap();
+        }
+        let late: Vec<String> = (0..5).map(|number| add(&mut world, start() + hour * (5 * number), 3 * hour)).collect();
+        let mut tenant = Tenant::of(world);
+        for _ in 0..240 {
+            tenant.cycle();
+            tenant.advance(Duration::from_secs(600));
+        }
+        assert_eq!(missing(&tenant, &late), Vec::<&String>::new(), "{lag} minutes");
+    }
+}
+
+#[test]
+fn looking_back_goes_on_for_as_many_steps_as_it_takes() {
+    for requests in [500, 60] {
+        let mut world = empty();
+        let hour = time::Duration::hours(1);
+        let created = |second| start() + hour + time::Duration::seconds(second);
+        let rrns: Vec<String> = (0..900).map(|second| add(&mut world, created(second), 2 * hour)).collect();
+        let mut tenant = Tenant::of(world);
+        tenant.budget.requests = requests;
+        sound(&mut tenant);
+        hours(&mut tenant, 9);
+        assert_eq!(missing(&tenant, &rrns).len(), 0, "with {requests} requests a step");
+    }
+}
+
+#[test]
+fn looking_back_has_its_turn_where_each_cycle_takes_what_the_vendor_allows() {
+    // One investigation an hour, a poll every other hour: a cycle takes nearly all that the vendor allows.
+    for (requests, rate_headers) in [(26, false), (27, false), (19, true), (28, true)] {
+        let mut world = empty();
+        let hour = time::Duration::hours(1);
+        for number in 0..300 {
+            let created = start() + hour * number - time::Duration::minutes(3);
+            let of = world.add_investigation(InvestigationSpec::new(created, created)).unwrap();
+            world.add_alert(Some(of), AlertSpec::new(created, created)).unwrap();
+        }
+        let late: Vec<String> = (0..8).map(|number| add(&mut world, start() + hour * (6 * number), 4 * hour)).collect();
+        let limit = RateLimit { requests, window: Duration::from_secs(30 * 60) };
+        let config = SimulatorConfig { rate_limit: Some(limit), rate_headers, ..SimulatorConfig::default() };
+        let mut tenant = Tenant::with(world, config);
+        for _ in 0..150 {
+            tenant.advance(Duration::from_secs(2 * 3_600 + 1));
+            tenant.cycle();
+        }
+        assert_eq!(missing(&tenant, &late), Vec::<&String>::new(), "{requests} requests, headers: {rate_headers}");
+    }
 }
 
 #[test]

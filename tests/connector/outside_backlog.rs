@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use crate::common::native::{Tenant, empty, missing, start};
-use insightidr_simulator::{AlertSpec, RateLimit, SimulatorConfig, World};
+use crate::common::native::{Tenant, empty, missing, start, status};
+use insightidr_simulator::{AlertSpec, FaultProfile, RateLimit, Rule, SimulatorConfig, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{Setting, SettingValue};
 use serde_json::{Value, json};
@@ -45,6 +45,30 @@ fn what_is_listed_anew_in_each_cycle_does_not_grow_while_alert_after_alert_fails
         assert!(behind < time::Duration::hours(5), "{behind} are listed anew");
     }
     assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new());
+}
+
+#[test]
+fn one_failure_in_a_first_collection_of_more_alerts_than_are_remembered_loses_none() {
+    for fails in ["/evidences", ""] {
+        let mut world = empty();
+        let every = time::Duration::seconds(180);
+        let from = start() - time::Duration::days(27);
+        let rrns: Vec<String> = (0..12_000).map(|number| add(&mut world, from + number * every, 0)).collect();
+        let mut tenant = Tenant::of(world);
+        // Once: with all tries of that request.
+        let path = if fails.is_empty() {
+            "/idr/at/alerts/ops/rrns".to_owned()
+        } else {
+            format!("/idr/at/alerts/{}{fails}", rrns[5])
+        };
+        tenant.link.simulator.set_faults(FaultProfile::new([Rule::new(&path, status(500)).times(3)]));
+        for _ in 0..30 {
+            tenant.cycle();
+            tenant.advance(Duration::from_secs(1_800));
+        }
+        assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new(), "{path}");
+        assert!(tenant.again.is_empty(), "came again: {:?}", tenant.again);
+    }
 }
 
 #[test]

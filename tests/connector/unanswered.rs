@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use crate::common::native::{Cycle, Tenant, empty, missing, new_one, polls, start, status};
-use insightidr_simulator::{AlertSpec, Fault, FaultProfile, InvestigationSpec, Rule, World};
+use insightidr_simulator::{AlertSpec, Change, Fault, FaultProfile, InvestigationSpec, Rule, World};
 use rapid7_insightidr::collect::checkpoint::Checkpoint;
 use rapid7_insightidr::contract::{FailureReason, Setting, SettingValue};
 use serde_json::Value;
@@ -182,4 +182,43 @@ fn slow_answers_make_slow_steps_and_nothing_is_lost() {
     assert_eq!(missing(&tenant, &rrns), Vec::<&String>::new());
     polls(&mut tenant, 2);
     assert_eq!(whole_alerts(&tenant), rrns.len());
+}
+
+#[test]
+fn a_comment_on_what_is_closed_outlives_a_page_that_fails_while_everything_is_listed() {
+    let comment = "rrn:collaboration:us:o:comment:C";
+    let mut world = empty();
+    let mut ids = Vec::new();
+    for minute in 0..3 {
+        let at = start() - time::Duration::days(10) + time::Duration::minutes(minute);
+        let spec = InvestigationSpec { status: "CLOSED".to_owned(), ..InvestigationSpec::new(at, at) };
+        let id = world.add_investigation(spec).unwrap();
+        world.add_alert(Some(id), AlertSpec::new(at, at)).unwrap();
+        ids.push(id);
+    }
+    let rrn = world.investigation_rrn(ids[1]).unwrap().to_owned();
+    let at = start() + time::Duration::hours(3);
+    world.add_comment(ids[1], at, &format!(r#"{{"rrn":"{comment}","body":"seen"}}"#)).unwrap();
+    world.add_change(ids[1], at, Change::Viewed).unwrap();
+    let mut tenant = Tenant::of(world);
+    tenant.settings.push(Setting { key: "collect_comments".to_owned(), value: SettingValue::Boolean(true) });
+    let hours = |tenant: &mut Tenant, hours: u32| {
+        for _ in 0..2 * hours {
+            tenant.advance(Duration::from_secs(1_800));
+            tenant.cycle();
+        }
+    };
+    tenant.cycle();
+    hours(&mut tenant, 5);
+    // From before the time at which everything is listed until after it.
+    tenant.link.spoils = Some(Box::new(move |request, response| {
+        let has_it = String::from_utf8_lossy(&response.body).contains(&rrn);
+        if request.target.starts_with(&format!("{LIST}?")) && has_it {
+            (response.status, response.body) = (500, Vec::new());
+        }
+    }));
+    hours(&mut tenant, 3);
+    tenant.link.spoils = None;
+    hours(&mut tenant, 8);
+    assert_eq!(missing(&tenant, &[comment.to_owned()]), Vec::<&String>::new());
 }

@@ -14,10 +14,10 @@
 //! more than two thousand alerts in five days, what shows up later than it takes for so many.
 
 use super::super::Step;
-use super::super::access::Access;
 use super::super::relisting::EVERYTHING;
+use super::failing::Failures;
 use super::remembered::CUT;
-use super::{LONGEST, LONGEST_PASSED, Reached, regions};
+use super::{LONGEST, LONGEST_PASSED, Reached, is_limit, regions};
 use crate::api::client::{Stop, is_local};
 use crate::api::transport::{Clock, Transport};
 use crate::times::Utc;
@@ -31,10 +31,13 @@ pub(super) const KEPT: u64 = REACHED + 1;
 /// Seconds that are gone back at most: four days lay between the times of an alert that was seen.
 pub(super) const FARTHEST: i64 = 5 * 86_400;
 
+/// Requests below which a step says little of how much is at hand: a window is cut to what a quarter of them lists.
+const A_FEW: usize = 40;
+
 /// What came of looking back in a step.
 #[derive(Default)]
 struct Round {
-    /// A window was gone through that is not gone through again.
+    /// A window was gone through that is not gone through again, or some of what is in one was read.
     has_got_on: bool,
     /// An alert has failed.
     has_failed: bool,
@@ -53,7 +56,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
 
     /// Looks back, if it is time, in as many steps as it takes.
     pub(in crate::collect) async fn look_back(&mut self) -> Result<(), Stop> {
-        if !self.settings.collect_uninvestigated || self.state.triage != Access::Available {
+        if !self.settings.collect_uninvestigated || !self.state.triage.is_there() {
             return Ok(());
         }
         let Some(done) = self.state.beyond.uninvestigated else { return Ok(()) };
@@ -75,13 +78,17 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         // What fails here is no failure of what is new.
         let failures = self.state.beyond.outside_failures;
         let under_way = self.of_looking_back(REACHED);
+        let has_done = self.output.progress;
         let mut round = Round::default();
         let outcome = self.look_back_from(under_way.map_or(farthest, |at| at.max(farthest)), end, &mut round).await;
         self.state.beyond.outside_failures = failures;
         match outcome {
             // The next cycle goes on before what has failed.
             Ok(()) | Err(Stop::Spent) if round.has_failed => {}
-            Ok(()) => self.looked(),
+            Ok(()) => {
+                self.forget_what_failed(end);
+                self.looked();
+            }
             // The next step goes on, or, where this one has got nowhere, the next cycle that looks back.
             Err(Stop::Spent) if round.has_got_on => return Err(Stop::Spent),
             // What the step has done before may have taken its budget: the next one begins with this.
@@ -90,6 +97,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.output.progress = true;
                 return Err(Stop::Spent);
             }
+            // What comes before it may take all that the vendor allows, in each cycle: the next step begins with this.
+            Err(stop) if has_done && is_limit(&stop) => return Err(stop),
             // It is gone on with in the next cycle.
             Err(Stop::Allowance(_)) => {}
             Err(Stop::Failed(failure)) if !is_local(&failure) || self.client.is_triage_halted() => {}
@@ -103,9 +112,14 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         let mut span = self.first_span();
         while from < end {
             let until = Utc(from.0.saturating_add(span)).min(end);
-            match self.outside_window(from, until, &mut false).await? {
-                // So much, or so wrong, is not gone through bit by bit.
-                Reached::Less(shorter) if shorter < LONGEST_PASSED => return Ok(()),
+            let known = self.state.beyond.outside.len();
+            let reached = self.outside_window(from, until, &mut false).await;
+            round.has_got_on |= self.state.beyond.outside.len() > known;
+            match reached? {
+                // So much, or so wrong, is not gone through bit by bit. But what is left of the step may be why it seems so.
+                Reached::Less(shorter) if shorter < LONGEST_PASSED => {
+                    return if self.client.requests_left() < A_FEW { Err(Stop::Spent) } else { Ok(()) };
+                }
                 Reached::Less(shorter) => {
                     span = shorter;
                     continue;
@@ -117,10 +131,18 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
                 self.state.beyond.outside.insert(REACHED, until.0);
                 (self.output.progress, round.has_got_on) = (true, true);
             }
+            self.forget_outside(self.settings.overlap_minutes.saturating_mul(60));
             span = span.saturating_mul(2).min(LONGEST);
             from = until;
         }
         Ok(())
+    }
+
+    /// Lets go of how often alerts have failed where none does any more: some have gone meanwhile.
+    fn forget_what_failed(&mut self, end: Utc) {
+        if self.state.beyond.uninvestigated.is_some_and(|done| done >= end) {
+            self.state.beyond.outside.retain(|key, created| is_key(*key) || Failures::of(*created).is_none());
+        }
     }
 
     /// When the cycle began, by the earlier of the two clocks: either may be wrong.

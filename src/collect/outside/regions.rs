@@ -13,7 +13,7 @@ use crate::api::transport::{Clock, Transport};
 use crate::times::Utc;
 
 /// Key under which it is remembered since when a region has failed.
-const SINCE: u64 = 0;
+pub(super) const SINCE: u64 = 0;
 /// The last of its keys.
 pub(super) const LAST_KEY: u64 = CYCLES;
 /// The same of the cycles in which one has.

@@ -6,6 +6,7 @@ use super::super::Step;
 use super::super::checkpoint::Phase;
 use super::failing::Failures;
 use super::looking_back::{FARTHEST, KEPT, LOOKED, is_key};
+use super::regions::SINCE;
 use crate::api::transport::{Clock, Transport};
 use crate::times::Utc;
 
@@ -13,10 +14,23 @@ use crate::times::Utc;
 pub(super) const CUT: i64 = 60;
 /// Most alerts remembered as collected.
 const MOST_KNOWN: usize = 10_000;
+/// Most alerts of one window.
+const ONE_WINDOW: usize = 1_000;
 /// Most of them that are remembered only for looking back: a few times ten kilobytes.
 const MOST_LOOKED_BACK: usize = 2_000;
 
 impl<T: Transport, C: Clock> Step<'_, T, C> {
+    /// Whether something has failed before this time, up to which all is listed, and what lies behind it is nearly all that is
+    /// remembered. A region that fails is waited for in another way.
+    pub(super) fn has_no_room_behind_what_failed(&self, until: Utc) -> bool {
+        let outside = &self.state.beyond.outside;
+        let fails = |(key, created): (&u64, &i64)| !is_key(*key) && Failures::of(*created).is_some();
+        // A window holds so many.
+        outside.len() + ONE_WINDOW >= MOST_KNOWN
+            && self.state.beyond.uninvestigated < Some(until)
+            && (!outside.contains_key(&SINCE) || outside.iter().any(fails))
+    }
+
     /// Notes that all that is listed from there on will be remembered, if that is not so yet.
     pub(super) fn remember_from(&mut self, from: Utc) {
         self.state.beyond.outside.entry(KEPT).or_insert(from.0);

@@ -136,8 +136,8 @@ pub fn scenario() -> impl Strategy<Value = Scenario> {
             }
         }
         let place = Place { silent_regions: if calm { 0 } else { place.silent_regions }, ..place };
-        // With faults much is owed, and what is owed has to be remembered.
-        let is_little_owed = calm;
+        // With faults, or where each alert is waited for, much is owed, and what is owed has to be remembered.
+        let is_little_owed = calm && !place.long_evidence_totals;
         // A page of what somebody has looked at has to fit.
         let room = if ways.comments { 110 } else { 0 };
         let remembered = ways.remembered.filter(|_| is_little_owed).map(|remembered| remembered + room);
