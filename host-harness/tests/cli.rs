@@ -190,12 +190,29 @@ fn a_status_that_cannot_be_asked_for_says_what_is_in_the_way() {
 fn a_hyphen_before_a_word_is_told_not_to_leave_it_out() {
     let dir = temporary();
     drop(host_harness::store::Store::open(&dir.path().join("state")).expect("store"));
-    let (code, _, stderr) = run(dir.path(), &["search", "--state", "state", "--", "powershell", "-enc"]);
-    assert_eq!(code, 0);
-    insta::assert_snapshot!(stderr, @r"
-    [WARN] host-harness: -enc is looked for as text; to leave out what has the word, write NOT enc
-    [INFO] host-harness: no artifacts found
-    ");
+    for words in [&["powershell", "-enc"][..], &["--", "powershell", "-enc"]] {
+        let (code, _, stderr) = run(dir.path(), &[&["search", "--state", "state"][..], words].concat());
+        assert_eq!(code, 0);
+        insta::allow_duplicates! {
+            insta::assert_snapshot!(stderr, @r"
+            [WARN] host-harness: -enc is looked for as text; to leave out what has the word, write NOT enc
+            [INFO] host-harness: no artifacts found
+            ");
+        }
+    }
+}
+
+#[test]
+fn a_field_with_a_hyphen_needs_no_dashes_before_it_and_options_may_follow() {
+    let dir = temporary();
+    drop(host_harness::store::Store::open(&dir.path().join("state")).expect("store"));
+    let ask = ["search", "-severity:high", "x", "--state", "state", "--limit", "3"];
+    let (code, stdout, stderr) = run(dir.path(), &ask);
+    assert_eq!((code, stdout.as_str(), stderr.as_str()), (0, "", "[INFO] host-harness: no artifacts found\n"));
+    insta::assert_snapshot!(refused(dir.path(), &["search", "--state", "state", "x", "--limt", "3"]), @r#"
+    error: --limt is no option of `search`; did you mean "--limit"?
+    help: to search for it as text, put it into the quotes of the query: '"--limt"'
+    "#);
 }
 
 #[test]

@@ -22,6 +22,7 @@ mod poll;
 mod poll_report;
 mod run;
 mod search;
+mod search_words;
 mod selection;
 mod signals;
 mod simulate;
@@ -129,9 +130,11 @@ impl Context {
 /// Runs the command line of this process.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
-    let result = run(cli);
-    log::finish();
+    let result = search_words::set_apart(std::env::args_os().collect()).and_then(|arguments| {
+        let result = run(Cli::parse_from(arguments));
+        log::finish();
+        result
+    });
     match result {
         Ok(code) => ExitCode::from(code),
         Err(error) => {
@@ -241,6 +244,29 @@ mod tests {
         for command in Cli::command().get_subcommands() {
             let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
             assert!(help.contains("host-harness"), "{} has none", command.get_name());
+        }
+    }
+
+    #[test]
+    fn the_help_of_an_option_that_is_a_number_says_what_it_may_be() {
+        let search = ["host-harness", "search", "--state", "s"];
+        let poll = ["host-harness", "poll", "--state", "s", "--instance", "i", "--connector", "c"];
+        for (arguments, option, range, least, most) in [
+            (&search[..], "--limit", "1 to 100,000", 1, Some(100_000)),
+            (&poll, "--max-steps", "1 or more", 1, None),
+            (&poll, "--budget-requests", "10 to 10,000", 10, Some(10_000)),
+            (&poll, "--most-megabytes-per-day", "1 to 1,000,000", 1, Some(1_000_000)),
+        ] {
+            let help = Cli::try_parse_from(arguments[..2].iter().copied().chain(["-h"])).unwrap_err().to_string();
+            let help = help.split_whitespace().collect::<Vec<_>>().join(" ");
+            let told = help.split(&format!("{option} <")).nth(1).and_then(|rest| rest.split(" --").next());
+            assert!(told.is_some_and(|told| told.contains(range)), "{option}: {told:?}");
+            let is_taken = |number: u64| {
+                let number = number.to_string();
+                Cli::try_parse_from(arguments.iter().copied().chain([option, &number])).is_ok()
+            };
+            assert!(is_taken(least) && !is_taken(least - 1), "{option}");
+            assert!(most.is_none_or(|most| is_taken(most) && !is_taken(most + 1)), "{option}");
         }
     }
 }

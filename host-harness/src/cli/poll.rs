@@ -61,14 +61,15 @@ pub(super) struct Poll {
     /// Print a report as one JSON object at the end
     #[arg(long)]
     json: bool,
-    /// End after this many steps even if there is more; the next poll goes on
+    /// End after this many steps, 1 or more, even if there is more; the next
+    /// poll goes on
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     max_steps: u32,
-    /// Requests that one step may make
+    /// Requests that one step may make, 10 to 10,000
     #[arg(long, value_name = "N", default_value_t = 500, value_parser = clap::value_parser!(u32).range(10..=10_000))]
     budget_requests: u32,
-    /// Megabytes of artifacts that the instance may bring in a day (UTC); it
-    /// goes on the next day
+    /// Megabytes of artifacts that the instance may bring in a day (UTC), 1 to
+    /// 1,000,000; it goes on the next day
     #[arg(long, value_name = "MB", default_value_t = DEFAULT_MEGABYTES, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     most_megabytes_per_day: u32,
     /// Directory in which the compiled connector is kept [default: cache in

@@ -19,21 +19,26 @@ use crate::store::{Attributed, Hit, Most, Period, Reader, notes, remark};
 /// Search the artifacts that were collected
 ///
 /// All words must match, anywhere in an artifact; OR between words finds
-/// either, NOT before a word leaves out what has it, both in capitals. Words
-/// without an OR between them belong closer together; brackets change that.
-/// Fields narrow a word down: src_ip: dst_ip: hostname: user: severity:
-/// stream:; -severity:low, or NOT severity:low, leaves out what has it there.
-/// Any other word with a hyphen before it is looked for as it is (what begins
-/// with one comes behind a -- by itself). Quotes keep words together, a * at
-/// the end of a word stands for any ending, behind a dot for whatever follows.
-/// A time is found by its month (2026-01*), day (2026-01-15), hour, minute or
-/// second (2026-01-15T11:59, 2026-01-15 11:59), as it is written; a UUID as a
-/// whole or by its beginning with a *. Without a query the newest artifacts are
-/// shown. What was stored last comes first.
+/// either, NOT before a word leaves out what has it, both in capitals (AND may
+/// be written, too). Words without an OR between them belong closer together;
+/// brackets change that. Fields narrow a word down: src_ip: dst_ip: hostname:
+/// user: severity: stream:. Words are matched there as elsewhere, so
+/// stream:alerts also finds product-alerts. -severity:low, or NOT severity:low,
+/// leaves out what has it there; any other word with a hyphen before it is
+/// looked for as it is (what begins with two comes within the quotes of the
+/// query, or behind a -- by itself). Quotes keep words together, a * at the end
+/// of a word stands for any ending, behind a dot for whatever follows.
 ///
-/// Of an artifact the first 256 KiB of values are searched. Words are what stands between spaces and punctuation: within a text of
-/// Chinese, Japanese or Thai a single word is not found. A quoted phrase may
-/// reach from one value of an artifact into the next.
+/// A time is found by its month (2026-01*), day (2026-01-15), hour
+/// (2026-01-15T11), minute or second (2026-01-15T11:59), as it is written; a
+/// blank may stand between day and time from the minute on (2026-01-15 11:59).
+/// A UUID is found as a whole or by its beginning with a *. Without a query the
+/// newest artifacts are shown. What was stored last comes first.
+///
+/// Of an artifact the first 256 KiB of values are searched. Words are what
+/// stands between spaces and punctuation: within a text of Chinese, Japanese or
+/// Thai a single word is not found. A quoted phrase may reach from one value of
+/// an artifact into the next.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -44,11 +49,12 @@ Examples:
   host-harness search --state ./state --since 2026-01-15T22:00 --until 2026-01-16T06:00 user:jdoe
   host-harness search --state ./state 2026-01-15T11 failed
   host-harness search --state ./state 'severity:(high OR critical) NOT stream:alerts'
+  host-harness search --state ./state jdoe -severity:low
   host-harness search --state ./state --json --pretty --limit 1")]
 pub(super) struct Search {
     #[command(flatten)]
     state: State,
-    /// Show at most this many
+    /// Show at most this many, 1 to 100,000
     #[arg(long, value_name = "N", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     limit: u32,
     /// Search the artifacts of this instance only
