@@ -1,9 +1,11 @@
 //! What to tell somebody who has found nothing.
 //!
 //! Why: a word before a colon that is no field is looked for as text, as a part of an address or of an id is. Whoever
-//! takes it for a field, because artifacts have a key of that name, sees an empty page and believes it.
-//! Not guaranteed: that a field was meant.
+//! takes it for a field, because artifacts have a key of that name, sees an empty page and believes it. So does whoever
+//! joins words with `or`, which is a word like any other, or looks for `severity:*`, which holds none.
+//! Not guaranteed: that a field, or an operator, was meant.
 
+use super::query::{self, Query};
 use super::typed::{FIELDS, Term, Token, tokens};
 
 /// Keys of artifacts that people take for fields, and the field that has their values.
@@ -28,18 +30,58 @@ const LONGEST_NAME: usize = 64;
 /// Most names that are told of.
 const MOST: usize = 8;
 
-/// A sentence for each name that was used like a field and is none.
+/// Operators, as they are written.
+const OPERATORS: [&str; 3] = ["AND", "OR", "NOT"];
+
+/// All that is to be told: that there is no word in it, operators that are none, and a sentence for each name that was used
+/// like a field and is none.
 pub(super) fn unknown_fields(query: &str) -> Vec<String> {
-    let mut names: Vec<String> = Vec::new();
-    for token in tokens(query) {
+    let mut notes: Vec<String> = without_words(query).into_iter().collect();
+    let tokens = tokens(query);
+    notes.extend(small_operators(&tokens));
+    notes.extend(fields(&tokens));
+    notes
+}
+
+/// That nothing can be found by a query.
+fn without_words(query: &str) -> Option<String> {
+    matches!(query::parse(query), Ok(Query::Nothing)).then(|| {
+        "the query holds no word that can be looked for: a word has a letter or a digit, and a * stands for the end of one"
+            .to_owned()
+    })
+}
+
+/// That words between others are no operators, though they would be in capitals.
+fn small_operators(all: &[Token]) -> Option<String> {
+    let mut written: Vec<&str> = Vec::new();
+    for window in all.windows(3) {
+        let [before, Token::Term(term), after] = window else { continue };
+        let is_between = matches!(before, Token::Term(_) | Token::Close)
+            && matches!(after, Token::Term(_) | Token::Open(_) | Token::Not);
+        let is_operator = OPERATORS.iter().any(|operator| operator.eq_ignore_ascii_case(&term.words));
+        let is_plain = term.field.is_none() && !term.quoted;
+        if is_between && is_operator && is_plain && !written.contains(&term.words.as_str()) {
+            written.push(&term.words);
+        }
+    }
+    let capitals: Vec<String> = written.iter().map(|word| word.to_ascii_uppercase()).collect();
+    let are = if written.len() == 1 { "is looked for as a word" } else { "are looked for as words" };
+    (!written.is_empty())
+        .then(|| format!("{} {are}; operators are written in capitals: {}", written.join(", "), capitals.join(", ")))
+}
+
+/// A sentence for each name that was used like a field and is none.
+fn fields(tokens: &[Token]) -> Vec<String> {
+    let mut names: Vec<&str> = Vec::new();
+    for token in tokens {
         let (Token::Term(term) | Token::Open(term)) = token else { continue };
-        let Some(name) = meant_as_field(&term) else { continue };
-        if !names.iter().any(|known| known == name) {
-            names.push(name.to_owned());
+        let Some(name) = meant_as_field(term) else { continue };
+        if !names.contains(&name) {
+            names.push(name);
         }
     }
     let fields = FIELDS.map(|field| format!("{field}:")).join(" ");
-    let note = |name: &String| {
+    let note = |name: &&str| {
         let meant = meant(name).map(|field| format!("; use {field}:")).unwrap_or_default();
         format!("{name}: is no field of the search and is looked for as text{meant} (the fields are {fields})")
     };
@@ -79,6 +121,35 @@ mod tests {
                 format!("fqdn: is no field of the search and is looked for as text; use hostname: {fields}"),
             ]
         );
+    }
+
+    #[test]
+    fn that_there_is_no_word_in_a_query_is_told() {
+        for query in ["severity:*", "user:*", "*", "\"", "OR", "NOT", "severity:", "-- *", "() AND"] {
+            let notes = unknown_fields(query);
+            assert!(
+                notes.len() == 1 && notes[0].starts_with("the query holds no word that can be looked for: "),
+                "{notes:?}"
+            );
+        }
+        for query in ["", " ", "a", "severity:h*", "severity:* a", "NOT 1", "日本"] {
+            assert_eq!(unknown_fields(query), [] as [&str; 0], "{query}");
+        }
+    }
+
+    #[test]
+    fn operators_in_small_letters_are_told_where_they_stand_between_words() {
+        assert_eq!(
+            unknown_fields("failed or denied"),
+            ["or is looked for as a word; operators are written in capitals: OR"]
+        );
+        assert_eq!(
+            unknown_fields("(a And b) not severity:(low or info) or c"),
+            ["And, not, or are looked for as words; operators are written in capitals: AND, NOT, OR"]
+        );
+        for query in ["or", "or a", "a or", "\"a or b\"", "a \"or\" b", "a user:or b", "a OR b", "a order b"] {
+            assert_eq!(unknown_fields(query), [] as [&str; 0], "{query}");
+        }
     }
 
     #[test]
