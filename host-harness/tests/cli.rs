@@ -61,9 +61,16 @@ fn the_connectors_of_a_host_that_never_ran_are_not_made_up() {
     let error = refused(dir.path(), &["connectors", "release", "--all", "--config", "conductor.toml"]);
     assert!(error.contains("elsewhere"), "{error}");
     let error = refused(dir.path(), &["connectors", "release", "--state", "state"]);
-    assert!(error.contains("<WHICH>"), "{error}");
+    assert!(error.contains("<WHICH|--all>"), "{error}");
     let error = refused(dir.path(), &["connectors", "confirm", "acme"]);
     assert!(error.contains("--state") && error.contains("--config"), "{error}");
+}
+
+#[test]
+fn a_check_without_anything_to_check_names_both_ways_to_say_it() {
+    let dir = temporary();
+    let error = refused(dir.path(), &["check"]);
+    assert!(error.contains("<--connector <FILE>|--config <FILE>>"), "{error}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::Args;
+use clap::{ArgGroup, Args};
 use serde_json::json;
 
 use super::error::{CliError, EXIT_FAILED};
@@ -20,6 +20,8 @@ use crate::log::escape;
 /// can be collected or is knowingly not offered; 1: something cannot be; 2:
 /// wrong usage, settings or files.
 #[derive(Debug, Args)]
+// Where neither is given, clap names both.
+#[command(group = ArgGroup::new("what").required(true).args(["connector", "config"]))]
 #[command(after_help = "\
 Examples:
   host-harness check --connector connector.wasm --set region=us --secret api_key=env:API_KEY
@@ -27,11 +29,11 @@ Examples:
   host-harness check --config /etc/host-harness/conductor.toml --instance acme-us")]
 pub(super) struct Check {
     /// The connector, a WebAssembly component
-    #[arg(long, value_name = "FILE", required_unless_present = "config")]
+    #[arg(long, value_name = "FILE")]
     connector: Option<PathBuf>,
     /// A configuration of `run`: check its instances, those that are disabled
     /// only by name
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["connector", "settings", "secrets", "routes", "ca_files", "proxy"])]
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["settings", "secrets", "routes", "ca_files", "proxy"])]
     config: Option<PathBuf>,
     /// Only this instance of the configuration, by its name or id
     #[arg(long, value_name = "NAME", requires = "config")]

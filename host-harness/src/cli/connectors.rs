@@ -1,7 +1,7 @@
 //! `host-harness connectors`: which connectors serve, and what is done about
 //! those that do not.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -58,14 +58,16 @@ enum Action {
         reason: String,
     },
     /// Try a version in quarantine again now
+    // Where neither is given, clap names both.
+    #[command(group = ArgGroup::new("what").required(true).args(["which", "all"]))]
     Release {
         #[command(flatten)]
         state: State,
         /// Integration type, file, or at least six characters of the digest
-        #[arg(value_name = "WHICH", required_unless_present = "all")]
+        #[arg(value_name = "WHICH")]
         which: Option<String>,
         /// All that are in quarantine
-        #[arg(long, conflicts_with = "which")]
+        #[arg(long)]
         all: bool,
     },
     /// Grant what a version asks for that is held
@@ -95,6 +97,9 @@ impl Connectors {
             }
             Action::Release { state, which, all: _ } => {
                 let released = operator(state)?.release(which.as_deref())?;
+                if released.is_empty() {
+                    tracing::info!("nothing is in quarantine");
+                }
                 let lines: String = released.iter().map(|digest| format!("{digest} is released\n")).collect();
                 output::print(&lines)?;
             }

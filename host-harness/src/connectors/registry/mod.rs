@@ -40,6 +40,7 @@ pub use operator::Granted;
 pub use operator::Listing;
 pub use operator::Operator;
 pub use operator::OperatorError;
+pub use operator::Wanted;
 pub use pins::Allowed;
 pub use pins::NotApproved;
 pub use pins::NotGranted;

@@ -5,10 +5,15 @@
 //! Why through files: it works in the same way whether the host runs or not, and needs no way into the host.
 //! Not guaranteed: that the report is newer than the host's last change; it says when it was written.
 
+mod error;
+
+use error::list;
+pub use error::{OperatorError, Wanted};
+
 use super::super::serving::{ConnectorReport, ConnectorState, integration_type};
 use super::super::{Connector, Plan};
 use super::grant::Grant;
-use super::home::{Home, Kind, RecordError};
+use super::home::{Home, Kind};
 use super::kept::Kept;
 use super::pins::{Allowed, Ceiling, Held, NotGranted, Pin, confirm};
 use super::quarantine::{By, Quarantined};
@@ -18,7 +23,7 @@ use crate::instances::failure::FailureReport;
 use crate::sandbox::Clock;
 use serde::Serialize;
 use std::collections::BTreeSet;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use time::OffsetDateTime;
 
 /// Fewest characters of a digest that name a version.
@@ -71,66 +76,6 @@ pub struct Confirmed {
     pub digest: String,
     /// What is granted from now on.
     pub granted: Vec<String>,
-}
-
-/// Why something could not be done.
-#[derive(Debug, thiserror::Error)]
-pub enum OperatorError {
-    /// No host has used the directory.
-    #[error("there are no connectors' records in {}", path.display())]
-    NoHost {
-        /// The state directory.
-        path: PathBuf,
-    },
-    /// Nothing goes by this name.
-    #[error(
-        "{which:?} is neither the type nor the file nor the beginning of the digest of {what}; there is {}",
-        list(known)
-    )]
-    Unknown {
-        /// What was asked for.
-        which: String,
-        /// What kind of thing it should have been.
-        what: &'static str,
-        /// What there is.
-        known: Vec<String>,
-    },
-    /// Several things go by it.
-    #[error("{which:?} may be any of {}", list(known))]
-    Ambiguous {
-        /// What was asked for.
-        which: String,
-        /// What it may be.
-        known: Vec<String>,
-    },
-    /// A record cannot be used.
-    #[error(transparent)]
-    Record(#[from] RecordError),
-}
-
-impl OperatorError {
-    /// A stable name of the error.
-    #[must_use]
-    pub fn code(&self) -> &'static str {
-        match self {
-            Self::NoHost { .. } => "connectors-no-host",
-            Self::Unknown { .. } => "connector-unknown",
-            Self::Ambiguous { .. } => "connector-ambiguous",
-            Self::Record(error) => error.code(),
-        }
-    }
-
-    /// What the operator can do, without a full stop at the end.
-    #[must_use]
-    pub fn help(&self) -> &'static str {
-        match self {
-            Self::NoHost { .. } => "name the state directory of a host that has been started once",
-            Self::Unknown { .. } | Self::Ambiguous { .. } => {
-                "`connectors list` shows types, files and digests; give at least six characters of a digest"
-            }
-            Self::Record(_) => "check that this user owns the state directory; a damaged record may be deleted",
-        }
-    }
 }
 
 impl Operator {
@@ -281,7 +226,7 @@ impl Operator {
         };
         let row = match rows.iter().find(serving) {
             Some(row) => row,
-            None => one(which, "a connector", rows.iter().filter(|row| !row.digest.is_empty()), |row| {
+            None => one(which, Wanted::Connector, rows.iter().filter(|row| !row.digest.is_empty()), |row| {
                 (row.integration_type.as_str(), row.file.as_str(), row.digest.as_str())
             })?,
         };
@@ -325,11 +270,7 @@ impl Operator {
                 let chosen: Vec<String> = names.iter().filter(|digest| goes_by(digest)).cloned().collect();
                 if chosen.is_empty() {
                     let known = names.iter().map(|digest| short(digest)).collect();
-                    return Err(OperatorError::Unknown {
-                        which: which.to_owned(),
-                        what: "a version in quarantine",
-                        known,
-                    });
+                    return Err(OperatorError::Unknown { which: which.to_owned(), wanted: Wanted::Quarantined, known });
                 }
                 chosen
             }
@@ -347,9 +288,8 @@ impl Operator {
     pub fn confirm(&self, which: &str, now: OffsetDateTime) -> Result<Confirmed, OperatorError> {
         let records = self.records::<Held>(Kind::Held)?.0;
         let named = |held: &Held| format!("{} (asks for {})", short(&held.digest), list(&held.lacks));
-        let held = one(which, "a version that asks for more", records.iter(), |held| {
-            (held.integration_type.as_str(), "", held.digest.as_str())
-        });
+        let held =
+            one(which, Wanted::Held, records.iter(), |held| (held.integration_type.as_str(), "", held.digest.as_str()));
         let held = held.map_err(|error| match error {
             OperatorError::Ambiguous { which, .. } => {
                 let is_one = |held: &&Held| goes_by(&which, &held.integration_type, "", &held.digest);
@@ -383,7 +323,7 @@ impl Operator {
 /// The one thing that goes by a name. `names` gives type, file and digest.
 fn one<'a, T>(
     which: &str,
-    what: &'static str,
+    wanted: Wanted,
     things: impl Iterator<Item = &'a T>,
     names: impl Fn(&'a T) -> (&'a str, &'a str, &'a str),
 ) -> Result<&'a T, OperatorError> {
@@ -398,7 +338,7 @@ fn one<'a, T>(
     }
     known.dedup();
     match found.as_slice() {
-        [] => Err(OperatorError::Unknown { which: which.to_owned(), what, known }),
+        [] => Err(OperatorError::Unknown { which: which.to_owned(), wanted, known }),
         [(thing, _)] => Ok(thing),
         _ => {
             let known = found.iter().map(|(_, digest)| short(digest)).collect();
@@ -452,9 +392,4 @@ fn held_row(record: &Held) -> ConnectorReport {
         retry_at: None,
         since: record.since,
     }
-}
-
-/// Texts, or `nothing`.
-fn list(texts: &[String]) -> String {
-    if texts.is_empty() { "nothing".to_owned() } else { texts.join(", ") }
 }
