@@ -59,8 +59,8 @@ pub(super) struct Simulate {
     /// Requests that a key has in a time, for example 250/60s
     #[arg(long, value_name = "N/DURATION")]
     rate_limit: Option<RateLimit>,
-    /// A profile of faults to inject, as JSON
-    #[arg(long, value_name = "FILE")]
+    /// Faults to inject, as JSON (--help says how they are written)
+    #[arg(long, value_name = "FILE", long_help = FAULTS)]
     faults: Option<PathBuf>,
     /// What the clock shows at the start [default: the present]
     #[arg(long, value_name = "RFC3339", value_parser = parse_time)]
@@ -72,6 +72,31 @@ pub(super) struct Simulate {
     #[arg(long)]
     restricted_evidence: bool,
 }
+
+/// How faults are written.
+const FAULTS: &str = r#"Faults to inject, as JSON; PUT /_simulator/faults takes the same in their place:
+
+{"rules": [
+  {"path": "/idr/v2/investigations", "query": "*index=1*", "count": 1,
+   "fault": {"kind": "truncate", "bytes": 700}},
+  {"path": "/idr/*", "chance": 0.05, "fault": {"kind": "status", "status": 503}}
+]}
+
+A rule has a path, in which * is any run of characters, and a fault. It may have
+query (as it is sent, with * as in path), method, region, first (so many such
+requests pass before), every (n: only each n-th of them), count (at most so often)
+and chance (0 to 1). Of the rules that are about a request, the first whose turn
+it is acts.
+
+Kinds of fault, with what they take, in brackets what they may take:
+  status status [body headers retry_after], headers headers,
+  redirect location [status], reset_before_head, reset_after_head,
+  truncate bytes, truncate_json [bytes], stall seconds [after_head],
+  drip bytes ms, delay ms, html, empty_object, empty_body, null_body, no_data,
+  null_data, wrong_type, no_metadata, bad_row row, missing_rows rows,
+  short_total less, long_total more, duplicate_page, endless_pages,
+  region_failures, empty_region_failures, deep_json depth, invalid_utf8,
+  wrong_encoding, gzip_bomb megabytes, big_body megabytes"#;
 
 /// The key that is known when none is given.
 const DEFAULT_KEY: &str = "us=made-up-key-for-us-0001";
@@ -185,4 +210,45 @@ fn faults(path: &Path) -> Result<FaultProfile, CliError> {
         .map_err(|error| CliError::usage(format!("cannot read the faults in {}: {error}", path.display())))?;
     FaultProfile::from_json(&text)
         .map_err(|error| CliError::usage(format!("the faults in {} are not valid: {error}", path.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    #[test]
+    fn the_example_of_faults_in_the_help_is_one() {
+        let (_, example) = FAULTS.split_once("\n\n").expect("a paragraph before it");
+        let (example, _) = example.split_once("\n\n").expect("a paragraph behind it");
+        assert_eq!(FaultProfile::from_json(example).expect("a profile").rules.len(), 2);
+    }
+
+    /// The names between backticks that serde says it expects.
+    fn expected(fault: &Value) -> Option<Vec<String>> {
+        let error = FaultProfile::from_json(&json!({"rules": [{"path": "*", "fault": fault}]}).to_string()).err()?;
+        let error = error.to_string();
+        Some(error.split('`').skip(1).step_by(2).skip(1).map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn the_help_names_every_kind_of_fault_with_what_it_takes() {
+        let (_, kinds) = FAULTS.split_once("may take:").expect("the kinds");
+        let mut told = BTreeMap::new();
+        for kind in kinds.split(',') {
+            let mut words = kind.split_whitespace().map(|word| word.trim_matches(['[', ']']).to_owned());
+            told.insert(words.next().expect("a name"), words.collect::<Vec<_>>());
+        }
+        let mut names = expected(&json!({"kind": "frogs"})).expect("refused");
+        names.sort();
+        assert_eq!(told.keys().cloned().collect::<Vec<_>>(), names);
+        for (name, members) in told {
+            // One that takes none says so without naming any.
+            let taken = expected(&json!({"kind": name, "frogs": 1})).expect("refused");
+            assert_eq!(members, taken, "{name}");
+        }
+    }
 }
