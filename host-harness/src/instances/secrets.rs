@@ -106,6 +106,14 @@ pub enum SourceError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The file is none of a secret.
+    #[error("the file {} for the secret {key:?} has more than {LONGEST_FILE} bytes (was a wrong file given?)", path.display())]
+    TooLong {
+        /// The setting.
+        key: String,
+        /// The file.
+        path: PathBuf,
+    },
     /// The value is not text.
     #[error("the secret {key:?} from {origin} is not text")]
     NotText {
@@ -136,6 +144,7 @@ impl SourceError {
             Self::Missing { .. } => "secret-missing",
             Self::Unset { .. } => "secret-unset",
             Self::Unreadable { .. } => "secret-unreadable",
+            Self::TooLong { .. } => "secret-too-long",
             Self::NotText { .. } => "secret-not-text",
             Self::Value { source, .. } => source.code(),
         }
@@ -154,6 +163,7 @@ impl SourceError {
             Self::Missing { key, .. } => format!("add --secret {key}=env:NAME or --secret {key}=file:PATH"),
             Self::Unset { name, .. } => format!("set and export it first, for example with: read -rs {name} && export {name}"),
             Self::Unreadable { .. } => "name a file that this user can read".to_owned(),
+            Self::TooLong { .. } => "name the file that holds the secret and nothing else".to_owned(),
             Self::NotText { .. } | Self::Value { .. } => "copy the secret again, whole and without anything else".to_owned(),
         }
     }
@@ -264,7 +274,10 @@ impl Source {
                 let metadata = file.metadata().map_err(unreadable)?;
                 warn_of_others(path, &metadata, key, whose);
                 let mut bytes = Vec::new();
-                file.take(LONGEST_FILE).read_to_end(&mut bytes).map_err(unreadable)?;
+                file.take(LONGEST_FILE + 1).read_to_end(&mut bytes).map_err(unreadable)?;
+                if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > LONGEST_FILE {
+                    return Err(SourceError::TooLong { key: key.to_owned(), path: path.clone() });
+                }
                 Ok(String::from_utf8(bytes).map_err(|_| not_text())?.into())
             }
         }
@@ -406,6 +419,20 @@ mod tests {
         assert_eq!(told(acme), "");
         write("another-key", 0o604);
         assert_eq!(told(acme).lines().count(), 1, "again");
+    }
+
+    #[test]
+    fn a_file_that_is_too_long_is_refused_and_no_length_is_made_up() {
+        let dir = tempfile::tempdir().expect("temporary directory");
+        let path = dir.path().join("key");
+        let error = |length| {
+            fs::write(&path, vec![b'a'; length]).expect("file");
+            read_all(&[&format!("api_key=file:{}", path.display())]).map(|_| ()).expect_err("must fail")
+        };
+        let (read, cut) = (error(65_536), error(100_000));
+        assert!(read.to_string().contains("the secret api_key has 65536 bytes; at most 8192"), "{read}");
+        assert!(cut.to_string().contains("key for the secret \"api_key\" has more than 65536 bytes"), "{cut}");
+        assert_eq!((read.code(), cut.code()), ("secret-too-long", "secret-too-long"));
     }
 
     #[test]
