@@ -127,7 +127,7 @@ fn row(one: &Value, now: OffsetDateTime) -> Vec<String> {
         })
         .collect();
     let next = match moment(one, "/next_poll") {
-        _ if one.get("polling") == Some(&Value::Bool(true)) => "now".to_owned(),
+        _ if one.get("polling") == Some(&Value::Bool(true)) => "polling".to_owned(),
         Some(next) if next > now => format!("in {}", span(next - now)),
         Some(_) => "due".to_owned(),
         None => "-".to_owned(),

@@ -62,7 +62,7 @@ impl Desk {
             let line = line.split_once(" artifacts delivered ").map_or(line, |_| "output artifacts.jsonl: DELIVERED");
             let cells = line.split("  ").filter(|cell| !cell.trim().is_empty()).map(|cell| match cell.trim() {
                 cell if cell.ends_with(" ago") => "AGO",
-                cell if cell.starts_with("in ") || cell == "now" || cell == "due" => "NEXT",
+                cell if cell.starts_with("in ") || cell == "polling" || cell == "due" => "NEXT",
                 // A digest, as far as it is shown.
                 cell if cell.len() == 12 && cell.bytes().all(|byte| byte.is_ascii_hexdigit()) => "DIGEST",
                 cell if cell.len() == 20 && cell.starts_with("2026-01-15T") => "TIME",

@@ -58,6 +58,16 @@ fn the_page_is_a_table_that_a_person_reads() {
 }
 
 #[test]
+fn a_poll_under_way_is_shown_as_such_and_one_that_waits_for_its_turn_as_due() {
+    let mut status = status();
+    status["now"] = "2026-01-15T12:04:49Z".into();
+    let next = |status: &Value| row(&status["instances"][0], moment(status, "/now").unwrap())[4].clone();
+    assert_eq!(next(&status), "due");
+    status["instances"][0]["polling"] = true.into();
+    assert_eq!(next(&status), "polling");
+}
+
+#[test]
 fn a_source_that_has_fallen_silent_is_shown_so_and_yesterday_is_not_today() {
     let mut status = status();
     assert!(!page(&status).contains("nothing new"));
