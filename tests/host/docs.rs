@@ -84,7 +84,7 @@ fn the_rules_for_alerts_ask_for_metrics_and_states_that_exist() {
         .filter_map(|rest| rest.split('"').next())
         .flat_map(|all| all.split('|'))
         .collect();
-    assert_eq!(states.len(), 11);
+    assert_eq!(states.len(), 12);
     for state in states {
         assert!(page.contains(&format!("`{state}`")), "{state} is no state");
     }
