@@ -80,6 +80,8 @@ pub(super) struct Look {
     pub(super) ignored: usize,
     /// Files that may be there or not: what was tried in vain, one text for each.
     pub(super) unknown: Vec<String>,
+    /// What has the name of a connector and is no file, now and at the look before: one text for each.
+    pub(super) no_files: Vec<String>,
 }
 
 /// The directory.
@@ -89,12 +91,14 @@ pub(super) struct Files {
     followed: BTreeMap<String, Followed>,
     /// Whether the last look that could be taken saw all there is.
     complete: bool,
+    /// What has the name of a connector and is no file, with what it is.
+    no_files: BTreeMap<String, &'static str>,
 }
 
 impl Files {
     /// Nothing has been looked at yet.
     pub(super) fn new(directory: &Path) -> Self {
-        Self { directory: directory.to_owned(), followed: BTreeMap::new(), complete: false }
+        Self { directory: directory.to_owned(), followed: BTreeMap::new(), complete: false, no_files: BTreeMap::new() }
     }
 
     /// Where a file is.
@@ -140,7 +144,7 @@ impl Files {
     /// When it cannot be read; then nothing is known, and nothing counts as gone.
     pub(super) fn look(&mut self) -> io::Result<Look> {
         let mut found = BTreeMap::new();
-        let mut unknown = BTreeMap::new();
+        let (mut unknown, mut no_files) = (BTreeMap::new(), BTreeMap::new());
         for entry in fs::read_dir(&self.directory)? {
             let entry = entry?;
             let Ok(name) = entry.file_name().into_string() else { continue };
@@ -152,10 +156,17 @@ impl Files {
                 Ok(metadata) if metadata.is_file() => {
                     found.insert(name, Signature::of(&metadata));
                 }
+                Ok(_) => {
+                    no_files.insert(name, "is no file");
+                }
                 Err(error) if error.kind() != io::ErrorKind::NotFound => {
                     unknown.insert(name, error);
                 }
-                _ => {}
+                // What is no link was removed just now.
+                Err(_) if entry.path().is_symlink() => {
+                    no_files.insert(name, "is a link to what is not there");
+                }
+                Err(_) => {}
             }
         }
         self.complete = unknown.is_empty();
@@ -170,6 +181,10 @@ impl Files {
             }
         }
         self.followed.retain(|_, followed| followed.missing < MISSING_LOOKS);
+        // Who replaces what a link leads to may remove it first.
+        let stayed = no_files.iter().filter(|(name, what)| self.no_files.get(*name) == Some(what));
+        look.no_files = stayed.map(|(name, what)| format!("{name} {what}")).collect();
+        self.no_files = no_files;
         look.unknown = unknown.iter().map(|(name, error)| format!("{name}: {error}")).collect();
         for (name, signature) in found {
             if self.see(&name, signature) {
@@ -280,6 +295,20 @@ mod tests {
         }
         fs::create_dir(folder.path().join("folder.wasm")).unwrap();
         assert_eq!(settled(&mut files), [] as [&str; 0]);
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn what_has_the_name_of_a_connector_and_is_no_file_is_named_when_two_looks_agree() {
+        let (folder, mut files) = directory();
+        fs::create_dir(folder.path().join("folder.wasm")).unwrap();
+        std::os::unix::fs::symlink("nowhere", folder.path().join("link.wasm")).unwrap();
+        let mut no_files = || files.look().unwrap().no_files;
+        assert_eq!(no_files(), [] as [&str; 0], "it may be on its way");
+        assert_eq!(no_files(), ["folder.wasm is no file", "link.wasm is a link to what is not there"]);
+        fs::create_dir(folder.path().join("nowhere")).unwrap();
+        assert_eq!(no_files(), ["folder.wasm is no file"]);
+        assert_eq!(no_files(), ["folder.wasm is no file", "link.wasm is no file"]);
     }
 
     #[test]

@@ -26,16 +26,12 @@ impl Inner {
         let look = tokio::task::spawn_blocking(move || lock(&files).look()).await;
         let look = match look.map_err(std::io::Error::other).and_then(|look| look) {
             Ok(look) => {
-                let ignored = look.ignored;
-                self.complain(match (ignored, look.unknown.first()) {
-                    (0, None) => String::new(),
-                    (0, Some(why)) => format!("a connector cannot be looked at, what it holds stays as it is: {why}"),
-                    _ => format!("{ignored} connectors too many in the directory; the last ones by name are ignored"),
-                });
+                self.complain(complaints(&look));
                 look
             }
             Err(error) => {
-                self.complain(format!("the directory of connectors cannot be read, what serves goes on: {error}"));
+                let text = format!("the directory of connectors cannot be read, what serves goes on: {error}");
+                self.complain(vec![text]);
                 Look::default()
             }
         };
@@ -48,15 +44,13 @@ impl Inner {
         self.due(look.settled)
     }
 
-    /// Says what is wrong with the directory, once.
-    fn complain(&self, text: String) {
-        let mut last = lock(&self.complaint);
-        if *last != text {
-            if !text.is_empty() {
-                tracing::warn!("{}", shown(&text));
-            }
-            *last = text;
+    /// Says what is wrong with the directory, each thing once: again when it was over in between.
+    fn complain(&self, texts: Vec<String>) {
+        let mut last = lock(&self.complaints);
+        for text in texts.iter().filter(|text| !last.contains(text)) {
+            tracing::warn!("{}", shown(text));
         }
+        *last = texts;
     }
 
     /// Begins the judgement of what has changed, and of what waited for its time or for something else to change.
@@ -242,4 +236,18 @@ impl Inner {
         }
         self.changed();
     }
+}
+
+/// Most entries of a directory that are complained of, each in a line of its own.
+const MOST_COMPLAINTS: usize = 16;
+
+/// What is wrong with a directory that could be read.
+fn complaints(look: &Look) -> Vec<String> {
+    let too_many = (look.ignored > 0)
+        .then(|| format!("{} connectors too many in the directory; the last ones by name are ignored", look.ignored));
+    let unknown = look.unknown.first();
+    let unknown = unknown.map(|why| format!("a connector cannot be looked at, what it holds stays as it is: {why}"));
+    let no_files = look.no_files.iter().take(MOST_COMPLAINTS);
+    let no_files = no_files.map(|why| format!("in the directory of connectors {why}; it is passed over"));
+    too_many.into_iter().chain(unknown).chain(no_files).collect()
 }

@@ -124,7 +124,7 @@ struct Inner {
     /// Why the last report could not be written, so that it is said once.
     unwritten: Mutex<String>,
     /// What the last look complained of, so that it is said once.
-    complaint: Mutex<String>,
+    complaints: Mutex<Vec<String>>,
     /// When it was last looked for failures that may be forgotten.
     failures_looked: Mutex<Option<OffsetDateTime>>,
     /// What was granted to the types that serve at the last look.
@@ -164,7 +164,7 @@ impl Registry {
             restored: OnceCell::new(),
             written: Mutex::default(),
             unwritten: Mutex::default(),
-            complaint: Mutex::default(),
+            complaints: Mutex::default(),
             failures_looked: Mutex::default(),
             granted: Mutex::default(),
             changes: watch::Sender::new(0),

@@ -3,6 +3,7 @@
 mod approval;
 mod canary;
 mod contents;
+mod directory;
 mod grants;
 mod life;
 mod probation;
