@@ -51,6 +51,19 @@ pub(crate) enum Order {
         /// Also what no output has taken yet.
         undelivered: bool,
     },
+    /// Poll an instance now, whatever it waits for.
+    Poll {
+        /// Which, by its UUID.
+        instance: String,
+    },
+    /// Deliver once more what is stored of an instance.
+    DeliverAgain {
+        /// Which, by its UUID.
+        instance: String,
+        /// Only what was stored from then on.
+        #[serde(with = "time::serde::rfc3339::option")]
+        since: Option<time::OffsetDateTime>,
+    },
 }
 
 /// What came of it.
@@ -64,6 +77,13 @@ pub(crate) enum Answer {
     },
     /// It is removed.
     Removed,
+    /// It is polled now.
+    Polled,
+    /// So many artifacts wait for the output that did not before.
+    Waiting {
+        /// How many.
+        artifacts: u64,
+    },
     /// It was not done.
     Refused {
         /// A stable name of the reason.

@@ -75,7 +75,7 @@ fn a_database_of_a_newer_program_is_named_and_left_as_it_is() {
     set(&database, 60, 99);
     let before = fs::read(&database).unwrap();
     assert_snapshot!(desk.refused_by("poll", &GOOD), @r"
-    error: state/state.sqlite has schema version 99; this program knows versions up to 7
+    error: state/state.sqlite has schema version 99; this program knows versions up to 8
     help: use the newer host-harness that wrote it, or another directory; nothing was changed
     ");
     assert_eq!(fs::read(&database).unwrap(), before, "nothing was changed");

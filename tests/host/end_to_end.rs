@@ -316,6 +316,27 @@ fn files_that_may_not_grow_any_further_are_a_failure_and_not_the_end_of_the_proc
 }
 
 #[test]
+fn standard_output_that_is_closed_or_leads_nowhere_takes_nothing_as_delivered() {
+    let stage = Stage::of(World::generate(&config(19, 20)));
+    let clock = stage.simulator.now().format(&time::format_description::well_known::Rfc3339).unwrap();
+    let route = format!("us.api.insight.rapid7.com={}", stage.url());
+    let connector = crate::common::host::connector();
+    for redirected in [">&-", ">/dev/null"] {
+        let mut shell = std::process::Command::new("sh");
+        shell.args(["-c", &format!("exec \"$0\" \"$@\" {redirected}")]).arg(stage.command(&[]).get_program());
+        shell.current_dir(stage.dir.path()).env("KEY_US", key("us"));
+        shell.args(["poll", "--connector", connector.to_str().unwrap(), "--instance", "us", "--state", "state"]);
+        shell.args(["--cache", crate::common::host::CACHE, "--set", "region=us", "--secret", "api_key=env:KEY_US"]);
+        shell.args(["--route", &route, "--clock", &clock, "--out", "-"]);
+        let output = shell.output().unwrap();
+        let told = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(2), "{redirected}: {told}");
+        let why = "cannot open standard output for the artifacts: it is closed, or leads to /dev/null";
+        assert!(told.contains(why), "{redirected}: {told}");
+    }
+}
+
+#[test]
 fn one_that_has_brought_a_days_worth_asks_for_nothing_until_the_next() {
     let stage = Stage::of(World::generate(&config(18, 230)));
     let start = stage.simulator.now();

@@ -181,11 +181,10 @@ impl Connectors<'_> {
 
     /// That nothing serves a type.
     fn missing(&self, kind: &str) -> FailureReport {
-        let known: Vec<String> = self.serving.report().into_iter().map(|one| one.integration_type).collect();
         changed_by_somebody(
             "connector-missing",
             format!("no connector in {} serves {kind}", self.config.host.connectors.display()),
-            config::suggestion(kind, known.iter().map(String::as_str)),
+            self.serving.without(kind),
         )
     }
 }

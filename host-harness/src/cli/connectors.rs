@@ -1,6 +1,8 @@
 //! `host-harness connectors`: which connectors serve, and what is done about
 //! those that do not.
 
+use std::collections::BTreeMap;
+
 use clap::{ArgGroup, Args, Subcommand};
 use serde_json::json;
 use time::OffsetDateTime;
@@ -9,6 +11,8 @@ use time::format_description::well_known::Rfc3339;
 use super::error::CliError;
 use super::output;
 use super::state::State;
+use crate::config;
+use crate::connectors::Destinations;
 use crate::connectors::registry::{Granted, Operator, OperatorError};
 use crate::connectors::serving::ConnectorReport;
 use crate::log::escape;
@@ -90,7 +94,12 @@ fn operator(state: State) -> Result<Operator, CliError> {
 impl Connectors {
     pub(super) fn run(self) -> Result<u8, CliError> {
         match self.action {
-            Action::List { state, grants, json } => list(&operator(state)?, grants, json)?,
+            Action::List { state, grants, json } => {
+                // What is wrong elsewhere in the file must not hide the connectors.
+                let config = state.config().and_then(|file| config::load_sound(file).ok());
+                let configured = config.map(|(config, _)| config.grants).unwrap_or_default();
+                list(&operator(state)?, &configured, grants, json)?;
+            }
             Action::Quarantine { state, which, reason } => {
                 let digest = operator(state)?.quarantine(&which, &reason, OffsetDateTime::now_utc())?;
                 output::print(&format!("{digest} is in quarantine\n"))?;
@@ -118,14 +127,20 @@ impl Connectors {
 }
 
 /// Shows what is known.
-fn list(operator: &Operator, grants: bool, json: bool) -> Result<(), CliError> {
+fn list(operator: &Operator, configured: &Configured, grants: bool, json: bool) -> Result<(), CliError> {
     let listing = operator.list()?;
     for text in &listing.unreadable {
         tracing::warn!("{text}");
     }
     if json {
         let written = listing.written.and_then(|time| time.format(&Rfc3339).ok());
-        let value = json!({ "written": written, "connectors": listing.connectors, "granted": listing.granted });
+        let configured: Vec<_> = configured
+            .iter()
+            .map(|(kind, places)| json!({ "integration_type": kind, "origins": places.origins, "sign_in": places.sign_in }))
+            .collect();
+        let value = json!({
+            "written": written, "connectors": listing.connectors, "granted": listing.granted, "configured": configured,
+        });
         return output::print_json(&value, true).map(drop);
     }
     match listing.written {
@@ -135,6 +150,7 @@ fn list(operator: &Operator, grants: bool, json: bool) -> Result<(), CliError> {
     let mut shown = text(&listing.connectors);
     if grants {
         shown.push_str(&rights(&listing.granted));
+        shown.push_str(&by_configuration(configured));
     }
     output::print(&shown).map(drop)
 }
@@ -150,6 +166,25 @@ fn rights(granted: &[Granted]) -> String {
         ));
         for right in &one.rights {
             text.push_str(&format!("  {}\n", escape(right)));
+        }
+    }
+    text
+}
+
+/// Where the configuration lets connectors go, by type.
+type Configured = BTreeMap<String, Destinations>;
+
+/// What the configuration grants every type, in place of all origins that were granted otherwise.
+fn by_configuration(configured: &Configured) -> String {
+    let mut text = String::new();
+    for (kind, places) in configured {
+        text.push_str(&format!(
+            "[grants.{}] of the configuration grants these origins, and no others:\n",
+            escape(kind)
+        ));
+        let sign_in = places.sign_in.iter().map(|origin| format!("signing in at {origin}"));
+        for place in places.origins.iter().cloned().chain(sign_in) {
+            text.push_str(&format!("  {}\n", escape(&place)));
         }
     }
     text

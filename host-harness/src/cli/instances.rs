@@ -5,6 +5,7 @@ use std::path::Path;
 
 use clap::{Args, Subcommand};
 use serde_json::json;
+use time::OffsetDateTime;
 
 use super::error::{CliError, EXIT_USAGE};
 use super::state::State;
@@ -12,18 +13,20 @@ use super::{Context, output};
 use crate::instances::report::counted;
 use crate::log::escape;
 use crate::orders::{Answer, Order, Orders};
-use crate::store::{Instance, Reader, Standing, Store, StoreError};
+use crate::store::{Instance, Period, Reader, Standing, Store, StoreError};
 
-/// List instances, let one begin again, remove one that has left
+/// List instances, poll one now, let one begin again, remove one that has left
 ///
-/// Works on a state directory, as the user of the host. `list`, `reset` and `remove`
-/// work whether a host runs or not: one that does carries them out, between two
-/// polls. `scrub` needs the directory for itself: stop the host first.
+/// Works on a state directory, as the user of the host. All but `poll` and `scrub`
+/// work whether a host runs or not: one that does carries them out, `reset` and
+/// `remove` between two polls. `scrub` needs the directory for itself: stop the host first.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
   host-harness instances list --config /etc/host-harness/conductor.toml
+  host-harness instances poll --config /etc/host-harness/conductor.toml acme-us
   host-harness instances reset --state ./state acme-us
+  host-harness instances redeliver --state ./state acme-us --since 24h
   host-harness instances remove --state ./state acme-us --yes
   host-harness instances scrub --state ./state")]
 pub(super) struct Instances {
@@ -54,6 +57,28 @@ enum Action {
         /// Its name, or the id that the configuration gave it
         #[arg(value_name = "INSTANCE")]
         name: String,
+    },
+    /// Poll an instance of a running host now, whatever it waits for: its interval, a back-off, a pause that its vendor asked for
+    Poll {
+        #[command(flatten)]
+        state: State,
+        /// Its name, or the id that the configuration gave it
+        #[arg(value_name = "INSTANCE")]
+        name: String,
+    },
+    /// Deliver what is stored of an instance once more, for an output that has lost it
+    ///
+    /// Artifacts come with the ids that they have. A running host delivers them at once, another one when it starts, and `poll`
+    /// with its next poll that has --out.
+    Redeliver {
+        #[command(flatten)]
+        state: State,
+        /// Its name, or the id that the configuration gave it
+        #[arg(value_name = "INSTANCE")]
+        name: String,
+        /// Only what was stored from this time on: how long ago (15m, 24h, 7d) or a moment in UTC (2026-01-15, 2026-01-15T11:30)
+        #[arg(long, value_name = "TIME")]
+        since: Option<String>,
     },
     /// Remove an instance with its progress and all of its artifacts
     ///
@@ -115,6 +140,41 @@ impl Instances {
                         "it had no progress; its next poll collects the whole look-back"
                     }
                 ))?;
+                Ok(0)
+            }
+            Action::Poll { state, name } => {
+                let directory = state.directory()?;
+                let instance = Reader::open(&directory)?.known(&name)?;
+                match store(&directory)? {
+                    Held::Here(_) => {
+                        return Err(CliError::usage("no host runs with this state directory")
+                            .help("start one (`host-harness run`), or poll with `host-harness poll`"));
+                    }
+                    Held::ByHost(locked) => {
+                        let order = Order::Poll { instance: instance.id.to_string() };
+                        ordered(context, &directory, locked, &order)?;
+                    }
+                }
+                output::print(&format!("{} is polled now; see `status`\n", escape(&instance.name)))?;
+                Ok(0)
+            }
+            Action::Redeliver { state, name, since } => {
+                let directory = state.directory()?;
+                let instance = Reader::open(&directory)?.known(&name)?;
+                let period = Period::between(since.as_deref(), None, OffsetDateTime::now_utc());
+                let since = period.map_err(|no_time| CliError::usage(format!("--{no_time}")))?.since;
+                let artifacts = match store(&directory)? {
+                    Held::Here(store) => store.deliver_again(&instance, since)?,
+                    Held::ByHost(locked) => {
+                        let order = Order::DeliverAgain { instance: instance.id.to_string(), since };
+                        match ordered(context, &directory, locked, &order)? {
+                            Answer::Waiting { artifacts } => artifacts,
+                            _ => 0,
+                        }
+                    }
+                };
+                let what = counted(artifacts, "artifact");
+                output::print(&format!("{what} of {} will be delivered once more\n", escape(&instance.name)))?;
                 Ok(0)
             }
             Action::Remove { state, name, yes, undelivered } => {

@@ -211,7 +211,7 @@ impl Run {
             renew_tokens();
             of_hangup.wake(of_hangup.records().iter().map(|record| record.instance.id).collect());
         });
-        let clerk = Clerk { orders, store: of_clerk, supervisor: Arc::clone(&supervisor) };
+        let clerk = Clerk { orders, store: of_clerk, supervisor: Arc::clone(&supervisor), bell: delivery.bell() };
         let clerk = tokio::spawn(clerk.run(Arc::clone(&board)));
         let live = supervisor.live(now_for_live);
         let (phase, stop) = tokio::sync::watch::channel(Phase::Running);

@@ -12,7 +12,7 @@ use rustix::fs::{Access as Right, access};
 use super::error::CliError;
 use super::output;
 use super::run::allowed;
-use crate::config::{self, Config, ConfigError, Problem, SinkConfig};
+use crate::config::{Config, ConfigError, Problem, SinkConfig};
 use crate::connectors::registry::{Operator, OperatorError};
 use crate::connectors::serving::Serving as _;
 use crate::contract::types::{Origin, Plan, Scheme};
@@ -35,12 +35,11 @@ pub(super) async fn check(config: &Config, engine: &Engine, clock: &Clock) -> Re
     problems.extend(resolve::check(config, |_| false, |kind| serving.current(kind)).await);
     problems.extend(unserved(config, &serving)?);
     problems.extend(not_granted(config, &serving).await?);
-    let known: Vec<String> = serving.report().into_iter().map(|one| one.integration_type).collect();
     for instance in &config.instances {
         if serving.current(&instance.integration_type).is_none() {
             let directory = config.host.connectors.display();
             let reason = format!("no connector in {directory} serves {}", instance.integration_type);
-            let help = config::suggestion(&instance.integration_type, known.iter().map(String::as_str));
+            let help = serving.without(&instance.integration_type);
             problems.push(resolve::problem(&config.file, instance.place.line, "connector-missing", reason, help));
         }
         let connector = instance.integration_type.replace('_', "-");
@@ -76,6 +75,11 @@ fn unserved(config: &Config, serving: &FixedConnectors) -> Result<Vec<Problem>, 
     for instance in config.instances.iter().filter(|instance| seen.insert(&instance.integration_type)) {
         let Some(connector) = serving.current(&instance.integration_type) else { continue };
         if let Err(failure) = operator.would_take(&connector) {
+            // The host goes on with what it has kept of the type.
+            if operator.serves(&instance.integration_type) {
+                tracing::warn!("{}: {}; the host goes on with that", instance.integration_type, failure.message);
+                continue;
+            }
             let help = "see `host-harness connectors list`".to_owned();
             let line = instance.place.line;
             problems.push(resolve::problem(&config.file, line, "connector-missing", failure.message, help));

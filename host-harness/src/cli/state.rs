@@ -1,6 +1,6 @@
 //! Where a host keeps its state, as commands are told.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 
@@ -20,6 +20,11 @@ pub(super) struct State {
 }
 
 impl State {
+    /// The configuration, if that is what was named.
+    pub(super) fn config(&self) -> Option<&Path> {
+        self.config.as_deref()
+    }
+
     /// The directory.
     pub(super) fn directory(&self) -> Result<PathBuf, CliError> {
         match (&self.state, &self.config) {

@@ -100,6 +100,17 @@ impl Config {
                 path.display()
             ));
         }
+        for kind in self.grants.keys() {
+            let types = || self.instances.iter().map(|one| one.integration_type.as_str());
+            if !types().any(|one| one == kind) {
+                let meant =
+                    nearest(kind, types()).map_or_else(String::new, |word| format!("; did you mean [grants.{word}]?"));
+                doubts.push(format!(
+                    "{}: [grants.{kind}] restricts nothing: no instance is of that type{meant}",
+                    self.file.display()
+                ));
+            }
+        }
         for one in self.instances.iter().filter(|one| one.enabled && !one.secrets.is_empty()) {
             let mut secrets: Vec<_> = one.secrets.iter().collect();
             secrets.sort_unstable_by_key(|(key, _)| key);

@@ -8,11 +8,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use time::OffsetDateTime;
 use tokio::sync::watch;
 use tokio::task::spawn_blocking;
 use uuid::Uuid;
 
 use super::board::Board;
+use super::delivery::Bell;
 use super::guard::guarded;
 use super::supervisor::{Refused, Supervisor};
 use crate::instances::report::counted;
@@ -32,6 +34,8 @@ pub(crate) struct Clerk {
     pub(crate) orders: Orders,
     pub(crate) store: Store,
     pub(crate) supervisor: Arc<Supervisor>,
+    /// Of the delivery.
+    pub(crate) bell: Bell,
 }
 
 impl Clerk {
@@ -96,6 +100,8 @@ impl Clerk {
         let done = match order {
             Order::BeginAgain { instance } => self.begin_again(instance).await,
             Order::Remove { instance, undelivered } => self.remove(instance, *undelivered, removed).await,
+            Order::Poll { instance } => self.poll(instance).await,
+            Order::DeliverAgain { instance, since } => self.deliver_again(instance, *since).await,
         };
         done.unwrap_or_else(|refused| Answer::Refused {
             code: refused.code().to_owned(),
@@ -114,6 +120,24 @@ impl Clerk {
             "{name:?} begins again, as ordered: the whole look-back is collected"
         );
         Ok(Answer::BegunAgain { had_progress })
+    }
+
+    async fn poll(&self, id: &str) -> Result<Answer, Refused> {
+        let instance = self.known(id).await?;
+        let (connector, name) = (instance.connector.clone(), instance.name.clone());
+        self.supervisor.poll_now(instance).await?;
+        tracing::info!(connector, instance = name, "{name:?} is polled now, as ordered");
+        Ok(Answer::Polled)
+    }
+
+    async fn deliver_again(&self, id: &str, since: Option<OffsetDateTime>) -> Result<Answer, Refused> {
+        let instance = self.known(id).await?;
+        let (connector, name) = (instance.connector.clone(), instance.name.clone());
+        let artifacts = self.in_store(move |store| store.deliver_again(&instance, since)).await?;
+        self.bell.ring();
+        let text = counted(artifacts, "artifact");
+        tracing::info!(connector, instance = name, "{text} of {name:?} are delivered once more, as ordered");
+        Ok(Answer::Waiting { artifacts })
     }
 
     async fn remove(&self, id: &str, undelivered: bool, progress: watch::Sender<u64>) -> Result<Answer, Refused> {

@@ -53,6 +53,20 @@ impl FixedConnectors {
         Ok(loaded)
     }
 
+    /// What to do where none of them has a type: what may have been meant, and which files are not used, and why.
+    #[must_use]
+    pub fn without(&self, integration_type: &str) -> String {
+        let refused = self.report.iter().filter(|one| one.version.is_empty());
+        let refused: Vec<String> = refused
+            .map(|one| format!("{} is not used: {}", one.integration_type, one.reason.as_deref().unwrap_or_default()))
+            .collect();
+        let known = self.serving.keys().map(String::as_str);
+        match crate::config::nearest(integration_type, known.clone()) {
+            None if !refused.is_empty() => refused.join("; "),
+            _ => crate::config::suggestion(integration_type, known),
+        }
+    }
+
     fn add(&mut self, connector: Connector, file: &Path, now: OffsetDateTime) {
         let kind = integration_type(connector.slug());
         let version = &connector.descriptor().version;

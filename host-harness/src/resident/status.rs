@@ -283,6 +283,13 @@ impl Past {
         self.last = Work::default();
         self.days.add(started.date(), &self.last);
         self.failure = Some(Box::new(failure));
+        // What they were is no news of them any more.
+        for stream in &mut self.streams {
+            stream.last = 0;
+            if stream.state == "ok" {
+                (stream.state, stream.failure) = (Cow::Borrowed("degraded"), self.failure.clone());
+            }
+        }
         self.remember_failure(started);
         self.settle(State::Failed, started);
         State::Failed

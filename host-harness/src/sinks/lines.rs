@@ -14,7 +14,7 @@
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::{Sink, SinkError};
@@ -93,6 +93,10 @@ impl LinesSink {
         // Not through the buffer of the library: what has been written is known to the byte.
         let stream = io::stdout().as_fd().try_clone_to_owned().map_err(|source| self.cannot_open(source))?;
         let stream = File::from(stream);
+        // Where it is closed, the language's runtime has opened that in its place: all would be delivered, to nobody.
+        if leads_nowhere(&stream) {
+            return Err(self.cannot_open(io::Error::other("it is closed, or leads to /dev/null")));
+        }
         self.is_within_line |= is_file_within_line(&stream);
         self.stream = Some(stream);
         Ok(())
@@ -296,6 +300,15 @@ fn ends_with_line_end(file: &File) -> io::Result<bool> {
     let mut last = [0];
     // Nothing is there where somebody has shortened it just now.
     Ok(file.read_at(&mut last, at)? == 0 || last == *b"\n")
+}
+
+/// Whether it is the device that takes everything and keeps nothing.
+fn leads_nowhere(stream: &File) -> bool {
+    let device = |metadata: io::Result<std::fs::Metadata>| {
+        metadata.ok().filter(|metadata| metadata.file_type().is_char_device()).map(|metadata| metadata.rdev())
+    };
+    device(stream.metadata())
+        .is_some_and(|device_of_stream| Some(device_of_stream) == device(std::fs::metadata("/dev/null")))
 }
 
 #[cfg(test)]

@@ -257,7 +257,9 @@ impl StoreError {
                 "nothing is lost: it goes on at midnight UTC; if so much is to be expected of this vendor, raise most_megabytes_per_day (in [host], and start the host anew; of a single poll, --most-megabytes-per-day), else look at its connector"
             }
             Self::Name { .. } => "choose a name such as acme-us",
-            Self::OtherConnector { .. } => "correct its integration_type, or choose another name for it",
+            Self::OtherConnector { .. } => {
+                "correct its integration_type, or give it another id, or another name where it has none; the one that is stored, with all of its artifacts, goes with `host-harness instances remove`"
+            }
             Self::Twice => "give each its own id and name",
             Self::Ambiguous { .. } => "see `host-harness instances list`, and name it by what no other has",
             Self::UnknownInstance { .. } => "name one of these",

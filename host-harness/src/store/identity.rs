@@ -41,7 +41,7 @@ impl Store {
     /// it is asked for under a name again.
     ///
     /// Fails when the name is not usable, or the instance belongs to another connector, whose checkpoint this one could
-    /// not read.
+    /// not read. One of which nothing was ever stored goes over to this connector.
     pub fn identified(
         &self,
         handle: Option<&str>,
@@ -142,12 +142,27 @@ fn identify(
         )?;
         return by_name(transaction, name)?.ok_or(rusqlite::Error::QueryReturnedNoRows);
     };
+    if found.connector != connector && is_untouched(transaction, found.key)? {
+        // Somebody has corrected what it was called by at first.
+        transaction.execute("UPDATE instance SET connector = ?2 WHERE key = ?1", params![found.key, connector])?;
+        transaction.execute("DELETE FROM standing WHERE instance = ?1", [found.key])?;
+        connector.clone_into(&mut found.connector);
+    }
     if found.connector == connector && found.name != name {
         free(transaction, name)?;
         transaction.execute("UPDATE instance SET name = ?2 WHERE key = ?1", params![found.key, name])?;
         name.clone_into(&mut found.name);
     }
     Ok(found)
+}
+
+/// Whether nothing was ever stored of an instance.
+fn is_untouched(connection: &Connection, key: i64) -> rusqlite::Result<bool> {
+    let mut touched = connection.prepare_cached(
+        "SELECT 1 FROM checkpoint WHERE instance = ?1 UNION ALL SELECT 1 FROM artifact WHERE instance = ?1
+         UNION ALL SELECT 1 FROM gone WHERE instance = ?1",
+    )?;
+    Ok(!touched.exists([key])?)
 }
 
 /// The columns `key, id, name, connector`.
@@ -250,10 +265,18 @@ mod tests {
         assert_eq!(id(&store, Some(&first.to_string()), "renamed"), first);
     }
 
+    /// Stores something of an instance.
+    fn touch(store: &Store, name: &str) {
+        let instance = store.known(name).expect("known");
+        let batch = super::super::tests::batch(Vec::new(), b"progress");
+        store.commit_step(&instance, &batch, NOW).expect("committed");
+    }
+
     #[test]
     fn an_instance_of_another_connector_is_refused_and_left_as_it_is() {
         let (_dir, store) = store();
         let first = id(&store, Some("a"), "one");
+        touch(&store, "one");
         let error = store.identified(Some("a"), "two", "other", NOW).expect_err("must fail");
         assert_eq!(error.code(), "instance-of-other-connector");
         assert_eq!(id(&store, None, "one"), first);
@@ -263,6 +286,7 @@ mod tests {
     fn of_many_all_are_had_or_nothing_has_changed() {
         let (_dir, store) = store();
         let first = id(&store, Some("a"), "one");
+        touch(&store, "one");
         let one = |handle, name, connector| Identity { handle, name, connector };
         let wanted = [one(Some("a"), "renamed", "acme"), one(None, "new", "acme"), one(Some("a"), "x", "other")];
         let (at, error) = store.identify(&wanted, &[], NOW).expect_err("must fail");

@@ -22,6 +22,9 @@ use super::{Instance, Store, StoreError, from_millis};
 /// ones takes no more memory than the largest step did.
 const PORTION_BYTES: usize = 16 << 20;
 
+/// Artifacts that are looked at in one transaction when they are delivered again.
+const PORTION: i64 = 10_000;
+
 /// An artifact that waits for delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Undelivered {
@@ -95,6 +98,42 @@ impl Store {
         let new = delivered.iter().map(|artifact| artifact.seq);
         self.unrecorded().entry(instance.key).or_default().extend(new);
         self.record_delivered(instance)
+    }
+
+    /// Puts what is stored of an instance, from this time on, into the outbox once more: for an output that has lost it. Gives how
+    /// many artifacts wait that did not before. They come with the ids that they have.
+    ///
+    /// # Errors
+    /// When the database cannot be written. What was put there before stays there.
+    pub fn deliver_again(&self, instance: &Instance, since: Option<OffsetDateTime>) -> Result<u64, StoreError> {
+        // What was delivered a moment ago would be taken out again.
+        self.record_delivered(instance)?;
+        let since = since.map_or(i64::MIN, super::to_millis);
+        let (mut last, mut added) = (i64::MIN, 0_u64);
+        loop {
+            let portion = self.database.write(|connection| {
+                let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+                // Its end in the order of arrival: those between two of them may be of other instances.
+                let end: Option<i64> = transaction
+                    .prepare_cached(
+                        "SELECT max(seq) FROM (SELECT seq FROM artifact WHERE seq > ?1 ORDER BY seq LIMIT ?2)",
+                    )?
+                    .query_row([last, PORTION], |row| row.get(0))?;
+                let Some(end) = end else { return Ok(None) };
+                let new = transaction
+                    .prepare_cached(
+                        "INSERT OR IGNORE INTO outbox (instance, artifact)
+                         SELECT instance, seq FROM artifact
+                         WHERE seq > ?1 AND seq <= ?2 AND +instance = ?3 AND stored >= ?4",
+                    )?
+                    .execute([last, end, instance.key, since])?;
+                transaction.commit()?;
+                Ok(Some((end, new)))
+            })?;
+            let Some((end, new)) = portion else { return Ok(added) };
+            last = end;
+            added = added.saturating_add(u64::try_from(new).unwrap_or(u64::MAX));
+        }
     }
 
     /// Records what was delivered of an instance and is not recorded yet.

@@ -177,12 +177,54 @@ fn a_copy_that_vacuum_makes_beside_the_writer_goes_on_where_it_was_made() {
 
 #[test]
 fn an_instance_belongs_to_one_connector_and_has_a_proper_name() {
-    let (_dir, store, _) = store();
+    let (_dir, store, instance) = store();
+    store.commit_step(&instance, &batch(Vec::new(), b"progress"), NOW).expect("commit");
     let error = store.instance("acme", "other-connector", NOW).expect_err("must fail");
     insta::assert_snapshot!(error, @r#"the instance "acme" belongs to the connector acme-siem, not to other-connector"#);
     for name in ["", " acme", "a\nb", &"x".repeat(65)] {
         assert_eq!(store.instance(name, "acme-siem", NOW).expect_err(name).code(), "instance-name");
     }
+}
+
+#[test]
+fn an_instance_of_which_nothing_was_ever_stored_goes_over_to_another_connector() {
+    let (_dir, store, instance) = store();
+    let slip = store.identified(Some("id"), "slip", "acme-seim", NOW).expect("instance");
+    let corrected = store.identified(Some("id"), "slip", "acme-siem", NOW).expect("corrected");
+    assert_eq!((corrected.id, corrected.connector.as_str()), (slip.id, "acme-siem"));
+    store.commit_step(&instance, &batch(vec![artifact(1, "")], b"progress"), NOW).expect("commit");
+    store.begin_again(&instance).expect("without progress");
+    assert_eq!(
+        store.instance("acme", "other", NOW).expect_err("it has an artifact").code(),
+        "instance-of-other-connector"
+    );
+}
+
+#[test]
+fn what_is_delivered_once_more_is_all_that_is_stored_of_an_instance_from_a_time_on() {
+    let (_dir, store, instance) = store();
+    let other = store.instance("other", "acme-siem", NOW).expect("instance");
+    let at = |minutes| NOW + time::Duration::minutes(minutes);
+    for number in 0..6 {
+        let of = if number % 2 == 0 { &instance } else { &other };
+        store.commit_step(of, &batch(vec![artifact(number, "")], b""), at(number.into())).expect("commit");
+    }
+    let ids = |of: &Instance| {
+        let waiting = store.undelivered(of, 10).expect("waiting");
+        waiting.iter().map(|one| one.id.as_u128()).collect::<Vec<_>>()
+    };
+    let deliver = |of: &Instance| {
+        let waiting = store.undelivered(of, 10).expect("waiting");
+        store.mark_delivered(of, &waiting).expect("delivered");
+    };
+    deliver(&instance);
+    deliver(&other);
+    assert_eq!(store.deliver_again(&instance, Some(at(2))).expect("again"), 2);
+    assert_eq!((ids(&instance), ids(&other)), (vec![2, 4], vec![]));
+    assert_eq!(store.deliver_again(&instance, None).expect("again"), 1, "two of them wait already");
+    assert_eq!(ids(&instance), [0, 2, 4]);
+    deliver(&instance);
+    assert_eq!(ids(&instance), [0u128; 0]);
 }
 
 #[test]

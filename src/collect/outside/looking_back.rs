@@ -86,7 +86,7 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
             // The next cycle goes on before what has failed.
             Ok(()) | Err(Stop::Spent) if round.has_failed => {}
             Ok(()) => {
-                self.forget_what_failed(end);
+                self.forget_what_failed(began.plus_seconds(overlap.saturating_neg()));
                 self.looked();
             }
             // The next step goes on, or, where this one has got nowhere, the next cycle that looks back.
@@ -138,7 +138,8 @@ impl<T: Transport, C: Clock> Step<'_, T, C> {
         Ok(())
     }
 
-    /// Lets go of how often alerts have failed where none does any more: some have gone meanwhile.
+    /// Lets go of how often alerts have failed where none does any more, as all is done up to the end of this cycle: some have
+    /// gone meanwhile.
     fn forget_what_failed(&mut self, end: Utc) {
         if self.state.beyond.uninvestigated.is_some_and(|done| done >= end) {
             self.state.beyond.outside.retain(|key, created| is_key(*key) || Failures::of(*created).is_none());

@@ -159,6 +159,19 @@ fn a_running_host_lets_one_begin_again_and_removes_one_that_has_left_while_other
     let told = command(&["reset", "nobody"]);
     assert_eq!((told.code, told.stderr.contains("no instance \"nobody\"")), (2, true), "{told:?}");
 
+    // Polled now, and delivered once more.
+    let polled = polls(&host);
+    let told = command(&["poll", "stays-id"]);
+    assert_eq!((told.code, told.stdout.as_str()), (0, "stays is polled now; see `status`\n"), "{told:?}");
+    host.until("it is polled", |host| (polls(host) > polled).then_some(()));
+    let told = command(&["redeliver", "leaves", "--since", "2020-01"]);
+    let count = before.iter().find(|one| one["name"] == "leaves").unwrap()["artifacts"].as_u64().unwrap();
+    let wanted = format!("{count} artifacts of leaves will be delivered once more\n");
+    assert_eq!((told.code, told.stdout.as_str()), (0, wanted.as_str()), "{told:?}");
+    let again = delivered + usize::try_from(count).unwrap();
+    host.until("it is delivered", |_| (site.delivered("rapid7_insightidr").len() == again).then_some(()));
+    let delivered = again;
+
     // Removed: not while it is configured.
     let told = command(&["remove", "leaves", "--yes"]);
     assert_eq!(told.code, 2, "{told:?}");
@@ -182,6 +195,16 @@ fn a_running_host_lets_one_begin_again_and_removes_one_that_has_left_while_other
     assert!(log.contains("\"stays\" begins again, as ordered") && log.contains("\"leaves\" is removed with "), "{log}");
     assert_eq!(host.stop("TERM").code, 0);
     assert_eq!(std::fs::read_dir(site.path("state/orders")).unwrap().count(), 0, "nothing is left lying about");
+
+    // Without a host nothing can be polled; what is delivered once more waits for one.
+    let told = command(&["poll", "stays"]);
+    assert!(told.code == 2 && told.stderr.contains("no host runs with this state directory"), "{told:?}");
+    let told = command(&["redeliver", "stays", "--since", "2030-01-01"]);
+    assert_eq!(
+        (told.code, told.stdout.as_str()),
+        (0, "0 artifacts of stays will be delivered once more\n"),
+        "{told:?}"
+    );
 
     // What holds the directory and takes no orders is named as before.
     let held = Store::open(&site.path("state")).unwrap();

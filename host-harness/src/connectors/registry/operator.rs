@@ -138,14 +138,27 @@ impl Operator {
     /// now, or nothing that can be used. At most `most` bytes.
     #[must_use]
     pub fn serving(&self, integration_type: &str, most: u64) -> Option<Vec<u8>> {
+        self.kept(integration_type)?.bytes(&self.home, most).ok()?
+    }
+
+    /// Whether a component serves a type at a host with these records, and is kept there.
+    #[must_use]
+    pub fn serves(&self, integration_type: &str) -> bool {
+        self.kept(integration_type).is_some()
+    }
+
+    /// The version of a type that is kept, if it serves.
+    fn kept(&self, integration_type: &str) -> Option<Kept> {
         let kept = self.home.load::<Kept>(Kind::Kept, integration_type).ok()??;
         let serves = |row: &ConnectorReport| {
             row.integration_type == integration_type
                 && row.state == ConnectorState::Serving
                 && row.digest == kept.digest
         };
-        let bytes = self.list().ok()?.connectors.iter().any(serves).then_some(kept.bytes(&self.home, most).ok()??)?;
-        Some(bytes)
+        let rows = self.list().ok()?.connectors;
+        // The report of a host that has ended does not know of it.
+        let is_out = |row: &ConnectorReport| row.digest == kept.digest && row.state == ConnectorState::Quarantined;
+        (rows.iter().any(serves) && !rows.iter().any(is_out)).then_some(kept)
     }
 
     /// Whether a host with these records would let instances of this component poll: it serves, and is neither held nor in

@@ -14,6 +14,7 @@ use super::under_way::Looking;
 use super::{Inner, Record};
 use crate::config::watch::Look;
 use crate::config::{Config, InstanceConfig};
+use crate::connectors::serving::ConnectorReport;
 use crate::connectors::{Connector, Tenant, TenantError};
 use crate::instances::failure::FailureReport;
 use crate::instances::secrets::Source;
@@ -22,6 +23,9 @@ use crate::resident::tenant::{changed_by_somebody, from_tenant, make, on_a_threa
 
 /// Tenants that are kept between polls.
 pub(super) const MOST_KEPT: usize = 256;
+
+/// Files that are told of where nothing serves a type.
+const MOST_TOLD: usize = 3;
 
 /// What is looked at before a poll.
 const FILES: &str = "looking at the files of its secrets and certificates";
@@ -106,22 +110,7 @@ impl Inner {
                 there.state.name(),
                 there.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}")),
             ),
-            None => format!(
-                "Put the connector into {}, or correct integration_type: {}.{}",
-                record.whole.host.connectors.display(),
-                // A file whose type is not known is listed by its name.
-                crate::config::suggestion(
-                    wanted,
-                    known.iter().filter(|one| !one.version.is_empty()).map(|one| one.integration_type.as_str())
-                )
-                .trim_end_matches('?'),
-                // One that could not be described may be it.
-                if known.iter().any(|one| one.version.is_empty() && !one.file.is_empty()) {
-                    " Why a file there does not serve is said by `host-harness connectors list`."
-                } else {
-                    ""
-                },
-            ),
+            None => without_one(wanted, &record.whole.host.connectors, &known),
         }
     }
 }
@@ -157,4 +146,23 @@ fn look(files: &[impl AsRef<Path>], before: &[Look]) -> Vec<Look> {
 /// Whether two series of looks saw the same contents.
 fn same_content(one: &[Look], other: &[Look]) -> bool {
     one.len() == other.len() && one.iter().zip(other).all(|(a, b)| !a.differs(b))
+}
+
+/// What to do where none of the connectors that are there has this type.
+fn without_one(wanted: &str, directory: &Path, there: &[ConnectorReport]) -> String {
+    // A file whose type is not known is listed by its name, and may be the one.
+    let (undescribed, known): (Vec<_>, Vec<_>) = there.iter().partition(|one| one.version.is_empty());
+    let mut files = undescribed.iter().filter(|one| !one.file.is_empty()).map(|one| {
+        let why = one.reason.as_ref().map_or_else(String::new, |reason| format!(": {reason}"));
+        format!("{} there is {}{why}.", one.file, one.state.name())
+    });
+    let told: Vec<String> = files.by_ref().take(MOST_TOLD).collect();
+    let known = known.iter().map(|one| one.integration_type.as_str());
+    let put = format!("Put the connector into {}, or correct integration_type", directory.display());
+    if told.is_empty() {
+        return format!("{put}: {}.", crate::config::suggestion(wanted, known).trim_end_matches('?'));
+    }
+    let meant =
+        crate::config::nearest(wanted, known).map_or_else(String::new, |word| format!(": did you mean {word:?}"));
+    format!("{} See `host-harness connectors list`. Or: {put}{meant}.", told.join(" "))
 }

@@ -24,6 +24,8 @@ pub(super) struct Wish {
 pub(super) enum What {
     /// Its progress goes, and it is polled soon.
     BeginAgain(oneshot::Sender<Result<bool, Refused>>),
+    /// It is polled now.
+    Poll(oneshot::Sender<Result<(), Refused>>),
     /// It does not come back until it is told to be removed.
     LetGo(oneshot::Sender<Result<(), Refused>>),
 }
@@ -34,6 +36,12 @@ pub(in crate::resident) enum Refused {
     /// It is in the configuration.
     #[error("{name:?} is in the configuration")]
     Configured {
+        /// Its name.
+        name: String,
+    },
+    /// It is not polled at all.
+    #[error("{name:?} is disabled, or not in the configuration")]
+    NotPolled {
         /// Its name.
         name: String,
     },
@@ -59,6 +67,7 @@ impl Refused {
     pub(in crate::resident) fn code(&self) -> &'static str {
         match self {
             Self::Configured { .. } => "instance-configured",
+            Self::NotPolled { .. } => "instance-not-polled",
             Self::Undelivered { .. } => "instance-undelivered",
             Self::Gone => "instance-unknown",
             Self::Store(error) => error.code(),
@@ -70,6 +79,7 @@ impl Refused {
     pub(in crate::resident) fn help(&self) -> &'static str {
         match self {
             Self::Configured { .. } => "take it out first, which the host notices within ten seconds",
+            Self::NotPolled { .. } => "enable it in the configuration",
             Self::Undelivered { .. } => "wait until they are delivered, or add --undelivered to remove them as well",
             Self::Gone => "see `host-harness instances list`",
             Self::Store(error) => error.help(),
@@ -84,6 +94,14 @@ impl Supervisor {
     pub(in crate::resident) async fn begin_again(&self, instance: Instance) -> Result<bool, Refused> {
         let (reply, answer) = oneshot::channel();
         let _ = self.commands.send(Command::Order(Wish { instance, what: What::BeginAgain(reply) }));
+        answer.await.unwrap_or(Err(Refused::Stopping))
+    }
+
+    /// Polls an instance at once, whatever it waits for: its interval, a back-off, or that its vendor asked for a pause. A poll at
+    /// hand is the one.
+    pub(in crate::resident) async fn poll_now(&self, instance: Instance) -> Result<(), Refused> {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.commands.send(Command::Order(Wish { instance, what: What::Poll(reply) }));
         answer.await.unwrap_or(Err(Refused::Stopping))
     }
 
@@ -111,6 +129,9 @@ impl Work {
                     // Whoever asked may have gone.
                     let _ = reply.send(Err(Refused::Configured { name: wish.instance.name }));
                 }
+                What::Poll(reply) => {
+                    let _ = reply.send(self.poll_now(wish.instance));
+                }
                 What::LetGo(reply) if is_kept && live::begin(&self.turns, id) => {
                     self.leaving.remove(&id);
                     self.dirty.remove(&id);
@@ -126,6 +147,20 @@ impl Work {
                 _ => self.wishes.push(wish),
             }
         }
+    }
+
+    fn poll_now(&mut self, instance: Instance) -> Result<(), Refused> {
+        let (id, now) = (instance.id, Instant::now());
+        let Some(entry) = self.entries.get_mut(&id) else { return Err(Refused::NotPolled { name: instance.name }) };
+        if self.in_flight.contains_key(&id) {
+            return Ok(());
+        }
+        entry.not_before = None;
+        self.board.change(id, |status| status.past.not_before = None);
+        self.dirty.insert(id);
+        self.set_due(id, now);
+        self.show_next(id, now, now);
+        Ok(())
     }
 
     async fn begin_again(&mut self, instance: Instance) -> Result<bool, Refused> {

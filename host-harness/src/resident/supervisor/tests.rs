@@ -236,11 +236,12 @@ async fn polls_at_hand_are_finished_also_where_the_schedule_has_panicked() {
 async fn an_instance_of_another_connector_is_refused_with_its_line_and_nothing_changes() {
     let stage = Stage::new(4, |_, _| (0, good()));
     stage.apply(&[("a", ""), ("b", "")]).await;
+    orders::with_progress(&stage, "a");
     let text = "[host]\nstate = \"s\"\nconnectors = \"c\"\n[[instance]]\nname = \"c\"\nintegration_type = \"acme\"\n\
                 [[instance]]\nname = \"a\"\nintegration_type = \"other\"\n";
     let config = parse(Path::new("c.toml"), text).expect("sound");
     let error = stage.supervisor.apply(Arc::new(config)).await.expect_err("must fail");
-    insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; correct its integration_type, or choose another name for it"#);
+    insta::assert_snapshot!(error, @r#"c.toml:7: the instance "a" belongs to the connector acme, not to other; correct its integration_type, or give it another id, or another name where it has none; the one that is stored, with all of its artifacts, goes with `host-harness instances remove`"#);
     let names: Vec<String> = stage.board.instances().into_iter().map(|one| one.name).collect();
     assert_eq!(names, ["a", "b"]);
 }

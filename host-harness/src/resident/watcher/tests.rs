@@ -221,6 +221,17 @@ async fn an_edit_that_is_refused_grants_nothing() {
     let desk = Desk::new(&["a"]).await;
     let other = instance("a", "").replace("integration_type = \"", "integration_type = \"other_");
     assert_ne!(other, instance("a", ""));
+    // What has no progress goes over to the other one.
+    let a = desk.stage.store.known("a").expect("known");
+    let batch = crate::contract::types::Batch {
+        artifacts: Vec::new(),
+        checkpoint: b"progress".to_vec(),
+        more: false,
+        reports: Vec::new(),
+        retry_after_seconds: None,
+        hint: None,
+    };
+    desk.stage.store.commit_step(&a, &batch, desk.stage.board.now()).expect("committed");
     desk.edit("", &other).await;
     assert_eq!((desk.problems().len(), lock(&desk.granted).len()), (1, 0), "{:?}", desk.problems());
 }

@@ -4,7 +4,7 @@ use super::*;
 use crate::contract::types::Batch;
 
 /// The instance of a name, with some progress in the store.
-fn with_progress(stage: &Stage, name: &str) -> Instance {
+pub(super) fn with_progress(stage: &Stage, name: &str) -> Instance {
     let instance = stage.store.known(name).expect("known");
     let batch = Batch {
         artifacts: Vec::new(),
@@ -124,4 +124,26 @@ async fn what_is_ordered_of_a_host_that_stops_is_refused() {
     stage.supervisor.stop().await;
     let refused = stage.supervisor.begin_again(instance).await.expect_err("it has stopped");
     assert_eq!(refused.code(), "host-stopping");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_is_to_be_polled_now_is_whatever_it_waits_for() {
+    let stage = Stage::new(4, |_, _| {
+        let mut rests = cycle(End::Complete);
+        rests.retry_after = Some(Duration::from_hours(2));
+        (10, of(rests))
+    });
+    stage.apply(&[("a", "")]).await;
+    minutes(10).await;
+    let instance = stage.store.known("a").expect("known");
+    assert_eq!(stage.polls("a").len(), 1, "its vendor asks for a pause");
+    stage.supervisor.poll_now(instance.clone()).await.expect("ordered");
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(stage.status("a").polling);
+    stage.supervisor.poll_now(instance.clone()).await.expect("it is at hand");
+    minutes(10).await;
+    assert_eq!(stage.polls("a").len(), 2, "once");
+    stage.apply(&[("a", "enabled = false")]).await;
+    let refused = stage.supervisor.poll_now(instance).await.expect_err("it is switched off");
+    assert_eq!(refused.code(), "instance-not-polled");
 }
