@@ -104,11 +104,12 @@ pub(super) fn happened(json: &str) -> Option<i64> {
     let mut start = None;
     // It ends where the time has been found.
     let _ = Start(&mut start).deserialize(&mut serde_json::Deserializer::from_str(json));
-    OffsetDateTime::parse(&start?, &Rfc3339).ok().map(to_millis)
+    start
 }
 
-/// Takes out the time of an artifact, and ends there: most of an artifact comes behind it.
-struct Start<'s>(&'s mut Option<String>);
+/// Takes out the time of an artifact, and ends there: most of an artifact comes behind it. Nothing is copied, since every
+/// artifact goes through here.
+struct Start<'s>(&'s mut Option<i64>);
 
 impl<'de> DeserializeSeed<'de> for Start<'_> {
     type Value = ();
@@ -126,14 +127,38 @@ impl<'de> Visitor<'de> for Start<'_> {
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        while let Some(name) = map.next_key::<Cow<'_, str>>()? {
-            if name == "startTimeUTC" {
-                *self.0 = Some(map.next_value::<Cow<'_, str>>()?.into_owned());
+        while let Some(is_it) = map.next_key_seed(Text(|name: &str| name == "startTimeUTC"))? {
+            if is_it {
+                *self.0 =
+                    map.next_value_seed(Text(|time: &str| OffsetDateTime::parse(time, &Rfc3339).ok().map(to_millis)))?;
                 return Err(A::Error::custom("that is enough"));
             }
             map.next_value::<IgnoredAny>()?;
         }
         Ok(())
+    }
+}
+
+/// What is made of a text.
+struct Text<F>(F);
+
+impl<'de, T, F: FnOnce(&str) -> T> DeserializeSeed<'de> for Text<F> {
+    type Value = T;
+
+    fn deserialize<D: Deserializer<'de>>(self, json: D) -> Result<T, D::Error> {
+        json.deserialize_str(self)
+    }
+}
+
+impl<T, F: FnOnce(&str) -> T> Visitor<'_> for Text<F> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a text")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        Ok((self.0)(text))
     }
 }
 
